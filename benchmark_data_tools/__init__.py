@@ -1,0 +1,1 @@
+"""Benchmarks: the paper's tables as commands, and the metrics they are made of."""

@@ -1,0 +1,212 @@
+"""Folder layouts of the benchmarks, as their authors publish them.
+
+A benchmark is a folder with one folder per part. An image's partners bear its name, whatever
+their extension; a part that many images share (one matte composited over twenty backgrounds)
+may bear the name without the image's number: `boy_0.png` .. `boy_19.png` share `boy.png`.
+docs/benchmarks.md draws every tree.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+PartName = Literal["image", "alpha", "trimap", "foreground", "detailmap"]
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+
+
+@dataclass(frozen=True)
+class Part:
+    """One folder of a benchmark.
+
+    Args:
+        name: What its files are.
+        folders: Accepted folder names, in order of preference.
+        ending: What follows the image's name in a file's name.
+        required: Whether the table needs it.
+    """
+
+    name: PartName
+    folders: tuple[str, ...]
+    ending: str = ""
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a table needs on disk.
+
+    Args:
+        title: The table's name.
+        parts: Its folders; the first holds the images and decides what samples there are.
+        published_count: Images in the published benchmark.
+    """
+
+    title: str
+    parts: tuple[Part, ...]
+    published_count: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a benchmark with its partners.
+
+    Args:
+        name: The image's file name without extension.
+        files: Part -> file.
+    """
+
+    name: str
+    files: dict[PartName, Path]
+
+
+IMAGE = Part("image", ("merged", "image"))
+ALPHA = Part("alpha", ("alpha_copy", "alpha"))
+TRIMAP = Part("trimap", ("trimaps", "trimap", "trimap1"))
+FOREGROUND = Part("foreground", ("fg", "foreground"))
+DETAILS = Part("detailmap", ("detailmap",), ending="_cloud_trimap")
+OPTIONAL_TRIMAP = Part("trimap", TRIMAP.folders, required=False)
+
+LAYOUTS = {
+    "1": Layout("Composition-1k", (IMAGE, ALPHA, TRIMAP), 1000),
+    "2": Layout("Refinement on Distinctions-646", (IMAGE, ALPHA), 1000),
+    "3": Layout("Foreground colours on Composition-1k", (IMAGE, ALPHA, TRIMAP, FOREGROUND), 1000),
+    "4": Layout("Ablations on Composition-1k", (IMAGE, ALPHA, TRIMAP), 1000),
+    "5": Layout("Real-world portraits", (IMAGE, ALPHA, DETAILS), 637),
+    "robustness": Layout(
+        "Robustness to the guidance, real-world portraits", (IMAGE, ALPHA, OPTIONAL_TRIMAP), 637
+    ),
+}
+
+
+def find_samples(table: str, data: Path, subset: Iterable[str] | None = None) -> list[Sample]:
+    """Pair the files of a benchmark.
+
+    Args:
+        table: Key of LAYOUTS.
+        data: The benchmark's folder.
+        subset: Names of the images to take, with or without extension; None takes all.
+
+    Returns:
+        Samples in order of name.
+
+    Raises:
+        ValueError: If a folder or a partner is missing, or a name is not there.
+    """
+    image_part, *partner_parts = LAYOUTS[table].parts
+    images = files_by_name(_folder(data, image_part))
+    names = sorted(images) if subset is None else _chosen(images, subset)
+    partners = {
+        part: files_by_name(_folder(data, part))
+        for part in partner_parts
+        if part.required or _existing_folder(data, part) is not None
+    }
+    missing = [
+        f"{part.name} of {name}"
+        for name in names
+        for part, files in partners.items()
+        if _partner(name, part, files) is None
+    ]
+    if missing:
+        raise ValueError(
+            f"{data} must hold every partner of every image, got none for {len(missing)}: "
+            f"add {_some(missing)}"
+        )
+    return [
+        Sample(
+            name,
+            {image_part.name: images[name]}
+            | {
+                part.name: file
+                for part, files in partners.items()
+                if (file := _partner(name, part, files)) is not None
+            },
+        )
+        for name in names
+    ]
+
+
+def read_subset(path: Path) -> list[str]:
+    """Names of images, one a line; empty lines and lines that start with # do not count.
+
+    Args:
+        path: Text file.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: If the file names no image.
+    """
+    lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    names = [line for line in lines if line and not line.startswith("#")]
+    if not names:
+        raise ValueError(f"{path} must name at least one image, got none: write one name a line")
+    return names
+
+
+def files_by_name(folder: Path) -> dict[str, Path]:
+    """The pictures of a folder by their names without extension.
+
+    Args:
+        folder: Folder of pictures; other files are left out.
+
+    Returns:
+        Name -> file.
+
+    Raises:
+        ValueError: If the folder is missing or empty, or two files differ only by extension.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} must be a folder of pictures, got none: check the path")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        if path.stem in files:
+            raise ValueError(
+                f"{folder} must hold one file a name, got {files[path.stem].name} and "
+                f"{path.name}: remove one"
+            )
+        files[path.stem] = path
+    if not files:
+        raise ValueError(
+            f"{folder} must hold pictures, got none: add files ending in "
+            f"{' '.join(sorted(SUFFIXES))}"
+        )
+    return files
+
+
+def _existing_folder(data: Path, part: Part) -> Path | None:
+    return next((data / name for name in part.folders if (data / name).is_dir()), None)
+
+
+def _folder(data: Path, part: Part) -> Path:
+    folder = _existing_folder(data, part)
+    if folder is None:
+        raise ValueError(
+            f"{data} must hold a folder {' or '.join(part.folders)} ({part.name}), got none: "
+            "see docs/benchmarks.md for the tree"
+        )
+    return folder
+
+
+def _partner(name: str, part: Part, files: dict[str, Path]) -> Path | None:
+    shared_name = re.sub(r"_\d+$", "", name)
+    return files.get(name + part.ending) or files.get(shared_name + part.ending)
+
+
+def _chosen(images: dict[str, Path], subset: Iterable[str]) -> list[str]:
+    names = sorted({Path(n).stem if Path(n).suffix.lower() in SUFFIXES else n for n in subset})
+    absent = [name for name in names if name not in images]
+    if absent:
+        raise ValueError(
+            f"subset must name images of the benchmark, got {_some(absent)}: correct the list"
+        )
+    return names
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,330 @@
+"""The methods that a benchmark compares, by the names they have on the command line.
+
+| name | what it is |
+|---|---|
+| `prn_mobilenet_v2`, or another weights file's name | this project's network |
+| `weights:PATH` | this project's network with other weights |
+| `closed_form` `knn` `learning_based` `large_kernel` `random_walk` `shared_sampling` | PyMatting |
+| `folder:PATH` | predictions of any other method, one picture an image |
+| `guidance` | the guidance itself, taken as the matte: what is there to be gained |
+| `truth` | the true matte; for table 3, where colours alone are to be judged |
+
+For table 3 a method is `ALPHA+FOREGROUND`; the foreground method may be left out (see FOREGROUNDS).
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast, get_args
+
+import numpy as np
+from mgm_core.inference import Matter
+
+import mgm_core
+from benchmark_data_tools.layouts import files_by_name
+from benchmark_data_tools.metrics import FloatImage
+from benchmark_data_tools.protocols import Case
+from benchmark_data_tools.samples import read_colours, read_grey, sha256
+from mgm_core.foreground import ForegroundMethod, estimate_foreground
+from mgm_core.guidance import known_regions
+
+PYMATTING = {
+    "closed_form": "estimate_alpha_cf",
+    "knn": "estimate_alpha_knn",
+    "learning_based": "estimate_alpha_lbdm",
+    "large_kernel": "estimate_alpha_lkm",
+    "random_walk": "estimate_alpha_rw",
+    "shared_sampling": "estimate_alpha_sm",
+}
+# Of the classical methods only closed-form matting brings its own colours.
+FOREGROUNDS: dict[str, ForegroundMethod] = {"closed_form": "closed_form"}
+DEFAULT_FOREGROUND: ForegroundMethod = "multilevel"
+
+
+class AlphaMethod(Protocol):
+    """Answers a case with a matte."""
+
+    def __call__(self, case: Case, name: str, variant: str) -> FloatImage:
+        """Predict.
+
+        Args:
+            case: The question.
+            name: The image's name.
+            variant: The guidance's name.
+
+        Returns:
+            Matte, (H, W) float32 in [0, 1].
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method as the command line names it.
+
+    Args:
+        alpha: What makes the matte.
+        foreground: What makes the colours (table 3).
+        refiner: What refines the matte (table 2).
+    """
+
+    alpha: str
+    foreground: ForegroundMethod | None = None
+    refiner: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name to print."""
+        parts = [self.alpha]
+        if self.foreground is not None:
+            parts.append(self.foreground)
+        if self.refiner is not None:
+            parts.append(f"refined by {self.refiner}")
+        return " + ".join(parts)
+
+    @property
+    def slug(self) -> str:
+        """The name as a folder's, distinct for distinct methods."""
+        readable = "".join(c if c.isalnum() or c in "_-" else "-" for c in self.label)
+        return f"{readable[-60:].strip('-')}-{hashlib.sha256(self.label.encode()).hexdigest()[:6]}"
+
+    @property
+    def takes_trimap(self) -> bool:
+        """Whether the method needs a trimap, so that only a table's trimap variant suits it."""
+        return self.alpha in PYMATTING
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of predictions, for `folder:PATH`."""
+        kind, _, path = self.alpha.partition(":")
+        return Path(path) if kind == "folder" else None
+
+    def variants(self, known: list[str], trimap_variant: str | None) -> list[str]:
+        """The variants of a table that the method can answer.
+
+        Args:
+            known: The table's variants.
+            trimap_variant: The one whose input is a trimap; None where there is none.
+
+        Returns:
+            Names out of `known`.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self.folder is not None:
+            subfolders = [variant for variant in known if (self.folder / variant).is_dir()]
+            if not subfolders and trimap_variant is None:
+                raise ValueError(
+                    f"{self.alpha} must hold a folder a variant ({', '.join(known)}), got none: "
+                    "sort the predictions by the guidance they were made with"
+                )
+            return subfolders or known[:1]
+        if not self.takes_trimap:
+            return known
+        if trimap_variant is None:
+            raise ValueError(
+                f"method must take a mask in this table, got {self.alpha}, which takes a trimap: "
+                "leave it out"
+            )
+        return [trimap_variant]
+
+
+def parse(text: str, table: str) -> MethodSpec:
+    """Read a method's name.
+
+    Args:
+        text: See the module's table.
+        table: Key of LAYOUTS.
+
+    Returns:
+        The method.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    alpha, plus, foreground = text.rpartition("+")
+    if not plus or foreground not in get_args(ForegroundMethod):
+        alpha, foreground = text, FOREGROUNDS.get(text, DEFAULT_FOREGROUND)
+    elif table != "3":
+        raise ValueError(
+            f"method must not name a foreground method outside table 3, got {text}: write {alpha}"
+        )
+    kind, _, path = alpha.partition(":")
+    if kind in ("weights", "folder"):
+        if not Path(path).exists():
+            raise ValueError(f"method must name what exists, got {alpha}: check the path")
+    elif alpha not in (*PYMATTING, "guidance", "truth") and not weights_file(alpha).exists():
+        ours = sorted(file.stem for file in weights_file("").parent.glob("*.safetensors"))
+        raise ValueError(
+            f"method must be one of {', '.join([*ours, *PYMATTING])}, guidance, truth, "
+            f"weights:PATH or folder:PATH, got {alpha}: correct its name"
+        )
+    return MethodSpec(alpha, cast(ForegroundMethod, foreground) if table == "3" else None)
+
+
+def weights_file(name: str) -> Path:
+    """Where the package keeps weights of a name.
+
+    Args:
+        name: Such as "prn_mobilenet_v2".
+
+    Returns:
+        The file's path, whether it exists or not.
+    """
+    return Path(mgm_core.__path__[0]) / "weights" / f"{name}.safetensors"
+
+
+def identity(spec: MethodSpec) -> dict[str, str]:
+    """What must stay the same for results to be of one method: content, not names.
+
+    Args:
+        spec: The method.
+
+    Returns:
+        Hashes and versions.
+    """
+    found = {"method": spec.label}
+    for role, name in (("alpha", spec.alpha), ("refiner", spec.refiner)):
+        if name is None or name in ("guidance", "truth"):
+            continue
+        kind, _, path = name.partition(":")
+        if kind == "folder":
+            found[f"{role}_sha256"] = _sha256_of_folder(Path(path))
+        elif name in PYMATTING:
+            found[f"{role}_pymatting"] = importlib.metadata.version("pymatting")
+        else:
+            file = Path(path) if kind == "weights" else weights_file(name)
+            found[f"{role}_sha256"] = sha256(file)
+    return found
+
+
+@functools.lru_cache(maxsize=2)
+def alpha_method(name: str) -> AlphaMethod:
+    """Load what makes a matte.
+
+    Args:
+        name: A MethodSpec's `alpha` or `refiner`.
+
+    Returns:
+        The method.
+    """
+    kind, _, path = name.partition(":")
+    if kind == "folder":
+        return _FromFolder(Path(path))
+    if name in PYMATTING:
+        return _classical(name)
+    if name == "guidance":
+        return lambda case, name, variant: case.guidance
+    if name == "truth":
+        return lambda case, name, variant: case.pictures.alpha
+    return _ours(Matter.load(path if kind == "weights" else name))
+
+
+def predict_foreground(
+    spec: MethodSpec, case: Case, name: str, variant: str, alpha: FloatImage
+) -> FloatImage:
+    """Predict the foreground's colours (table 3).
+
+    Args:
+        spec: The method.
+        case: The question.
+        name: The image's name.
+        variant: The guidance's name.
+        alpha: The method's matte, (H, W) float32.
+
+    Returns:
+        F, (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        ValueError: If a prediction is missing or wrong.
+    """
+    if spec.folder is not None:
+        files = files_by_name(spec.folder / "foreground")
+        return read_colours(_existing(files, name, spec.folder / "foreground"), alpha.shape)
+    assert spec.foreground is not None, "table 3's methods have a foreground method"
+    return estimate_foreground(case.pictures.image, alpha, spec.foreground)
+
+
+def check_folder(spec: MethodSpec, variants: list[str], names: list[str]) -> None:
+    """Refuse a folder of predictions that lacks some, before anything runs.
+
+    Args:
+        spec: A method.
+        variants: The variants it is to answer.
+        names: The images.
+
+    Raises:
+        ValueError: If a prediction is missing.
+    """
+    if spec.folder is None:
+        return
+    folders = [_matte_folder(spec.folder, variant) for variant in variants]
+    if spec.foreground is not None:
+        folders.append(spec.folder / "foreground")
+    for folder in folders:
+        files = files_by_name(folder)
+        for name in names:
+            _existing(files, name, folder)
+
+
+def _ours(matter: Matter) -> AlphaMethod:
+    def predict(case: Case, name: str, variant: str) -> FloatImage:
+        alpha = matter.matte(case.pictures.image, case.guidance).alpha
+        if case.enforce and case.trimap is not None:
+            foreground, background = known_regions(case.trimap)
+            alpha = np.where(foreground, 1, np.where(background, 0, alpha)).astype(np.float32)
+        return alpha
+
+    return predict
+
+
+def _classical(name: str) -> AlphaMethod:
+    import pymatting  # it starts a compiler: seconds that other methods need not wait
+
+    estimate: Callable[[FloatImage, FloatImage], FloatImage] = getattr(pymatting, PYMATTING[name])
+
+    def predict(case: Case, name: str, variant: str) -> FloatImage:
+        assert case.trimap is not None, "trimap methods run in trimap variants only"
+        alpha = estimate(case.pictures.image.astype(np.float64), case.trimap.astype(np.float64))
+        return np.asarray(alpha, np.float32)
+
+    return predict
+
+
+@dataclass(frozen=True)
+class _FromFolder:
+    folder: Path
+
+    def __call__(self, case: Case, name: str, variant: str) -> FloatImage:
+        folder = _matte_folder(self.folder, variant)
+        path = _existing(files_by_name(folder), name, folder)
+        return read_grey(path, case.pictures.alpha.shape)
+
+
+def _matte_folder(folder: Path, variant: str) -> Path:
+    """Where mattes lie: in a subfolder of the variant, in `alpha` (table 3), or directly."""
+    for subfolder in (variant, "alpha"):
+        if (folder / subfolder).is_dir():
+            return folder / subfolder
+    return folder
+
+
+def _existing(files: dict[str, Path], name: str, folder: Path) -> Path:
+    if name not in files:
+        raise ValueError(
+            f"{folder} must hold a prediction of every image, got none of {name}: add it; "
+            "a mean over fewer images would not be comparable"
+        )
+    return files[name]
+
+
+def _sha256_of_folder(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(folder)} {sha256(path)}\n".encode())
+    return digest.hexdigest()

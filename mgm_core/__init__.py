@@ -1,0 +1,1 @@
+"""Mask guided matting: the Progressive Refinement Network and what surrounds it."""

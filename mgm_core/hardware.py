@@ -1,0 +1,64 @@
+"""What the machine has: device and number format for computing."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of this name; "auto" is CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        ValueError: The device is unknown or not on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(
+            f"device must be auto, cpu, cuda, cuda:N or mps, got {name!r}: choose one of them"
+        ) from None
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(device.type, False):
+        raise ValueError(f"device must be on this machine, got {name!r}, which is not: use cpu")
+    return device
+
+
+def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Tell whether the CPU has instructions for bf16; emulated, it is several times slower."""
+    if not cpuinfo.exists():  # not Linux: no reliable sign, and float32 is always right
+        return False
+    for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+        if line.startswith("flags"):
+            return bool({"avx512_bf16", "amx_bf16"} & set(line.split()))
+    return False
+
+
+def best_dtype(device: torch.device, name: DtypeName = "auto") -> torch.dtype:
+    """Return the number format to compute in; "auto" is bf16 where the hardware has it."""
+    if name == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = device.type == "cpu" and cpu_has_bfloat16()
+        return torch.bfloat16 if fast else torch.float32
+    dtypes = {
+        "float32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+    }
+    if name not in dtypes:
+        raise ValueError(
+            f"dtype must be auto, {', '.join(dtypes)}, got {name!r}: choose one of them"
+        )
+    return dtypes[name]

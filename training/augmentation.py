@@ -1,0 +1,211 @@
+"""Augmentation of foregrounds, backgrounds and composites (sections 3.1, 4 and 5).
+
+Every function is pure: arrays and a generator in, arrays out. Colours are float32 (H, W, 3) in
+[0, 1]; only the geometric maps take bytes, since they pick a small crop out of a large picture.
+"""
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from training.sources import Bytes, Cutout
+
+Colours = NDArray[np.float32]
+Plane = NDArray[np.float32]
+
+_INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+_ROTATION_DEGREES = 30.0
+_SHEAR_DEGREES = 10.0
+
+
+def _affine(
+    centre: tuple[float, float], scale: float, crop_px: int, generator: Generator
+) -> NDArray[np.float64]:
+    """Return the 2x3 map from the picture to a crop centred on `centre`, randomly turned."""
+    angle = np.deg2rad(generator.normal(0.0, _ROTATION_DEGREES / 3))
+    shear = np.tan(np.deg2rad(generator.uniform(-_SHEAR_DEGREES, _SHEAR_DEGREES)))
+    stretch = np.exp(generator.normal(0.0, 0.05))
+    flip = -1.0 if generator.random() < 0.5 else 1.0
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = scale * rotation @ np.array([[flip * stretch, shear], [0.0, 1.0 / stretch]])
+    target = crop_px / 2 + generator.uniform(-0.15, 0.15, 2) * crop_px
+    return np.hstack([linear, (target - linear @ np.asarray(centre))[:, None]])
+
+
+def _warped(
+    picture: Bytes, matrix: NDArray[np.float64], crop_px: int, scale: float, interpolation: int
+) -> Bytes:
+    """Map a picture into a crop; a strong reduction averages areas instead of skipping pixels."""
+    over = max(1, round(1.0 / scale))
+    if over > 1:
+        side = crop_px * over
+        large = cv2.warpAffine(
+            picture, matrix * over, (side, side), None, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101
+        )
+        return cv2.resize(large, (crop_px, crop_px), None, 0, 0, cv2.INTER_AREA).astype(np.uint8)
+    return cv2.warpAffine(
+        picture, matrix, (crop_px, crop_px), None, interpolation, cv2.BORDER_REFLECT_101
+    ).astype(np.uint8)
+
+
+def _inside(alpha: Bytes, matrix: NDArray[np.float64], crop_px: int) -> Plane:
+    """Return 0 where a crop reaches past a side of the picture that the subject does not touch.
+
+    Past a side that it does touch, the reflected subject is kept: cutting it there would teach
+    that people end in straight lines.
+    """
+    height, width = alpha.shape
+    inverse = np.linalg.inv(np.vstack([matrix, [0.0, 0.0, 1.0]]))
+    axis = np.arange(crop_px, dtype=np.float32)
+    x = inverse[0, 0] * axis[None] + inverse[0, 1] * axis[:, None] + inverse[0, 2]
+    y = inverse[1, 0] * axis[None] + inverse[1, 1] * axis[:, None] + inverse[1, 2]
+    past = np.zeros((crop_px, crop_px), bool)
+    for side, beyond in (
+        (alpha[0], y < 0),
+        (alpha[-1], y > height - 1),
+        (alpha[:, 0], x < 0),
+        (alpha[:, -1], x > width - 1),
+    ):
+        if np.mean(side > 127) < 0.05:
+            past |= beyond
+    return (~past).astype(np.float32)
+
+
+def cropped_cutout(
+    cutout: Cutout,
+    crop_px: int,
+    scales: tuple[float, float],
+    whole_probability: float,
+    generator: Generator,
+) -> tuple[Colours, Plane]:
+    """Return a square crop centred near an unknown pixel, randomly scaled, turned and flipped.
+
+    Args:
+        cutout: Source of colours and alpha.
+        crop_px: Side of the crop.
+        scales: Smallest and largest scale, drawn evenly in the logarithm.
+        whole_probability: How often the whole cut-out is shown in the crop instead.
+        generator: Draws everything.
+
+    Returns:
+        Foreground (S, S, 3) and alpha (S, S), float32 in [0, 1].
+    """
+    height, width = cutout.rgba.shape[:2]
+    whole = crop_px / max(height, width)
+    if generator.random() < whole_probability:
+        scale = whole * generator.uniform(0.9, 1.6)
+        centre = (width / 2, height / 2)
+    else:
+        scale = float(np.exp(generator.uniform(*np.log(scales))))
+        x, y = cutout.centres[generator.integers(len(cutout.centres))]
+        centre = (float(x), float(y))
+    interpolation = _INTERPOLATIONS[generator.integers(len(_INTERPOLATIONS))]
+    matrix = _affine(centre, scale, crop_px, generator)
+    rgba = _warped(cutout.rgba, matrix, crop_px, scale, interpolation)
+    rgba = rgba.astype(np.float32) / 255.0
+    alpha = rgba[..., 3] * _inside(cutout.rgba[..., 3], matrix, crop_px)
+    return rgba[..., :3], alpha
+
+
+def merged(
+    front: tuple[Colours, Plane], behind: tuple[Colours, Plane]
+) -> tuple[Colours, Plane]:
+    """Put one foreground before another: alpha = 1 - (1 - a1)(1 - a2).
+
+    The colour is what Eq. 1 asks for: a1 F1 + (1 - a1) a2 F2 over the merged alpha. Where both are
+    transparent it is the front's.
+    """
+    (colour1, alpha1), (colour2, alpha2) = front, behind
+    alpha = 1.0 - (1.0 - alpha1) * (1.0 - alpha2)
+    share = np.divide(alpha1, alpha, out=np.ones_like(alpha), where=alpha > 1e-3)
+    share = np.minimum(share, 1.0)[..., None]  # rounding can exceed it
+    return colour1 * share + colour2 * (1.0 - share), alpha
+
+
+def jittered(colours: Colours, generator: Generator, strength: float = 1.0) -> Colours:
+    """Change brightness, contrast, saturation, gamma and white balance."""
+    s = strength
+    colours = colours ** np.float32(np.exp(generator.normal(0.0, 0.25 * s)))
+    grey = colours.mean(axis=2, keepdims=True)
+    colours = grey + (colours - grey) * np.float32(generator.uniform(1 - 0.6 * s, 1 + 0.4 * s))
+    gains = np.exp(generator.normal(0.0, 0.06 * s, 3) + generator.normal(0.0, 0.15 * s))
+    mean = np.float32(colours.mean())
+    contrast = np.float32(generator.uniform(1 - 0.3 * s, 1 + 0.3 * s))
+    colours = (mean + (colours - mean) * contrast) * gains.astype(np.float32)
+    return np.clip(colours, 0.0, 1.0)
+
+
+def cropped_background(photograph: Bytes, crop_px: int, generator: Generator) -> Colours:
+    """Return a random square part of a photograph, sometimes out of focus.
+
+    Returns:
+        (S, S, 3) float32 in [0, 1].
+    """
+    height, width = photograph.shape[:2]
+    side = min(height, width)
+    taken = int(np.clip(crop_px * np.exp(generator.uniform(-0.6, 0.9)), 32, side))
+    y = int(generator.integers(0, height - taken + 1))
+    x = int(generator.integers(0, width - taken + 1))
+    part = photograph[y : y + taken, x : x + taken]
+    interpolation = cv2.INTER_AREA if taken > crop_px else cv2.INTER_LINEAR
+    part = cv2.resize(part, (crop_px, crop_px), None, 0, 0, interpolation)
+    if generator.random() < 0.5:
+        part = part[:, ::-1]
+    colours = part.astype(np.float32) / 255.0
+    if generator.random() < 0.35:
+        sigma = float(np.exp(generator.uniform(np.log(0.8), np.log(10.0))))
+        colours = cv2.GaussianBlur(np.ascontiguousarray(colours), (0, 0), sigma)
+    return colours.astype(np.float32)
+
+
+def gradient_background(crop_px: int, generator: Generator) -> Colours:
+    """Return a studio backdrop: one colour running into another."""
+    start, end = generator.uniform(0.0, 1.0, (2, 3)).astype(np.float32)
+    if generator.random() < 0.5:  # grey backdrops are the most common
+        start, end = np.full(3, start.mean(), np.float32), np.full(3, end.mean(), np.float32)
+    angle = generator.uniform(0.0, 2 * np.pi)
+    axis = np.linspace(-0.5, 0.5, crop_px, dtype=np.float32)
+    position = 0.5 + np.float32(np.cos(angle)) * axis[None] + np.float32(np.sin(angle)) * axis[:, None]
+    position = np.clip(position, 0.0, 1.0)[..., None]
+    return start * (1 - position) + end * position
+
+
+def matched(
+    background: Colours, foreground: Colours, alpha: Plane, generator: Generator
+) -> Colours:
+    """Move a background's colours towards the subject's, so that contrast tells less."""
+    weight = alpha.sum()
+    if weight < 1.0:
+        return background
+    mean = (foreground * alpha[..., None]).sum((0, 1)) / weight
+    share = np.float32(generator.uniform(0.4, 1.0))
+    shifted = background + share * (mean - background.mean((0, 1)))
+    return np.clip(shifted, 0.0, 1.0).astype(np.float32)
+
+
+def camera(image: Colours, generator: Generator) -> Colours:
+    """Make a composite look photographed: contrast, blur, noise, JPEG (section 5).
+
+    Composites are cleaner than photographs; a network that has seen only them trusts traces that
+    photographs do not have.
+    """
+    if generator.random() < 0.3:
+        contrast = np.float32(generator.uniform(0.6, 1.4))
+        mean = image.mean()
+        image = np.clip(mean + (image - mean) * contrast, 0.0, 1.0)
+    if generator.random() < 0.25:
+        image = cv2.GaussianBlur(image, (0, 0), generator.uniform(0.3, 1.5)).astype(np.float32)
+    if generator.random() < 0.4:
+        sigma = generator.uniform(0.0, 0.04) if generator.random() < 0.9 else 0.1
+        grain = generator.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma)
+        if generator.random() < 0.3:  # sensors smooth their noise
+            grain = cv2.GaussianBlur(grain, (0, 0), 0.7).astype(np.float32) * 2
+        image = np.clip(image + grain, 0.0, 1.0)
+    if generator.random() < 0.5:
+        quality = int(generator.integers(35, 96))
+        coded = cv2.imencode(
+            ".jpg", (image[..., ::-1] * 255 + 0.5).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality]
+        )[1]
+        image = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255.0
+    return np.ascontiguousarray(image, dtype=np.float32)

@@ -1,0 +1,157 @@
+"""Training examples of the matting network: cut-outs over backgrounds, with perturbed guidance.
+
+Example `index` is a pure function of the configuration, the seed and the index. A resumed run, a
+run on two processes and a run with another number of loading workers see the same examples.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from training import augmentation
+from training.augmentation import Colours, Plane
+from training.config import Config, ConfigError, SourceConfig
+from training.guidance_noise import noisy_mask, noisy_matte, noisy_trimap
+from training.sources import (
+    Backgrounds,
+    Cutout,
+    ForegroundAlphaFolders,
+    PhotographsWithMasks,
+    Remembered,
+    RGBACutouts,
+    Source,
+    graded,
+    kept_out,
+)
+
+Example = dict[str, Tensor]
+
+# Rough masks are trusted this far from their outline, in px of the photograph.
+_ROUGH_BAND_PX = 30
+
+
+def open_source(config: SourceConfig, root: Path, max_side_px: int) -> Source:
+    """Open one folder of foregrounds as the configuration says.
+
+    Raises:
+        ValueError: The folder does not hold what its kind needs.
+    """
+    folder = root / config.path
+    names: frozenset[str] = frozenset()
+    if config.leave_out:
+        names = frozenset((root / config.leave_out).read_text(encoding="utf-8").split())
+    kinds: dict[str, type[RGBACutouts | ForegroundAlphaFolders | PhotographsWithMasks]] = {
+        "rgba": RGBACutouts,
+        "fg_alpha": ForegroundAlphaFolders,
+        "photo_mask": PhotographsWithMasks,
+    }
+    grades = graded(folder) if config.grade else {}
+    return kinds[config.kind](
+        folder,
+        max_side_px,
+        lambda name: (
+            name in names
+            or kept_out(name, config.keep_out_percent)
+            or grades.get(name, "") != config.grade
+        ),
+    )
+
+
+class Composites(Dataset[Example]):
+    """Examples of the matting network, numbered without end.
+
+    Args:
+        config: What is drawn, from where, how often.
+    """
+
+    def __init__(self, config: Config) -> None:
+        root = Path(config.data.root)
+        if not root.is_dir():
+            raise ConfigError(
+                f"data.root must be a folder, got {config.data.root!r}: give data.root=PATH"
+            )
+        self.config = config
+        self.sources = [
+            Remembered(open_source(s, root, config.data.max_side_px)) for s in config.data.sources
+        ]
+        shares = np.array([s.share for s in config.data.sources])
+        self.cumulative_shares = np.cumsum(shares / shares.sum())
+        self.backgrounds = Backgrounds([root / path for path in config.data.backgrounds])
+
+    def _cutout(self, generator: Generator) -> Cutout:
+        which = int(np.searchsorted(self.cumulative_shares, generator.random(), side="right"))
+        source = self.sources[min(which, len(self.sources) - 1)]
+        return source[int(generator.integers(len(source)))]
+
+    def _background(self, generator: Generator) -> Colours:
+        data = self.config.data
+        if generator.random() < data.backdrop_probability:
+            return augmentation.gradient_background(data.crop_px, generator)
+        photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
+        return augmentation.cropped_background(photograph, data.crop_px, generator)
+
+    def _crop(self, cutout: Cutout, generator: Generator) -> tuple[Colours, Plane]:
+        data = self.config.data
+        return augmentation.cropped_cutout(
+            cutout, data.crop_px, data.scales, data.whole_probability, generator
+        )
+
+    def _guidance(self, alpha: Plane, generator: Generator) -> Plane:
+        guidance = self.config.guidance
+        draw = generator.random() * (guidance.mask + guidance.trimap + guidance.matte)
+        if draw < guidance.trimap:
+            return noisy_trimap(alpha, generator)
+        if draw < guidance.trimap + guidance.matte:
+            return noisy_matte(alpha, generator)
+        return noisy_mask(alpha, generator, guidance.cut_mask_probability)
+
+    def __getitem__(self, index: int) -> Example:
+        """Return example `index`.
+
+        Returns:
+            `image`, `foreground`, `background` (3, S, S), `alpha`, `guidance` (1, S, S), float32
+            in [0, 1], and `supervised` (1, S, S), 1 where alpha is exact, else 0. Where it is not
+            exact everywhere, foreground and background are the same, so that the composition loss
+            is zero.
+        """
+        generator = np.random.default_rng([self.config.run.seed, index])
+        cutout = self._cutout(generator)
+        foreground, alpha = self._crop(cutout, generator)
+        supervised = np.ones_like(alpha)
+        if cutout.exact:
+            if generator.random() < self.config.data.merge_probability:
+                other = self._cutout(generator)
+                if other.exact:
+                    behind = self._crop(other, generator)
+                    foreground, alpha = augmentation.merged((foreground, alpha), behind)
+            foreground = augmentation.jittered(foreground, generator)
+            background = augmentation.jittered(self._background(generator), generator)
+            if generator.random() < 0.3:
+                background = augmentation.matched(background, foreground, alpha, generator)
+            image = alpha[..., None] * foreground + (1.0 - alpha[..., None]) * background
+        else:
+            image = augmentation.jittered(foreground, generator, 0.5)
+            foreground = background = image
+            alpha = (alpha > 0.5).astype(np.float32)
+            band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_ROUGH_BAND_PX, _ROUGH_BAND_PX))
+            supervised = (cv2.dilate(alpha, band) == cv2.erode(alpha, band)).astype(np.float32)
+        if self.config.data.camera:
+            image = augmentation.camera(image, generator)
+        guidance = self._guidance(alpha, generator)
+        return {
+            "image": _channels_first(image),
+            "foreground": _channels_first(foreground),
+            "background": _channels_first(background),
+            "alpha": torch.from_numpy(alpha)[None],
+            "guidance": torch.from_numpy(guidance)[None],
+            "supervised": torch.from_numpy(supervised)[None],
+        }
+
+
+def _channels_first(colours: Colours) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))

@@ -1,0 +1,288 @@
+"""Configurations: frozen dataclasses read from TOML, with `key=value` corrections.
+
+An unknown key or a value of the wrong type is an error that names the key, and the nearest key
+that exists.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+VERSION = 1
+
+
+class ConfigError(ValueError):
+    """A configuration cannot be used; the message says which key and what to do."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, and what it starts from.
+
+    Args:
+        encoder: Encoder of the network.
+        variant: The PRN or one of the ablations of Table 4.
+        frozen_norm: Keep the encoder's batch-norm statistics (`frozen_norm.py`).
+        start: Weights (safetensors) of this network to go on from; empty for none.
+        encoder_start: ImageNet weights for the encoder alone; empty for none.
+    """
+
+    encoder: Literal["resnet34", "mobilenet_v2"] = "mobilenet_v2"
+    variant: Literal["prn", "baseline", "deep_supervision", "fusion_conv"] = "prn"
+    frozen_norm: bool = True
+    start: str = ""
+    encoder_start: str = ""
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One folder of foregrounds.
+
+    Args:
+        kind: "rgba", "fg_alpha" (folders `fg` and `alpha`) or "photo_mask" (folders `images` and
+            `masks`: photographs that are shown as they are, supervised away from the outline).
+        path: Folder, relative to `data.root`.
+        share: How often it is drawn, in proportion to the other sources.
+        leave_out: Text file of names to leave out, relative to `data.root`; empty for none.
+        grade: Only pictures of this grade in the folder's SOURCES.tsv; empty for all.
+        keep_out_percent: So many percent of the names, chosen by name, are kept for evaluation.
+    """
+
+    kind: Literal["rgba", "fg_alpha", "photo_mask"]
+    path: str
+    share: float = 1.0
+    leave_out: str = ""
+    grade: str = ""
+    keep_out_percent: int = 0
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Foregrounds, backgrounds and their augmentation.
+
+    Args:
+        root: Folder that all other paths are relative to.
+        sources: Folders of foregrounds.
+        backgrounds: Folders of photographs.
+        crop_px: Side of the training crop.
+        scales: Smallest and largest scale of a foreground.
+        whole_probability: How often a crop shows a whole foreground.
+        merge_probability: How often two foregrounds are merged.
+        backdrop_probability: How often the background is a plain gradient.
+        camera: Re-JPEG, blur, noise and contrast (section 5).
+        max_side_px: Larger foregrounds are reduced to this long side when read.
+    """
+
+    root: str
+    sources: tuple[SourceConfig, ...]
+    backgrounds: tuple[str, ...]
+    crop_px: int = 512
+    scales: tuple[float, float] = (0.6, 1.4)
+    whole_probability: float = 0.2
+    merge_probability: float = 0.5
+    backdrop_probability: float = 0.1
+    camera: bool = False
+    max_side_px: int = 1000
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """What is given as guidance; the paper trains on perturbed binary masks alone.
+
+    Args:
+        mask: Share of perturbed binary masks.
+        trimap: Share of trimaps (our extension).
+        matte: Share of soft mattes of low quality (our extension).
+        cut_mask_probability: How often CutMask spoils a binary mask.
+        kernels_px: Range of the kernels that self-guidance is dilated by after stride 8 and 4.
+    """
+
+    mask: float = 1.0
+    trimap: float = 0.0
+    matte: float = 0.0
+    cut_mask_probability: float = 0.25
+    kernels_px: tuple[int, int] = (30, 15)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the levels at stride 8, 4 and 1 (Eq. 5), and whether composition counts."""
+
+    level_weights: tuple[float, float, float] = (1.0, 2.0, 3.0)
+    composition: bool = True
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam with warm-up and cosine decay (section 4).
+
+    Args:
+        learning_rate: Peak rate.
+        encoder_rate_factor: The encoder learns at this fraction of it.
+        betas: Adam's.
+        weight_decay: Decoupled weight decay.
+        warm_up: Fraction of the run in which the rate rises.
+        true_guidance_until: Fraction of the run guided by the true unknown band.
+        self_guidance_from: Fraction after which self-guidance alone is used; a coin decides
+            between the two.
+        ema: Decay of the moving average of the weights.
+        clip_factor: Gradients longer than this multiple of their moving average are shortened.
+    """
+
+    learning_rate: float = 1e-3
+    encoder_rate_factor: float = 1.0
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 0.0
+    warm_up: float = 0.05
+    true_guidance_until: float = 0.05
+    self_guidance_from: float = 0.15
+    ema: float = 0.999
+    clip_factor: float = 2.0
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long, on what, and what is written.
+
+    Args:
+        folder: Where checkpoints and logs go.
+        steps: Length of the whole run.
+        batch: Crops a step, over all processes.
+        seed: Everything random depends on it and on the step alone.
+        device: "auto" takes CUDA where there is one.
+        dtype: "auto" takes bf16 where the processor has instructions for it.
+        threads: Threads for computing; 0 leaves it to torch.
+        workers: Processes that load data.
+        checkpoint_minutes: Minutes between checkpoints.
+        log_every: Steps between log lines.
+        panel_every: Steps between picture panels.
+    """
+
+    folder: str
+    steps: int
+    batch: int = 8
+    seed: int = 0
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int = 0
+    workers: int = 1
+    checkpoint_minutes: float = 5.0
+    log_every: int = 20
+    panel_every: int = 500
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole training run."""
+
+    version: int
+    task: Literal["prn", "foreground", "segmenter"]
+    run: RunConfig
+    data: DataConfig
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+
+def load(path: Path, corrections: list[str]) -> Config:
+    """Read a configuration and apply corrections such as `run.steps=100`.
+
+    Raises:
+        ConfigError: The file, a key or a value cannot be used.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"config must be a TOML file, got {str(path)!r}, which does not exist: "
+            "see training/configs"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"config must be valid TOML, got an error in {path}: {error}") from error
+    for correction in corrections:
+        _correct(table, correction)
+    if table.get("version") != VERSION:
+        raise ConfigError(
+            f"version must be {VERSION}, got {table.get('version')!r}: the file is for another "
+            "version of this program; compare it with training/configs"
+        )
+    return _build(Config, table, "")
+
+
+def _correct(table: dict[str, Any], correction: str) -> None:
+    key, equals, text = correction.partition("=")
+    if not equals:
+        raise ConfigError(f"a correction must read key=value, got {correction!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # an unquoted string, as one types it in a shell
+    *parents, last = key.split(".")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{key} must name a key in a table, but {parent!r} is a value")
+    table[last] = value
+
+
+def _build(kind: type[T], table: Any, where: str) -> T:  # noqa: ANN401 - TOML is untyped
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where or 'config'} must be a table, got {table!r}")
+    hints = typing.get_type_hints(kind)
+    names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    for key in table:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 1, 0.0)[0]
+            raise ConfigError(
+                f"{where}{key} must be a known key, got {key!r}: did you mean {where}{near}?"
+            )
+    values = {k: _value(hints[k], v, f"{where}{k}") for k, v in table.items()}
+    try:
+        return kind(**values)
+    except TypeError:
+        missing = [
+            f.name
+            for f in dataclasses.fields(kind)  # type: ignore[arg-type]  # a dataclass
+            if f.name not in values
+            and f.default is dataclasses.MISSING
+            and f.default_factory is dataclasses.MISSING
+        ]
+        raise ConfigError(
+            f"{where}{missing[0]} must be given, got nothing: add it to the file or as "
+            f"{where}{missing[0]}=VALUE"
+        ) from None
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - TOML is untyped
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, f"{where}.")
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{where} must be one of {', '.join(map(repr, args))}, got {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} must be a list, got {value!r}")
+        if args[-1] is Ellipsis:
+            return tuple(_value(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        if len(value) != len(args):
+            raise ConfigError(f"{where} must hold {len(args)} values, got {len(value)}")
+        return tuple(
+            _value(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True))
+        )
+    assert not isinstance(origin, types.UnionType)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(
+            f"{where} must be of type {hint.__name__}, got {value!r} of type {type(value).__name__}"
+        )
+    return value

@@ -1,0 +1,107 @@
+"""Batch norm frozen into convolutions while a pretrained encoder is trained further.
+
+With small batches the statistics measured on ImageNet serve better than those of eight crops, and
+a normalisation with fixed statistics is an affine map that can be carried by the convolution: the
+weights are scaled instead of the much larger features. The unscaled weight stays the parameter,
+so that the optimiser's steps keep the proportions of the original training.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORM_EPS = 1e-5
+
+
+class FrozenNormConv(nn.Module):
+    """A convolution that carries the batch norm behind it, its statistics fixed.
+
+    Args:
+        conv: The convolution, without bias.
+        norm: The batch norm that follows it.
+    """
+
+    scale: Tensor
+    mean: Tensor
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        if norm.running_mean is None or norm.running_var is None or conv.bias is not None:
+            raise ValueError(
+                "conv and norm must be a convolution without bias and a batch norm with running "
+                f"statistics, got {conv} and {norm}: freeze a torchvision encoder"
+            )
+        self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups
+        self.dilation = conv.dilation
+        self.weight = conv.weight
+        scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
+        self.register_buffer("scale", scale)
+        self.register_buffer("mean", norm.running_mean.clone())
+        self.bias = nn.Parameter(norm.bias.detach() - norm.running_mean * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return norm(conv(x))."""
+        weight = self.weight * self.scale[:, None, None, None]
+        return F.conv2d(
+            x,
+            weight,
+            self.bias,
+            self.stride,
+            self.padding,  # type: ignore[arg-type]  # nn.Conv2d types it wider than F.conv2d
+            self.dilation,
+            self.groups,
+        )
+
+
+def _pairs(module: nn.Module) -> list[tuple[nn.Sequential, int]]:
+    """Return every place where a convolution is followed by a batch norm, in order."""
+    found = []
+    for child in module.modules():
+        if isinstance(child, nn.Sequential):
+            found += [
+                (child, i)
+                for i in range(len(child) - 1)
+                if isinstance(child[i], nn.Conv2d) and isinstance(child[i + 1], nn.BatchNorm2d)
+            ]
+    return found
+
+
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Replace every convolution and batch norm of `module`'s sequences by one frozen convolution.
+
+    The batch norm's place keeps an identity, so that names of other weights do not move.
+    """
+    for sequence, i in _pairs(module):
+        conv, norm = sequence[i], sequence[i + 1]
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        sequence[i] = FrozenNormConv(conv, norm)
+        sequence[i + 1] = nn.Identity()
+
+
+def plain_state(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict with convolutions and batch norms apart again.
+
+    Args:
+        module: The module, frozen or not, that `state` belongs to; tells the shapes of frozen
+            places.
+        state: Its state or a moving average of it.
+
+    Returns:
+        The state of the same module before `freeze_batch_norm`.
+    """
+    plain = dict(state)
+    for name, child in module.named_modules():
+        if not isinstance(child, FrozenNormConv):
+            continue
+        parent, _, index = name.rpartition(".")
+        norm = f"{parent}.{int(index) + 1}"
+        scale, mean = plain.pop(f"{name}.scale"), plain.pop(f"{name}.mean")
+        bias = plain.pop(f"{name}.bias")
+        # Only the product counts; a variance of 1 - eps makes the weight the whole scale.
+        plain[f"{norm}.weight"] = scale
+        plain[f"{norm}.bias"] = bias + mean * scale
+        plain[f"{norm}.running_mean"] = mean
+        plain[f"{norm}.running_var"] = torch.full_like(mean, 1.0 - NORM_EPS)
+        plain[f"{norm}.num_batches_tracked"] = torch.tensor(0)
+    return plain

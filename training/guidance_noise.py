@@ -1,0 +1,108 @@
+"""Guidance perturbation: true alpha to the kinds of guidance that users bring (section 3.1).
+
+Every function is pure: arrays and a generator in, an array out.
+"""
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+Plane = NDArray[np.float32]
+
+KERNELS_PX = (1, 30)
+PATCH_FRACTIONS = (0.25, 0.5)
+
+
+def _ellipse(kernel_px: int) -> NDArray[np.uint8]:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_px, kernel_px)).astype(np.uint8)
+
+
+def binarised(alpha: Plane, generator: Generator) -> Plane:
+    """Threshold alpha at a level drawn from [0.01, 1).
+
+    Zero itself is left out: alpha >= 0 holds everywhere and would say nothing.
+    """
+    return (alpha >= generator.uniform(0.01, 1.0)).astype(np.float32)
+
+
+def eroded_dilated(
+    mask: Plane, generator: Generator, kernels_px: tuple[int, int] = KERNELS_PX
+) -> Plane:
+    """Erode, dilate, or both in random order, each with its own elliptic kernel.
+
+    Args:
+        mask: (H, W) float32.
+        generator: Draws the operation and the kernels.
+        kernels_px: Smallest and largest kernel diameter in px, both possible.
+    """
+    operations = (
+        (cv2.erode,),
+        (cv2.dilate,),
+        (cv2.erode, cv2.dilate),
+        (cv2.dilate, cv2.erode),
+    )[generator.integers(4)]
+    for operation in operations:
+        kernel_px = int(generator.integers(kernels_px[0], kernels_px[1] + 1))
+        mask = operation(mask, _ellipse(kernel_px)).astype(np.float32)
+    return mask
+
+
+def cut_mask(
+    mask: Plane,
+    generator: Generator,
+    patch_fractions: tuple[float, float] = PATCH_FRACTIONS,
+) -> Plane:
+    """Overwrite one patch of the guidance by another of its patches (CutMask).
+
+    Args:
+        mask: (H, W) float32; not changed.
+        generator: Draws the patch's size and its two places.
+        patch_fractions: Smallest and largest side of the patch as a fraction of the mask's.
+    """
+    height, width = mask.shape
+    low, high = patch_fractions
+    h = max(1, round(height * generator.uniform(low, high)))
+    w = max(1, round(width * generator.uniform(low, high)))
+    (y0, y1), (x0, x1) = (
+        generator.integers(0, height - h + 1, 2),
+        generator.integers(0, width - w + 1, 2),
+    )
+    out = mask.copy()
+    out[y1 : y1 + h, x1 : x1 + w] = mask[y0 : y0 + h, x0 : x0 + w]
+    return out
+
+
+def noisy_mask(alpha: Plane, generator: Generator, cut_mask_probability: float = 0.25) -> Plane:
+    """Return the paper's perturbed binary guidance: binarise, erode/dilate, CutMask."""
+    mask = eroded_dilated(binarised(alpha, generator), generator)
+    if generator.random() < cut_mask_probability:
+        mask = cut_mask(mask, generator)
+    return mask
+
+
+def noisy_trimap(alpha: Plane, generator: Generator) -> Plane:
+    """Return a trimap of 0, 0.5 and 1 that is true to alpha (our extension of the paper).
+
+    The unknown band is widened by separate kernels inwards and outwards, as careful and careless
+    people draw it.
+    """
+    inside, outside = (int(k) for k in generator.integers(2, 41, 2))
+    foreground = cv2.erode((alpha >= 1.0 - 1 / 255).astype(np.uint8), _ellipse(inside))
+    possible = cv2.dilate((alpha > 1 / 255).astype(np.uint8), _ellipse(outside))
+    return (0.5 * foreground + 0.5 * possible).astype(np.float32)
+
+
+def noisy_matte(alpha: Plane, generator: Generator) -> Plane:
+    """Return a soft matte of low quality: coarse, blurred, shifted levels (our extension)."""
+    height, width = alpha.shape
+    factor = generator.uniform(4.0, 16.0)
+    small = cv2.resize(
+        alpha, (max(2, round(width / factor)), max(2, round(height / factor))), None, 0, 0,
+        cv2.INTER_AREA,
+    )  # fmt: skip
+    if generator.random() < 0.5:
+        small = eroded_dilated(small, generator, (1, 3))
+    matte = cv2.resize(small, (width, height), None, 0, 0, cv2.INTER_LINEAR)
+    gain, shift = generator.uniform(0.8, 2.0), generator.uniform(-0.15, 0.15)
+    return np.clip((matte - 0.5) * gain + 0.5 + shift, 0.0, 1.0).astype(np.float32)

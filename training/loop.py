@@ -1,0 +1,279 @@
+"""The training loop: schedule, checkpoints, moving average, logs; any task that gives losses.
+
+Everything random is drawn from generators seeded by the run's seed and the step or the example's
+number, so that a checkpoint needs no generator states: a run that was killed and resumed goes on
+exactly as it would have.
+"""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from mgm_core.hardware import best_dtype, resolve_device
+from training.config import Config, ConfigError
+from training.losses import Terms, detached
+
+log = logging.getLogger(__name__)
+
+Example = dict[str, Tensor]
+
+
+class Task(Protocol):
+    """What is trained."""
+
+    module: nn.Module
+
+    def dataset(self) -> Dataset[Example]:
+        """Open the training data."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return parameter groups with a learning-rate `factor` each."""
+
+    def losses(self, module: nn.Module, batch: Example, step: int) -> Terms:
+        """Return the term `loss`, to be minimised, and others to be logged."""
+
+    def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights as the product loads them."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss is not a number any more; going on would destroy the weights."""
+
+
+def learning_rate(step: int, steps: int, warm_up: float, peak: float) -> float:
+    """Return the rate at a step: linear warm-up, then half a cosine to zero (section 4)."""
+    rise = max(1, round(steps * warm_up))
+    if step < rise:
+        return peak * (step + 1) / rise
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+class _ConsecutiveIndices(Sampler[int]):
+    """Example numbers from a step on; each process takes its part of every batch."""
+
+    def __init__(self, start: int, steps: int, batch: int) -> None:
+        self.first, self.last = start * batch, steps * batch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.last))
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
+class MovingAverage:
+    """Exponential moving average of a module's state, which is what is exported.
+
+    Args:
+        module: The module to follow.
+        decay: Share of the old average kept a step; it rises to this from the first step on, so
+            that a short run is not dominated by where it started.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move towards the module's state after `step`."""
+        decay = min(self.decay, (step + 1) / (step + 10))
+        for key, value in module.state_dict().items():
+            if value.is_floating_point():
+                self.state[key].lerp_(value, 1 - decay)
+            else:
+                self.state[key].copy_(value)
+
+
+def save_atomically(content: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that a kill or a full disk leaves the old one whole."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+class Trainer:
+    """One run of a task.
+
+    Args:
+        config: The run.
+        task: What is trained.
+        resume: Go on from the folder's checkpoint.
+    """
+
+    def __init__(self, config: Config, task: Task, resume: bool) -> None:
+        self.config, self.task = config, task
+        run = config.run
+        self.folder = Path(run.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if run.threads:
+            torch.set_num_threads(run.threads)
+        self.device = resolve_device(run.device)
+        self.dtype = best_dtype(self.device, run.dtype)
+        self.module = task.module.to(self.device, memory_format=torch.channels_last)
+        self.optimiser = torch.optim.AdamW(
+            task.parameter_groups(),
+            lr=config.optimiser.learning_rate,
+            betas=config.optimiser.betas,
+            weight_decay=config.optimiser.weight_decay,
+        )
+        self.average = MovingAverage(self.module, config.optimiser.ema)
+        self.gradient_norm = 0.0
+        self.step = 0
+        self.hours = 0.0
+        if resume:
+            self._restore()
+        elif self.checkpoint_path.exists():
+            raise ConfigError(
+                f"run.folder must hold no checkpoint of another run, got {run.folder!r}: "
+                "give --resume to go on, or another folder"
+            )
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the checkpoint is."""
+        return self.folder / "checkpoint.pt"
+
+    def _restore(self) -> None:
+        try:
+            saved = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
+        except FileNotFoundError:
+            raise ConfigError(
+                f"run.folder must hold a checkpoint to resume, got {str(self.folder)!r}, which "
+                "has none: start without --resume"
+            ) from None
+        self.module.load_state_dict(saved["module"])
+        self.average.state = saved["average"]
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.gradient_norm = saved["gradient_norm"]
+        self.step = saved["step"]
+        self.hours = saved["hours"]
+
+    def save(self) -> None:
+        """Write the checkpoint and the exported weights."""
+        save_atomically(
+            {
+                "module": self.module.state_dict(),
+                "average": self.average.state,
+                "optimiser": self.optimiser.state_dict(),
+                "gradient_norm": self.gradient_norm,
+                "step": self.step,
+                "hours": self.hours,
+            },
+            self.checkpoint_path,
+        )
+        weights = {
+            k: v.detach().to("cpu", copy=True).contiguous()
+            for k, v in self.task.exported(self.average.state).items()
+        }
+        partial = self.folder / "weights.partial"
+        save_file(weights, partial)
+        partial.replace(self.folder / "weights.safetensors")
+
+    def batches(self) -> Iterator[Example]:
+        """Return the batches from this step to the run's end."""
+        run = self.config.run
+        loader: DataLoader[Example] = DataLoader(
+            self.task.dataset(),
+            batch_size=run.batch,
+            sampler=_ConsecutiveIndices(self.step, run.steps, run.batch),
+            num_workers=run.workers,
+            worker_init_fn=_single_threaded,
+            prefetch_factor=4 if run.workers else None,
+        )
+        for batch in loader:
+            yield {
+                k: v.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+                for k, v in batch.items()
+            }
+
+    def train_step(self, batch: Example) -> dict[str, float]:
+        """Take one step and return the logged terms."""
+        optimiser = self.config.optimiser
+        rate = learning_rate(
+            self.step, self.config.run.steps, optimiser.warm_up, optimiser.learning_rate
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
+        with torch.autocast(
+            self.device.type, self.dtype, enabled=self.dtype != torch.float32
+        ):
+            terms = self.task.losses(self.module, batch, self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        terms["loss"].backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        norm = self._clip()
+        numbers = detached(terms)
+        if not (math.isfinite(numbers["loss"]) and math.isfinite(norm)):
+            raise NonFiniteLossError(
+                f"the loss is {numbers['loss']} and the gradient's norm {norm} at step "
+                f"{self.step}: resume from the last checkpoint with a lower "
+                "optimiser.learning_rate"
+            )
+        self.optimiser.step()
+        self.average.update(self.module, self.step)
+        self.step += 1
+        return {**numbers, "learning_rate": rate, "gradient_norm": norm}
+
+    def _clip(self) -> float:
+        """Shorten a gradient longer than twice the moving average of its norm."""
+        limit = self.config.optimiser.clip_factor * self.gradient_norm
+        parameters = [p for p in self.module.parameters() if p.grad is not None]
+        norm = float(nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else math.inf))
+        clipped = min(norm, limit) if limit > 0 else norm
+        self.gradient_norm = clipped if limit <= 0 else 0.98 * self.gradient_norm + 0.02 * clipped
+        return norm
+
+    def run(self, after_step: Callable[[int, Example], None] | None = None) -> None:
+        """Train to the run's end, writing logs and checkpoints."""
+        run = self.config.run
+        writer = SummaryWriter(self.folder / "log")
+        log.info("training on %s in %s from step %d", self.device, self.dtype, self.step)
+        self.module.train()
+        last_save = started = time.monotonic()
+        running: dict[str, float] = {}
+        bar = tqdm(total=run.steps, initial=self.step, unit="step", mininterval=10)
+        for batch in self.batches():
+            for name, value in self.train_step(batch).items():
+                running[name] = running.get(name, 0.0) + value / run.log_every
+            bar.update()
+            now = time.monotonic()
+            self.hours += (now - started) / 3600
+            seconds, started = now - started, now
+            running["samples_per_second"] = (
+                running.get("samples_per_second", 0.0) + run.batch / seconds / run.log_every
+            )
+            if self.step % run.log_every == 0:
+                for name, value in running.items():
+                    writer.add_scalar(name, value, self.step)
+                bar.set_postfix({"loss": f"{running['loss']:.4f}"})
+                running = {}
+            if after_step is not None:
+                after_step(self.step, batch)
+            if now - last_save > 60 * run.checkpoint_minutes or self.step == run.steps:
+                self.save()
+                last_save = time.monotonic()
+        bar.close()
+        writer.close()
+
+
+def _single_threaded(worker: int) -> None:
+    """Keep a loading process to one thread; two cores have no room for more."""
+    del worker
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -1,0 +1,342 @@
+"""Where foregrounds come from: small classes behind one interface.
+
+A source gives cut-outs: a foreground colour at every pixel and the true alpha. They are kept as
+bytes, four channels together, since a pool of a thousand cut-outs has to stay in memory for two
+cores to be kept busy by training instead of by decoding files.
+"""
+
+import csv
+import logging
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Bytes = NDArray[np.uint8]
+LeaveOut = Callable[[str], bool]
+log = logging.getLogger(__name__)
+
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+UNKNOWN_SAMPLES = 4096
+
+
+def nothing(name: str) -> bool:
+    """Leave no picture out."""
+    del name
+    return False
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A foreground with its alpha.
+
+    Args:
+        rgba: (H, W, 4) uint8, straight colours, defined where alpha is 0 too.
+        centres: (M, 2) int32 x and y of pixels to centre crops on: the unknown region's, or the
+            subject's where alpha is binary.
+        exact: Whether alpha is true everywhere; where it is not, only pixels far from the outline
+            may be trusted.
+    """
+
+    rgba: Bytes
+    centres: NDArray[np.int32]
+    exact: bool = True
+
+
+class Source(Protocol):
+    """A numbered set of cut-outs."""
+
+    def __len__(self) -> int:
+        """Return how many cut-outs there are."""
+
+    def __getitem__(self, index: int) -> Cutout:
+        """Return cut-out `index`."""
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Return the pictures of a folder, sorted by name.
+
+    Raises:
+        ValueError: The folder is missing or holds no picture.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f"folder must be a directory, got {str(folder)!r}: correct the path in the config"
+        )
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    if not found:
+        raise ValueError(f"folder must hold pictures, got none in {str(folder)!r}")
+    return found
+
+
+def kept_out(name: str, percent: int) -> bool:
+    """Tell whether a picture is kept for evaluation; its name alone decides, on any machine."""
+    return zlib.crc32(name.encode()) % 100 < percent
+
+
+def graded(folder: Path) -> dict[str, str]:
+    """Return the grade of each picture (by its name without suffix) from the folder's table.
+
+    Raises:
+        ValueError: The folder has no SOURCES.tsv with columns `file` and `grade`.
+    """
+    table = folder / "SOURCES.tsv"
+    if not table.is_file():
+        raise ValueError(f"folder must hold SOURCES.tsv to choose by grade, got {str(folder)!r}")
+    with table.open(encoding="utf-8", newline="") as file:
+        return {Path(row["file"]).stem: row["grade"] for row in csv.DictReader(file, delimiter="\t")}
+
+
+def _limited(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
+    scale = min(1.0, max_side_px / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _read(path: Path, mode: str, max_side_px: int) -> Bytes:
+    with Image.open(path) as image:
+        picture = ImageOps.exif_transpose(image).convert(mode)
+    size = _limited(picture.size, max_side_px)
+    if size == picture.size:
+        return np.asarray(picture)
+    # Straight colours would bleed from transparent pixels: enlarge and shrink them premultiplied.
+    if mode == "RGBA":
+        picture = picture.convert("RGBa").resize(size, Image.Resampling.BOX).convert("RGBA")
+        return np.asarray(picture)
+    return np.asarray(picture.resize(size, Image.Resampling.BOX))
+
+
+def spread_colours(rgba: Bytes) -> Bytes:
+    """Give every transparent pixel the colour of the nearest pixel that has one.
+
+    Resizing and affine maps mix neighbouring colours, so that a foreground must be defined
+    everywhere and not only where alpha is above 0.
+    """
+    blank = (rgba[..., 3] < 3).astype(np.uint8)
+    if not blank.any() or blank.all():
+        return rgba
+    _, labels = cv2.distanceTransformWithLabels(
+        blank, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    lookup = np.zeros((labels.max() + 1, 3), np.uint8)
+    known = blank == 0
+    lookup[labels[known]] = rgba[known][:, :3]
+    out = rgba.copy()
+    out[..., :3] = lookup[labels]
+    return out
+
+
+def as_cutout(rgba: Bytes, exact: bool = True) -> Cutout:
+    """Prepare a cut-out: spread its colours and find the pixels that crops are centred on.
+
+    Raises:
+        ValueError: Alpha is empty.
+    """
+    alpha = rgba[..., 3]
+    if not alpha.any():
+        raise ValueError("alpha must not be empty, got 0 everywhere: leave the file out")
+    unknown = (alpha > 2) & (alpha < 253)
+    if unknown.sum() < 64:
+        unknown = alpha > 127
+    y, x = np.nonzero(unknown)
+    if len(y) > UNKNOWN_SAMPLES:
+        chosen = np.linspace(0, len(y) - 1, UNKNOWN_SAMPLES).astype(np.int64)
+        y, x = y[chosen], x[chosen]
+    centres = np.stack([x, y], axis=1).astype(np.int32)
+    return Cutout(spread_colours(rgba), centres, exact)
+
+
+class RGBACutouts:
+    """Pictures with an alpha channel in one folder.
+
+    Args:
+        folder: Folder of RGBA pictures.
+        max_side_px: Larger pictures are reduced to this long side.
+        leave_out: Tells of a name (without suffix) whether it is not to be used.
+    """
+
+    def __init__(
+        self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
+    ) -> None:
+        self.paths = [p for p in pictures(folder) if not leave_out(p.stem)]
+        self.max_side_px = max_side_px
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Cutout:
+        """Return picture `index` as a cut-out."""
+        return as_cutout(_read(self.paths[index], "RGBA", self.max_side_px))
+
+
+class ForegroundAlphaFolders:
+    """The published layout of Composition-1k and Distinctions-646: `fg/` and `alpha/`.
+
+    Args:
+        folder: Folder that holds `fg` and `alpha` with pictures of the same names.
+        max_side_px: Larger pictures are reduced to this long side.
+        leave_out: Tells of a name (without suffix) whether it is not to be used.
+    """
+
+    def __init__(
+        self, folder: Path, max_side_px: int = 1600, leave_out: LeaveOut = nothing
+    ) -> None:
+        alphas = {p.stem: p for p in pictures(folder / "alpha")}
+        self.pairs = [
+            (p, alphas[p.stem])
+            for p in pictures(folder / "fg")
+            if p.stem in alphas and not leave_out(p.stem)
+        ]
+        if not self.pairs:
+            raise ValueError(
+                f"folder must hold pictures of the same names in fg and alpha, got none in "
+                f"{str(folder)!r}: see the layout in docs/training.md"
+            )
+        self.max_side_px = max_side_px
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Cutout:
+        """Return pair `index` as a cut-out."""
+        foreground_path, alpha_path = self.pairs[index]
+        foreground = _read(foreground_path, "RGB", self.max_side_px)
+        alpha = _read(alpha_path, "L", self.max_side_px)
+        if foreground.shape[:2] != alpha.shape:
+            raise ValueError(
+                f"foreground and alpha must have one size, got {foreground.shape[:2]} and "
+                f"{alpha.shape} for {foreground_path.name!r}: correct or leave out the pair"
+            )
+        return as_cutout(np.dstack([foreground, alpha]))
+
+
+class PhotographsWithMasks:
+    """Photographs with rough binary masks of their subjects: `images/` and `masks/`.
+
+    They are shown as they are, since no true alpha is known at the outline.
+
+    Args:
+        folder: Folder that holds `images` and `masks` with pictures of the same names.
+        max_side_px: Larger pictures are reduced to this long side.
+        leave_out: Tells of a name (without suffix) whether it is not to be used.
+    """
+
+    def __init__(
+        self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
+    ) -> None:
+        masks = {p.stem: p for p in pictures(folder / "masks")}
+        self.pairs = [
+            (p, masks[p.stem])
+            for p in pictures(folder / "images")
+            if p.stem in masks and not leave_out(p.stem)
+        ]
+        if not self.pairs:
+            raise ValueError(
+                f"folder must hold pictures of the same names in images and masks, got none in "
+                f"{str(folder)!r}: see the layout in docs/training.md"
+            )
+        self.max_side_px = max_side_px
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Cutout:
+        """Return pair `index`; crops are centred on the subject's outline."""
+        image = _read(self.pairs[index][0], "RGB", self.max_side_px)
+        mask = _read(self.pairs[index][1], "L", self.max_side_px)
+        if image.shape[:2] != mask.shape:
+            raise ValueError(
+                f"image and mask must have one size, got {image.shape[:2]} and {mask.shape} for "
+                f"{self.pairs[index][0].name!r}: correct or leave out the pair"
+            )
+        binary = (mask > 127).astype(np.uint8)
+        y, x = np.nonzero(cv2.morphologyEx(binary, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
+        if not len(y):
+            raise ValueError("mask must show an outline, got one value everywhere: leave it out")
+        centres = np.stack([x, y], axis=1).astype(np.int32)
+        return Cutout(np.dstack([image, binary * np.uint8(255)]), centres, exact=False)
+
+
+class Remembered:
+    """A source whose cut-outs stay in memory, and whose unreadable files are skipped and counted.
+
+    Args:
+        source: The source to read from.
+        capacity: How many cut-outs are kept, the latest used.
+    """
+
+    def __init__(self, source: Source, capacity: int = 2000) -> None:
+        self.source = source
+        self.failures: dict[int, str] = {}
+        self._get = lru_cache(maxsize=capacity)(self._read)
+
+    def _read(self, index: int) -> Cutout | None:
+        try:
+            return self.source[index]
+        except (OSError, ValueError, UnidentifiedImageError) as error:
+            self.failures[index] = str(error)
+            log.warning("left out cut-out %d (%d so far): %s", index, len(self.failures), error)
+            return None
+
+    def __len__(self) -> int:
+        """Return the number of cut-outs, unreadable ones included."""
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Cutout:
+        """Return cut-out `index`, or the next readable one after it.
+
+        Raises:
+            ValueError: No cut-out of the source can be read.
+        """
+        for offset in range(len(self)):
+            cutout = self._get((index + offset) % len(self))
+            if cutout is not None:
+                return cutout
+        raise ValueError(
+            f"source must hold a readable cut-out, got {len(self)} that are not: "
+            f"the first says {next(iter(self.failures.values()))}"
+        )
+
+
+class Backgrounds:
+    """Photographs of one or more folders, kept in memory as bytes.
+
+    Args:
+        folders: Folders of photographs.
+        max_side_px: Larger photographs are reduced to this long side.
+        leave_out: Tells of a name (without suffix) whether it is not to be used.
+    """
+
+    def __init__(
+        self,
+        folders: list[Path],
+        max_side_px: int = 900,
+        leave_out: LeaveOut = nothing,
+    ) -> None:
+        self.paths = [p for f in folders for p in pictures(f) if not leave_out(p.stem)]
+        self.max_side_px = max_side_px
+        self._get = lru_cache(maxsize=4000)(self._read)
+
+    def _read(self, index: int) -> Bytes:
+        return _read(self.paths[index], "RGB", self.max_side_px)
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Bytes:
+        """Return photograph `index`, (H, W, 3) uint8."""
+        return self._get(index)
+
+    def __iter__(self) -> Iterator[Bytes]:
+        """Go through all photographs."""
+        return (self[i] for i in range(len(self)))
