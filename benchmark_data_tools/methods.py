@@ -2,7 +2,7 @@
 
 | name | what it is |
 |---|---|
-| `prn_mobilenet_v2`, or another weights file's name | this project's network |
+| `prn_mobilenet_v2`, or other bundled weights | this project's network |
 | `weights:PATH` | this project's network with other weights |
 | `closed_form` `knn` `learning_based` `large_kernel` `random_walk` `shared_sampling` | PyMatting |
 | `folder:PATH` | predictions of any other method, one picture an image |
@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Protocol, cast, get_args
 
 import numpy as np
-from mgm_core.inference import Matter
 
-import mgm_core
 from benchmark_data_tools.layouts import files_by_name
 from benchmark_data_tools.metrics import FloatImage
 from benchmark_data_tools.protocols import Case
 from benchmark_data_tools.samples import read_colours, read_grey, sha256
+from mgm_core.checkpoint import bundled, bundled_path
 from mgm_core.foreground import ForegroundMethod, estimate_foreground
-from mgm_core.guidance import known_regions
+from mgm_core.guidance import from_trimap
+from mgm_core.inference import Matter
 
 PYMATTING = {
     "closed_form": "estimate_alpha_cf",
@@ -157,25 +157,12 @@ def parse(text: str, table: str) -> MethodSpec:
     if kind in ("weights", "folder"):
         if not Path(path).exists():
             raise ValueError(f"method must name what exists, got {alpha}: check the path")
-    elif alpha not in (*PYMATTING, "guidance", "truth") and not weights_file(alpha).exists():
-        ours = sorted(file.stem for file in weights_file("").parent.glob("*.safetensors"))
+    elif alpha not in (*PYMATTING, "guidance", "truth") and alpha not in bundled():
         raise ValueError(
-            f"method must be one of {', '.join([*ours, *PYMATTING])}, guidance, truth, "
+            f"method must be one of {', '.join([*bundled(), *PYMATTING])}, guidance, truth, "
             f"weights:PATH or folder:PATH, got {alpha}: correct its name"
         )
     return MethodSpec(alpha, cast(ForegroundMethod, foreground) if table == "3" else None)
-
-
-def weights_file(name: str) -> Path:
-    """Where the package keeps weights of a name.
-
-    Args:
-        name: Such as "prn_mobilenet_v2".
-
-    Returns:
-        The file's path, whether it exists or not.
-    """
-    return Path(mgm_core.__path__[0]) / "weights" / f"{name}.safetensors"
 
 
 def identity(spec: MethodSpec) -> dict[str, str]:
@@ -197,7 +184,7 @@ def identity(spec: MethodSpec) -> dict[str, str]:
         elif name in PYMATTING:
             found[f"{role}_pymatting"] = importlib.metadata.version("pymatting")
         else:
-            file = Path(path) if kind == "weights" else weights_file(name)
+            file = Path(path) if kind == "weights" else bundled_path(name)
             found[f"{role}_sha256"] = sha256(file)
     return found
 
@@ -221,7 +208,8 @@ def alpha_method(name: str) -> AlphaMethod:
         return lambda case, name, variant: case.guidance
     if name == "truth":
         return lambda case, name, variant: case.pictures.alpha
-    return _ours(Matter.load(path if kind == "weights" else name))
+    # float32 wherever it runs, so that figures of two machines compare.
+    return _ours(Matter.load(Path(path) if kind == "weights" else name, dtype="float32"))
 
 
 def predict_foreground(
@@ -273,11 +261,8 @@ def check_folder(spec: MethodSpec, variants: list[str], names: list[str]) -> Non
 
 def _ours(matter: Matter) -> AlphaMethod:
     def predict(case: Case, name: str, variant: str) -> FloatImage:
-        alpha = matter.matte(case.pictures.image, case.guidance).alpha
-        if case.enforce and case.trimap is not None:
-            foreground, background = known_regions(case.trimap)
-            alpha = np.where(foreground, 1, np.where(background, 0, alpha)).astype(np.float32)
-        return alpha
+        known = from_trimap(case.trimap) if case.enforce and case.trimap is not None else None
+        return matter.matte(case.pictures.image, case.guidance, known=known).alpha
 
     return predict
 
@@ -285,11 +270,13 @@ def _ours(matter: Matter) -> AlphaMethod:
 def _classical(name: str) -> AlphaMethod:
     import pymatting  # it starts a compiler: seconds that other methods need not wait
 
-    estimate: Callable[[FloatImage, FloatImage], FloatImage] = getattr(pymatting, PYMATTING[name])
+    estimate: Callable[..., FloatImage] = getattr(pymatting, PYMATTING[name])
 
     def predict(case: Case, name: str, variant: str) -> FloatImage:
         assert case.trimap is not None, "trimap methods run in trimap variants only"
-        alpha = estimate(case.pictures.image.astype(np.float64), case.trimap.astype(np.float64))
+        image = case.pictures.image.astype(np.float64)
+        trimap = from_trimap(case.trimap).astype(np.float64)
+        alpha = estimate(image, trimap)
         return np.asarray(alpha, np.float32)
 
     return predict

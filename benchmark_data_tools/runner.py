@@ -33,7 +33,6 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import torch
-from mgm_core.segmentation import Segmenter
 from tqdm import tqdm
 
 from benchmark_data_tools.layouts import Sample
@@ -56,6 +55,7 @@ from benchmark_data_tools.protocols import (
 )
 from benchmark_data_tools.samples import load, manifest, read_colours, read_grey
 from mgm_core.images import check_mask, write_image
+from mgm_core.segmentation import Segmenter
 
 PACKAGES = ("mgm", "torch", "numpy", "opencv-python-headless", "pymatting", "pillow", "scipy")
 JsonObject = dict[str, Any]
@@ -240,6 +240,18 @@ def job_case(plan: Plan, job: Job) -> Case:
     )
 
 
+def manifest_sha256(plan: Plan) -> str:
+    """Fingerprint of all files that a run reads.
+
+    Args:
+        plan: The run.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    return hashlib.sha256(manifest(plan.samples, plan.data).encode()).hexdigest()
+
+
 def _colour_errors(alpha: FloatImage, foreground: FloatImage, question: Case) -> JsonObject:
     """Errors of alpha * F over the table's regions, and of F where the true alpha is not 0."""
     truth = question.pictures
@@ -301,7 +313,7 @@ def _record(plan: Plan, command: str) -> None:
     )
     _write_text(plan.out / "manifest.sha256", files)
     versions = {name: _version(name) for name in PACKAGES}
-    for method in plan.methods:
+    for position, method in enumerate(plan.methods):
         folder = plan.out / method.slug
         folder.mkdir(exist_ok=True)
         _keep(
@@ -316,6 +328,7 @@ def _record(plan: Plan, command: str) -> None:
             noted={
                 "command": command,
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "position": position,
             },
         )
 

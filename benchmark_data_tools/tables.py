@@ -9,7 +9,6 @@ import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmark_data_tools.layouts import LAYOUTS
 from benchmark_data_tools.metrics import PERCENTILES, percentiles
@@ -137,15 +136,18 @@ def read_results(folder: Path) -> Results:
     run = json.loads((folder / "run.json").read_text("utf-8"))
     methods: list[JsonObject] = []
     series = []
-    for path in sorted(folder.glob("*/method.json"), key=_date):
-        method: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    found = [
+        (path.parent.name, json.loads(path.read_text("utf-8")))
+        for path in folder.glob("*/method.json")
+    ]
+    for slug, method in sorted(found, key=lambda pair: (pair[1]["date"], pair[1]["position"])):
         methods.append(method)
         for variant in method["variants"]:
             label = method["label"]
             if len(method["variants"]) > 1:
                 label += f", {variant}"
-            found = rows(folder, path.parent.name, variant, run["samples"])
-            series.append(Series(label, method["label"], path.parent.name, variant, found))
+            errors = rows(folder, slug, variant, run["samples"])
+            series.append(Series(label, method["label"], slug, variant, errors))
     if not series:
         raise ValueError(f"{folder} must hold a method's results, got none: run it first")
     return Results(folder, run, methods, series)
@@ -178,14 +180,14 @@ def markdown(results: Results) -> str:
     Returns:
         Markdown, with a title and a note on provenance.
     """
-    columns = _columns(results)
+    shown = columns(results)
     lines = [
         f"### {title(results)}",
         "",
-        _markdown_line(["Method", *(f"{REGIONS[r]}: {UNITS[m][0]}" for r, m in columns)]),
-        _markdown_line(["---", *("---:" for _ in columns)]),
+        _markdown_line(["Method", *(f"{REGIONS[r]}: {UNITS[m][0]}" for r, m in shown)]),
+        _markdown_line(["---", *("---:" for _ in shown)]),
         *(
-            _markdown_line([_label(row), *(_figure(row, column) or "-" for column in columns)])
+            _markdown_line([label(row), *(figure(row, column) or "-" for column in shown)])
             for row in table_rows(results)
         ),
         "",
@@ -204,18 +206,18 @@ def latex(results: Results) -> str:
     Returns:
         LaTeX source of a table environment.
     """
-    columns = _columns(results)
-    head = ["Method", *(f"{REGIONS[r]}: {UNITS[m][0]}" for r, m in columns)]
+    shown = columns(results)
+    head = ["Method", *(f"{REGIONS[r]}: {UNITS[m][0]}" for r, m in shown)]
     lines = [
         r"\begin{table}",
         rf"\caption{{{_tex(title(results))}, {len(results.run['samples'])} images. "
         rf"{_tex(_PUBLISHED_NOTE)}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(shown)}}}",
         r"\toprule",
         " & ".join(rf"\rotatebox{{90}}{{{_tex(name)}}}" for name in head) + r" \\",
         r"\midrule",
         *(
-            " & ".join([_tex(_label(row)), *(_figure(row, c) or "--" for c in columns)]) + r" \\"
+            " & ".join([_tex(label(row)), *(figure(row, c) or "--" for c in shown)]) + r" \\"
             for row in table_rows(results)
         ),
         r"\bottomrule",
@@ -263,9 +265,9 @@ def images_csv(results: Results) -> str:
         CSV, one line an image and method.
     """
     errors = results.series[0].means()
+    names = [f"{region}_{metric}" for region, metric in errors]
     lines: list[list[object]] = [
-        ["method", "variant", "image", "width", "height", "seconds"]
-        + [f"{region}_{metric}" for region, metric in errors]
+        ["method", "variant", "image", "width", "height", "seconds", *names]
     ]
     for series in results.series:
         for row in series.rows:
@@ -274,6 +276,49 @@ def images_csv(results: Results) -> str:
                 [series.method, series.variant, row["name"], *row["size"], row["seconds"], *values]
             )
     return _csv(lines)
+
+
+def columns(results: Results) -> list[tuple[str, str]]:
+    """The errors that a table prints, where there are any.
+
+    Args:
+        results: A run's results.
+
+    Returns:
+        Region and metric, in order.
+    """
+    found = set().union(*(row.figures for row in table_rows(results)))
+    usual = [column for column in COLUMNS[results.table] if column in found]
+    # A robustness benchmark may come with trimaps or not.
+    extra = [("unknown", "sad"), ("unknown", "mse")] if results.table == "robustness" else []
+    return usual + [column for column in extra if column in found]
+
+
+def label(row: Row) -> str:
+    """A line's name, which says whether the figures are the paper's.
+
+    Args:
+        row: A table's line.
+
+    Returns:
+        The name.
+    """
+    return f"{row.label} (published)" if row.published else row.label
+
+
+def figure(row: Row, column: tuple[str, str]) -> str | None:
+    """A figure as printed, in its column's unit.
+
+    Args:
+        row: A table's line.
+        column: Region and metric.
+
+    Returns:
+        Four digits; None where there is no such figure.
+    """
+    if column not in row.figures:
+        return None
+    return f"{row.figures[column] * UNITS[column[1]][1]:.4g}"
 
 
 def title(results: Results) -> str:
@@ -315,24 +360,6 @@ def _ratio(value: float, base: float) -> float:
     return value / base if base > 0 else float("inf") if value > 0 else 1.0
 
 
-def _columns(results: Results) -> list[tuple[str, str]]:
-    found = set().union(*(row.figures for row in table_rows(results)))
-    columns = [column for column in COLUMNS[results.table] if column in found]
-    # A robustness benchmark may come with trimaps or not.
-    extra = [("unknown", "sad"), ("unknown", "mse")] if results.table == "robustness" else []
-    return columns + [column for column in extra if column in found]
-
-
-def _label(row: Row) -> str:
-    return f"{row.label} (published)" if row.published else row.label
-
-
-def _figure(row: Row, column: tuple[str, str]) -> str | None:
-    if column not in row.figures:
-        return None
-    return f"{row.figures[column] * UNITS[column[1]][1]:.4g}"
-
-
 def _markdown_line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -347,7 +374,3 @@ def _csv(lines: list[list[object]]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(lines)
     return file.getvalue()
-
-
-def _date(path: Path) -> tuple[str, str]:
-    return str(json.loads(path.read_text("utf-8"))["date"]), path.parent.name

@@ -1,6 +1,6 @@
 """Put a subject over a new background, or over none. Source: Eq. 1, I = alpha F + (1 - alpha) B."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -24,7 +24,10 @@ Fit: TypeAlias = Literal["cover", "contain", "stretch"]
 
 # Where the blur reaches next to no background, its mean colour takes over; only pixels far inside
 # the subject are concerned.
-_MEAN_WEIGHT = 1e-3
+_MEAN_WEIGHT = 1e-4
+# Wider blurs are computed on a smaller image: they leave no detail that it could not hold, and
+# would take a minute at 12 megapixels.
+_WIDEST_SIGMA_PX = 8.0
 
 
 def composite(foreground: Floats, alpha: Floats, background: Floats) -> Floats:
@@ -184,20 +187,25 @@ def blurred_background(image: Floats, alpha: Floats, foreground: Floats, sigma_p
         raise ValueError(
             f"sigma_px must be above 0, got {sigma_px:g}: give the blur's standard deviation"
         )
-    weight = (1 - alpha)[..., None].astype(np.float32)
+    height, width = alpha.shape
+    weight = (1 - alpha)[..., None]
     # An estimated foreground may claim more than the photo holds.
     share = np.clip(image - alpha[..., None] * foreground, 0, weight)
     total = float(weight.sum())
     mean: Floats = share.sum(axis=(0, 1)) / total if total > 0 else image.mean(axis=(0, 1))
-    blurred_share = _gaussian(share, sigma_px) + _MEAN_WEIGHT * mean
-    blurred_weight = _gaussian(weight, sigma_px).reshape(*alpha.shape, 1) + _MEAN_WEIGHT
-    background: Floats = np.clip(blurred_share / blurred_weight, 0, 1)
-    return background.astype(np.float32)
 
-
-def _gaussian(pixels: Floats, sigma_px: float) -> Floats:
-    blurred: NDArray[Any] = cv2.GaussianBlur(pixels.astype(np.float32), (0, 0), sigma_px)
-    return np.asarray(blurred, dtype=np.float32)
+    shrink = min(1, _WIDEST_SIGMA_PX / sigma_px)
+    small_height, small_width = max(1, round(height * shrink)), max(1, round(width * shrink))
+    blurred = cv2.GaussianBlur(
+        _resize(np.dstack([share, weight]), small_height, small_width),
+        (0, 0),
+        sigmaX=sigma_px * small_width / width,
+        sigmaY=sigma_px * small_height / height,
+    )
+    background: Floats = (blurred[..., :3] + _MEAN_WEIGHT * mean) / (
+        blurred[..., 3:] + _MEAN_WEIGHT
+    )
+    return _resize(background, height, width)
 
 
 def _resize(image: Floats, height: int, width: int) -> Floats:

@@ -40,8 +40,9 @@ def estimate_foreground(
     Args:
         image: (H, W, 3) float in [0, 1], sRGB.
         alpha: (H, W) float in [0, 1].
-        method: "multilevel" is fast; "closed_form" is slow, for images of up to 4 megapixels;
-            "raw" takes the image's colours, fringe and all. Or an estimator of your own.
+        method: "multilevel" is fast, and takes some 110 bytes of memory a pixel; "closed_form" is
+            slow, takes six times as much, and is for images of up to 4 megapixels; "raw" takes the
+            image's colours, fringe and all. Or an estimator of your own.
 
     Returns:
         (H, W, 3) float32 in [0, 1]. Where alpha is 0 the colours mean nothing.

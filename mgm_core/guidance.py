@@ -186,15 +186,15 @@ def detect_kind(mask: Floats) -> Detection:
     levels = np.unique(np.rint(mask * 255)).astype(int)
     grey = (mask > _GREY_FROM) & (mask < _GREY_TO)
     middle = np.abs(mask - 0.5) <= _NOISE
-    mostly_middle = np.count_nonzero(middle) >= 0.5 * max(1, np.count_nonzero(grey))
     clusters = [
         level
         for level, members in ((0, mask <= _GREY_FROM), (128, middle), (255, mask >= _GREY_TO))
         if members.any()
     ]
-    if np.count_nonzero(grey) <= _boundary_length(mask):
+    grey_px, middle_px = int(grey.sum()), int(middle.sum())
+    if {0, 255} <= set(clusters) and grey_px <= _boundary_length(mask):
         return Detection("binary_mask", f"{_listed(levels, [0, 255])}: a binary mask")
-    if mostly_middle:
+    if len(clusters) > 1 and middle_px >= 0.5 * grey_px > 0:
         return Detection("trimap", f"{_listed(levels, clusters)}: a trimap")
     if levels.size == 2 and low < 128 <= high:
         return Detection("binary_mask", f"{_listed(levels, [low, high])}: a binary mask")
@@ -215,8 +215,8 @@ def _boundary_length(mask: Floats) -> float:
     pairs = 0
     for crossing in (0.25, 0.75):
         inside = mask >= crossing
-        pairs += np.count_nonzero(inside[1:] != inside[:-1])
-        pairs += np.count_nonzero(inside[:, 1:] != inside[:, :-1])
+        pairs += int((inside[1:] != inside[:-1]).sum())
+        pairs += int((inside[:, 1:] != inside[:, :-1]).sum())
     return pairs / 2
 
 

@@ -44,11 +44,11 @@ def dilated(mask: Tensor, kernels_px: Sequence[int]) -> Tensor:
         )
     if mask.device.type == "cpu":
         planes = mask[:, 0].numpy().view(np.uint8)
-        out = [
-            cv2.dilate(plane, ellipse(k)) for plane, k in zip(planes, kernels_px, strict=True)
-        ]
+        out = [cv2.dilate(plane, ellipse(k)) for plane, k in zip(planes, kernels_px, strict=True)]
         return torch.from_numpy(np.stack(out)).view(torch.bool)[:, None]
-    return torch.cat([_dilated_on_device(m[None], k) for m, k in zip(mask, kernels_px, strict=True)])
+    return torch.cat(
+        [_dilated_on_device(m[None], k) for m, k in zip(mask, kernels_px, strict=True)]
+    )
 
 
 def _dilated_on_device(mask: Tensor, kernel_px: int) -> Tensor:

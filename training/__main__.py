@@ -5,8 +5,10 @@ import logging
 import sys
 from pathlib import Path
 
-from training.config import ConfigError, load
+from training.config import Config, ConfigError, load
 from training.loop import NonFiniteLossError, Task, Trainer
+from training.prn import PRNTask
+from training.segmenter import SegmenterTask
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("config", type=Path, help="a TOML file, see training/configs")
     parser.add_argument("corrections", nargs="*", metavar="key=value")
     parser.add_argument("--resume", action="store_true", help="go on from run.folder's checkpoint")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         config = load(options.config, options.corrections)
@@ -27,10 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _task(config) -> Task:
-    from training.prn import PRNTask
-
-    return PRNTask(config)
+def _task(config: Config) -> Task:
+    tasks: dict[str, type[PRNTask | SegmenterTask]] = {"prn": PRNTask, "segmenter": SegmenterTask}
+    return tasks[config.task](config)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,17 @@ def cropped_cutout(
         scale = float(np.exp(generator.uniform(*np.log(scales))))
         x, y = cutout.centres[generator.integers(len(cutout.centres))]
         centre = (float(x), float(y))
+    return view(cutout, centre, scale, crop_px, generator)
+
+
+def view(
+    cutout: Cutout, centre: tuple[float, float], scale: float, crop_px: int, generator: Generator
+) -> tuple[Colours, Plane]:
+    """Return the square crop around a point of the cut-out at this scale, turned and flipped.
+
+    Returns:
+        Foreground (S, S, 3) and alpha (S, S), float32 in [0, 1].
+    """
     interpolation = _INTERPOLATIONS[generator.integers(len(_INTERPOLATIONS))]
     matrix = _affine(centre, scale, crop_px, generator)
     rgba = _warped(cutout.rgba, matrix, crop_px, scale, interpolation)
@@ -108,9 +119,7 @@ def cropped_cutout(
     return rgba[..., :3], alpha
 
 
-def merged(
-    front: tuple[Colours, Plane], behind: tuple[Colours, Plane]
-) -> tuple[Colours, Plane]:
+def merged(front: tuple[Colours, Plane], behind: tuple[Colours, Plane]) -> tuple[Colours, Plane]:
     """Put one foreground before another: alpha = 1 - (1 - a1)(1 - a2).
 
     The colour is what Eq. 1 asks for: a1 F1 + (1 - a1) a2 F2 over the merged alpha. Where both are
@@ -166,7 +175,9 @@ def gradient_background(crop_px: int, generator: Generator) -> Colours:
         start, end = np.full(3, start.mean(), np.float32), np.full(3, end.mean(), np.float32)
     angle = generator.uniform(0.0, 2 * np.pi)
     axis = np.linspace(-0.5, 0.5, crop_px, dtype=np.float32)
-    position = 0.5 + np.float32(np.cos(angle)) * axis[None] + np.float32(np.sin(angle)) * axis[:, None]
+    position = (
+        0.5 + np.float32(np.cos(angle)) * axis[None] + np.float32(np.sin(angle)) * axis[:, None]
+    )
     position = np.clip(position, 0.0, 1.0)[..., None]
     return start * (1 - position) + end * position
 
@@ -205,7 +216,9 @@ def camera(image: Colours, generator: Generator) -> Colours:
     if generator.random() < 0.5:
         quality = int(generator.integers(35, 96))
         coded = cv2.imencode(
-            ".jpg", (image[..., ::-1] * 255 + 0.5).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality]
+            ".jpg",
+            (image[..., ::-1] * 255 + 0.5).astype(np.uint8),
+            [cv2.IMWRITE_JPEG_QUALITY, quality],
         )[1]
         image = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255.0
     return np.ascontiguousarray(image, dtype=np.float32)

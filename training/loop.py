@@ -209,9 +209,7 @@ class Trainer:
         )
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
-        with torch.autocast(
-            self.device.type, self.dtype, enabled=self.dtype != torch.float32
-        ):
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             terms = self.task.losses(self.module, batch, self.step)
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]  # untyped in torch

@@ -66,9 +66,7 @@ def laplacian(difference: Tensor, area: Tensor, levels: int = PYRAMID_LEVELS) ->
     current = difference
     for level in range(levels):
         coarse = _smoothed(current, stride=2)
-        enlarged = F.interpolate(
-            coarse, current.shape[2:], mode="bilinear", align_corners=False
-        )
+        enlarged = F.interpolate(coarse, current.shape[2:], mode="bilinear", align_corners=False)
         total = total + 2**level * (current - enlarged).abs().sum()
         current = coarse
     return total / (area * difference.shape[1])

@@ -91,7 +91,9 @@ def graded(folder: Path) -> dict[str, str]:
     if not table.is_file():
         raise ValueError(f"folder must hold SOURCES.tsv to choose by grade, got {str(folder)!r}")
     with table.open(encoding="utf-8", newline="") as file:
-        return {Path(row["file"]).stem: row["grade"] for row in csv.DictReader(file, delimiter="\t")}
+        return {
+            Path(row["file"]).stem: row["grade"] for row in csv.DictReader(file, delimiter="\t")
+        }
 
 
 def _limited(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:

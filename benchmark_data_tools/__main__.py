@@ -1,0 +1,160 @@
+"""Command line: `python -m benchmark_data_tools COMMAND --help`.
+
+check TABLE --data DIR       is the benchmark's folder as published?
+run TABLE --data DIR --method NAME ... --out results/
+report results/ --out report/
+mini DIR                     make the mini benchmark, every table's layout
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark_data_tools import mini, report, runner
+from benchmark_data_tools.layouts import LAYOUTS, find_samples, read_subset
+from benchmark_data_tools.methods import MethodSpec, parse
+from benchmark_data_tools.protocols import Settings
+from benchmark_data_tools.samples import compare_manifest, count_note, manifest, problems
+from benchmark_data_tools.tables import markdown, read_results
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Command line without the program's name; None takes this program's own.
+
+    Returns:
+        Exit status: 0, or 1 where something is wrong, which is printed.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def check(options: argparse.Namespace) -> int:
+    """Print what is wrong with a benchmark's folder; write or compare its manifest."""
+    subset = read_subset(options.subset) if options.subset else None
+    found = list(problems(options.table, options.data, subset))
+    if not found:
+        samples = find_samples(options.table, options.data, subset)
+        print(count_note(options.table, len(samples)))
+        lines = manifest(samples, options.data)
+        if options.manifest is not None:
+            found = compare_manifest(lines, options.manifest.read_text("utf-8"))
+        if options.write_manifest is not None:
+            options.write_manifest.write_text(lines, "utf-8")
+    for problem in found:
+        print(problem)
+    print(f"{len(found)} problems." if found else "Nothing wrong.")
+    return 1 if found else 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run methods over a benchmark and print the table."""
+    plan = runner.Plan(
+        table=options.table,
+        data=options.data,
+        samples=tuple(
+            find_samples(
+                options.table,
+                options.data,
+                read_subset(options.subset) if options.subset else None,
+            )
+        ),
+        methods=_methods(options),
+        settings=Settings(
+            kernels_px=tuple(options.kernels),
+            mask=options.mask,
+            long_side_px=options.long_side,
+            probability=str(options.probability) if options.probability else None,
+        ),
+        out=options.out / options.table,
+        bits=options.bits,
+    )
+    runner.run(plan, processes=options.processes)
+    print(markdown(read_results(plan.out)))
+    return 0
+
+
+def write_report(options: argparse.Namespace) -> int:
+    """Write a report on all runs under a folder."""
+    for table in report.build(options.results, options.out, thumbnails=options.thumbnails):
+        print(table)
+    print(options.out / "index.html")
+    return 0
+
+
+def make_mini(options: argparse.Namespace) -> int:
+    """Make the mini benchmark."""
+    mini.make(options.out, seed=options.seed)
+    print(f"{options.out}: one folder a table, see docs/benchmarks.md for the commands")
+    return 0
+
+
+def _methods(options: argparse.Namespace) -> tuple[MethodSpec, ...]:
+    methods = [parse(name, options.table) for name in dict.fromkeys(options.method)]
+    if (options.refiner is not None) != (options.table == "2"):
+        raise ValueError(
+            f"refiner must be given for table 2 and for it alone, got {options.refiner}: "
+            "it names the weights that refine the methods' mattes"
+        )
+    if options.refiner is not None:
+        parse(options.refiner, options.table)
+        methods += [MethodSpec(method.alpha, refiner=options.refiner) for method in methods]
+    return tuple(methods)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmark_data_tools", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(required=True)
+
+    def add_data(command: argparse.ArgumentParser) -> None:
+        command.add_argument("table", choices=list(LAYOUTS))
+        command.add_argument("--data", type=Path, required=True, help="the benchmark's folder")
+        command.add_argument("--subset", type=Path, help="text file that names images, one a line")
+
+    checking = commands.add_parser("check", help="look for what is wrong with a benchmark")
+    add_data(checking)
+    checking.add_argument("--manifest", type=Path, help="compare SHA-256 sums with this file")
+    checking.add_argument("--write-manifest", type=Path, help="write SHA-256 sums to this file")
+    checking.set_defaults(command=check)
+
+    running = commands.add_parser("run", help="run methods over a benchmark")
+    add_data(running)
+    running.add_argument("--method", action="append", required=True, help="repeatable; see docs")
+    running.add_argument("--refiner", help="table 2: weights that refine the methods' mattes")
+    running.add_argument("--out", type=Path, default=Path("results"))
+    running.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    running.add_argument("--bits", type=int, choices=(8, 16), default=16, help="of predictions")
+    running.add_argument(
+        "--kernels", type=int, nargs="+", default=[10, 20, 30], help="robustness: diameters, px"
+    )
+    running.add_argument("--mask", choices=("truth", "segmentation"), default="truth")
+    running.add_argument("--long-side", type=int, help="shrink to this long side; paper: 720")
+    running.add_argument("--probability", type=Path, help="folder of segmentation probabilities")
+    running.set_defaults(command=run)
+
+    reporting = commands.add_parser("report", help="write tables, charts and a page")
+    reporting.add_argument("results", type=Path)
+    reporting.add_argument("--out", type=Path, default=Path("report"))
+    reporting.add_argument(
+        "--thumbnails", type=int, default=50, help="images shown of every method, worst first"
+    )
+    reporting.set_defaults(command=write_report)
+
+    making = commands.add_parser("mini", help="make the mini benchmark")
+    making.add_argument("out", type=Path)
+    making.add_argument("--seed", type=int, default=0)
+    making.set_defaults(command=make_mini)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

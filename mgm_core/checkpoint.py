@@ -1,0 +1,238 @@
+"""Weights: bundled ones, files of ours, and the authors' public checkpoints.
+
+Nothing is unpickled freely: safetensors, or `torch.load(weights_only=True)`. Every key and shape
+is checked, and a bundled file whose SHA-256 differs from the manifest's is refused.
+"""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mgm_core.network import PRN, EncoderName
+
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+State = dict[str, Tensor]
+
+
+class CheckpointError(ValueError):
+    """A weights file cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """An entry of the manifest of bundled weights."""
+
+    name: str
+    file: str
+    sha256: str
+    architecture: str
+
+
+def bundled() -> dict[str, Bundled]:
+    """Return the bundled weights by name."""
+    manifest = json.loads((WEIGHTS_FOLDER / "manifest.json").read_text(encoding="utf-8"))
+    return {name: Bundled(name, **entry) for name, entry in manifest.items()}
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 as hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def bundled_path(name: str) -> Path:
+    """Return the path of bundled weights after checking their hash.
+
+    Raises:
+        CheckpointError: There are none of this name, or the file was changed.
+    """
+    known = bundled()
+    if name not in known:
+        raise CheckpointError(
+            f"weights must be a file or one of {', '.join(sorted(known))}, got {name!r}: "
+            "correct the path or the name"
+        )
+    path = WEIGHTS_FOLDER / known[name].file
+    if not path.is_file():
+        raise CheckpointError(
+            f"weights {name!r} must be at {path}, which is missing: install the package again"
+        )
+    found = sha256_of(path)
+    if found != known[name].sha256:
+        raise CheckpointError(
+            f"weights {name!r} must have SHA-256 {known[name].sha256}, got {found}: the file was "
+            "changed or cut short; install the package again, or load it by its path"
+        )
+    return path
+
+
+def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
+    """Return a file's tensors, half precision widened to float32, and its metadata.
+
+    Raises:
+        CheckpointError: The file is missing or not in the safetensors format.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise CheckpointError(f"weights must exist, got {path}: correct the path") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"weights must be a safetensors file, got {path}: {error}; fetch it again"
+        ) from error
+    half = (torch.float16, torch.bfloat16)
+    return {k: v.float() if v.dtype in half else v for k, v in state.items()}, metadata
+
+
+def read_official(path: Path) -> State:
+    """Return the weights of one of the authors' checkpoints, spectral norm folded.
+
+    Raises:
+        CheckpointError: The file is not such a checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"weights must exist, got {path}: correct the path") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"weights must be a checkpoint that holds tensors alone, got {path}, which "
+            f"cannot be read safely ({reason}): fetch it again from its authors"
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    ):
+        raise CheckpointError(
+            f"weights must hold a state dict of tensors, got {path} without: give a checkpoint "
+            "such as MGMatting-DIM-100k.pth"
+        )
+    return fold_spectral_norm({k.removeprefix("module."): v for k, v in content.items()})
+
+
+def fold_spectral_norm(state: Mapping[str, Tensor]) -> State:
+    """Divide every spectrally normalised weight by its norm sigma = u . (W v).
+
+    Args:
+        state: Keys `*.module.weight_bar`, `_u`, `_v` among others.
+
+    Returns:
+        The state with one key `*.weight` for each such three.
+    """
+    folded: State = {}
+    for key, value in state.items():
+        if key.endswith((".module.weight_u", ".module.weight_v")):
+            continue
+        if not key.endswith(".module.weight_bar"):
+            folded[key] = value
+            continue
+        stem = key.removesuffix("weight_bar")
+        missing = [part for part in ("weight_u", "weight_v") if stem + part not in state]
+        if missing:
+            raise CheckpointError(
+                f"weights must hold {stem}{missing[0]} beside {key}, got none: the file is cut "
+                "short; fetch it again"
+            )
+        u, v = state[stem + "weight_u"].float(), state[stem + "weight_v"].float()
+        weight = value.float()
+        sigma = torch.dot(u, weight.reshape(len(weight), -1) @ v)
+        folded[stem.removesuffix("module.") + "weight"] = weight / sigma
+    return folded
+
+
+def load_checked(network: nn.Module, state: State, origin: str) -> None:
+    """Load a state whose keys and shapes must be the network's, `num_batches_tracked` aside.
+
+    Raises:
+        CheckpointError: A key is missing, unexpected or of another shape; all kinds are named.
+    """
+    own = network.state_dict()
+    counters = {k for k in own if k.endswith("num_batches_tracked")}
+    missing = sorted(own.keys() - state.keys() - counters)
+    unexpected = sorted(state.keys() - own.keys())
+    reshaped = [
+        f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
+        for k in own.keys() & state.keys()
+        if own[k].shape != state[k].shape
+    ]
+    problems = [
+        f"{len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
+        for kind, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", sorted(reshaped)),
+        )
+        if keys
+    ]
+    if problems:
+        raise CheckpointError(
+            f"weights must hold this network's keys, got {'; '.join(problems)} in {origin}: "
+            "give weights of the right network"
+        )
+    network.load_state_dict({k: state.get(k, own[k]) for k in own})
+
+
+def load_prn(weights: str | Path) -> PRN:
+    """Return the matting network with weights loaded, in evaluation mode.
+
+    Args:
+        weights: A bundled name, a safetensors file of ours, or one of the authors' `.pth` files.
+
+    Raises:
+        CheckpointError: The weights cannot be used.
+    """
+    path = Path(weights)
+    if isinstance(weights, str) and not path.suffix:
+        path = bundled_path(weights)
+    if path.suffix == ".safetensors":
+        state, metadata = read_safetensors(path)
+        encoder = metadata.get("encoder", _encoder_of(state))
+    else:
+        state, encoder = read_official(path), "resnet34"
+    if encoder not in ("resnet34", "mobilenet_v2"):
+        raise CheckpointError(
+            f"weights must be of a resnet34 or mobilenet_v2 network, got {encoder!r} in {path}: "
+            "give weights of a matting network"
+        )
+    network = PRN(cast("EncoderName", encoder))
+    load_checked(network, state, str(path))
+    return network.eval()
+
+
+def _encoder_of(state: State) -> str:
+    return "mobilenet_v2" if "encoder.features.0.0.weight" in state else "resnet34"
+
+
+def fold_batch_norm(module: nn.Module) -> None:
+    """Carry every batch norm that follows a convolution into it; the map stays the same.
+
+    Pairs are neighbours in a sequence, or attributes named `convN` and `bnN`, which run one after
+    the other in all our networks. The module must be in evaluation mode.
+    """
+    for child in list(module.modules()):
+        if isinstance(child, nn.Sequential):
+            pairs = [(str(i), str(i + 1)) for i in range(len(child) - 1)]
+        else:
+            pairs = [(f"conv{i}", f"bn{i}") for i in (1, 2, 3)]
+        for conv_name, norm_name in pairs:
+            conv = child._modules.get(conv_name)
+            norm = child._modules.get(norm_name)
+            if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) and isinstance(
+                norm, nn.BatchNorm2d
+            ):
+                fused = fuse_conv_bn_eval(conv, norm, isinstance(conv, nn.ConvTranspose2d))
+                setattr(child, conv_name, fused)
+                setattr(child, norm_name, nn.Identity())

@@ -1,0 +1,283 @@
+"""`Matter`: image and guidance in, alpha out, at any size, on any device.
+
+Images are padded as the paper's authors do and never resized. What does not fit into memory at
+once is cut into overlapping tiles; see `Matter` for how tiles agree with one another.
+
+Source: section 3.1 of the paper; padding as in the authors' released inference.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mgm_core.checkpoint import fold_batch_norm, load_prn
+from mgm_core.hardware import DtypeName, best_dtype, resolve_device
+from mgm_core.network import PRN, STRIDE, Refined, refine
+
+Plane = NDArray[np.float32]
+Colours = NDArray[np.float32]
+
+DEFAULT_WEIGHTS = "prn_mobilenet_v2"
+PAD_PX = 32
+SMALLEST_PX = 16
+STRAY_ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Matte:
+    """Alpha and how it came about; every plane is (H, W) float32 in [0, 1].
+
+    Args:
+        alpha: The refined alpha.
+        os8: Raw alpha at stride 8, enlarged.
+        os4: Raw alpha at stride 4, enlarged.
+        os1: Raw alpha at stride 1.
+        self_guidance_os4: 1 where stride 4 replaced stride 8.
+        self_guidance_os1: 1 where stride 1 replaced what was there.
+    """
+
+    alpha: Plane
+    os8: Plane
+    os4: Plane
+    os1: Plane
+    self_guidance_os4: Plane
+    self_guidance_os1: Plane
+
+
+_PLANES = ("alpha", "os8", "os4", "os1", "self_guidance_os4", "self_guidance_os1")
+
+
+class Matter:
+    """The matting network made ready for use.
+
+    An image of more than `tile_px`² pixels is cut into tiles of that size whose overlap of
+    `overlap_px` is cross-faded. Tiles see the guidance of their own part alone.
+
+    One object may serve several threads; they take turns.
+
+    Args:
+        network: Network in evaluation mode.
+        device: Where it computes; "auto" takes the fastest there is.
+        dtype: What it computes in; "auto" is bf16 where the hardware has it.
+        tile_px: Side of a tile, a multiple of 32.
+        overlap_px: How far neighbouring tiles overlap, less than half a tile.
+    """
+
+    def __init__(
+        self,
+        network: PRN,
+        *,
+        device: str = "auto",
+        dtype: DtypeName = "auto",
+        tile_px: int = 2048,
+        overlap_px: int = 256,
+    ) -> None:
+        if tile_px < 256 or tile_px % STRIDE:
+            raise ValueError(
+                f"tile_px must be a multiple of {STRIDE} and at least 256, got {tile_px}: "
+                "2048 suits most machines"
+            )
+        if not 0 < overlap_px < tile_px // 2:
+            raise ValueError(
+                f"overlap_px must lie between 0 and half of tile_px, got {overlap_px}: "
+                f"{tile_px // 8} would do"
+            )
+        self.device = resolve_device(device)
+        self.dtype = best_dtype(self.device, dtype)
+        self.tile_px, self.overlap_px = tile_px, overlap_px
+        network = network.eval()
+        fold_batch_norm(network)
+        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self._turn = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path = DEFAULT_WEIGHTS,
+        *,
+        device: str = "auto",
+        dtype: DtypeName = "auto",
+    ) -> "Matter":
+        """Load weights by bundled name or path.
+
+        Raises:
+            CheckpointError: The weights cannot be used.
+            ValueError: Device or dtype is unknown or not on this machine.
+        """
+        return cls(load_prn(weights), device=device, dtype=dtype)
+
+    def matte(self, image: Colours, guidance: Plane, *, known: Plane | None = None) -> Matte:
+        """Return the matte of one image.
+
+        Args:
+            image: (H, W, 3) float32 in [0, 1], sides of 16 px or more.
+            guidance: (H, W) float32 in [0, 1].
+            known: (H, W) float32; where it is 0 or 1, alpha takes its value (a trimap's known
+                regions), elsewhere it is left. None enforces nothing.
+
+        Raises:
+            ValueError: An array has a wrong shape, type or range.
+        """
+        return self.matte_batch([image], [guidance], known=[known])[0]
+
+    def matte_batch(
+        self,
+        images: Sequence[Colours],
+        guidances: Sequence[Plane],
+        *,
+        known: Sequence[Plane | None] | None = None,
+    ) -> list[Matte]:
+        """Return the mattes of several images of one size in one pass.
+
+        Args:
+            images: N images, (H, W, 3) float32 in [0, 1].
+            guidances: N guidances, (H, W) float32 in [0, 1].
+            known: N planes or Nones, as for `matte`.
+
+        Raises:
+            ValueError: An array has a wrong shape, type or range, or sizes differ.
+        """
+        if len(images) != len(guidances) or not images:
+            raise ValueError(
+                f"images and guidances must be as many, and some, got {len(images)} and "
+                f"{len(guidances)}: give one guidance an image"
+            )
+        for image, guidance in zip(images, guidances, strict=True):
+            check_pair(image, guidance)
+        if len({image.shape for image in images}) > 1:
+            raise ValueError(
+                f"images must have one size in a batch, got {[i.shape for i in images]}: "
+                "matte images of other sizes one by one"
+            )
+        height, width = guidances[0].shape
+        if (height + 2 * PAD_PX) * (width + 2 * PAD_PX) <= self.tile_px**2:
+            planes = self._pass(np.stack(images), np.stack(guidances))
+        else:
+            each = [self._tiled(i, g) for i, g in zip(images, guidances, strict=True)]
+            planes = np.stack(each, axis=1)
+        for n, plane in enumerate(known or ()):
+            if plane is not None:
+                check_plane(plane, "known", (height, width))
+                planes[0, n] = np.where((plane == 0) | (plane == 1), plane, planes[0, n])
+        return [Matte(**dict(zip(_PLANES, planes[:, n], strict=True))) for n in range(len(images))]
+
+    def _pass(self, images: Colours, guidances: Plane) -> NDArray[np.float32]:
+        """Run the network once over images that fit: (6, N, H, W)."""
+        height, width = guidances.shape[1:]
+        pads = ((PAD_PX, PAD_PX + -height % STRIDE), (PAD_PX, PAD_PX + -width % STRIDE))
+        image = np.pad(images, ((0, 0), *pads, (0, 0)), mode="reflect")
+        guidance = np.pad(guidances, ((0, 0), *pads), mode="reflect")
+        with self._turn, torch.inference_mode():
+            x = torch.from_numpy(image).permute(0, 3, 1, 2).to(self.device)
+            g = torch.from_numpy(guidance)[:, None].to(self.device)
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                levels = self.network(x.contiguous(memory_format=torch.channels_last), g)
+            refined = refine(type(levels)(*(level.float() for level in levels)))
+            stacked = torch.stack([plane[:, 0].float() for plane in _planes(refined)])
+        cropped = stacked[..., PAD_PX : PAD_PX + height, PAD_PX : PAD_PX + width]
+        return np.clip(cropped.cpu().numpy(), 0.0, 1.0)
+
+    def _tiled(self, image: Colours, guidance: Plane) -> NDArray[np.float32]:
+        """Run the network tile by tile and cross-fade the overlaps: (6, H, W)."""
+        height, width = guidance.shape
+        side = self.tile_px - 2 * PAD_PX
+        total = np.zeros((len(_PLANES), height, width), np.float32)
+        weight = np.zeros((height, width), np.float32)
+        for y0, y1 in spans(height, side, self.overlap_px):
+            for x0, x1 in spans(width, side, self.overlap_px):
+                tile = np.s_[y0:y1, x0:x1]
+                planes = self._pass(image[None][:, y0:y1, x0:x1], guidance[None][:, y0:y1, x0:x1])
+                fade = np.minimum.outer(
+                    _ramp(y1 - y0, self.overlap_px), _ramp(x1 - x0, self.overlap_px)
+                )
+                total[(slice(None), *tile)] += planes[:, 0] * fade
+                weight[tile] += fade
+        total /= weight
+        total[4:] = total[4:] > 0  # self-guidance of any tile
+        return total
+
+
+def _planes(refined: Refined) -> tuple[Tensor, ...]:
+    return (
+        refined.alpha,
+        *refined.levels,
+        refined.self_guidance_os4,
+        refined.self_guidance_os1,
+    )
+
+
+def spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
+    """Cut a length into the fewest spans of at most `side` that overlap by `overlap` or more.
+
+    >>> spans(10, 6, 2)
+    [(0, 6), (4, 10)]
+    """
+    if length <= side:
+        return [(0, length)]
+    count = -(-(length - overlap) // (side - overlap))
+    starts = np.linspace(0, length - side, count).round().astype(int)
+    return [(int(s), int(s) + side) for s in starts]
+
+
+def _ramp(length: int, overlap: int) -> Plane:
+    """Return weights that rise from an end over `overlap` px and fall towards the other."""
+    rise = np.arange(1, length + 1, dtype=np.float32)
+    return np.minimum(np.minimum(rise, rise[::-1]) / overlap, 1.0).astype(np.float32)
+
+
+def check_plane(plane: Plane, name: str, shape: tuple[int, int] | None = None) -> None:
+    """Raise unless a plane is (H, W) float32 in [0, 1], and of this shape where one is given."""
+    if plane.ndim != 2:
+        raise ValueError(
+            f"{name} must have shape (H, W), got {plane.shape}: give one value a pixel"
+        )
+    _check_values(plane, name)
+    if shape is not None and plane.shape != shape:
+        raise ValueError(
+            f"{name} must have the image's size {shape[1]}x{shape[0]}, got "
+            f"{plane.shape[1]}x{plane.shape[0]}: resize it to the image's"
+        )
+
+
+def check_pair(image: Colours, guidance: Plane) -> None:
+    """Raise unless image and guidance fit together and the network can take them."""
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"image must have shape (H, W, 3), got {image.shape}: give three colours a pixel"
+        )
+    if min(image.shape[:2]) < SMALLEST_PX:
+        raise ValueError(
+            f"image must have sides of {SMALLEST_PX} px or more, got "
+            f"{image.shape[1]}x{image.shape[0]}: give a larger image"
+        )
+    _check_values(image, "image")
+    check_plane(guidance, "guidance", image.shape[:2])
+
+
+def _check_values(array: NDArray[np.float32], name: str) -> None:
+    if array.dtype != np.float32:
+        raise ValueError(
+            f"{name} must be float32 in [0, 1], got {array.dtype}: divide bytes by 255"
+        )
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0.0 and high <= 1.0):  # false for NaN, too
+        raise ValueError(
+            f"{name} must lie in [0, 1], got {low:g} to {high:g}: divide bytes by 255, clip others"
+        )
+
+
+def without_stray_parts(alpha: Plane) -> Plane:
+    """Keep the largest connected part of alpha > 0.05 and set the rest to 0."""
+    present = (alpha > STRAY_ALPHA).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(present, connectivity=8)
+    if count <= 2:
+        return alpha
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    return np.where(labels == largest, alpha, np.where(present == 1, np.float32(0), alpha))

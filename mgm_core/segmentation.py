@@ -1,0 +1,246 @@
+"""Segmenters: a photograph to the probability of a category, which becomes guidance.
+
+All are torchvision's DeepLabV3. `portrait` is bundled and small; the others are torchvision's own
+weights, which are downloaded once. The paper thresholds the probability at 0.5 (section 5).
+"""
+
+import threading
+import urllib.error
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2, segmentation
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
+
+from mgm_core.checkpoint import bundled_path, load_checked, read_safetensors
+from mgm_core.hardware import DtypeName, best_dtype, resolve_device
+
+Plane = NDArray[np.float32]
+Colours = NDArray[np.float32]
+
+CATEGORIES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",
+    "train", "tv monitor",
+)  # fmt: skip
+"""The 21 classes of PASCAL VOC, in the order of the networks' outputs."""
+
+THRESHOLD = 0.5
+BUNDLED = "portrait"
+
+
+class SegmenterError(RuntimeError):
+    """A segmenter cannot be had; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    build: Callable[[], nn.Module]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    long_side_px: int
+    corner_aligned: bool
+
+
+def portrait_network() -> DeepLabV3:
+    """Return DeepLabV3 on a half-width MobileNetV2 at output stride 8, without weights."""
+    features = mobilenet_v2(weights=None, width_mult=0.5, round_nearest=4).features[:18]
+    for block in range(7, 18):
+        depthwise = features[block].conv[1][0]
+        if block in (7, 14):
+            depthwise.stride = (1, 1)
+        if block > 7:
+            depthwise.dilation = depthwise.padding = (2, 2) if block < 15 else (4, 4)
+    return DeepLabV3(
+        IntermediateLayerGetter(features, {"17": "out"}),
+        nn.Sequential(ASPP(160, [], 256), nn.Conv2d(256, len(CATEGORIES), 1)),
+    )
+
+
+def corner_aligned_logits(network: DeepLabV3, x: Tensor) -> Tensor:
+    """Return the portrait network's logits at the input's size.
+
+    Its sides are 8n + 1 px, so that the corners of input and features fall together.
+    """
+    logits = network.classifier(network.backbone(x)["out"])
+    return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=True)
+
+
+def _bundled() -> nn.Module:
+    network = portrait_network()
+    path = bundled_path(BUNDLED)
+    load_checked(network, read_safetensors(path)[0], str(path))
+    return network
+
+
+def _downloaded(name: str) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        weights = segmentation.__dict__[_WEIGHTS[name]].COCO_WITH_VOC_LABELS_V1
+        try:
+            # progress prints a bar; check_hash compares the file with the name's hash.
+            state = weights.get_state_dict(progress=True, check_hash=True)
+        except (urllib.error.URLError, OSError) as error:
+            raise SegmenterError(
+                f"segmenter {name!r} must be downloaded once from {weights.url}, which failed "
+                f"({error}): connect to the network, or choose the bundled {BUNDLED!r}"
+            ) from error
+        network: nn.Module = getattr(segmentation, name)(
+            weights=None, weights_backbone=None, aux_loss=True
+        )
+        network.load_state_dict(state)
+        return network
+
+    return build
+
+
+_WEIGHTS = {
+    "deeplabv3_resnet50": "DeepLabV3_ResNet50_Weights",
+    "deeplabv3_resnet101": "DeepLabV3_ResNet101_Weights",
+    "deeplabv3_mobilenet_v3_large": "DeepLabV3_MobileNet_V3_Large_Weights",
+}
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_KINDS = {
+    BUNDLED: _Kind(_bundled, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 385, True),
+    **{
+        name: _Kind(_downloaded(name), **_IMAGENET, long_side_px=520, corner_aligned=False)
+        for name in _WEIGHTS
+    },
+}
+SEGMENTERS = tuple(_KINDS)
+
+
+def category_index(category: str) -> int:
+    """Return a category's place among the 21.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    if category not in CATEGORIES:
+        raise ValueError(
+            f"category must be one of {', '.join(CATEGORIES)}, got {category!r}: choose one"
+        )
+    return CATEGORIES.index(category)
+
+
+class Segmenter:
+    """A segmenter made ready for use.
+
+    One object may serve several threads; they take turns.
+
+    Args:
+        name: One of `SEGMENTERS`.
+        network: The network, in evaluation mode.
+        device: Where it computes.
+        dtype: What it computes in.
+    """
+
+    def __init__(
+        self, name: str, network: nn.Module, *, device: str = "auto", dtype: DtypeName = "auto"
+    ) -> None:
+        self.name = name
+        self._kind = _kind(name)
+        self.device = resolve_device(device)
+        self.dtype = best_dtype(self.device, dtype)
+        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
+        self._turn = threading.Lock()
+
+    @classmethod
+    def load(
+        cls, name: str = BUNDLED, *, device: str = "auto", dtype: DtypeName = "auto"
+    ) -> "Segmenter":
+        """Load a segmenter by name, downloading its weights if they are not bundled.
+
+        Raises:
+            ValueError: The name, device or dtype is unknown.
+            SegmenterError: The weights could not be downloaded.
+        """
+        return cls(name, _kind(name).build(), device=device, dtype=dtype)
+
+    @property
+    def default_long_side_px(self) -> int:
+        """The long side that the network is fed with unless told otherwise."""
+        return self._kind.long_side_px
+
+    def probabilities(
+        self, image: Colours, *, long_side_px: int | None = None
+    ) -> NDArray[np.float32]:
+        """Return the probability of each of the 21 categories.
+
+        Args:
+            image: (H, W, 3) float32 in [0, 1].
+            long_side_px: Long side that the network is fed with; None for its default.
+
+        Returns:
+            (21, h, w) float32 at the size that the network was fed with.
+
+        Raises:
+            ValueError: `long_side_px` is out of range.
+        """
+        side = self._kind.long_side_px if long_side_px is None else long_side_px
+        if not 65 <= side <= 2049:
+            raise ValueError(
+                f"long_side_px must lie between 65 and 2049, got {side}: "
+                f"{self._kind.long_side_px} is what {self.name!r} was trained for"
+            )
+        height, width = image.shape[:2]
+        scale = side / max(height, width)
+        size = [max(65, round(length * scale)) for length in (width, height)]
+        if self._kind.corner_aligned:
+            size = [max(1, round((length - 1) / 8)) * 8 + 1 for length in size]
+        small = cv2.resize(
+            image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        )
+        normalised = (small - np.float32(self._kind.mean)) / np.float32(self._kind.std)
+        x = torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))[None]
+        with self._turn, torch.inference_mode():
+            x = x.to(self.device, memory_format=torch.channels_last)
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                if self._kind.corner_aligned:
+                    logits = corner_aligned_logits(cast("DeepLabV3", self.network), x)
+                else:
+                    logits = cast("dict[str, Tensor]", self.network(x))["out"]
+            probabilities: NDArray[Any] = logits[0].float().softmax(0).cpu().numpy()
+        return probabilities.astype(np.float32)
+
+    def probability(
+        self, image: Colours, category: str = "person", *, long_side_px: int | None = None
+    ) -> Plane:
+        """Return the probability of one category at every pixel of the image.
+
+        Args:
+            image: (H, W, 3) float32 in [0, 1].
+            category: One of `CATEGORIES`.
+            long_side_px: Long side that the network is fed with; None for its default.
+
+        Returns:
+            (H, W) float32 in [0, 1].
+
+        Raises:
+            ValueError: The category is unknown or `long_side_px` is out of range.
+        """
+        index = category_index(category)
+        small = self.probabilities(image, long_side_px=long_side_px)[index]
+        return enlarged(small, image.shape[:2], corner_aligned=self._kind.corner_aligned)
+
+
+def enlarged(plane: Plane, size: tuple[int, ...], *, corner_aligned: bool) -> Plane:
+    """Resize a plane bilinearly to (H, W)."""
+    x = torch.from_numpy(plane)[None, None]
+    full = F.interpolate(x, size[:2], mode="bilinear", align_corners=corner_aligned)
+    return full[0, 0].clamp(0, 1).numpy()
+
+
+def _kind(name: str) -> _Kind:
+    if name not in _KINDS:
+        raise ValueError(
+            f"segmenter must be one of {', '.join(_KINDS)}, got {name!r}: choose one of them"
+        )
+    return _KINDS[name]

@@ -1,0 +1,232 @@
+"""Further training of the bundled portrait segmenter: people better, other classes kept.
+
+Masks of people say what is a person and nothing of the other twenty classes. Those are held by
+distillation: the network's own first output is the truth for everything but the person.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.random import Generator
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torchvision.models.segmentation.deeplabv3 import DeepLabV3
+
+from mgm_core.checkpoint import load_checked
+from mgm_core.segmentation import CATEGORIES, corner_aligned_logits, portrait_network
+from training import augmentation
+from training.augmentation import Colours, Plane
+from training.composites import Example, open_source
+from training.config import Config, ConfigError
+from training.frozen_norm import freeze_batch_norm, plain_state
+from training.losses import Terms
+from training.sources import Backgrounds, Cutout, Remembered
+
+PERSON = CATEGORIES.index("person")
+# A cut-out counts as a person where the starting network sees one in most of it.
+_PERSON_SHARE = 0.6
+
+
+class SegmenterExamples(Dataset[Example]):
+    """Photographs with person masks, composited people, and photographs without labels.
+
+    Args:
+        config: What is drawn, from where, how often.
+        teacher: The starting network; tells people from animals among cut-outs.
+    """
+
+    def __init__(self, config: Config, teacher: nn.Module) -> None:
+        root = Path(config.data.root)
+        if not root.is_dir():
+            raise ConfigError(
+                f"data.root must be a folder, got {config.data.root!r}: give data.root=PATH"
+            )
+        if config.data.crop_px % 8 != 1:
+            raise ConfigError(
+                f"data.crop_px must be 8n + 1 for the segmenter, got {config.data.crop_px}: "
+                "take 257"
+            )
+        self.config = config
+        self.sources = [
+            Remembered(open_source(s, root, config.data.max_side_px)) for s in config.data.sources
+        ]
+        shares = np.array([s.share for s in config.data.sources])
+        self.cumulative_shares = np.cumsum(shares / shares.sum())
+        self.backgrounds = Backgrounds([root / path for path in config.data.backgrounds])
+        self.people = [self._people(s, teacher) for s in self.sources]
+
+    def _people(self, source: Remembered, teacher: nn.Module) -> list[int]:
+        """Return the cut-outs of a source that show a person."""
+        if not source[0].exact:
+            return list(range(len(source)))
+        found = []
+        for index in range(len(source)):
+            rgba = cv2.resize(source[index].rgba, (257, 257), interpolation=cv2.INTER_AREA)
+            alpha = rgba[..., 3:].astype(np.float32) / 255
+            image = alpha * (rgba[..., :3].astype(np.float32) / 255) + (1 - alpha) * 0.5
+            with torch.inference_mode():
+                logits = corner_aligned_logits(_deeplab(teacher), _normalised(_tensor(image))[None])
+            person = (logits[0].argmax(0) == PERSON).numpy()
+            subject = alpha[..., 0] > 0.5
+            if person[subject].mean() > _PERSON_SHARE:
+                found.append(index)
+        return found
+
+    def __getitem__(self, index: int) -> Example:
+        """Return example `index`.
+
+        Returns:
+            `image` (3, S, S) in [0, 1], `person` (1, S, S) in [0, 1], and `labelled` (1, 1, 1), 0
+            where nothing is known of the photograph.
+        """
+        config = self.config
+        generator = np.random.default_rng([config.run.seed, index, 2])
+        if generator.random() < config.data.backdrop_probability:
+            photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
+            image = augmentation.cropped_background(photograph, config.data.crop_px, generator)
+            person = np.zeros(image.shape[:2], np.float32)
+            labelled = 0.0
+        else:
+            image, person = self._labelled(generator)
+            labelled = 1.0
+        image = augmentation.jittered(image, generator, 0.6)
+        image = augmentation.camera(image, generator)
+        return {
+            "image": _tensor(image),
+            "person": torch.from_numpy(np.ascontiguousarray(person))[None],
+            "labelled": torch.full((1, 1, 1), labelled),
+        }
+
+    def _labelled(self, generator: Generator) -> tuple[Colours, Plane]:
+        data = self.config.data
+        which = int(np.searchsorted(self.cumulative_shares, generator.random(), side="right"))
+        which = min(which, len(self.sources) - 1)
+        people = self.people[which]
+        cutout = self.sources[which][people[int(generator.integers(len(people)))]]
+        colours, alpha = self._view(cutout, generator)
+        if not cutout.exact:
+            return colours, alpha
+        photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
+        background = augmentation.cropped_background(photograph, data.crop_px, generator)
+        colours = augmentation.jittered(colours, generator, 0.6)
+        return alpha[..., None] * colours + (1 - alpha[..., None]) * background, alpha
+
+    def _view(self, cutout: Cutout, generator: Generator) -> tuple[Colours, Plane]:
+        """Return most of a picture, as the segmenter is fed with at use, randomly turned."""
+        data = self.config.data
+        height, width = cutout.rgba.shape[:2]
+        scale = data.crop_px / max(height, width) * np.exp(generator.uniform(*np.log(data.scales)))
+        centre = np.array([width, height]) * generator.uniform(0.35, 0.65, 2)
+        return augmentation.view(cutout, (float(centre[0]), float(centre[1])), float(scale),
+                                 data.crop_px, generator)  # fmt: skip
+
+
+class SegmenterTask:
+    """Network, data and loss of the segmenter's training.
+
+    Args:
+        config: The run; `network.start` names the weights that it starts from and is held to.
+    """
+
+    def __init__(self, config: Config) -> None:
+        if not config.network.start:
+            raise ConfigError(
+                "network.start must name the segmenter's starting weights, got nothing: "
+                "give network.start=FILE"
+            )
+        self.config = config
+        self.teacher = _started(config.network.start).eval().requires_grad_(False)
+        network = _started(config.network.start)
+        freeze_batch_norm(network)
+        self.module: nn.Module = _Logits(network)
+
+    def dataset(self) -> SegmenterExamples:
+        """Open the training data."""
+        return SegmenterExamples(self.config, self.teacher)
+
+    def parameter_groups(self) -> list[dict[str, object]]:
+        """Return all parameters; none is new."""
+        return [{"params": list(self.module.parameters()), "factor": 1.0}]
+
+    def losses(self, module: nn.Module, batch: Example, step: int) -> Terms:
+        """Return the loss and its terms for one batch: person, and the other classes held."""
+        del step
+        x = _normalised(batch["image"])
+        logits = module(x).float()
+        with torch.no_grad():
+            taught = _features(self.teacher.to(x.device), x).float()
+        person = _person_loss(logits, taught, batch["person"], batch["labelled"])
+        others = _others_loss(logits, taught)
+        return {
+            "loss": person + others,
+            "person": person.detach(),
+            "others": others.detach(),
+        }
+
+    def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the state under the keys that `mgm_core` loads."""
+        plain = plain_state(self.module, state)
+        return {k.removeprefix("network."): v for k, v in plain.items()}
+
+
+class _Logits(nn.Module):
+    """The network up to its logits at stride 8, which the losses enlarge as far as they need."""
+
+    def __init__(self, network: DeepLabV3) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _features(self.network, x)
+
+
+def _features(network: nn.Module, x: Tensor) -> Tensor:
+    deeplab = _deeplab(network)
+    logits: Tensor = deeplab.classifier(deeplab.backbone(x)["out"])
+    return logits
+
+
+def _deeplab(network: nn.Module) -> DeepLabV3:
+    assert isinstance(network, DeepLabV3)
+    return network
+
+
+def _started(path: str) -> DeepLabV3:
+    network = portrait_network()
+    load_checked(network, load_file(path), path)
+    return network
+
+
+def _normalised(image: Tensor) -> Tensor:
+    return image * 2 - 1
+
+
+def _tensor(image: Colours) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32))
+
+
+def _person_loss(logits: Tensor, taught: Tensor, person: Tensor, labelled: Tensor) -> Tensor:
+    """Return the cross-entropy of person against the rest, at stride 2.
+
+    Photographs without labels are held to the starting network's probability.
+    """
+    size = [(side - 1) // 2 + 1 for side in person.shape[2:]]
+    fine = F.interpolate(logits, size, mode="bilinear", align_corners=True)
+    others = torch.cat([fine[:, :PERSON], fine[:, PERSON + 1 :]], dim=1)
+    odds = fine[:, PERSON : PERSON + 1] - others.logsumexp(dim=1, keepdim=True)
+    soft = taught.softmax(1)[:, PERSON : PERSON + 1]
+    soft = F.interpolate(soft, size, mode="bilinear", align_corners=True)
+    target = torch.where(labelled > 0, person[..., ::2, ::2], soft)
+    return F.binary_cross_entropy_with_logits(odds, target)
+
+
+def _others_loss(logits: Tensor, taught: Tensor) -> Tensor:
+    """Return how far the other classes' proportions are from the starting network's, in nats."""
+    keep = [i for i in range(len(CATEGORIES)) if i != PERSON]
+    wanted = taught[:, keep].log_softmax(1)
+    got = logits[:, keep].log_softmax(1)
+    return F.kl_div(got, wanted, log_target=True, reduction="none").sum(1).mean()
