@@ -38,13 +38,15 @@ class Layout:
     """What a table needs on disk.
 
     Args:
-        title: The table's name.
+        title: The table's heading.
         parts: Its folders; the first holds the images and decides what samples there are.
-        published_count: Images in the published benchmark.
+        published_name: The published benchmark.
+        published_count: Images in it.
     """
 
     title: str
     parts: tuple[Part, ...]
+    published_name: str
     published_count: int
 
 
@@ -68,15 +70,18 @@ FOREGROUND = Part("foreground", ("fg", "foreground"))
 DETAILS = Part("detailmap", ("detailmap",), ending="_cloud_trimap")
 OPTIONAL_TRIMAP = Part("trimap", TRIMAP.folders, required=False)
 
+COMPOSITION = ("Composition-1k", 1000)
+PORTRAITS = ("Real-world portraits", 637)
+
 LAYOUTS = {
-    "1": Layout("Composition-1k", (IMAGE, ALPHA, TRIMAP), 1000),
-    "2": Layout("Refinement on Distinctions-646", (IMAGE, ALPHA), 1000),
-    "3": Layout("Foreground colours on Composition-1k", (IMAGE, ALPHA, TRIMAP, FOREGROUND), 1000),
-    "4": Layout("Ablations on Composition-1k", (IMAGE, ALPHA, TRIMAP), 1000),
-    "5": Layout("Real-world portraits", (IMAGE, ALPHA, DETAILS), 637),
-    "robustness": Layout(
-        "Robustness to the guidance, real-world portraits", (IMAGE, ALPHA, OPTIONAL_TRIMAP), 637
+    "1": Layout("Table 1: matting with trimaps", (IMAGE, ALPHA, TRIMAP), *COMPOSITION),
+    "2": Layout(
+        "Table 2: refining other methods' mattes", (IMAGE, ALPHA), "Distinctions-646", 1000
     ),
+    "3": Layout("Table 3: foreground colours", (IMAGE, ALPHA, TRIMAP, FOREGROUND), *COMPOSITION),
+    "4": Layout("Table 4: ablations", (IMAGE, ALPHA, TRIMAP), *COMPOSITION),
+    "5": Layout("Table 5: real-world portraits", (IMAGE, ALPHA, DETAILS), *PORTRAITS),
+    "robustness": Layout("Robustness to the guidance", (IMAGE, ALPHA, OPTIONAL_TRIMAP), *PORTRAITS),
 }
 
 

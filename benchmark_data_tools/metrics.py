@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import correlate1d
 
 from mgm_core.images import check_image, check_mask
 
@@ -147,7 +148,7 @@ def mse(prediction: FloatImage, truth: FloatImage, region: Region | None = None)
     Raises:
         ValueError: If shapes or values are wrong, or the region is empty.
     """
-    pixels = prediction.size if region is None else np.count_nonzero(region)
+    pixels = prediction.size if region is None else int(np.count_nonzero(region))
     return _total(squared_difference, prediction, truth, region) / max(pixels, 1)
 
 
@@ -215,7 +216,7 @@ def alpha_errors(
     return {
         name: AlphaErrors(
             sad=_sum(absolute, region) / 1000,
-            mse=_sum(squared, region) / np.count_nonzero(region),
+            mse=_sum(squared, region) / int(np.count_nonzero(region)),
             grad=_sum(gradient, region) / 1000,
             conn=_sum(connectivity, region) / 1000,
         )
@@ -327,9 +328,12 @@ def _gradient_amplitude(alpha: FloatImage) -> FloatImage:
     if high > low:  # the official code stretches each matte to [0, 1] by its own extremes
         alpha = (alpha - low) / (high - low)
     smooth, slope = _gaussian_and_its_derivative(GRADIENT_SIGMA_PX)
-    across = cv2.sepFilter2D(alpha, cv2.CV_32F, slope, smooth, borderType=cv2.BORDER_REPLICATE)
-    down = cv2.sepFilter2D(alpha, cv2.CV_32F, smooth, slope, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(cv2.magnitude(across, down), np.float32)
+    # Not OpenCV: its filters round by where in memory an image happens to lie, and a run that is
+    # resumed must end with the same figures to the last digit.
+    across = correlate1d(correlate1d(alpha, slope, 1, mode="nearest"), smooth, 0, mode="nearest")
+    down = correlate1d(correlate1d(alpha, smooth, 1, mode="nearest"), slope, 0, mode="nearest")
+    amplitude: FloatImage = np.sqrt(np.square(across) + np.square(down))
+    return amplitude
 
 
 def _gaussian_and_its_derivative(

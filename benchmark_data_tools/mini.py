@@ -64,9 +64,7 @@ def _write_sample(
     for part in layout.parts:
         subfolder = folder / part.folders[0]
         subfolder.mkdir(parents=True, exist_ok=True)
-        # As published: portraits and their detail maps are JPEGs.
-        lossy = part.name == "detailmap" or (part.name == "image" and layout is LAYOUTS["5"])
-        suffix = ".jpg" if lossy else ".png"
+        suffix = ".jpg" if part.name == "detailmap" else ".png"  # as published
         write_image(subfolder / f"{name}{part.ending}{suffix}", pictures[part.name])
     if layout is LAYOUTS["5"]:
         (folder / "probability").mkdir(exist_ok=True)

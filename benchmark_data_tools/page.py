@@ -1,10 +1,5 @@
 """The report's HTML page: style, and a script that sorts a table by the column clicked."""
 
-CAPTION = (
-    'Lines marked "published" are the paper\'s, on the full published benchmark; '
-    "the others were measured here. Click a column's head to sort."
-)
-
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -27,7 +22,7 @@ figure { margin: 1rem 0; } figure img { max-width: 100%; }
 <body>
 <h1>Matting benchmark</h1>
 <p>Error maps: red where a prediction is too opaque, blue where it is too transparent, full colour
-from an error of 0.25 on.</p>
+from an error of 0.25 on. Click a column's head to sort by it.</p>
 @SECTIONS@
 <script>
 for (const head of document.querySelectorAll(".sortable thead th")) {

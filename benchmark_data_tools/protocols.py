@@ -59,6 +59,17 @@ class Settings:
     long_side_px: int | None = None
     probability: str | None = None
 
+    def __post_init__(self) -> None:
+        smallest = min(self.kernels_px, default=0)
+        if smallest < 0:
+            raise ValueError(
+                f"kernels_px must be 0 or more, got {smallest}: each is tried both ways anyway"
+            )
+        if self.long_side_px is not None and self.long_side_px < 32:
+            raise ValueError(
+                f"long_side_px must be 32 or more, got {self.long_side_px}: the paper's is 720"
+            )
+
 
 @dataclass(frozen=True)
 class Case:

@@ -14,7 +14,7 @@ import numpy as np
 from benchmark_data_tools.layouts import find_samples
 from benchmark_data_tools.methods import MethodSpec
 from benchmark_data_tools.metrics import FloatImage
-from benchmark_data_tools.page import CAPTION, PAGE
+from benchmark_data_tools.page import PAGE
 from benchmark_data_tools.plots import line_chart
 from benchmark_data_tools.protocols import Settings, shrink, signed_kernel_px
 from benchmark_data_tools.runner import Job, JsonObject, Plan, job_case, manifest_sha256
@@ -31,6 +31,7 @@ from benchmark_data_tools.tables import (
     latex,
     markdown,
     means_csv,
+    note,
     read_results,
     table_rows,
     title,
@@ -89,12 +90,13 @@ def error_map(prediction: FloatImage, truth: FloatImage) -> FloatImage:
         (H, W, 3) float32 in [0, 1], white where they agree, full colour from 0.25 on.
     """
     error = prediction - truth
-    per_pixel: FloatImage = error.mean(axis=2) if error.ndim == 3 else error
-    strength = np.clip(per_pixel / ERROR_SATURATES_AT, -1, 1)[..., None]
-    too_high = np.clip(strength, 0, 1) * np.array([0, 1, 1], np.float32)
-    too_low = np.clip(-strength, 0, 1) * np.array([1, 1, 0], np.float32)
-    white = np.ones((1, 1, 3), np.float32)
-    return (white - too_high - too_low).astype(np.float32)
+    if error.ndim == 3:
+        error = error.mean(axis=2)
+    strength = np.clip(error / ERROR_SATURATES_AT, -1, 1)[..., None]
+    too_high = np.maximum(strength, 0) * np.array([0, 1, 1], np.float32)
+    too_low = np.maximum(-strength, 0) * np.array([1, 1, 0], np.float32)
+    shown: FloatImage = 1 - too_high - too_low
+    return shown
 
 
 class _Section:
@@ -120,8 +122,8 @@ class _Section:
 
     def _images_html(self, thumbnails: int) -> str:
         region, metric = self.results.main_error
-        main = (region, metric)
-        errors = [main, *(e for e in self.results.series[0].means() if e != main)]
+        measured = self.results.series[0].means()
+        errors = [column for column in columns(self.results) if column in measured]
         ranked = [
             (float(row["errors"][region][metric]), rank < thumbnails, series, row)
             for series in self.results.series
@@ -137,11 +139,11 @@ class _Section:
             pictures = self._thumbnails(series, row) if shown else "<td></td>"
             lines.append(
                 f"<tr><th>{escape(series.label)}</th><th>{escape(row['name'])}</th>"
-                f"{cells}<td>{row['seconds']:.2f}</td>{pictures}</tr>"
+                f"{pictures}{cells}<td>{row['seconds']:.2f}</td></tr>"
             )
         return (
             "<table class='sortable'><thead><tr><th>method</th><th>image</th>"
-            f"{head}<th>seconds</th><th>image, truth, prediction, error</th></tr></thead>"
+            f"<th>image, truth, prediction, error</th>{head}<th>seconds</th></tr></thead>"
             f"<tbody>{''.join(lines)}</tbody></table>"
         )
 
@@ -265,8 +267,7 @@ def _means_html(results: Results) -> str:
     )
     return (
         f"<table class='sortable'><thead><tr><th>method</th>{head}</tr></thead>"
-        f"<tbody>{lines}</tbody></table><p>{escape(CAPTION)} "
-        f"{len(results.run['samples'])} images.</p>"
+        f"<tbody>{lines}</tbody></table><p>{escape(note(results))}</p>"
     )
 
 

@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cv2
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -55,7 +54,6 @@ from benchmark_data_tools.protocols import (
 )
 from benchmark_data_tools.samples import load, manifest, read_colours, read_grey
 from mgm_core.images import check_mask, write_image
-from mgm_core.segmentation import Segmenter
 
 PACKAGES = ("mgm", "torch", "numpy", "opencv-python-headless", "pymatting", "pillow", "scipy")
 JsonObject = dict[str, Any]
@@ -235,7 +233,7 @@ def job_case(plan: Plan, job: Job) -> Case:
         job.sample.name,
         pictures,
         plan.settings,
-        probability=_probability(plan.settings.probability),
+        probability=lambda name, image: _probability(plan.settings.probability)(name, image),
         rival_matte=rival_matte,
     )
 
@@ -286,12 +284,12 @@ def _check_prediction(alpha: FloatImage, question: Case) -> None:
 def _probability(folder: str | None) -> Probability:
     if folder is not None:
         return probability_from_folder(Path(folder))
-    segmenter: list[Segmenter] = []
+    from mgm_core.segmentation import Segmenter  # with torchvision, which most runs do not need
+
+    segmenter = Segmenter.load("portrait")
 
     def probability(name: str, image: FloatImage) -> FloatImage:
-        if not segmenter:  # loaded on use: most tables need no segmentation
-            segmenter.append(Segmenter.load("portrait"))
-        return np.asarray(segmenter[0].probability(image, "person"), np.float32)
+        return segmenter.probability(image, "person")
 
     return probability
 

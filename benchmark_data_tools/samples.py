@@ -128,11 +128,11 @@ def count_note(table: str, count: int) -> str:
     Returns:
         One sentence.
     """
-    published = LAYOUTS[table].published_count
-    if count == published:
-        return f"{count} images, as many as published."
+    layout = LAYOUTS[table]
+    if count == layout.published_count:
+        return f"{count} images, as many as {layout.published_name} has."
     return (
-        f"{count} images; the published benchmark has {published}: "
+        f"{count} images; {layout.published_name} has {layout.published_count}: "
         "the figures will not be comparable with the paper's."
     )
 

@@ -191,7 +191,7 @@ def markdown(results: Results) -> str:
             for row in table_rows(results)
         ),
         "",
-        f"Means over {len(results.run['samples'])} images. {_PUBLISHED_NOTE}",
+        note(results),
         "",
     ]
     return "\n".join(lines)
@@ -210,8 +210,7 @@ def latex(results: Results) -> str:
     head = ["Method", *(f"{REGIONS[r]}: {UNITS[m][0]}" for r, m in shown)]
     lines = [
         r"\begin{table}",
-        rf"\caption{{{_tex(title(results))}, {len(results.run['samples'])} images. "
-        rf"{_tex(_PUBLISHED_NOTE)}}}",
+        rf"\caption{{{_tex(title(results))}. {_tex(note(results))}}}",
         rf"\begin{{tabular}}{{l{'r' * len(shown)}}}",
         r"\toprule",
         " & ".join(rf"\rotatebox{{90}}{{{_tex(name)}}}" for name in head) + r" \\",
@@ -321,6 +320,22 @@ def figure(row: Row, column: tuple[str, str]) -> str | None:
     return f"{row.figures[column] * UNITS[column[1]][1]:.4g}"
 
 
+def note(results: Results) -> str:
+    """What a table's reader must know.
+
+    Args:
+        results: A run's results.
+
+    Returns:
+        Two sentences.
+    """
+    return (
+        f'Means over {len(results.run["samples"])} images. Lines marked "published" are the '
+        f"paper's, on all of {LAYOUTS[results.table].published_name}; the others were measured "
+        "here."
+    )
+
+
 def title(results: Results) -> str:
     """A table's heading.
 
@@ -330,14 +345,7 @@ def title(results: Results) -> str:
     Returns:
         One line.
     """
-    name = LAYOUTS[results.table].title
-    return name if results.table == "robustness" else f"Table {results.table}: {name}"
-
-
-_PUBLISHED_NOTE = (
-    'Lines marked "published" are the paper\'s, on the full published benchmark; '
-    "the others were measured here."
-)
+    return f"{LAYOUTS[results.table].title} ({Path(results.run['data']).name})"
 
 
 def _ratios(means: dict[tuple[str, str], Figures], method: str, variant: str) -> Figures:

@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
             image = read_image(job.source, max_megapixels=options.max_megapixels)
             if job.mask is not None:
                 mask = read_mask(job.mask, max_megapixels=options.max_megapixels)
-                kind = "trimap" if options.trimap else options.kind
+                kind: GuidanceKind | None = "trimap" if options.trimap else options.kind
                 guided = guidance_from_mask(mask, kind)
             else:
                 assert segmenter is not None

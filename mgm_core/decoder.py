@@ -69,7 +69,8 @@ class ASPP(nn.Module):
             F.relu(self.aspp4_bn(self.aspp4(x))),
             pooled.expand(-1, -1, *x.shape[2:]),
         ]
-        return F.relu(self.bn2(self.conv2(torch.cat(branches, dim=1))))
+        projected: Tensor = self.bn2(self.conv2(torch.cat(branches, dim=1)))
+        return F.relu(projected)
 
 
 class UpBlock(nn.Module):
@@ -97,7 +98,8 @@ class UpBlock(nn.Module):
         """Double the size where `upsample` is set: (N, C, h, w) -> (N, channels, 2h, 2w)."""
         out = self.activation(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        return self.activation(out + self.upsample(x))
+        result: Tensor = self.activation(out + self.upsample(x))
+        return result
 
 
 def _up_stage(in_channels: int, channels: int, blocks: int) -> nn.Sequential:
@@ -169,7 +171,8 @@ class LightContext(nn.Module):
         """Gather context: (N, in_channels, h, w) -> (N, channels, h, w)."""
         x = self.reduce(x)
         pooled = self.pooled(F.adaptive_avg_pool2d(x, 1)).expand(-1, -1, *x.shape[2:])
-        return self.project(torch.cat([x, self.near(x), self.far(x), pooled], dim=1))
+        projected: Tensor = self.project(torch.cat([x, self.near(x), self.far(x), pooled], dim=1))
+        return projected
 
 
 def _enlarged(x: Tensor) -> Tensor:

@@ -37,7 +37,8 @@ class BasicBlock(nn.Module):
         """Halve the size where the stride is 2: (N, C, H, W) -> (N, channels, H/s, W/s)."""
         out = self.activation(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        return self.activation(out + self.downsample(x))
+        result: Tensor = self.activation(out + self.downsample(x))
+        return result
 
 
 def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:

@@ -46,6 +46,11 @@ _FORMAT_NAMES = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF"
 # A phone's MPO or HEIC holds depth maps and bursts behind one primary photo: it is no animation.
 _FORMATS_WITH_A_PRIMARY_IMAGE = ("JPEG", "MPO", "HEIF")
 _MODES_OF_8_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+# What a colour profile has to be for, by Pillow's mode.
+_MODES_OF_COLOURS = dict.fromkeys(_MODES_OF_8_BITS, "RGB") | {
+    **dict.fromkeys(("1", "L", "LA", "I;16"), "L"),
+    "CMYK": "CMYK",
+}
 # Pillow warns above this many pixels whatever we ask of it.
 _PILLOW_MAX_MEGAPIXELS = 89.0
 # What lossy compression may add between the channels of a grey mask; colours differ by far more.
@@ -344,13 +349,18 @@ def _read(
     source: Source, max_megapixels: float, *, colour_managed: bool
 ) -> tuple[Floats, Floats | None]:
     """Decode a file to upright float32 colours (H, W, 3) and, if it has one, alpha (H, W)."""
+    if not 0 < max_megapixels <= _PILLOW_MAX_MEGAPIXELS:
+        raise ValueError(
+            f"max_megapixels must be above 0 and at most {_PILLOW_MAX_MEGAPIXELS:g}, got "
+            f"{max_megapixels:g}: choose a limit in this range and shrink larger images"
+        )
     name = _name(source)
     data = _read_bytes(source)
     try:
         opened = _open(name, data, max_megapixels)
         bits = _bits(name, opened)
-        # Also where OpenCV decodes the pixels below: Pillow notices truncated files, OpenCV not.
-        opened.load()
+        # This decodes the file, needlessly where OpenCV does it below: but Pillow notices truncated
+        # files, and OpenCV not.
         picture = ImageOps.exif_transpose(opened)
         profile = opened.info.get("icc_profile") if colour_managed else None
         in_srgb = _converted_to_srgb(name, picture, profile) if profile else None
@@ -366,7 +376,15 @@ def _read(
         raise
     # What Pillow and its codecs raise for damaged files; its warnings tell of them too, and are
     # exceptions where the caller has made them so.
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Warning) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        RuntimeError,
+        struct.error,
+        Warning,
+    ) as error:
         raise ImageError(
             f"{name} must be a complete image, got a truncated or damaged file ({error}): "
             "save or upload it anew"
@@ -375,11 +393,6 @@ def _read(
 
 def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     """Read a file's header and refuse what must not be decoded."""
-    if not 0 < max_megapixels <= _PILLOW_MAX_MEGAPIXELS:
-        raise ValueError(
-            f"max_megapixels must be above 0 and at most {_PILLOW_MAX_MEGAPIXELS:g}, got "
-            f"{max_megapixels:g}: choose a limit in this range and shrink larger images"
-        )
     too_large = f"{name} must have at most {max_megapixels:g} megapixels, got"
     try:
         picture = Image.open(BytesIO(data), formats=_FORMATS)
@@ -395,7 +408,11 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     megapixels = picture.width * picture.height / 1e6
     if megapixels > max_megapixels:
         raise ImageError(f"{too_large} {megapixels:.1f}: shrink it first")
-    frames = getattr(picture, "n_frames", 1)
+    try:
+        frames = getattr(picture, "n_frames", 1)
+    except TypeError as error:
+        # Pillow's answer to a later page of a TIFF that lacks its size.
+        raise OSError(str(error)) from error
     if frames > 1 and picture.format not in _FORMATS_WITH_A_PRIMARY_IMAGE:
         raise ImageError(f"{name} must be a single picture, got {frames} frames: save one frame")
     return picture
@@ -488,14 +505,17 @@ def _converted_to_srgb(name: str, picture: Image.Image, profile: bytes) -> Image
         source = ImageCms.getOpenProfile(BytesIO(profile))
         if ImageCms.getProfileDescription(source).startswith("sRGB"):
             return None
-        # A grey picture is often tagged with an RGB profile; its grey then stands for R = G = B.
         mode = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}[source.profile.xcolor_space.strip()]
-        own_mode = picture.mode if picture.mode in ("L", "CMYK") else "RGB"
+        own_mode = _MODES_OF_COLOURS[picture.mode]
+        # A grey picture is often tagged with an RGB profile; its grey then stands for R = G = B.
         if mode != own_mode and (mode, own_mode) != ("RGB", "L"):
             raise ImageCms.PyCMSError(f"a profile for {mode} on {own_mode} pixels")
-        colours = picture.convert("RGBA") if picture.has_transparency_data else picture
+        if picture.mode == "I;16":
+            # Pillow's own conversion to 8 bits cuts all values off at 255.
+            picture = Image.fromarray(np.rint(np.asarray(picture) / 257).astype(np.uint8))
+        straight = picture.convert("RGBA") if picture.has_transparency_data else picture
         converted = ImageCms.profileToProfile(
-            colours.convert(mode), source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            straight.convert(mode), source, ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
     except (ImageCms.PyCMSError, KeyError) as error:
         raise ImageError(

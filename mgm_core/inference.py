@@ -94,7 +94,7 @@ class Matter:
         self.tile_px, self.overlap_px = tile_px, overlap_px
         network = network.eval()
         fold_batch_norm(network)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self._turn = threading.Lock()
 
     @classmethod
@@ -182,7 +182,8 @@ class Matter:
             refined = refine(type(levels)(*(level.float() for level in levels)))
             stacked = torch.stack([plane[:, 0].float() for plane in _planes(refined)])
         cropped = stacked[..., PAD_PX : PAD_PX + height, PAD_PX : PAD_PX + width]
-        return np.clip(cropped.cpu().numpy(), 0.0, 1.0)
+        planes: NDArray[np.float32] = cropped.clamp(0.0, 1.0).cpu().numpy()
+        return planes
 
     def _tiled(self, image: Colours, guidance: Plane) -> NDArray[np.float32]:
         """Run the network tile by tile and cross-fade the overlaps: (6, H, W)."""
@@ -274,10 +275,23 @@ def _check_values(array: NDArray[np.float32], name: str) -> None:
 
 
 def without_stray_parts(alpha: Plane) -> Plane:
-    """Keep the largest connected part of alpha > 0.05 and set the rest to 0."""
+    """Keep the largest connected part of alpha > 0.05 and the faint fringe around it.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W) float32, 0 in the other parts.
+    """
     present = (alpha > STRAY_ALPHA).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(present, connectivity=8)
     if count <= 2:
         return alpha
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    return np.where(labels == largest, alpha, np.where(present == 1, np.float32(0), alpha))
+    # What is fainter goes with the part that it is nearest to.
+    _, nearest = cv2.distanceTransformWithLabels(
+        1 - present, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    part_of = np.zeros(int(nearest.max()) + 1, labels.dtype)
+    part_of[nearest[present == 1]] = labels[present == 1]
+    return np.where(part_of[nearest] == largest, alpha, np.float32(0)).astype(np.float32)

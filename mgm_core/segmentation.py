@@ -50,7 +50,7 @@ class _Kind:
     corner_aligned: bool
 
 
-def portrait_network() -> DeepLabV3:
+def portrait_network() -> nn.Module:
     """Return DeepLabV3 on a half-width MobileNetV2 at output stride 8, without weights."""
     features = mobilenet_v2(weights=None, width_mult=0.5, round_nearest=4).features[:18]
     for block in range(7, 18):
@@ -65,12 +65,13 @@ def portrait_network() -> DeepLabV3:
     )
 
 
-def corner_aligned_logits(network: DeepLabV3, x: Tensor) -> Tensor:
+def corner_aligned_logits(network: nn.Module, x: Tensor) -> Tensor:
     """Return the portrait network's logits at the input's size.
 
     Its sides are 8n + 1 px, so that the corners of input and features fall together.
     """
-    logits = network.classifier(network.backbone(x)["out"])
+    deeplab = cast("DeepLabV3", network)
+    logits: Tensor = deeplab.classifier(deeplab.backbone(x)["out"])
     return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=True)
 
 
@@ -83,7 +84,7 @@ def _bundled() -> nn.Module:
 
 def _downloaded(name: str) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
-        weights = segmentation.__dict__[_WEIGHTS[name]].COCO_WITH_VOC_LABELS_V1
+        weights = getattr(segmentation, _WEIGHTS[name]).COCO_WITH_VOC_LABELS_V1
         try:
             # progress prints a bar; check_hash compares the file with the name's hash.
             state = weights.get_state_dict(progress=True, check_hash=True)
@@ -149,7 +150,7 @@ class Segmenter:
         self._kind = _kind(name)
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
-        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
+        self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
         self._turn = threading.Lock()
 
     @classmethod
@@ -198,13 +199,13 @@ class Segmenter:
         small = cv2.resize(
             image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         )
-        normalised = (small - np.float32(self._kind.mean)) / np.float32(self._kind.std)
-        x = torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))[None]
+        normalised = (small - np.asarray(self._kind.mean)) / np.asarray(self._kind.std)
+        x = torch.from_numpy(normalised.astype(np.float32).transpose(2, 0, 1))[None]
         with self._turn, torch.inference_mode():
-            x = x.to(self.device, memory_format=torch.channels_last)
+            x = x.to(self.device).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 if self._kind.corner_aligned:
-                    logits = corner_aligned_logits(cast("DeepLabV3", self.network), x)
+                    logits = corner_aligned_logits(self.network, x)
                 else:
                     logits = cast("dict[str, Tensor]", self.network(x))["out"]
             probabilities: NDArray[Any] = logits[0].float().softmax(0).cpu().numpy()

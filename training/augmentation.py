@@ -4,6 +4,8 @@ Every function is pure: arrays and a generator in, arrays out. Colours are float
 [0, 1]; only the geometric maps take bytes, since they pick a small crop out of a large picture.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.random import Generator
@@ -113,10 +115,10 @@ def view(
     """
     interpolation = _INTERPOLATIONS[generator.integers(len(_INTERPOLATIONS))]
     matrix = _affine(centre, scale, crop_px, generator)
-    rgba = _warped(cutout.rgba, matrix, crop_px, scale, interpolation)
-    rgba = rgba.astype(np.float32) / 255.0
-    alpha = rgba[..., 3] * _inside(cutout.rgba[..., 3], matrix, crop_px)
-    return rgba[..., :3], alpha
+    warped = _warped(cutout.rgba, matrix, crop_px, scale, interpolation)
+    crop = warped.astype(np.float32) / np.float32(255)
+    alpha: Plane = crop[..., 3] * _inside(cutout.rgba[..., 3], matrix, crop_px)
+    return crop[..., :3], alpha
 
 
 def merged(front: tuple[Colours, Plane], behind: tuple[Colours, Plane]) -> tuple[Colours, Plane]:
@@ -129,7 +131,8 @@ def merged(front: tuple[Colours, Plane], behind: tuple[Colours, Plane]) -> tuple
     alpha = 1.0 - (1.0 - alpha1) * (1.0 - alpha2)
     share = np.divide(alpha1, alpha, out=np.ones_like(alpha), where=alpha > 1e-3)
     share = np.minimum(share, 1.0)[..., None]  # rounding can exceed it
-    return colour1 * share + colour2 * (1.0 - share), alpha
+    colour = colour1 * share + colour2 * (1.0 - share)
+    return colour.astype(np.float32), alpha.astype(np.float32)
 
 
 def jittered(colours: Colours, generator: Generator, strength: float = 1.0) -> Colours:
@@ -156,12 +159,12 @@ def cropped_background(photograph: Bytes, crop_px: int, generator: Generator) ->
     taken = int(np.clip(crop_px * np.exp(generator.uniform(-0.6, 0.9)), 32, side))
     y = int(generator.integers(0, height - taken + 1))
     x = int(generator.integers(0, width - taken + 1))
-    part = photograph[y : y + taken, x : x + taken]
+    part: NDArray[Any] = photograph[y : y + taken, x : x + taken]
     interpolation = cv2.INTER_AREA if taken > crop_px else cv2.INTER_LINEAR
     part = cv2.resize(part, (crop_px, crop_px), None, 0, 0, interpolation)
     if generator.random() < 0.5:
         part = part[:, ::-1]
-    colours = part.astype(np.float32) / 255.0
+    colours: NDArray[Any] = part.astype(np.float32) / 255.0
     if generator.random() < 0.35:
         sigma = float(np.exp(generator.uniform(np.log(0.8), np.log(10.0))))
         colours = cv2.GaussianBlur(np.ascontiguousarray(colours), (0, 0), sigma)
@@ -179,7 +182,8 @@ def gradient_background(crop_px: int, generator: Generator) -> Colours:
         0.5 + np.float32(np.cos(angle)) * axis[None] + np.float32(np.sin(angle)) * axis[:, None]
     )
     position = np.clip(position, 0.0, 1.0)[..., None]
-    return start * (1 - position) + end * position
+    backdrop: Colours = (start * (1 - position) + end * position).astype(np.float32)
+    return backdrop
 
 
 def matched(
@@ -192,7 +196,8 @@ def matched(
     mean = (foreground * alpha[..., None]).sum((0, 1)) / weight
     share = np.float32(generator.uniform(0.4, 1.0))
     shifted = background + share * (mean - background.mean((0, 1)))
-    return np.clip(shifted, 0.0, 1.0).astype(np.float32)
+    moved: Colours = np.clip(shifted, 0.0, 1.0).astype(np.float32)
+    return moved
 
 
 def camera(image: Colours, generator: Generator) -> Colours:
@@ -220,5 +225,7 @@ def camera(image: Colours, generator: Generator) -> Colours:
             (image[..., ::-1] * 255 + 0.5).astype(np.uint8),
             [cv2.IMWRITE_JPEG_QUALITY, quality],
         )[1]
-        image = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255.0
+        decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        assert decoded is not None  # it was coded one line above
+        image = decoded[..., ::-1].astype(np.float32) / np.float32(255)
     return np.ascontiguousarray(image, dtype=np.float32)

@@ -234,7 +234,7 @@ def _correct(table: dict[str, Any], correction: str) -> None:
 
 def _build(kind: type[T], table: Any, where: str) -> T:  # noqa: ANN401 - TOML is untyped
     if not isinstance(table, dict):
-        raise ConfigError(f"{where or 'config'} must be a table, got {table!r}")
+        raise ConfigError(f"{where.rstrip('.') or 'config'} must be a table, got {table!r}")
     hints = typing.get_type_hints(kind)
     names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
     for key in table:

@@ -47,7 +47,7 @@ class FrozenNormConv(nn.Module):
             weight,
             self.bias,
             self.stride,
-            self.padding,  # type: ignore[arg-type]  # nn.Conv2d types it wider than F.conv2d
+            self.padding,
             self.dilation,
             self.groups,
         )

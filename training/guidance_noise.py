@@ -15,7 +15,10 @@ PATCH_FRACTIONS = (0.25, 0.5)
 
 
 def _ellipse(kernel_px: int) -> NDArray[np.uint8]:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_px, kernel_px)).astype(np.uint8)
+    ellipse: NDArray[np.uint8] = cv2.getStructuringElement(
+        cv2.MORPH_ELLIPSE, (kernel_px, kernel_px)
+    ).astype(np.uint8)
+    return ellipse
 
 
 def binarised(alpha: Plane, generator: Generator) -> Plane:
@@ -102,7 +105,7 @@ def noisy_matte(alpha: Plane, generator: Generator) -> Plane:
         cv2.INTER_AREA,
     )  # fmt: skip
     if generator.random() < 0.5:
-        small = eroded_dilated(small, generator, (1, 3))
+        small = eroded_dilated(np.asarray(small, np.float32), generator, (1, 3))
     matte = cv2.resize(small, (width, height), None, 0, 0, cv2.INTER_LINEAR)
     gain, shift = generator.uniform(0.8, 2.0), generator.uniform(-0.15, 0.15)
-    return np.clip((matte - 0.5) * gain + 0.5 + shift, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip((matte - 0.5) * gain + 0.5 + shift, 0.0, 1.0), np.float32)

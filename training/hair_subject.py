@@ -76,6 +76,8 @@ def study(
             "leave this picture out"
         )
     unit = max(image.shape[:2]) / 800
+    inside = _without_specks(inside)
+    top, head_px = _head(inside)
     depth = _signed_depth(inside, 1.5 * unit)
     certain = depth > uncertain_px * unit
     if not certain.any():
@@ -85,7 +87,6 @@ def study(
         )
     certain &= ~_background_like(image, depth, unit)
     colour = _grown(image, depth, certain, unit)
-    top, head_px = _head(inside)
     hairiness = _hairiness(colour, depth, top, head_px)
     weight = hairiness * certain + np.float32(1e-6)
     return Subject(
@@ -174,6 +175,25 @@ def _head(inside: Mask) -> tuple[int, float]:
         if height >= width:
             return top, max(width, 16.0)
     return top, max(float(np.median(widths[top:])), 16.0)
+
+
+def _without_specks(inside: Mask) -> Mask:
+    """Fill a mask's holes (teeth, glints on glasses) and remove its islands below 1 % of it."""
+    smallest = 0.01 * inside.sum()
+    height, width = inside.shape
+    for part in (~inside, inside):
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(part.astype(np.uint8))
+        left, top, wide, high, area = stats.T
+        cut_off = (left == 0) | (top == 0) | (left + wide == width) | (top + high == height)
+        small = (area < smallest) & ~cut_off
+        small[0] = False  # label 0 is all that is not of this part
+        inside = inside ^ small[np.asarray(labels)]
+    if not inside.any():
+        raise ValueError(
+            "mask must show one subject, got only pieces of less than 1 % of it: "
+            "leave this picture out"
+        )
+    return inside
 
 
 def _hairiness(colour: Floats, depth: Floats, top: int, head_px: float) -> Floats:

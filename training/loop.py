@@ -124,7 +124,7 @@ class Trainer:
             torch.set_num_threads(run.threads)
         self.device = resolve_device(run.device)
         self.dtype = best_dtype(self.device, run.dtype)
-        self.module = task.module.to(self.device, memory_format=torch.channels_last)
+        self.module = task.module.to(self.device).to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.AdamW(
             task.parameter_groups(),
             lr=config.optimiser.learning_rate,

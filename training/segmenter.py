@@ -67,9 +67,9 @@ class SegmenterExamples(Dataset[Example]):
         for index in range(len(source)):
             rgba = cv2.resize(source[index].rgba, (257, 257), interpolation=cv2.INTER_AREA)
             alpha = rgba[..., 3:].astype(np.float32) / 255
-            image = alpha * (rgba[..., :3].astype(np.float32) / 255) + (1 - alpha) * 0.5
+            image = (alpha * (rgba[..., :3] / 255) + (1 - alpha) * 0.5).astype(np.float32)
             with torch.inference_mode():
-                logits = corner_aligned_logits(_deeplab(teacher), _normalised(_tensor(image))[None])
+                logits = corner_aligned_logits(teacher, _normalised(_tensor(image))[None])
             person = (logits[0].argmax(0) == PERSON).numpy()
             subject = alpha[..., 0] > 0.5
             if person[subject].mean() > _PERSON_SHARE:
@@ -113,7 +113,8 @@ class SegmenterExamples(Dataset[Example]):
         photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
         background = augmentation.cropped_background(photograph, data.crop_px, generator)
         colours = augmentation.jittered(colours, generator, 0.6)
-        return alpha[..., None] * colours + (1 - alpha[..., None]) * background, alpha
+        share = alpha[..., None]
+        return (share * colours + (1 - share) * background).astype(np.float32), alpha
 
     def _view(self, cutout: Cutout, generator: Generator) -> tuple[Colours, Plane]:
         """Return most of a picture, as the segmenter is fed with at use, randomly turned."""
@@ -176,7 +177,7 @@ class SegmenterTask:
 class _Logits(nn.Module):
     """The network up to its logits at stride 8, which the losses enlarge as far as they need."""
 
-    def __init__(self, network: DeepLabV3) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
@@ -195,7 +196,7 @@ def _deeplab(network: nn.Module) -> DeepLabV3:
     return network
 
 
-def _started(path: str) -> DeepLabV3:
+def _started(path: str) -> nn.Module:
     network = portrait_network()
     load_checked(network, load_file(path), path)
     return network

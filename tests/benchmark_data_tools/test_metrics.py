@@ -25,7 +25,7 @@ from benchmark_data_tools.regions import unknown, whole
 from mgm_core.images import read_mask
 
 GOLDEN = Path(__file__).parents[1] / "data" / "metrics"
-GOLDEN_ROWS = list(csv.DictReader((GOLDEN / "octave.csv").open()))
+GOLDEN_ROWS = list(csv.DictReader((GOLDEN / "octave.csv").read_text("utf-8").splitlines()))
 
 
 def some_mattes(seed=0, shape=(40, 50), sigma=3.0):

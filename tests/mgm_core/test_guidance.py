@@ -213,6 +213,7 @@ def test_detect_kind_sees_through_jpeg(mask, kind, quality):
         ([0, 255], "binary_mask", "two values 0, 255: a binary mask"),
         ([3, 250], "binary_mask", "two values 3, 250: a binary mask"),
         ([0, 200], "binary_mask", "two values 0, 200: a binary mask"),
+        ([120, 136], "binary_mask", "two values 120, 136: a binary mask"),
         ([0, 128, 255], "trimap", "three values 0, 128, 255: a trimap"),
         ([0, 127, 255], "trimap", "three values 0, 127, 255: a trimap"),
         ([128, 255], "trimap", "two values 128, 255: a trimap"),
@@ -257,6 +258,12 @@ def test_constant_masks_are_reported(value, kind, reason):
     assert detection.constant
     assert detection.kind == kind
     assert detection.reason.startswith(reason)
+
+
+def test_one_level_of_noise_makes_no_constant_mask_a_mask():
+    mask = np.ones((8, 8), np.float32)
+    mask[2:4] = 254 / 255
+    assert detect_kind(mask).constant
 
 
 @pytest.mark.parametrize("kernel_px", [-1, 2.5])

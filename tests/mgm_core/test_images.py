@@ -5,7 +5,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from mgm_core import images
 from mgm_core.images import (
@@ -218,9 +218,19 @@ def test_a_profile_is_no_matter_for_masks():
     linear = icc_profile(b"GRAY", {b"kTRC": gamma(1.0)})
     data = file_of(Image.fromarray(grey), icc_profile=linear)
     np.testing.assert_array_equal(read_mask(data), grey / np.float32(255))
-    # Linear grey 0.5 is sRGB 0.735.
-    middle = file_of(Image.fromarray(np.full((2, 2), 128, np.uint8)), icc_profile=linear)
-    np.testing.assert_allclose(read_image(middle), 0.737, atol=2 / 255)
+
+
+def test_linear_grey_becomes_srgb_at_every_depth():
+    linear = icc_profile(b"GRAY", {b"kTRC": gamma(1.0)})
+    grey = Image.fromarray(np.full((2, 2), 128, np.uint8))
+    chunk = (b"iCCP", b"p\0\0" + zlib.compress(linear))
+    for data in (
+        file_of(grey, icc_profile=linear),
+        file_of(grey.convert("LA"), icc_profile=linear),
+        png_of(np.full((2, 2), 128 * 257, np.uint16), 0, chunk),
+    ):
+        # sRGB's curve at 128 / 255: 1.055 * 0.502 ** (1 / 2.4) - 0.055.
+        np.testing.assert_allclose(read_image(data), 0.737, atol=1 / 255)
 
 
 def test_grey_tagged_with_an_rgb_profile_stays_grey():
@@ -232,11 +242,11 @@ def test_grey_tagged_with_an_rgb_profile_stays_grey():
     np.testing.assert_allclose(read, 128 / 255, atol=3 / 255)
 
 
-def test_our_own_srgb_tag_changes_no_level():
-    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    profile = images.ImageCms.ImageCmsProfile(images.ImageCms.createProfile("sRGB")).tobytes()
-    read = read_image(file_of(Image.fromarray(ramp), icc_profile=profile))
-    np.testing.assert_array_equal(read, ramp / np.float32(255))
+def test_16_bits_tagged_as_srgb_are_kept():
+    levels = RNG.integers(0, 65536, (4, 4, 3), dtype=np.uint16)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = png_of(levels, 2, (b"iCCP", b"p\0\0" + zlib.compress(profile)))
+    np.testing.assert_array_equal(read_image(data), levels / np.float32(65535))
 
 
 @pytest.mark.parametrize("profile", [b"no profile", icc_profile(b"GRAY", {b"kTRC": gamma(1.0)})])
@@ -349,6 +359,24 @@ def test_a_truncated_file_is_an_error(file_format, share):
         read_image(data[: int(len(data) * share)])
 
 
+@pytest.mark.parametrize(
+    "file_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "HEIF", "AVIF", "BMP"]
+)
+def test_damaged_files_raise_nothing_but_image_errors(file_format):
+    rng = np.random.default_rng(5)
+    whole = file_of(Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)), file_format)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for position in rng.integers(0, min(len(whole), 400), 5):
+            damaged[position] = rng.integers(0, 256)
+        try:
+            read_image(bytes(damaged))
+        except ImageError:
+            refused += 1
+    assert refused > 0
+
+
 @pytest.mark.parametrize("make", [lambda levels: png_of(levels, 2), tiff_of])
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
 def test_a_truncated_16_bit_file_is_an_error(make, share):
@@ -393,7 +421,7 @@ def test_what_pillow_takes_for_a_bomb_is_refused_by_the_same_rule(height):
 
 @pytest.mark.parametrize("limit", [0, 90])
 def test_limits_that_cannot_be_held_are_refused(limit):
-    with pytest.raises(ValueError, match="max_megapixels must be above 0 and at most 89"):
+    with pytest.raises(ValueError, match=r"^max_megapixels must be above 0 and at most 89"):
         read_image(file_of(Image.fromarray(CORNER)), max_megapixels=limit)
 
 
@@ -440,6 +468,12 @@ def test_write_image_chooses_by_the_files_ending(tmp_path):
         np.testing.assert_allclose(read_image(path), 0.25, atol=3 / 255)
     write_image(tmp_path / "deep.png", array, bits=16)
     np.testing.assert_allclose(read_image(tmp_path / "deep.png"), 0.25, atol=1e-5)
+
+
+def test_jpeg_keeps_colours_that_change_from_pixel_to_pixel():
+    array = np.zeros((16, 16, 3), np.float32)
+    array[:, ::2, 0] = array[:, 1::2, 2] = 1
+    np.testing.assert_allclose(read_image(encode_jpeg(array)), array, atol=0.05)
 
 
 def test_webp_keeps_alpha_exactly():

@@ -1,0 +1,31 @@
+# make demo   the app on http://localhost:7860 (PORT=8000 make demo for another port)
+# make test   all tests;   make check   format, lint, types;   make dev   what both need
+PYTHON ?= python3
+PORT ?= 7860
+BIN := .venv/bin
+
+.PHONY: demo dev test check
+
+demo: .venv/installed
+	PORT=$(PORT) $(BIN)/python app.py
+
+dev: .venv/installed-dev
+	@scripts/install-test-tools
+
+test: dev
+	MGM_REQUIRE_POSTGRES=1 $(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	scripts/check
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: PYTHON=python3.12 make demo" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
+	touch $@

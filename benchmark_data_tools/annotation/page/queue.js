@@ -1,0 +1,90 @@
+// The queue: a list of any length, of which only the visible rows exist.
+
+import { json } from "./server.js";
+
+const ROW_PX = 30;
+
+export class Queue {
+  constructor(root, { open }) {
+    this.root = root;
+    this.open = open;
+    this.rows = [];
+    this.current = null;
+    this.list = root.querySelector("#rows");
+    this.space = root.querySelector("#rows > div");
+    this.list.addEventListener("scroll", () => this.draw());
+    new ResizeObserver(() => this.draw()).observe(this.list);
+    for (const id of ["search", "state", "flagged", "mine"]) {
+      root.querySelector(`#${id}`).addEventListener("input", () => {
+        clearTimeout(this.timer);
+        this.timer = setTimeout(() => this.load(), 150);
+      });
+    }
+  }
+
+  async load() {
+    const value = (id) => this.root.querySelector(`#${id}`);
+    const query = new URLSearchParams({
+      search: value("search").value, flagged: value("flagged").checked, mine: value("mine").checked,
+    });
+    if (value("state").value) query.set("state", value("state").value);
+    const asked = (this.asked = {});
+    const { columns, rows } = await json(`queue?${query}`);
+    if (this.asked !== asked) return; // a newer filter was asked for
+    this.rows = rows.map((row) => Object.fromEntries(columns.map((column, n) => [column, row[n]])));
+    this.root.querySelector("#count").textContent = `${rows.length.toLocaleString()} shown`;
+    this.draw();
+  }
+
+  draw() {
+    this.space.style.height = `${this.rows.length * ROW_PX}px`;
+    const first = Math.floor(this.list.scrollTop / ROW_PX);
+    const visible = this.rows.slice(first, first + Math.ceil(this.list.clientHeight / ROW_PX) + 1);
+    this.space.replaceChildren(
+      ...visible.map((row, n) => {
+        const button = document.createElement("button");
+        button.className = `row state-${row.state}`;
+        button.style.top = `${(first + n) * ROW_PX}px`;
+        button.title = `${row.name} · ${row.state.replace("_", " ")}${row.assignee ? ` · ${row.assignee}` : ""}`;
+        button.setAttribute("aria-current", row.id === this.current);
+        const name = document.createElement("span");
+        name.textContent = `${row.flagged ? "⚑ " : ""}${row.name}${row.pass === 2 ? " (2nd)" : ""}`;
+        const state = document.createElement("small");
+        state.textContent = row.state.replace("_", " ");
+        button.append(name, state);
+        button.onclick = () => this.open(row.id);
+        return button;
+      }),
+    );
+  }
+
+  // The entry that is `step` rows on from the open one; undefined at the ends.
+  neighbour(step) {
+    const at = this.rows.findIndex((row) => row.id === this.current);
+    if (at < 0) return step > 0 ? this.rows[0]?.id : this.rows.at(-1)?.id;
+    return this.rows[at + step]?.id;
+  }
+
+  // The next entry that is still to be labelled, round the end; undefined where all is done.
+  nextToDo() {
+    const at = this.rows.findIndex((row) => row.id === this.current);
+    const order = [...this.rows.slice(at + 1), ...this.rows.slice(0, Math.max(0, at))];
+    return order.find((row) => ["open", "in_work", "returned"].includes(row.state))?.id;
+  }
+
+  update(entry) {
+    const row = this.rows.find((r) => r.id === entry.id);
+    if (row) Object.assign(row, { state: entry.state, assignee: entry.assignee ?? "", flagged: entry.flagged });
+    this.draw();
+  }
+
+  select(id) {
+    this.current = id;
+    const at = this.rows.findIndex((row) => row.id === id);
+    const top = at * ROW_PX;
+    if (at >= 0 && (top < this.list.scrollTop || top > this.list.scrollTop + this.list.clientHeight - ROW_PX)) {
+      this.list.scrollTop = top - this.list.clientHeight / 2;
+    }
+    this.draw();
+  }
+}

@@ -1,0 +1,150 @@
+// Autosave: after every pause in drawing, during long strokes, and before an image is left.
+
+import * as journal from "./journal.js";
+import { encodePng, json, randomId } from "./server.js";
+
+const PAUSE_MS = 700;
+const LONGEST_MS = 1500; // a stroke waits no longer, drawn to its end or not
+const LONGEST_RETRY_MS = 30_000;
+const IDLE_MS = 30_000; // a longer pause is no work
+
+export class Saver {
+  // `tell(state, message)`: saved, unsaved, saving, failed, conflict.
+  constructor(key, entry, mask, tell) {
+    this.key = key;
+    this.entry = entry;
+    this.mask = mask;
+    this.tell = tell;
+    this.base = entry.head;
+    this.generation = 0; // of the newest change
+    this.savedGeneration = 0;
+    this.strokes = 0;
+    this.seconds = 0;
+    this.lastInput = performance.now();
+    this.usedProposal = false;
+    this.correcting = entry.revisions.some((r) => r.kind === "proposal" || r.kind === "import");
+    this.paused = false;
+    this.closed = false;
+    this.retryMs = 1000;
+    this.saving = null;
+    this.conflict = null;
+  }
+
+  get unsaved() {
+    return this.generation > this.savedGeneration;
+  }
+
+  // Counts the time between inputs as work, unless it is long.
+  input() {
+    const now = performance.now();
+    if (now - this.lastInput < IDLE_MS) this.seconds += (now - this.lastInput) / 1000;
+    this.lastInput = now;
+  }
+
+  // Tiles changed; a stroke still in hand counts as none yet.
+  changed(tiles, stroke = true) {
+    if (tiles.length === 0) return;
+    this.generation++;
+    if (stroke) this.strokes++;
+    this.firstUnsaved ??= performance.now();
+    this.journalled = journal
+      .keep(this.key, this.#facts(), tiles.map((tile) => ({
+        tile, pixels: this.mask.readTile(tile), generation: this.generation,
+      })))
+      .catch((error) => this.tell("failed", `This browser keeps no strokes (${error.message}).`));
+    if (this.state !== "failed" && !this.conflict) this.#show("unsaved");
+    this.#schedule();
+  }
+
+  // Takes over strokes that an earlier page could not send.
+  recovered(facts) {
+    this.base = facts.base;
+    this.strokes = facts.strokes;
+    this.seconds = facts.seconds;
+    this.usedProposal = facts.usedProposal;
+    this.generation = 1;
+    this.#show("unsaved");
+    this.#schedule(0);
+  }
+
+  #facts() {
+    return {
+      base: this.base, strokes: this.strokes, seconds: this.seconds, usedProposal: this.usedProposal,
+    };
+  }
+
+  #schedule(wait) {
+    if (this.paused || this.closed || this.state === "failed") return;
+    const waited = performance.now() - (this.firstUnsaved ?? performance.now());
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.flush(), wait ?? Math.max(0, Math.min(PAUSE_MS, LONGEST_MS - waited)));
+  }
+
+  #show(state, message = "") {
+    this.state = state;
+    this.tell(state, message);
+  }
+
+  // Saves what is unsaved; `always` also where nothing is. Returns whether all is saved.
+  async flush(always = false) {
+    clearTimeout(this.timer);
+    if (this.saving) await this.saving;
+    if (this.conflict) return false;
+    if (!this.unsaved && !always) return true;
+    if (this.paused) return false;
+    this.saving = this.#save();
+    await this.saving;
+    this.saving = null;
+    if (this.unsaved && this.state !== "failed" && !this.conflict) this.#schedule();
+    return !this.unsaved && this.state === "saved";
+  }
+
+  async #save() {
+    const { generation, strokes, seconds } = this;
+    const kind = this.usedProposal ? "proposal" : this.correcting ? "correction" : "paint";
+    this.#show("saving");
+    this.firstUnsaved = undefined;
+    try {
+      const png = await encodePng(this.mask.width, this.mask.height, this.mask.pixels);
+      if (this.attempt?.generation !== generation) this.attempt = { generation, id: randomId() };
+      const query = new URLSearchParams({
+        base: this.base, save_id: this.attempt.id, strokes, active_seconds: seconds.toFixed(2), kind,
+      });
+      const saved = await json(`entries/${this.entry.id}/revisions?${query}`, { body: png });
+      this.savedGeneration = generation;
+      this.strokes -= strokes;
+      this.seconds -= seconds;
+      if (kind === "proposal") {
+        this.usedProposal = false;
+        this.correcting = true;
+      }
+      this.retryMs = 1000;
+      this.base = saved.number;
+      await journal.forget(this.key, generation, this.#facts());
+      if (saved.conflict) {
+        this.conflict = saved;
+        this.#show("conflict");
+      } else {
+        this.#show(this.unsaved ? "unsaved" : "saved");
+      }
+    } catch (error) {
+      this.#show("failed", `${error.message} (again in ${Math.round(this.retryMs / 1000)} s)`);
+      clearTimeout(this.timer);
+      if (!this.closed) this.timer = setTimeout(() => this.flush(true), this.retryMs);
+      this.retryMs = Math.min(2 * this.retryMs, LONGEST_RETRY_MS);
+    }
+  }
+
+  // After a conflict is settled, or another revision was opened.
+  rebase(head) {
+    this.conflict = null;
+    this.base = head;
+    this.savedGeneration = this.generation;
+    this.#show("saved");
+  }
+
+  close() {
+    this.closed = true;
+    clearTimeout(this.timer);
+  }
+}

@@ -1,0 +1,71 @@
+// Requests to the server, and the worker that makes and reads PNGs.
+
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export async function request(path, options = {}) {
+  const headers = { "X-Annotation": "1", ...options.headers };
+  let body = options.body;
+  if (options.json !== undefined) {
+    headers["Content-Type"] = "application/json";
+    body = JSON.stringify(options.json);
+  }
+  const response = await fetch(`api/${path}`, {
+    method: options.method ?? (body === undefined ? "GET" : "POST"),
+    headers,
+    body,
+  });
+  if (response.ok) return response;
+  const text = await response.text();
+  let message = text;
+  try {
+    message = JSON.parse(text).message ?? text;
+  } catch {
+    message = `the server answered ${response.status}`; // a proxy's page is no message
+  }
+  if (response.status === 401) window.dispatchEvent(new Event("logged-out"));
+  throw new Refused(response.status, message);
+}
+
+export async function json(path, options) {
+  return (await request(path, options)).json();
+}
+
+export function randomId() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+const worker = new Worker("png.js");
+const waiting = new Map();
+let asked = 0;
+worker.onmessage = ({ data }) => {
+  const { resolve, reject } = waiting.get(data.id);
+  waiting.delete(data.id);
+  if (data.error) reject(new Error(data.error));
+  else resolve(data.result);
+};
+
+function ask(message, transfer) {
+  const id = ++asked;
+  return new Promise((resolve, reject) => {
+    waiting.set(id, { resolve, reject });
+    worker.postMessage({ id, ...message }, transfer);
+  });
+}
+
+export function encodePng(width, height, pixels) {
+  const bytes = pixels.slice();
+  return ask({ action: "encode", width, height, bytes }, [bytes.buffer]);
+}
+
+// The pixels of a mask's address; null where the server has none yet.
+export async function fetchPixels(path, width, height) {
+  const response = await request(path);
+  if (response.status === 204) return null;
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  return ask({ action: "decode", width, height, bytes }, [bytes.buffer]);
+}

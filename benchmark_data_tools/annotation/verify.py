@@ -1,0 +1,171 @@
+"""Check that files and rows go together, and repair what does not; no mask is ever deleted."""
+
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from sqlalchemy import delete, select, update
+
+from benchmark_data_tools.annotation.dataset import FOLDER
+from benchmark_data_tools.annotation.masks import (
+    MaskError,
+    decode_mask,
+    mask_sha256,
+    write_atomically,
+)
+from benchmark_data_tools.annotation.store import FINISHED, Store
+from benchmark_data_tools.annotation.tables import Conflict, Entry, Image, Revision
+
+
+def verify(store: Store, *, repair: bool = False) -> list[str]:
+    """Compare every row with its file and every file with its row.
+
+    Repairs: a lost file is written again where its mask is found elsewhere, else its row moves to
+    `annotation/lost.jsonl`; files without rows move to `annotation/unclaimed/`; a finished map
+    that someone else changed becomes a revision before it is written anew.
+
+    Args:
+        store: The store; nobody may save meanwhile when repairing.
+        repair: Whether to repair.
+
+    Returns:
+        A sentence for each problem.
+    """
+    return [
+        *_revisions(store, repair),
+        *_unclaimed(store, repair),
+        *_published(store, repair),
+        *_images(store),
+    ]
+
+
+def _read(path: Path, image: Image) -> str | None:
+    """Return a file's mask hash; None where it is missing or no mask of the image."""
+    try:
+        return mask_sha256(decode_mask(path.read_bytes(), image.width, image.height))
+    except (FileNotFoundError, MaskError):
+        return None
+
+
+def _revisions(store: Store, repair: bool) -> Iterator[str]:
+    folder = store.folder / FOLDER / "revisions"
+    with store.reading() as session:
+        rows = session.execute(
+            select(Revision, Image)
+            .join(Entry, Entry.id == Revision.entry_id)
+            .join(Image, Image.id == Entry.image_id)
+            .order_by(Revision.entry_id, Revision.number)
+        ).all()
+    sound: dict[str, Path] = {}
+    broken: list[tuple[Revision, Image]] = []
+    for revision, image in rows:
+        path = folder / revision.file
+        if _read(path, image) == revision.mask_sha256:
+            sound[revision.mask_sha256] = path
+        else:
+            broken.append((revision, image))
+    for revision, image in broken:
+        path = folder / revision.file
+        yield (
+            f"revision {revision.number} of {image.name}: its file is "
+            f"{'damaged' if path.exists() else 'missing'}"
+        )
+        if not repair:
+            continue
+        published = store.published_path(image)
+        if path.exists():
+            _set_aside(store, path)
+        if (twin := sound.get(revision.mask_sha256)) is not None:
+            write_atomically(path, twin.read_bytes())
+        elif _read(published, image) == revision.mask_sha256:
+            write_atomically(path, published.read_bytes())
+        else:
+            _give_up(store, revision)
+
+
+def _give_up(store: Store, lost: Revision) -> None:
+    """Take a row out whose mask is gone; its children and the head fall back on its parent."""
+    record = {column.name: getattr(lost, column.name) for column in Revision.__table__.columns}
+    log = store.folder / FOLDER / "lost.jsonl"
+    earlier = log.read_bytes() if log.is_file() else b""
+    write_atomically(log, earlier + json.dumps(record).encode() + b"\n")
+    with store.changing() as session:
+        same_entry = Revision.entry_id == lost.entry_id
+        parent = session.get_one(Revision, lost.id).parent
+        session.execute(
+            update(Revision).where(same_entry, Revision.parent == lost.number).values(parent=parent)
+        )
+        session.execute(
+            update(Entry)
+            .where(Entry.id == lost.entry_id, Entry.head == lost.number)
+            .values(head=parent)
+        )
+        session.execute(
+            delete(Conflict).where(
+                Conflict.entry_id == lost.entry_id,
+                (Conflict.stale == lost.number) | (Conflict.kept == lost.number),
+            )
+        )
+        session.execute(delete(Revision).where(Revision.id == lost.id))
+
+
+def _unclaimed(store: Store, repair: bool) -> Iterator[str]:
+    folder = store.folder / FOLDER / "revisions"
+    with store.reading() as session:
+        claimed = set(session.scalars(select(Revision.file)))
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in claimed:
+            yield f"{name} belongs to no revision: its save was never acknowledged"
+            if repair:
+                _set_aside(store, path)
+
+
+def _set_aside(store: Store, path: Path) -> None:
+    folder = store.folder / FOLDER / "unclaimed"
+    folder.mkdir(exist_ok=True)
+    path.replace(folder / path.name)
+
+
+def _published(store: Store, repair: bool) -> Iterator[str]:
+    with store.reading() as session:
+        rows = session.execute(
+            select(Entry, Image, Revision.mask_sha256)
+            .join(Image, Image.id == Entry.image_id)
+            .join(Revision, (Revision.entry_id == Entry.id) & (Revision.number == Entry.head))
+            .where(Entry.blind_pass == 1, Entry.state.in_(FINISHED))
+        ).all()
+    for entry, image, expected in rows:
+        path = store.published_path(image)
+        if _read(path, image) == expected:
+            continue
+        yield f"{path.name} is not the finished mask of {image.name}"
+        if repair:
+            _keep_foreign(store, entry, image, path)
+            store.publish(entry.id)
+
+
+def _keep_foreign(store: Store, entry: Entry, image: Image, path: Path) -> None:
+    """Keep what someone put in a finished map's place as a revision beside the head."""
+    try:
+        mask = decode_mask(path.read_bytes(), image.width, image.height)
+    except FileNotFoundError:
+        return
+    except MaskError:
+        _set_aside(store, path)
+        return
+    known = {revision.mask_sha256 for revision in store.revisions(entry.id)}
+    if mask_sha256(mask) not in known:
+        store.save(entry.id, mask, author="verify", base=0, kind="found")
+
+
+def _images(store: Store) -> Iterator[str]:
+    with store.reading() as session:
+        images = list(session.scalars(select(Image).order_by(Image.name)))
+    for image in images:
+        path = store.folder / image.file
+        if not path.is_file():
+            yield f"{image.file} is gone: put it back"
+        elif sha256(path.read_bytes()).hexdigest() != image.sha256:
+            yield f"{image.file} has changed since it was taken in: run init to accept it"

@@ -1,0 +1,82 @@
+"""The demo's settings, each an environment variable."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def _setting(
+    default: object, variable: str, meaning: str, low: float = 0.0, high: float = float("inf")
+) -> Any:  # noqa: ANN401 - dataclasses.field promises the same, so that any type may be assigned
+    return field(
+        default=default,
+        metadata={"variable": variable, "meaning": meaning, "low": low, "high": high},
+    )
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What an operator may set; `from_variables` reads it, `table` documents it."""
+
+    port: int = _setting(7860, "PORT", "port that the page is served on", 1, 65535)
+    weights: str = _setting(
+        "prn_mobilenet_v2", "MGM_WEIGHTS", "bundled matting weights, or the path of others"
+    )
+    device: str = _setting("auto", "MGM_DEVICE", "auto, cpu, cuda or mps")
+    max_megapixels: float = _setting(
+        24.0, "MGM_MAX_MEGAPIXELS", "largest photo that is accepted", 0.01, 89
+    )
+    max_file_megabytes: int = _setting(
+        50, "MGM_MAX_FILE_MEGABYTES", "largest file that is accepted", 1
+    )
+    memory_megabytes: int = _setting(
+        1500, "MGM_MEMORY_MEGABYTES", "memory for intermediate results, shared by all visitors", 1
+    )
+    keep_minutes: int = _setting(
+        30, "MGM_KEEP_MINUTES", "how long pictures and results are kept after their last use", 1
+    )
+    queue_size: int = _setting(
+        24, "MGM_QUEUE_SIZE", "how many visitors may wait before others are turned away", 1
+    )
+    sessions: int = _setting(200, "MGM_SESSIONS", "how many open pages are remembered", 1)
+
+    @classmethod
+    def from_variables(cls, variables: Mapping[str, str]) -> "Environment":
+        """Read the settings; what is not among the variables keeps its default.
+
+        Args:
+            variables: such as `os.environ`.
+
+        Raises:
+            ValueError: a value is no number where one is needed, or out of range.
+        """
+        values = {}
+        for setting in fields(cls):
+            about = setting.metadata
+            text = variables.get(about["variable"], "").strip()
+            if not text:
+                continue
+            kind: Callable[[str], Any] = type(setting.default)
+            try:
+                value = kind(text)
+            except ValueError:
+                raise ValueError(
+                    f"{about['variable']} must be a number, got {text!r}: "
+                    f"it is the {about['meaning']}, by default {setting.default}"
+                ) from None
+            if not isinstance(value, str) and not about["low"] <= value <= about["high"]:
+                raise ValueError(
+                    f"{about['variable']} must lie between {about['low']:g} and "
+                    f"{about['high']:g}, got {text}: by default it is {setting.default}"
+                )
+            values[setting.name] = value
+        return cls(**values)
+
+    @classmethod
+    def table(cls) -> str:
+        """Return the settings as a Markdown table."""
+        rows = [
+            f"| `{f.metadata['variable']}` | {f.default} | {f.metadata['meaning']} |"
+            for f in fields(cls)
+        ]
+        return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])

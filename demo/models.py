@@ -1,0 +1,104 @@
+"""The networks, loaded when first needed, or ahead of that in the background.
+
+PyTorch is imported with the first network: the page is up before.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgm_core.foreground import estimate_foreground
+
+if TYPE_CHECKING:
+    from mgm_core.inference import Matter
+    from mgm_core.segmentation import Segmenter
+
+_logger = logging.getLogger(__name__)
+
+
+class Models:
+    """One matting network and the segmenters in use.
+
+    Args:
+        load_matter: loads the matting network.
+        load_segmenter: loads a segmenter by name.
+    """
+
+    def __init__(
+        self,
+        load_matter: Callable[[], "Matter"],
+        load_segmenter: Callable[[str], "Segmenter"],
+    ) -> None:
+        self._load_matter = load_matter
+        self._load_segmenter = load_segmenter
+        self._matter: Matter | None = None
+        self._segmenters: dict[str, Segmenter] = {}
+        self._matter_lock = threading.Lock()
+        self._segmenter_lock = threading.Lock()
+
+    @classmethod
+    def bundled(cls, weights: str = "prn_mobilenet_v2", device: str = "auto") -> "Models":
+        """Return models of the installed weights.
+
+        Args:
+            weights: a bundled name or the path of other matting weights.
+            device: where the networks compute.
+        """
+
+        def load_matter() -> "Matter":
+            from mgm_core.inference import Matter
+
+            return Matter.load(weights, device=device)
+
+        def load_segmenter(name: str) -> "Segmenter":
+            from mgm_core.segmentation import Segmenter, SegmenterError
+
+            try:
+                return Segmenter.load(name, device=device)
+            except SegmenterError as error:
+                # For the visitor this is one more choice that cannot be had.
+                raise ValueError(str(error)) from error
+
+        return cls(load_matter, load_segmenter)
+
+    def matter(self) -> "Matter":
+        """Return the matting network, loading it if need be."""
+        with self._matter_lock:
+            if self._matter is None:
+                self._matter = self._load_matter()
+            return self._matter
+
+    def segmenter(self, name: str) -> "Segmenter":
+        """Return the segmenter of this name, loading it if need be."""
+        with self._segmenter_lock:
+            if name not in self._segmenters:
+                self._segmenters[name] = self._load_segmenter(name)
+            return self._segmenters[name]
+
+    def warm_up(self, segmenter: str) -> threading.Thread:
+        """Load networks in the background and use each once, as first uses are slow.
+
+        Args:
+            segmenter: name of the segmenter to load.
+
+        Returns:
+            The thread that does it. What goes wrong there is logged, and met again by the first
+            visitor, who is told.
+        """
+        thread = threading.Thread(target=self._warm_up, args=(segmenter,), daemon=True)
+        thread.start()
+        return thread
+
+    def _warm_up(self, segmenter: str) -> None:
+        image = np.full((64, 64, 3), 0.5, np.float32)
+        guidance = np.zeros((64, 64), np.float32)
+        guidance[16:48, 16:48] = 1
+        try:
+            self.segmenter(segmenter).probability(image)
+            alpha = self.matter().matte(image, guidance).alpha
+            estimate_foreground(image, alpha)
+        except Exception:
+            _logger.exception("the networks could not be made ready ahead of the first visitor")

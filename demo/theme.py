@@ -1,0 +1,71 @@
+"""How the page looks: quiet greys, one accent, the picture largest. No font or file from afar."""
+
+import gradio as gr
+
+_SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
+_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+
+def theme() -> gr.themes.Base:
+    """Return the theme, for light and dark alike."""
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.indigo,
+        secondary_hue=gr.themes.colors.indigo,
+        neutral_hue=gr.themes.colors.zinc,
+        radius_size=gr.themes.sizes.radius_md,
+        font=_SANS,
+        font_mono=_MONO,
+    ).set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        block_background_fill="white",
+        block_background_fill_dark="*neutral_900",
+        block_border_width="1px",
+        block_shadow="none",
+        # The defaults are too pale to be read by everyone.
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        block_label_background_fill="transparent",
+        block_label_background_fill_dark="transparent",
+        block_label_border_width="0",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_500",
+        button_primary_text_color="white",
+        slider_color="*primary_600",
+        slider_color_dark="*primary_500",
+    )
+
+
+CSS = """
+.gradio-container { width: 100%; max-width: 1560px !important; margin: 0 auto !important; }
+@media (max-width: 640px) { .gradio-container > .main { padding: 10px 12px !important; } }
+#title { padding: 4px 2px 0; }
+#title h1 { font-size: 1.35rem; font-weight: 650; letter-spacing: -0.01em; margin: 0; }
+#title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
+#downloads { gap: 8px; align-items: stretch; }
+#downloads button { flex: 0 1 auto; min-width: 0; padding: 8px 14px; font-size: 0.9rem; }
+#note { min-height: 1.5em; color: var(--body-text-color-subdued); font-size: 0.9rem; }
+
+/* Three blocks: the photo, its result, the controls. Above one another in this order on a phone;
+   on a wide screen the result takes the room, photo and controls share the other column. */
+#stage { display: grid; grid-template-columns: minmax(0, 1fr); gap: 16px; align-items: start; }
+@media (min-width: 900px) {
+  #stage:has(#result-block) { grid-template-columns: minmax(300px, 360px) minmax(0, 1fr); }
+  #stage:has(#result-block) #photo-block { grid-area: 1 / 1; }
+  #stage:has(#result-block) #controls-block { grid-area: 2 / 1; }
+  #stage:has(#result-block) #result-block { grid-area: 1 / 2 / span 2; position: sticky; top: 8px; }
+  #stage:has(#result-block) { grid-template-rows: auto 1fr; }
+}
+#stage > * { min-width: 0; }
+#stage:has(#result-block) #photo { height: 190px !important; }
+@media (max-width: 899px) { #stage:has(#result-block) #examples { display: none; } }
+@media (min-width: 900px) { #result { min-height: 480px; } }
+
+/* Chromium draws no ring on Gradio's custom controls. */
+:focus-visible { outline: 2px solid var(--primary-500) !important; outline-offset: 2px; }
+@media (prefers-reduced-motion: reduce) { * { animation: none !important; } }
+"""

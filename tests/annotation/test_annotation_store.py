@@ -1,0 +1,388 @@
+import errno
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from annotation_samples import make_dataset, mask_of
+
+from benchmark_data_tools.annotation import masks
+from benchmark_data_tools.annotation.database import DatabaseError, connect
+from benchmark_data_tools.annotation.masks import MaskError, decode_mask, encode_mask
+from benchmark_data_tools.annotation.queue import move
+from benchmark_data_tools.annotation.store import Store, StoreError, UnknownError
+from benchmark_data_tools.annotation.tables import Revision, Table
+from benchmark_data_tools.annotation.users import ALONE
+from benchmark_data_tools.annotation.verify import verify
+from mgm_core.images import write_image
+
+BINARIES = Path("/usr/lib/postgresql")
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    """A PostgreSQL server of our own, from Debian's package."""
+    found = sorted(BINARIES.glob("*/bin/initdb"))
+    if not found:
+        message = "needs Debian's postgresql package: apt-get install postgresql"
+        if os.environ.get("MGM_REQUIRE_POSTGRES") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    binaries, data = found[-1].parent, Path(f"/tmp/mgm-postgres-{os.getpid()}")
+    # PostgreSQL refuses to run as root.
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    data.mkdir()
+    if as_user:
+        shutil.chown(data, "postgres")
+
+    def call(program, *arguments):
+        command = [*as_user, str(binaries / program), *arguments]
+        done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    call("initdb", "-D", str(data / "db"), "-U", "mgm", "-A", "trust", "--no-sync")
+    options = f"-c listen_addresses='' -k {data} -p 5499"
+    call("pg_ctl", "-D", str(data / "db"), "-o", options, "-l", str(data / "log"), "-w", "start")
+    try:
+        yield (
+            f"postgresql://mgm@/%s?host={data}&port=5499",
+            lambda name: call("createdb", "-h", str(data), "-p", "5499", "-U", "mgm", name),
+        )
+    finally:
+        call("pg_ctl", "-D", str(data / "db"), "-m", "immediate", "stop")
+        shutil.rmtree(data)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    template, create = request.getfixturevalue("postgres")
+    name = f"store_{time.time_ns()}"
+    create(name)
+    return template % name
+
+
+@pytest.fixture
+def any_store(dataset, url):
+    made = Store.create(dataset, database=url)[0]
+    yield made
+    made.engine.dispose()
+
+
+def test_what_is_saved_comes_back_pixel_by_pixel(any_store):
+    mask = mask_of(any_store, 1)
+    saved = any_store.save(1, mask, author="ann", base=0, strokes=3, active_seconds=4.5)
+    assert (saved.number, saved.head, saved.conflict) == (1, 1, None)
+    np.testing.assert_array_equal(any_store.mask(1), mask)
+    (revision,) = any_store.revisions(1)
+    assert (revision.author, revision.strokes, revision.active_seconds) == ("ann", 3, 4.5)
+    assert revision.detail_px == int((mask >= 128).sum())
+    assert any_store.entry(1).state == "in_work"
+
+
+def test_a_stale_save_is_kept_and_opens_a_conflict_that_can_be_settled(any_store):
+    first, second, third = (mask_of(any_store, 1, seed) for seed in range(3))
+    any_store.save(1, first, author="ann", base=0)
+    any_store.save(1, second, author="ann", base=1)
+    stale = any_store.save(1, third, author="bob", base=1)
+    assert stale.head == 2
+    assert stale.number == 3
+    np.testing.assert_array_equal(any_store.mask(1), second)
+    np.testing.assert_array_equal(any_store.mask(1, 3), third)
+    (conflict,) = any_store.open_conflicts(1)
+    assert (conflict.kept, conflict.stale) == (2, 3)
+    settled = any_store.resolve(conflict.id, third, author="ann")
+    assert settled.head == settled.number == 4
+    assert any_store.open_conflicts() == []
+    with pytest.raises(UnknownError, match="conflict must be an open one, got"):
+        any_store.resolve(conflict.id, third, author="ann")
+
+
+def test_saves_at_the_same_time_lose_nothing(any_store):
+    def save(seed):
+        any_store.save(1, mask_of(any_store, 1, seed), author=f"p{seed}", base=0)
+
+    threads = [Thread(target=save, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    revisions = any_store.revisions(1)
+    assert [r.number for r in revisions] == list(range(1, 9))
+    assert {r.author for r in revisions} == {f"p{seed}" for seed in range(8)}
+    assert len(any_store.open_conflicts(1)) == 7
+    assert verify(any_store) == []
+
+
+def test_a_repeated_save_is_answered_alike_and_kept_once(store):
+    mask = mask_of(store, 1)
+    first = store.save(1, mask, author="ann", base=0, save_id="a" * 32)
+    again = store.save(1, mask, author="ann", base=0, save_id="a" * 32)
+    assert first == again
+    assert len(store.revisions(1)) == 1
+    with pytest.raises(StoreError, match="save_id must be of this entry"):
+        store.save(2, mask_of(store, 2), author="ann", base=0, save_id="a" * 32)
+
+
+def test_any_revision_can_be_restored_and_none_is_overwritten(store):
+    masks_drawn = [mask_of(store, 1, seed) for seed in range(4)]
+    for base, mask in enumerate(masks_drawn):
+        store.save(1, mask, author="ann", base=base)
+    restored = store.restore(1, 2, author="ann")
+    np.testing.assert_array_equal(store.mask(1), masks_drawn[1])
+    assert store.revisions(1)[-1].kind == "restore"
+    assert restored.head == 5
+    for number, mask in enumerate(masks_drawn, 1):
+        np.testing.assert_array_equal(store.mask(1, number), mask)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base": 7}, "base must be a revision of the entry, got 7: open the image anew"),
+        ({"kind": "guess"}, "kind must be one of paint, .*, got 'guess'"),
+        ({"strokes": -1}, "strokes and active_seconds must be 0 or more"),
+        ({"save_id": "../x"}, "save_id must be 32 hexadecimal digits"),
+        ({"mask": np.zeros((3, 3), np.uint8)}, r"mask must be uint8 of shape \(30, 40\)"),
+    ],
+)
+def test_bad_saves_are_refused(store, change, message):
+    arguments = {"mask": mask_of(store, 1), "author": "ann", "base": 0, **change}
+    with pytest.raises(ValueError, match=message):
+        store.save(1, **arguments)
+    assert store.revisions(1) == []
+
+
+def test_made_up_entries_and_revisions_are_unknown(store):
+    with pytest.raises(UnknownError, match="entry must be one of this dataset, got 99"):
+        store.save(99, mask_of(store, 1), author="ann", base=0)
+    with pytest.raises(UnknownError, match="revision must be one of entry 1, got 5"):
+        store.mask(1, 5)
+
+
+def test_a_full_disk_changes_nothing_and_says_so(store, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store.save(1, mask_of(store, 1), author="ann", base=0)
+    before = sorted(store.folder.rglob("*.png"))
+    with monkeypatch.context() as patched:
+        patched.setattr(masks.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            store.save(1, mask_of(store, 1, 1), author="ann", base=1)
+    assert sorted(store.folder.rglob("*.png")) == before
+    assert store.entry(1).head == 1
+    assert store.save(1, mask_of(store, 1, 1), author="ann", base=1).number == 2
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import numpy as np
+from benchmark_data_tools.annotation.store import Store
+store = Store.open(Path(sys.argv[1]))
+for n in range(200):
+    mask = np.full((30, 40), n % 256, np.uint8)
+    saved = store.save(1, mask, author="ann", base=n)
+    print(saved.number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("after", [1, 37, 90])
+def test_kill_9_during_200_saves_loses_no_acknowledged_save(store, after):
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(store.folder)], stdout=subprocess.PIPE, text=True
+    )
+    acknowledged = 0
+    for line in process.stdout:
+        acknowledged = int(line)
+        if acknowledged == after:
+            process.kill()
+    process.wait()
+    process.stdout.close()
+    assert acknowledged < 200
+    revisions = store.revisions(1)
+    assert len(revisions) >= acknowledged
+    for revision in revisions:
+        assert (store.mask(1, revision.number) == revision.number - 1).all()
+    problems = verify(store, repair=True)
+    assert all("never acknowledged" in problem for problem in problems)
+    assert verify(store) == []
+
+
+def test_verify_finds_and_repairs(store):
+    masks_drawn = [mask_of(store, 1, seed) for seed in range(3)]
+    for base, mask in enumerate(masks_drawn):
+        store.save(1, mask, author="ann", base=base)
+    move(store, 1, "done", ALONE)
+    image = store.image(1)
+    published = store.published_path(image)
+    revisions = store.folder / "annotation" / "revisions"
+    files = [revisions / revision.file for revision in store.revisions(1)]
+    assert verify(store) == []
+
+    files[1].unlink()  # gone for good
+    files[2].write_bytes(b"torn")  # but the published file has its pixels
+    (revisions / "000001" / "00009-unclaimed.png").write_bytes(encode_mask(masks_drawn[0]))
+    found = verify(store)
+    assert [problem.split(":")[0] for problem in found] == [
+        "revision 2 of portrait_0",
+        "revision 3 of portrait_0",
+        "000001/00009-unclaimed.png belongs to no revision",
+    ]
+    assert verify(store) == found  # looking changes nothing
+    verify(store, repair=True)
+    assert verify(store) == []
+    np.testing.assert_array_equal(store.mask(1), masks_drawn[2])
+    assert [(r.number, r.parent) for r in store.revisions(1)] == [(1, 0), (3, 1)]
+    lost = json.loads((store.folder / "annotation" / "lost.jsonl").read_text())
+    assert lost["number"] == 2
+    set_aside = sorted(p.name for p in (store.folder / "annotation" / "unclaimed").iterdir())
+    assert set_aside == [files[2].name, "00009-unclaimed.png"]
+
+    foreign = mask_of(store, 1, 9)
+    published.write_bytes(encode_mask(foreign))
+    assert verify(store) == [f"{published.name} is not the finished mask of portrait_0"]
+    verify(store, repair=True)
+    np.testing.assert_array_equal(
+        decode_mask(published.read_bytes(), image.width, image.height), masks_drawn[2]
+    )
+    np.testing.assert_array_equal(store.mask(1, 4), foreign)
+    assert store.revisions(1)[-1].kind == "found"
+
+    (store.folder / "image" / "portrait_1.png").unlink()
+    write_image(store.folder / "image" / "portrait_2.png", np.zeros((48, 64, 3), np.float32))
+    assert verify(store) == [
+        "image/portrait_1.png is gone: put it back",
+        "image/portrait_2.png has changed since it was taken in: run init to accept it",
+    ]
+
+
+def test_migrations_make_what_the_models_say(url):
+    engine = connect(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, Table.metadata) == []
+    engine.dispose()
+
+
+def test_a_database_of_a_newer_program_is_refused(store):
+    path = store.folder / "annotation" / "store.db"
+    store.engine.dispose()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0999'")
+    connection.close()
+    with pytest.raises(DatabaseError, match=r"must be of version .* or older, got 0999: .* update"):
+        Store.open(store.folder)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("nonsense", "database must be a URL, got 'nonsense'"),
+        ("mysql://host/x", "database must be SQLite or PostgreSQL, got mysql"),
+        ("sqlite:////nowhere/at/all.db", "database must be reachable and writable"),
+        (
+            "postgresql://u:secret@/x?host=/nowhere",
+            r"(?s)got .* from postgresql\+psycopg://u:\*\*\*@",
+        ),
+    ],
+)
+def test_bad_databases_are_refused(bad, message):
+    with pytest.raises(DatabaseError, match=message):
+        connect(bad)
+
+
+def test_a_database_of_another_dataset_is_refused(store, tmp_path):
+    other = make_dataset(tmp_path / "other")
+    made = Store.create(other)[0]
+    made.engine.dispose()
+    with pytest.raises(StoreError, match="database must belong to"):
+        Store.open(other, database=f"sqlite:///{store.folder / 'annotation' / 'store.db'}")
+    with pytest.raises(StoreError, match="must be a dataset made ready"):
+        Store.open(tmp_path)
+
+
+def test_init_takes_in_maps_and_later_images(dataset):
+    mask = np.zeros((30, 40), np.uint8)
+    mask[3:9] = 255
+    (dataset / "detailmap").mkdir()
+    (dataset / "detailmap" / "portrait_0_cloud_trimap.png").write_bytes(encode_mask(mask))
+    store = Store.create(dataset)[0]
+    np.testing.assert_array_equal(store.mask(1), mask)
+    assert store.revisions(1)[0].kind == "import"
+    write_image(dataset / "image" / "added.png", np.zeros((20, 20, 3), np.float32))
+    store.engine.dispose()
+    again, _ = Store.create(dataset)
+    assert again.image(4).name == "added"
+    assert len(again.revisions(1)) == 1
+    write_image(dataset / "image" / "added.png", np.zeros((21, 20, 3), np.float32))
+    with pytest.raises(StoreError, match=r"added.png must stay 20x20, got 20x21"):
+        Store.create(dataset)
+    again.engine.dispose()
+
+
+def test_init_refuses_to_shadow_maps_of_another_type(dataset):
+    (dataset / "detailmap").mkdir()
+    (dataset / "detailmap" / "portrait_0_cloud_trimap.jpg").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"beside portrait_0_cloud_trimap.jpg"):
+        Store.create(dataset)
+
+
+def test_init_reports_what_is_wrong(dataset):
+    shutil.copy(dataset / "image" / "portrait_0.png", dataset / "image" / "twin.png")
+    (dataset / "image" / "broken.png").write_bytes(b"no image")
+    write_image(dataset / "alpha" / "portrait_1.png", np.zeros((5, 5), np.float32))
+    store, found = Store.create(dataset)
+    store.engine.dispose()
+    assert len(found.pictures) == 4
+    text = "\n".join(found.problems)
+    assert "image/broken.png is left out: it is no readable image" in text
+    assert "alpha/portrait_1.png is left out: it is 5x5, its image 33x47" in text
+    assert "image/portrait_0.png has duplicates of the same bytes: twin.png" in text
+
+
+@pytest.mark.parametrize(
+    "pattern", ["x.png", "/a/{name}.png", "../{name}.png", "d/{name}.jpg", "annotation/{name}.png"]
+)
+def test_bad_patterns_are_refused(dataset, pattern):
+    with pytest.raises(ValueError, match="pattern must be a path within the dataset"):
+        Store.create(dataset, pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    ("png", "message"),
+    [
+        (b"text", "mask must be a PNG file, got 4 bytes of something else"),
+        (encode_mask(np.zeros((4, 5), np.uint8)), "must have the image's size 6x4, got 5x4"),
+        (encode_mask(np.zeros((4, 6, 3), np.uint8)), "must be a grey PNG of 8 bits, got mode RGB"),
+        (encode_mask(np.eye(40, 60, dtype=np.uint8))[:60], "must have the image's size|damaged"),
+    ],
+)
+def test_what_is_no_mask_of_the_image_is_refused(png, message):
+    with pytest.raises(MaskError, match=message):
+        decode_mask(png, 6, 4)
+
+
+def test_a_torn_mask_is_refused():
+    whole = encode_mask(mask := np.random.default_rng(0).integers(0, 256, (60, 60), np.uint8))
+    np.testing.assert_array_equal(decode_mask(whole, 60, 60), mask)
+    with pytest.raises(MaskError, match="mask must be a complete PNG, got a damaged one"):
+        decode_mask(whole[:-500], 60, 60)
+
+
+def test_revision_rows_are_complete(store):
+    store.save(1, mask_of(store, 1), author="ann", base=0)
+    (revision,) = store.revisions(1)
+    for column in Revision.__table__.columns:
+        assert getattr(revision, column.name) is not None

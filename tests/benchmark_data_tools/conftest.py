@@ -1,0 +1,23 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmark_data_tools import mini
+from mgm_core.network import PRN
+
+
+@pytest.fixture(scope="session")
+def mini_benchmark(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark") / "mini"
+    mini.make(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory):
+    """Method name of the network with random weights: what it answers is real, if not good."""
+    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(PRN("mobilenet_v2").state_dict(), path, {"encoder": "mobilenet_v2"})
+    return f"weights:{path}"

@@ -1,0 +1,46 @@
+import pytest
+from demo_pictures import FakeMatter, FakeSegmenter, photo_pixels, subject_mask
+
+from demo.memory import Memory
+from demo.models import Models
+from demo.studio import Studio
+from mgm_core.images import write_image
+
+
+@pytest.fixture
+def segmenter():
+    return FakeSegmenter()
+
+
+@pytest.fixture
+def matter():
+    return FakeMatter()
+
+
+@pytest.fixture
+def memory():
+    return Memory(max_bytes=10**8, keep_s=600)
+
+
+@pytest.fixture
+def studio(segmenter, matter, memory):
+    return Studio(Models(lambda: matter, lambda name: segmenter), memory, max_megapixels=1.0)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "portrait.png"
+    write_image(path, photo_pixels())
+    return str(path)
+
+
+@pytest.fixture
+def mask(tmp_path):
+    path = tmp_path / "mask.png"
+    write_image(path, subject_mask())
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def _gradio_files_of_this_test(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))

@@ -1,0 +1,53 @@
+"""A photo with a person in it that needs no network, and networks that do as they are told."""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from mgm_core.inference import Matte
+
+HEIGHT, WIDTH = 48, 64
+SUBJECT = np.s_[12:40, 16:40]
+
+
+def photo_pixels():
+    """A green scene with an orange subject in it."""
+    pixels = np.empty((HEIGHT, WIDTH, 3), np.float32)
+    pixels[:] = np.float32([51, 102, 51]) / 255
+    pixels[SUBJECT] = np.float32([255, 153, 51]) / 255
+    return pixels
+
+
+def subject_mask():
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    mask[SUBJECT] = 1
+    return mask
+
+
+@dataclass
+class FakeSegmenter:
+    """Takes red for the subject, whatever the category."""
+
+    seen: list = field(default_factory=list)
+
+    def probability(self, image, category="person"):
+        self.seen.append(category)
+        if category == "cat":
+            return np.zeros(image.shape[:2], np.float32)
+        return image[..., 0] * np.float32(0.9)
+
+
+@dataclass
+class FakeMatter:
+    """Blurs the guidance; every level is told apart by its value."""
+
+    seen: list = field(default_factory=list)
+
+    def matte(self, image, guidance, *, known=None):
+        self.seen.append((guidance, known))
+        alpha = np.clip(cv2.GaussianBlur(guidance, (5, 5), 0), 0, 1)
+        if known is not None:
+            alpha = np.where((known == 0) | (known == 1), known, alpha)
+        levels = [np.full_like(alpha, value) for value in (0.1, 0.2, 0.3, 0.4, 0.5)]
+        return Matte(alpha, *levels)

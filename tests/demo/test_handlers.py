@@ -1,0 +1,154 @@
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import pytest
+from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
+
+from demo.handlers import Controls, Handlers, sentence
+from mgm_core.images import read_alpha, read_image, read_mask
+
+DEFAULTS = Controls(
+    photo=None,
+    mask=None,
+    segmenter="portrait",
+    category="person",
+    threshold=0.5,
+    mask_kind="detect",
+    grow_px=0,
+    foreground="raw",
+    background="transparent",
+    colour="#3366cc",
+    backdrop=None,
+    fit="cover",
+    blur_percent=1.0,
+)
+
+
+@pytest.fixture
+def handlers(studio):
+    return Handlers(studio)
+
+
+def shown(handlers, view, controls):
+    return list(handlers.show(view, gr.Progress(), *controls))
+
+
+def test_first_the_guidance_is_shown_and_then_the_cut_out(handlers, photo):
+    steps = shown(handlers, "cut-out", DEFAULTS._replace(photo=photo))
+    assert len(steps) == 2
+    ((before, guidance), note), ((same, cut_out), _) = steps
+    assert before == same
+    assert note == "person found on 22% of the photo"
+    assert np.abs(read_image(before) - photo_pixels()).max() < 0.02
+    assert read_image(guidance)[25, 28, 2] > 0.5  # the subject has hardly any blue of its own
+    assert read_image(cut_out)[2, 2] == pytest.approx(1, abs=0.02)  # a white tile
+    assert read_image(cut_out)[25, 28] == pytest.approx(photo_pixels()[25, 28], abs=0.02)
+
+
+def test_what_is_there_already_is_shown_at_once(handlers, photo):
+    controls = DEFAULTS._replace(photo=photo)
+    shown(handlers, "cut-out", controls)
+    (((_, alpha), _),) = shown(handlers, "alpha", controls)
+    assert read_mask(alpha).shape == (HEIGHT, WIDTH)
+    assert read_mask(alpha)[25, 28] == 1
+
+
+def test_without_a_photo_nothing_is_shown(handlers):
+    assert shown(handlers, "cut-out", DEFAULTS) == [(None, "")]
+
+
+def test_a_refusal_is_told_in_sentences(handlers, photo, tmp_path):
+    with pytest.raises(gr.Error) as refused:
+        shown(handlers, "cut-out", DEFAULTS._replace(photo=photo, category="cat"))
+    assert refused.value.message.startswith("The photo must show a cat, got none")
+    assert refused.value.message.endswith(
+        ". Lower the threshold, choose another subject, or bring a mask."
+    )
+
+
+def test_a_file_that_is_no_image_is_refused_without_its_folder(handlers, tmp_path):
+    broken = tmp_path / "<b>cv.png"
+    broken.write_bytes(b"%PDF-1.7 nothing to see")
+    with pytest.raises(gr.Error) as refused:
+        shown(handlers, "cut-out", DEFAULTS._replace(photo=str(broken)))
+    assert "&lt;b&gt;cv.png must be an image file" in refused.value.message
+    assert str(tmp_path) not in refused.value.message
+
+
+def test_faults_of_ours_are_not_dressed_up_as_the_visitors(handlers, photo, matter, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(matter, "matte", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        shown(handlers, "cut-out", DEFAULTS._replace(photo=photo))
+
+
+def downloaded(handlers, wanted, controls):
+    return Path(handlers.download(wanted, *controls))
+
+
+def test_the_cut_out_is_a_transparent_png_of_full_size(handlers, photo, studio):
+    controls = DEFAULTS._replace(photo=photo)
+    path = downloaded(handlers, "cutout", controls)
+    assert path.name == "portrait-cutout.png"
+    alpha = studio.matte(controls.order()).alpha
+    assert np.abs(read_alpha(path) - alpha).max() <= 0.51 / 255
+    visible = alpha > 0.01
+    assert np.abs(read_image(path) - photo_pixels())[visible].max() <= 0.51 / 255
+
+
+def test_downloads_hold_what_they_are_called_after(handlers, photo, studio):
+    controls = DEFAULTS._replace(photo=photo, background="colour")
+    order = controls.order()
+    alpha = studio.matte(order).alpha
+    assert np.abs(read_mask(downloaded(handlers, "alpha", controls)) - alpha).max() <= 0.51 / 255
+    fine = read_mask(downloaded(handlers, "alpha16", controls))
+    assert np.abs(fine - alpha).max() <= 0.51 / 65535
+    composite = read_image(downloaded(handlers, "composite", controls))
+    assert np.abs(composite - studio.result(order)).max() <= 0.51 / 255
+    foreground = read_image(downloaded(handlers, "foreground", controls))
+    assert np.abs(foreground - photo_pixels()).max() <= 0.51 / 255
+
+
+def test_the_zip_holds_every_download(handlers, photo):
+    controls = DEFAULTS._replace(photo=photo)
+    path = downloaded(handlers, "all", controls)
+    assert path.name == "portrait-all.zip"
+    with zipfile.ZipFile(path) as archive:
+        assert sorted(archive.namelist()) == [
+            "portrait-alpha-16bit.png",
+            "portrait-alpha.png",
+            "portrait-composite.png",
+            "portrait-cutout.png",
+            "portrait-foreground.png",
+        ]
+        single = downloaded(handlers, "cutout", controls).read_bytes()
+        assert archive.read("portrait-cutout.png") == single
+        assert read_mask(BytesIO(archive.read("portrait-alpha.png"))).shape == (HEIGHT, WIDTH)
+
+
+def test_a_download_that_there_is_none_of_is_refused(handlers, photo):
+    with pytest.raises(gr.Error, match=r"Download must be one of cutout, .*, got 'psd'"):
+        handlers.download("psd", *DEFAULTS._replace(photo=photo))
+
+
+def test_an_own_mask_is_used(handlers, photo, mask, segmenter, matter):
+    shown(handlers, "cut-out", DEFAULTS._replace(photo=photo, mask=mask))
+    assert segmenter.seen == []
+    assert np.array_equal(matter.seen[0][0], subject_mask())
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("x must be y, got z: do this", "X must be y, got z. Do this."),
+        ("no advice", "No advice."),
+        ("a: b: c.", "A. B: c."),
+    ],
+)
+def test_messages_become_sentences(message, expected):
+    assert sentence(message) == expected

@@ -1,0 +1,164 @@
+import itertools
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from mgm_core.hardware import best_dtype, cpu_has_bfloat16, resolve_device
+from mgm_core.inference import Matter, spans, without_stray_parts
+from mgm_core.network import PRN
+
+
+@pytest.fixture(scope="module")
+def matter():
+    torch.manual_seed(3)
+    return Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32")
+
+
+def _pair(height, width, seed=0):
+    generator = np.random.default_rng(seed)
+    image = generator.random((height, width, 3), dtype=np.float32)
+    guidance = np.zeros((height, width), np.float32)
+    guidance[height // 4 : height // 2, width // 4 :] = 1
+    return image, guidance
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 200), (33, 31), (64, 64), (100, 161)])
+def test_any_size_comes_back_as_it_was(matter, size):
+    matte = matter.matte(*_pair(*size))
+    for plane in vars(matte).values():
+        assert plane.shape == size
+        assert plane.dtype == np.float32
+        assert 0 <= plane.min() <= plane.max() <= 1
+    assert set(np.unique(matte.self_guidance_os4)) <= {0.0, 1.0}
+
+
+def test_it_is_deterministic_and_a_batch_equals_single_images(matter):
+    first, second = _pair(64, 96, 1), _pair(64, 96, 2)
+    batch = matter.matte_batch([first[0], second[0]], [first[1], second[1]])
+    again = matter.matte(*first).alpha
+    assert np.array_equal(again, matter.matte(*first).alpha)
+    np.testing.assert_allclose(batch[0].os1, matter.matte(*first).os1, atol=1e-5)
+    np.testing.assert_allclose(batch[1].os1, matter.matte(*second).os1, atol=1e-5)
+
+
+def test_threads_do_not_disturb_one_another(matter):
+    pairs = [_pair(64, 64, seed) for seed in range(4)]
+    alone = [matter.matte(*pair).alpha for pair in pairs]
+    found = [None] * 4
+
+    def work(i):
+        found[i] = matter.matte(*pairs[i]).alpha
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for a, b in zip(alone, found, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_known_regions_are_enforced_and_others_left(matter):
+    image, guidance = _pair(64, 64)
+    known = np.full((64, 64), 0.5, np.float32)
+    known[:8], known[-8:] = 0, 1
+    free = matter.matte(image, guidance).alpha
+    bound = matter.matte(image, guidance, known=known).alpha
+    assert (bound[:8] == 0).all()
+    assert (bound[-8:] == 1).all()
+    assert np.array_equal(bound[8:-8], free[8:-8])
+
+
+class _Local(torch.nn.Module):
+    """Alpha is the guidance, blurred a little by the levels: what tiles must not change."""
+
+    encoder_name = "mobilenet_v2"
+
+    def forward(self, image, guidance):
+        value = guidance * 0.5 + image[:, :1] * 0.25
+        from mgm_core.decoder import SideOutputs
+
+        return SideOutputs(value, value, value)
+
+
+def test_tiles_join_without_seams():
+    whole = Matter(_Local(), device="cpu", dtype="float32", tile_px=1024)
+    tiled = Matter(_Local(), device="cpu", dtype="float32", tile_px=256, overlap_px=64)
+    image, guidance = _pair(500, 430)
+    expected, found = whole.matte(image, guidance), tiled.matte(image, guidance)
+    np.testing.assert_allclose(found.alpha, expected.alpha, atol=1e-6)
+    assert np.array_equal(found.self_guidance_os4, expected.self_guidance_os4)
+
+
+def test_spans_cover_a_length_with_the_overlap_asked_for():
+    assert spans(10, 20, 3) == [(0, 10)]
+    for length in range(21, 200, 7):
+        pieces = spans(length, 20, 6)
+        assert pieces[0][0] == 0
+        assert pieces[-1][1] == length
+        assert all(b - a == 20 for a, b in pieces)
+        assert all(one[1] - two[0] >= 6 for one, two in itertools.pairwise(pieces))
+
+
+@pytest.mark.parametrize(
+    ("image", "guidance", "message"),
+    [
+        (np.zeros((20, 20), np.float32), None, r"shape \(H, W, 3\), got \(20, 20\)"),
+        (np.zeros((15, 20, 3), np.float32), None, "sides of 16 px or more, got 20x15"),
+        (np.zeros((20, 20, 3), np.uint8), None, "image must be float32 .* got uint8"),
+        (np.full((20, 20, 3), 2, np.float32), None, "image must lie in .* got 2 to 2"),
+        (np.full((20, 20, 3), np.nan, np.float32), None, "image must lie in .* got nan to nan"),
+        (None, np.zeros((20, 21), np.float32), "the image's size 20x20, got 21x20"),
+        (None, np.zeros((20, 20, 1), np.float32), r"guidance must have shape \(H, W\)"),
+        (None, np.full((20, 20), -1, np.float32), "guidance must lie in"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named(matter, image, guidance, message):
+    image = np.zeros((20, 20, 3), np.float32) if image is None else image
+    guidance = np.zeros((20, 20), np.float32) if guidance is None else guidance
+    with pytest.raises(ValueError, match=message):
+        matter.matte(image, guidance)
+
+
+def test_bad_batches_and_settings(matter):
+    image, guidance = _pair(32, 32)
+    with pytest.raises(ValueError, match="as many, and some, got 1 and 2"):
+        matter.matte_batch([image], [guidance, guidance])
+    with pytest.raises(ValueError, match="one size in a batch"):
+        matter.matte_batch([image, image[:20]], [guidance, guidance[:20]])
+    with pytest.raises(ValueError, match="multiple of 32 and at least 256, got 100"):
+        Matter(PRN("mobilenet_v2"), tile_px=100)
+    with pytest.raises(ValueError, match="between 0 and half of tile_px, got 128"):
+        Matter(PRN("mobilenet_v2"), tile_px=256, overlap_px=128)
+
+
+def test_stray_parts_go_with_their_fringe_and_the_largest_keeps_its_own():
+    alpha = np.zeros((20, 40), np.float32)
+    alpha[5:15, 5:15] = 1
+    alpha[5:15, 4] = 0.03
+    alpha[8:11, 30:33] = 1
+    alpha[8:11, 33] = 0.03
+    kept = without_stray_parts(alpha)
+    assert (kept[:, :20] == alpha[:, :20]).all()
+    assert (kept[:, 20:] == 0).all()
+    assert without_stray_parts(kept) is kept
+
+
+def test_devices_and_dtypes(tmp_path):
+    assert resolve_device("cpu").type == "cpu"
+    with pytest.raises(ValueError, match="device must be auto, cpu"):
+        resolve_device("gpu9")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="must be on this machine, got 'cuda'"):
+            resolve_device("cuda")
+    flags = tmp_path / "cpuinfo"
+    flags.write_text("model name : x\nflags : avx2 avx512_bf16\n")
+    assert cpu_has_bfloat16(flags)
+    flags.write_text("flags : avx2 fma\n")
+    assert not cpu_has_bfloat16(flags)
+    assert not cpu_has_bfloat16(tmp_path / "none")
+    assert best_dtype(torch.device("cpu"), "bfloat16") == torch.bfloat16
+    with pytest.raises(ValueError, match="dtype must be auto, float32"):
+        best_dtype(torch.device("cpu"), "int8")

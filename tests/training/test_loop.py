@@ -1,0 +1,238 @@
+import itertools
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mgm_core.checkpoint import load_prn
+from training.config import ConfigError, load
+from training.frozen_norm import freeze_batch_norm, plain_state
+from training.loop import (
+    MovingAverage,
+    NonFiniteLossError,
+    Trainer,
+    learning_rate,
+    save_atomically,
+)
+from training.prn import PRNTask, guide_of
+
+CONFIG = Path(__file__).parents[2] / "training" / "configs" / "prn_mobilenet_v2.toml"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two cut-outs, two backgrounds, one portrait with a mask: enough to train on."""
+    root = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    for folder in ("cutouts", "backgrounds", "photos/images", "photos/masks"):
+        (root / folder).mkdir(parents=True)
+    y, x = np.mgrid[:90, :100]
+    for i in range(2):
+        alpha = np.clip((30 + 5 * i - np.hypot(y - 45, x - 50)) / 8, 0, 1) * 255
+        colour = generator.integers(0, 255, (90, 100, 3))
+        rgba = np.dstack([colour, alpha]).astype(np.uint8)
+        cv2.imwrite(str(root / "cutouts" / f"{i}.png"), rgba)
+        cv2.imwrite(str(root / "backgrounds" / f"{i}.png"), generator.integers(0, 255, (80, 90, 3)))
+    cv2.imwrite(str(root / "photos/images/a.png"), generator.integers(0, 255, (90, 100, 3)))
+    cv2.imwrite(str(root / "photos/masks/a.png"), ((np.hypot(y - 45, x - 50) < 30) * 255))
+    return root
+
+
+def _text(data, folder, steps):
+    return f"""
+version = 1
+task = "prn"
+[run]
+folder = "{folder}"
+steps = {steps}
+batch = 2
+workers = 0
+threads = 1
+log_every = 1
+[data]
+root = "{data}"
+crop_px = 64
+backgrounds = ["backgrounds"]
+[[data.sources]]
+kind = "rgba"
+path = "cutouts"
+share = 3.0
+[[data.sources]]
+kind = "photo_mask"
+path = "photos"
+[guidance]
+trimap = 0.3
+matte = 0.2
+[optimiser]
+warm_up = 0.2
+"""
+
+
+def _config(tmp_path, data, name="run", steps=6, corrections=()):
+    path = tmp_path / f"{name}.toml"
+    path.write_text(_text(data, tmp_path / name, steps))
+    return load(path, list(corrections))
+
+
+def _losses(config, resume=False, stop_at=None):
+    torch.manual_seed(0)
+    trainer = Trainer(config, PRNTask(config), resume)
+    trainer.module.train()
+    found = []
+    for batch in trainer.batches():
+        found.append(trainer.train_step(batch)["loss"])
+        if trainer.step == stop_at:
+            trainer.save()
+            break
+    return found, trainer
+
+
+def test_a_resumed_run_gives_the_losses_of_an_uninterrupted_one(tmp_path, data):
+    whole, _ = _losses(_config(tmp_path, data, "whole"))
+    first, _ = _losses(_config(tmp_path, data, "parts"), stop_at=3)
+    second, trainer = _losses(_config(tmp_path, data, "parts"), resume=True)
+    assert trainer.step == 6
+    assert [*first, *second] == pytest.approx(whole, rel=1e-6)
+
+
+def test_the_exported_weights_are_what_the_product_loads(tmp_path, data):
+    _, trainer = _losses(_config(tmp_path, data), stop_at=2)
+    folder = tmp_path / "run"
+    network = load_prn(folder / "weights.safetensors")
+    trainer.module.load_state_dict(trainer.average.state)
+    trainer.module.eval()
+    inputs = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        for ours, theirs in zip(trainer.module(*inputs), network(*inputs), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_one_example_is_learned_by_heart(tmp_path, data):
+    config = _config(
+        tmp_path, data, steps=50,
+        corrections=["optimiser.learning_rate=3e-3", "optimiser.betas=[0.9, 0.999]",
+                     "network.frozen_norm=false", "data.merge_probability=0.0"],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    trainer = Trainer(config, PRNTask(config), resume=False)
+    trainer.module.train()
+    batch = next(trainer.batches())
+    losses = [trainer.train_step(batch)["loss"] for _ in range(50)]
+    assert losses[-1] < losses[0] / 10
+
+
+def test_killed_at_any_moment_it_goes_on_from_a_whole_checkpoint(tmp_path, data):
+    path = tmp_path / "killed.toml"
+    path.write_text(_text(data, tmp_path / "killed", 400) + "\n")
+    command = [sys.executable, "-m", "training", str(path), "run.checkpoint_minutes=0.0005"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[2], start_new_session=True,
+    )  # fmt: skip
+    weights = tmp_path / "killed" / "weights.safetensors"
+    try:
+        while not weights.exists():
+            assert process.poll() is None, "training ended by itself"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    config = load(path, ["run.steps=400"])
+    trainer = Trainer(config, PRNTask(config), resume=True)
+    assert trainer.step > 0
+    load_file(weights)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    save_atomically({"step": 1}, path)
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_atomically({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path, data):
+    config = _config(tmp_path, data)
+    trainer = Trainer(config, PRNTask(config), resume=False)
+    batch = next(trainer.batches())
+    batch["image"][0, 0, 0, 0] = math.nan
+    with pytest.raises(NonFiniteLossError, match=r"the loss is nan .* at step 0: resume from"):
+        trainer.train_step(batch)
+
+
+def test_a_folder_of_another_run_is_not_overwritten(tmp_path, data):
+    config = _config(tmp_path, data)
+    _losses(config, stop_at=1)
+    with pytest.raises(ConfigError, match="must hold no checkpoint of another run"):
+        Trainer(config, PRNTask(config), resume=False)
+    other = _config(tmp_path, data, "other")
+    with pytest.raises(ConfigError, match="must hold a checkpoint to resume"):
+        Trainer(other, PRNTask(other), resume=True)
+
+
+def test_the_rate_rises_then_falls_to_zero():
+    rates = [learning_rate(step, 100, 0.05, 1e-3) for step in range(101)]
+    assert rates[:5] == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3])
+    assert rates[5] == pytest.approx(1e-3)
+    assert all(a > b for a, b in itertools.pairwise(rates[5:]))
+    assert rates[100] == pytest.approx(0)
+
+
+def test_the_curriculum_goes_from_truth_over_a_coin_to_self_guidance():
+    stages = [guide_of(step / 100, 0.05, 0.15) for step in range(100)]
+    assert stages[:5] == ["truth"] * 5
+    assert stages[5:15] == ["coin"] * 10
+    assert set(stages[15:]) == {"self"}
+
+
+def test_the_average_follows_the_weights():
+    module = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(module.weight)
+    average = MovingAverage(module, 0.9)
+    torch.nn.init.ones_(module.weight)
+    average.update(module, step=1000)
+    assert average.state["weight"].item() == pytest.approx(0.1)
+
+
+def test_frozen_norms_compute_the_same_and_come_apart_again():
+    torch.manual_seed(0)
+    sequence = torch.nn.Sequential(
+        torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1, bias=False), torch.nn.BatchNorm2d(8)),
+        torch.nn.Sequential(
+            torch.nn.Conv2d(8, 8, 3, 1, 2, dilation=2, groups=8, bias=False),
+            torch.nn.BatchNorm2d(8),
+        ),
+    )
+    for module in sequence.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.weight)
+            torch.nn.init.normal_(module.bias)
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    sequence.eval()
+    x = torch.rand(2, 3, 16, 16)
+    expected = sequence(x).detach()
+    keys = set(sequence.state_dict())
+    plain = torch.nn.Sequential(*(torch.nn.Sequential(*s) for s in sequence))
+    freeze_batch_norm(sequence)
+    torch.testing.assert_close(sequence.train()(x).detach(), expected, atol=1e-5, rtol=1e-4)
+    with torch.no_grad():
+        sequence[0][0].bias.add_(0.3)
+        sequence[1][0].weight.mul_(1.2)
+    changed = sequence(x).detach()
+    state = plain_state(sequence, sequence.state_dict())
+    assert set(state) == keys
+    plain.load_state_dict(state)
+    torch.testing.assert_close(plain.eval()(x).detach(), changed, atol=1e-5, rtol=1e-4)
