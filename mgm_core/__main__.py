@@ -31,7 +31,7 @@ from mgm_core.foreground import ForegroundMethod
 from mgm_core.guidance import GuidanceKind
 from mgm_core.hardware import DtypeName
 from mgm_core.images import read_image, read_mask, write_image
-from mgm_core.inference import DEFAULT_WEIGHTS, Matter
+from mgm_core.inference import COARSE_SIDE_PX, DEFAULT_WEIGHTS, Matter
 from mgm_core.segmentation import BUNDLED, CATEGORIES, SEGMENTERS, Segmenter, SegmenterError
 
 Floats = NDArray[np.float32]
@@ -89,6 +89,13 @@ def parser() -> argparse.ArgumentParser:
         "--weights", default=DEFAULT_WEIGHTS, help="bundled name, .safetensors, or authors' .pth"
     )
     network.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    network.add_argument(
+        "--coarse-side",
+        type=int,
+        default=COARSE_SIDE_PX,
+        metavar="PX",
+        help="images over twice this long side are matted at it first; 0: never",
+    )
     network.add_argument("--dtype", choices=get_args(DtypeName), default="auto")
     result = p.add_argument_group("result")
     result.add_argument(
@@ -117,7 +124,12 @@ def main(arguments: list[str] | None = None) -> int:
             keep_largest=options.keep_largest,
         )
         background = Background(options.background, options.max_megapixels)
-        matter = Matter.load(_weights(options.weights), device=options.device, dtype=options.dtype)
+        matter = Matter.load(
+            _weights(options.weights),
+            device=options.device,
+            dtype=options.dtype,
+            coarse_side_px=options.coarse_side or None,
+        )
         segmenter = None
         if any(job.mask is None for job in todo):
             segmenter = Segmenter.load(

@@ -20,6 +20,7 @@ from torch import Tensor
 from mgm_core.checkpoint import fold_batch_norm, load_prn
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.network import PRN, STRIDE, Refined, refine
+from mgm_core.refinement import TEST_KERNELS_PX, self_guidance_mask
 
 Plane = NDArray[np.float32]
 Colours = NDArray[np.float32]
@@ -28,6 +29,7 @@ DEFAULT_WEIGHTS = "prn_mobilenet_v2"
 PAD_PX = 32
 SMALLEST_PX = 16
 STRAY_ALPHA = 0.05
+COARSE_SIDE_PX = 1280
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,13 @@ class Matter:
     An image of more than `tile_px`² pixels is cut into tiles of that size whose overlap of
     `overlap_px` is cross-faded. Tiles see the guidance of their own part alone.
 
+    With `coarse_side_px`, an image whose long side is more than twice that is first matted at that
+    size. Eqs. 2 and 3 then go on beyond the network: the coarse alpha guides a pass at full size,
+    which replaces what the coarse pass left uncertain. On photographs of many megapixels a rough
+    mask is further off than the network was trained for, and their hair is wider; at full size
+    only the tiles that hold something uncertain are computed. The paper has no such pass, and
+    benchmarks leave it out.
+
     One object may serve several threads; they take turns.
 
     Args:
@@ -68,6 +77,7 @@ class Matter:
         dtype: What it computes in; "auto" is bf16 where the hardware has it.
         tile_px: Side of a tile, a multiple of 32.
         overlap_px: How far neighbouring tiles overlap, less than half a tile.
+        coarse_side_px: Long side of the first pass over large images; None for a single pass.
     """
 
     def __init__(
@@ -78,6 +88,7 @@ class Matter:
         dtype: DtypeName = "auto",
         tile_px: int = 2048,
         overlap_px: int = 256,
+        coarse_side_px: int | None = None,
     ) -> None:
         if tile_px < 256 or tile_px % STRIDE:
             raise ValueError(
@@ -89,6 +100,12 @@ class Matter:
                 f"overlap_px must lie between 0 and half of tile_px, got {overlap_px}: "
                 f"{tile_px // 8} would do"
             )
+        if coarse_side_px is not None and coarse_side_px < 256:
+            raise ValueError(
+                f"coarse_side_px must be at least 256 or None, got {coarse_side_px}: "
+                f"{COARSE_SIDE_PX} suits photographs of people"
+            )
+        self.coarse_side_px = coarse_side_px
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
         self.tile_px, self.overlap_px = tile_px, overlap_px
@@ -104,14 +121,15 @@ class Matter:
         *,
         device: str = "auto",
         dtype: DtypeName = "auto",
+        coarse_side_px: int | None = None,
     ) -> "Matter":
-        """Load weights by bundled name or path.
+        """Load weights by bundled name or path; the other arguments are the constructor's.
 
         Raises:
             CheckpointError: The weights cannot be used.
             ValueError: Device or dtype is unknown or not on this machine.
         """
-        return cls(load_prn(weights), device=device, dtype=dtype)
+        return cls(load_prn(weights), device=device, dtype=dtype, coarse_side_px=coarse_side_px)
 
     def matte(self, image: Colours, guidance: Plane, *, known: Plane | None = None) -> Matte:
         """Return the matte of one image.
@@ -157,7 +175,10 @@ class Matter:
                 "matte images of other sizes one by one"
             )
         height, width = guidances[0].shape
-        if (height + 2 * PAD_PX) * (width + 2 * PAD_PX) <= self.tile_px**2:
+        if self.coarse_side_px is not None and max(height, width) > 2 * self.coarse_side_px:
+            each = [self._coarse_to_fine(i, g) for i, g in zip(images, guidances, strict=True)]
+            planes = np.stack(each, axis=1)
+        elif (height + 2 * PAD_PX) * (width + 2 * PAD_PX) <= self.tile_px**2:
             planes = self._pass(np.stack(images), np.stack(guidances))
         else:
             each = [self._tiled(i, g) for i, g in zip(images, guidances, strict=True)]
@@ -185,8 +206,35 @@ class Matter:
         planes: NDArray[np.float32] = cropped.clamp(0.0, 1.0).cpu().numpy()
         return planes
 
-    def _tiled(self, image: Colours, guidance: Plane) -> NDArray[np.float32]:
-        """Run the network tile by tile and cross-fade the overlaps: (6, H, W)."""
+    def _coarse_to_fine(self, image: Colours, guidance: Plane) -> NDArray[np.float32]:
+        """Matte a small copy, then refine at full size what that left uncertain: (6, H, W)."""
+        assert self.coarse_side_px is not None
+        height, width = guidance.shape
+        scale = self.coarse_side_px / max(height, width)
+        small = (
+            max(SMALLEST_PX, round(width * scale)),
+            max(SMALLEST_PX, round(height * scale)),
+        )
+        small_image, small_guidance = (
+            np.asarray(cv2.resize(a, small, interpolation=cv2.INTER_AREA), np.float32).clip(0, 1)
+            for a in (image, guidance)
+        )
+        coarse = self._pass(small_image[None], small_guidance[None])[0, 0]
+        alpha = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
+        refined = self_guidance_mask(
+            torch.from_numpy(alpha)[None, None], [round(TEST_KERNELS_PX[0] / scale)]
+        )[0, 0].numpy()
+        planes = self._tiled(image, alpha, refined)
+        planes[0] = np.where(refined, planes[0], alpha)
+        return planes
+
+    def _tiled(
+        self, image: Colours, guidance: Plane, wanted: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Run the network tile by tile and cross-fade the overlaps: (6, H, W).
+
+        Tiles without a `wanted` pixel are left out; the guidance stands for their alpha.
+        """
         height, width = guidance.shape
         side = self.tile_px - 2 * PAD_PX
         total = np.zeros((len(_PLANES), height, width), np.float32)
@@ -194,7 +242,10 @@ class Matter:
         for y0, y1 in spans(height, side, self.overlap_px):
             for x0, x1 in spans(width, side, self.overlap_px):
                 tile = np.s_[y0:y1, x0:x1]
-                planes = self._pass(image[None][:, y0:y1, x0:x1], guidance[None][:, y0:y1, x0:x1])
+                if wanted is None or wanted[tile].any():
+                    planes = self._pass(image[tile][None], guidance[tile][None])
+                else:
+                    planes = _undisputed(guidance[tile])
                 fade = np.minimum.outer(
                     _ramp(y1 - y0, self.overlap_px), _ramp(x1 - x0, self.overlap_px)
                 )
@@ -203,6 +254,12 @@ class Matter:
         total /= weight
         total[4:] = total[4:] > 0  # self-guidance of any tile
         return total
+
+
+def _undisputed(alpha: Plane) -> NDArray[np.float32]:
+    """Return the planes of a tile whose alpha is taken as it is: (6, 1, H, W)."""
+    nothing = np.zeros_like(alpha)
+    return np.stack([alpha, alpha, alpha, alpha, nothing, nothing])[:, None]
 
 
 def _planes(refined: Refined) -> tuple[Tensor, ...]:

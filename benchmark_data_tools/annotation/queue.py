@@ -158,7 +158,7 @@ def listing(store: Store, user: User, wanted: Filter) -> list[tuple[Entry, Image
         return [(entry, image) for entry, image in session.execute(rows)]
 
 
-def take(store: Store, entry_id: int, user: User, token: str) -> float:
+def take(store: Store, entry_id: int, user: User, token: str, *, renew: bool = False) -> float:
     """Take or renew the lease on an entry, and with the first one the entry itself.
 
     Args:
@@ -166,19 +166,22 @@ def take(store: Store, entry_id: int, user: User, token: str) -> float:
         entry_id: The entry.
         user: Who wants to work on it.
         token: Names the page that asks, 32 hexadecimal digits.
+        renew: Whether to keep a lease alone. Without it a person's newest page takes the lease
+            over from their older ones, such as one that crashed.
 
     Returns:
         When the lease expires, in seconds since 1970.
 
     Raises:
-        HeldError: Somebody else, or another page of the same user, holds it.
+        HeldError: Somebody else holds it, or a newer page of the same person.
     """
     entry_for(store, entry_id, user)
     now = store.clock()
     with store.changing() as session:
         entry = store.entry(entry_id, session)
         lease = session.get(Lease, entry_id)
-        if lease is not None and lease.token != token and lease.expires_at > now:
+        others = lease is not None and lease.token != token and lease.expires_at > now
+        if lease is not None and others and (renew or lease.holder != user.name):
             raise HeldError(
                 f"entry must be free, got one that {lease.holder} works on (for "
                 f"{lease.expires_at - now:.0f} s at least): wait, or choose another image"

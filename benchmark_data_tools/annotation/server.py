@@ -198,6 +198,7 @@ def me(user: Guarded, service: Given) -> dict[str, Any]:
         "alone": user.alone,
         "users": [u.name for u in service.users.all()] if user.reviews else [],
         "dataset": service.store.folder.resolve().name,
+        "identity": service.store.identity,
         "storage": service.storage,
         "version": TOOL_VERSION,
     }
@@ -355,10 +356,11 @@ def take_lease(
     entry_id: int,
     user: Guarded,
     service: Given,
-    token: Annotated[str, Body(embed=True, pattern="^[0-9a-f]{32}$")],
+    token: Annotated[str, Body(pattern="^[0-9a-f]{32}$")],
+    renew: Annotated[bool, Body()] = False,
 ) -> dict[str, float]:
     """Take or renew the lease."""
-    expires = queue.take(service.store, entry_id, user, token)
+    expires = queue.take(service.store, entry_id, user, token, renew=renew)
     return {"expires": expires, "seconds": queue.LEASE_SECONDS}
 
 

@@ -89,6 +89,7 @@ class Store:
         self._writing = sessionmaker(writing(engine), expire_on_commit=False)
         with self.reading() as session:
             self.pattern = session.get_one(Setting, "pattern").value
+            self.identity = session.get_one(Setting, "dataset").value
 
     @classmethod
     def create(
@@ -253,7 +254,14 @@ class Store:
                 )
             )
             conflict = None
-            if base != entry.head or (entry.state in LOCKED and not privileged):
+            head = session.scalar(
+                select(Revision.mask_sha256).where(
+                    Revision.entry_id == entry_id, Revision.number == entry.head
+                )
+            )
+            # The very same pixels are no conflict, whatever they were drawn on.
+            stale = base != entry.head and digest != head
+            if stale or (entry.state in LOCKED and not privileged):
                 conflict = Conflict(entry_id=entry_id, kept=entry.head, stale=number)
                 session.add(conflict)
                 session.flush()

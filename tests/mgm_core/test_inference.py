@@ -162,3 +162,25 @@ def test_devices_and_dtypes(tmp_path):
     assert best_dtype(torch.device("cpu"), "bfloat16") == torch.bfloat16
     with pytest.raises(ValueError, match="dtype must be auto, float32"):
         best_dtype(torch.device("cpu"), "int8")
+
+
+def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkeypatch):
+    fine = Matter(
+        _Local(), device="cpu", dtype="float32", tile_px=256, overlap_px=64, coarse_side_px=256
+    )
+    passes = []
+    whole_pass = fine._pass
+    monkeypatch.setattr(fine, "_pass", lambda i, g: passes.append(g.shape) or whole_pass(i, g))
+    image = np.zeros((600, 1000, 3), np.float32)
+    guidance = np.zeros((600, 1000), np.float32)
+    guidance[:, :100] = 1  # _Local leaves what is guided to at 0.5: uncertain on the left alone
+    matte = fine.matte(image, guidance)
+    assert matte.alpha.shape == (600, 1000)
+    assert passes[0] == (1, 154, 256)
+    everywhere = len(spans(600, 192, 64)) * len(spans(1000, 192, 64))
+    assert 0 < len(passes) - 1 < everywhere / 2
+    assert (matte.alpha[:, 300:] == 0).all()
+    # The coarse 0.5 guided the fine pass, which halves it again.
+    np.testing.assert_allclose(matte.alpha[:, :80], 0.25, atol=1e-6)
+    with pytest.raises(ValueError, match="coarse_side_px must be at least 256 or None, got 10"):
+        Matter(_Local(), device="cpu", coarse_side_px=10)
