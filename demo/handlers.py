@@ -3,21 +3,49 @@
 import html
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
 
-from demo.publishing import Product, for_page, product
+from demo.editing import read_edits
+from demo.publishing import Product, for_page, product, publish, zipped
 from demo.recipe import Background, BackgroundKind, File, MaskKind, Order, Recipe, read_colour
-from demo.studio import Studio, View
+from demo.robustness import (
+    PAPER_SAD,
+    Trial,
+    as_csv,
+    disagreement,
+    heat,
+    read_sizes,
+    trials,
+)
+from demo.studio import Studio, View, overlay, tinted
 from mgm_core.compositing import Fit
 from mgm_core.foreground import ForegroundMethod
+from mgm_core.images import encode_png
 
+STEPS: tuple[tuple[View, str], ...] = (
+    ("guidance", "Guidance"),
+    ("os8", "Stride 8"),
+    ("g4", "Stride 4 takes over here"),
+    ("os4", "Stride 4"),
+    ("g1", "Stride 1 takes over here"),
+    ("os1", "Stride 1"),
+    ("alpha", "Alpha, refined"),
+    ("cut-out", "Cut-out"),
+)
 # Gradio finds a progress bar by this default, and gives every request its own.
 _PROGRESS = gr.Progress()
 
+Floats: TypeAlias = NDArray[np.float32]
 Comparison: TypeAlias = tuple[str, str]
-Shown: TypeAlias = tuple[Comparison | None, str]
+Canvas: TypeAlias = dict[str, object]
+Curve: TypeAlias = dict[str, object]
+Experiment: TypeAlias = tuple[Curve, list[tuple[str, str]], str, list[list[object]], str | None]
+Shown: TypeAlias = tuple[Comparison | None, str, Canvas | None]
 
 
 class Controls(NamedTuple):
@@ -30,6 +58,7 @@ class Controls(NamedTuple):
     threshold: float
     mask_kind: MaskKind
     grow_px: float
+    edits: object
     foreground: ForegroundMethod
     background: BackgroundKind
     colour: str
@@ -56,6 +85,7 @@ class Controls(NamedTuple):
             threshold=self.threshold,
             mask_kind=self.mask_kind,
             grow_px=round(self.grow_px),
+            edits=read_edits(self.edits),
             foreground=self.foreground,
             background=Background(
                 self.background, read_colour(self.colour), self.fit, self.blur_percent
@@ -80,36 +110,130 @@ class Handlers:
         self._studio = studio
 
     def show(
-        self, view: View = "cut-out", progress: gr.Progress = _PROGRESS, *values: object
+        self,
+        view: View = "cut-out",
+        editing: bool = False,
+        progress: gr.Progress = _PROGRESS,
+        *values: object,
     ) -> Iterator[Shown]:
         """Bring the picture up to date: the photo beside the view that was chosen.
 
         Args:
             view: what to look at.
+            editing: the canvas is open.
             progress: tells the visitor what is being done.
             values: the controls, as in `Controls`.
 
         Yields:
-            The two pictures' paths for the slider, and a line about the guidance: first with the
-            guidance alone where a matte has to be waited for, then with what was asked for.
+            The two pictures' paths for the slider, a line about the guidance, and what the canvas
+            shows: first with the guidance alone where a matte has to be waited for, then with
+            what was asked for.
         """
         controls = Controls.of(values)
         if controls.photo is None:
-            yield None, ""
+            yield None, "", None
             return
         with told_to_the_visitor():
             order = controls.order()
             progress(0.05, "Reading the photo")
             before = for_page(self._studio.image(order.photo))
             progress(0.2, "Finding the subject")
-            note = self._studio.guidance(order).note
+            guidance = self._studio.guidance(order)
+            canvas: Canvas | None = None
+            if editing:
+                height, width = guidance.plane.shape
+                mask = publish(encode_png(tinted(guidance.plane)), "mask.png")
+                canvas = {"photo": before, "mask": mask, "width": width, "height": height}
+                canvas["edits"] = controls.edits
             if view != "guidance" and not self._studio.has_matte(order):
-                yield (before, for_page(self._studio.view(order, "guidance"))), note
+                yield (
+                    (before, for_page(self._studio.view(order, "guidance"))),
+                    guidance.note,
+                    canvas,
+                )
             progress(0.4, "Cutting out")
             self._studio.matte(order)
             progress(0.8, "Finding the subject's own colours")
             after = for_page(self._studio.view(order, view))
-            yield (before, after), note
+            yield (before, after), guidance.note, canvas
+
+    def steps(self, wanted: bool, *values: object) -> list[tuple[str, str]]:
+        """Show what the network did, in the order of the paper's Figure 2.
+
+        Args:
+            wanted: whether anyone looks.
+            values: the controls, as in `Controls`.
+
+        Returns:
+            Paths and captions; none where nobody looks, or there is no photo.
+        """
+        if not wanted or Controls.of(values).photo is None:
+            return []
+        with told_to_the_visitor():
+            order = Controls.of(values).order()
+            return [(for_page(self._studio.view(order, view)), text) for view, text in STEPS]
+
+    def robustness(
+        self,
+        sizes: str,
+        truth: str | None,
+        progress: gr.Progress = _PROGRESS,
+        *values: object,
+    ) -> Iterator[Experiment]:
+        """Perturb the guidance, and show what becomes of the result.
+
+        Args:
+            sizes: kernel diameters in px, "10, 20, 30".
+            truth: path of a true alpha, or None.
+            progress: tells how far it is.
+            values: the controls, as in `Controls`.
+
+        Yields:
+            What is known after each trial, the archive after the last.
+        """
+        with told_to_the_visitor():
+            order = Controls.of(values).order()
+            wanted = read_sizes(sizes)
+            image = self._studio.image(order.photo)
+            true_alpha = None if truth is None else File.at(truth)
+            progress((0, len(wanted)), "Cutting out", unit="guidances")
+            done: list[Trial] = []
+            for trial in trials(self._studio, order, wanted, true_alpha):
+                done.append(trial)
+                progress((len(done), len(wanted)), "Cutting out", unit="guidances")
+                yield self._experiment(image, done, complete=len(done) == len(wanted))
+
+    def _experiment(self, image: Floats, done: Sequence[Trial], *, complete: bool) -> Experiment:
+        guidances = [for_page(overlay(image, trial.guidance)) for trial in done]
+        alphas = [for_page(trial.alpha) for trial in done]
+        captions = [signed(trial.grow_px) for trial in done]
+        warm = for_page(heat(image, disagreement([trial.alpha for trial in done])))
+        rows = [
+            [signed(t.grow_px), round(t.guidance_sad, 3), round(t.sad, 3), round(t.mse, 3)]
+            for t in done
+        ]
+        archive = None
+        if complete:
+            files = {"robustness.csv": as_csv(done).encode(), "heat.jpg": Path(warm).read_bytes()}
+            for trial, guidance in zip(done, guidances, strict=True):
+                name = f"{trial.grow_px:+d}px"
+                files[f"guidance{name}.jpg"] = Path(guidance).read_bytes()
+                files[f"alpha{name}.png"] = encode_png(trial.alpha)
+            archive = publish(zipped(files), "robustness.zip")
+        return (
+            curve(done),
+            list(zip(guidances, captions, strict=True)) + list(zip(alphas, captions, strict=True)),
+            warm,
+            rows,
+            archive,
+        )
+
+    @staticmethod
+    def edited(event: gr.EventData) -> object:
+        """Take the corrections that the canvas sends."""
+        with told_to_the_visitor():
+            read_edits(event.edits)
+        return event.edits
 
     def download(self, wanted: Product, *values: object) -> str:
         """Return the path of a file to download.
@@ -138,6 +262,43 @@ def told_to_the_visitor() -> Iterator[None]:
             title="That did not work",
             print_exception=False,
         ) from error
+
+
+def signed(size_px: int) -> str:
+    """Say what was done to the guidance: "eroded 10 px", "as it is", "dilated 10 px"."""
+    if size_px == 0:
+        return "as it is"
+    return f"{'dilated' if size_px > 0 else 'eroded'} {abs(size_px)} px"
+
+
+def curve(done: Sequence[Trial]) -> Curve:
+    """Return the trials' errors as two lines: the guidance's and the result's."""
+    return _lines(
+        [
+            [trial.grow_px, error, line]
+            for trial in done
+            for error, line in ((trial.guidance_sad, "guidance"), (trial.sad, "result"))
+        ]
+    )
+
+
+def paper_curve() -> Curve:
+    """Return the paper's figures as a line."""
+    return _lines([[size, error, "result"] for size, error in PAPER_SAD.items()])
+
+
+def _lines(points: list[list[object]]) -> Curve:
+    # What gr.LinePlot makes of a table; taken as it is, it spares the page one more library.
+    return {
+        "columns": ["px", "SAD (thousands)", "error of"],
+        "data": points,
+        "datatypes": {
+            "px": "quantitative",
+            "SAD (thousands)": "quantitative",
+            "error of": "nominal",
+        },
+        "mark": "line",
+    }
 
 
 def sentence(message: str) -> str:

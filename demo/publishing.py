@@ -74,7 +74,7 @@ def product(studio: Studio, order: Order, wanted: Product) -> str:
     stem = Path(order.photo.path).stem
     if wanted == "all":
         names = [name for name in _NAMES if name != "all"]
-        data = _zipped({f"{stem}-{_NAMES[name]}": _png(studio, order, name) for name in names})
+        data = zipped({f"{stem}-{_NAMES[name]}": _png(studio, order, name) for name in names})
     else:
         data = _png(studio, order, wanted)
     return publish(data, f"{stem}-{_NAMES[wanted]}")
@@ -99,9 +99,9 @@ def _png(studio: Studio, order: Order, wanted: str) -> bytes:
             )
 
 
-def _zipped(files: Mapping[str, bytes]) -> bytes:
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Return an archive of files by name; PNGs are compressed already, so it compresses nothing."""
     archive = io.BytesIO()
-    # PNGs are compressed already.
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as out:
         for name, data in files.items():
             out.writestr(name, data)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from demo.editing import Edit
 from mgm_core.compositing import Fit
 from mgm_core.foreground import ForegroundMethod
 from mgm_core.guidance import GuidanceKind
@@ -67,6 +68,7 @@ class Recipe:
         threshold: probability from which a pixel is subject; 0.5 in the paper.
         mask_kind: how to read the visitor's own mask.
         grow_px: diameter in px of the ellipse that dilates (above 0) or erodes the guidance.
+        edits: corrections by hand, which come last.
         foreground: how the subject's own colours are found.
         background: what the subject is put over.
     """
@@ -76,6 +78,7 @@ class Recipe:
     threshold: float = 0.5
     mask_kind: MaskKind = "detect"
     grow_px: int = 0
+    edits: tuple[Edit, ...] = ()
     foreground: ForegroundMethod = "multilevel"
     background: Background = field(default_factory=Background)
 
@@ -95,12 +98,15 @@ class Order:
         recipe: the settings.
         mask: the visitor's own mask, trimap or matte; None for a segmenter's.
         backdrop: picture for a background of that kind.
+        perturb_px: what the robustness test does to the finished guidance, as `Recipe.grow_px`;
+            nothing is then taken for known. None outside of the test.
     """
 
     photo: File
     recipe: Recipe
     mask: File | None = None
     backdrop: File | None = None
+    perturb_px: int | None = None
 
 
 def read_colour(text: str) -> tuple[float, float, float]:

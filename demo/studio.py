@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from demo.editing import apply_edits
 from demo.memory import Memory
 from demo.models import Models
 from demo.recipe import File, Order, guidance_kind
@@ -45,12 +46,12 @@ class Guidance:
 
     Args:
         plane: (H, W) float32 in [0, 1].
-        enforced: a trimap was given whose known regions hold: alpha is 0 and 1 there.
+        known: a trimap whose known regions alpha must keep, or None.
         note: a sentence for the visitor.
     """
 
     plane: Floats
-    enforced: bool
+    known: Floats | None
     note: str
 
 
@@ -82,6 +83,17 @@ class Studio:
             lambda: read_mask(file.path, max_megapixels=self._max_megapixels),
         )
 
+    def fitting_mask(self, order: Order, file: File) -> Floats:
+        """Return a mask file's values, held to the photo's size, (H, W)."""
+        mask = self.mask(file)
+        height, width = self.image(order.photo).shape[:2]
+        if mask.shape != (height, width):
+            raise ValueError(
+                f"the mask must have the photo's size {width}x{height}, got "
+                f"{mask.shape[1]}x{mask.shape[0]}: export it at the photo's size"
+            )
+        return mask
+
     def probability(self, photo: File, segmenter: str, category: str) -> Floats:
         """Return the probability of a category at every pixel of a photo, (H, W)."""
         return self._memory.get(
@@ -105,29 +117,33 @@ class Studio:
                     f"{recipe.threshold:g}: lower the threshold, choose another subject, or "
                     "bring a mask"
                 )
-            enforced, note = False, f"{recipe.category} found on {plane.mean():.0%} of the photo"
+            known, note = None, f"{recipe.category} found on {plane.mean():.0%} of the photo"
         else:
-            mask = self.mask(order.mask)
-            self._check_fit(order.photo, mask)
+            mask = self.fitting_mask(order, order.mask)
             detection = detect_kind(mask)
             kind = guidance_kind(recipe.mask_kind, detection.kind)
             if detection.constant:
                 raise ValueError(f"the mask must mark the subject, got {detection.reason}")
             plane = to_guidance(mask, kind)
-            enforced = kind == "trimap"
+            known = plane if kind == "trimap" else None
             note = f"Your mask has {detection.reason}"
             if kind != detection.kind:
                 note += f", read as {kind.replace('_', ' ')}"
-        return Guidance(shift_boundary(plane, recipe.grow_px), enforced, note)
+        plane = shift_boundary(plane, recipe.grow_px)
+        if recipe.edits:
+            # A hand's correction also corrects what a trimap took for known.
+            plane, known = apply_edits(plane, recipe.edits), None
+        if order.perturb_px is not None:
+            plane, known = shift_boundary(plane, order.perturb_px), None
+        return Guidance(plane, known, note)
 
     def matte(self, order: Order) -> "Matte":
         """Return the matte: alpha, its levels and their self-guidance."""
         guidance = self.guidance(order)
-        known = guidance.plane if guidance.enforced else None
         return self._memory.get(
             self._matte_key(order.photo, guidance),
             lambda: self.models.matter().matte(
-                self.image(order.photo), guidance.plane, known=known
+                self.image(order.photo), guidance.plane, known=guidance.known
             ),
         )
 
@@ -199,16 +215,10 @@ class Studio:
         return planes[view]
 
     def _matte_key(self, photo: File, guidance: Guidance) -> Hashable:
-        content = hashlib.blake2b(guidance.plane.tobytes(), digest_size=16).hexdigest()
-        return "matte", photo.digest, content, guidance.enforced
-
-    def _check_fit(self, photo: File, mask: Floats) -> None:
-        height, width = self.image(photo).shape[:2]
-        if mask.shape != (height, width):
-            raise ValueError(
-                f"the mask must have the photo's size {width}x{height}, got "
-                f"{mask.shape[1]}x{mask.shape[0]}: export it at the photo's size"
-            )
+        content = hashlib.blake2b(guidance.plane.tobytes(), digest_size=16)
+        if guidance.known is not None:
+            content.update(guidance.known.tobytes())
+        return "matte", photo.digest, content.hexdigest()
 
 
 def overlay(image: Floats, plane: Floats) -> Floats:
@@ -228,3 +238,9 @@ def overlay(image: Floats, plane: Floats) -> Floats:
     edge = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((width_px + 1,) * 2, np.uint8))
     tinted[edge > 0] = 1.0
     return tinted.astype(np.float32)
+
+
+def tinted(plane: Floats) -> Floats:
+    """Return a mask as a picture of the tint that is opaque where the mask is set, (H, W, 4)."""
+    colour = np.broadcast_to(_TINT, (*plane.shape, 3))
+    return np.dstack([colour, plane]).astype(np.float32)

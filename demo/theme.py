@@ -46,6 +46,12 @@ CSS = """
 #title { padding: 4px 2px 0; }
 #title h1 { font-size: 1.35rem; font-weight: 650; letter-spacing: -0.01em; margin: 0; }
 #title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
+#looks { justify-content: space-between; align-items: center; gap: 8px; }
+#looks > * { flex: 0 1 auto; min-width: 0 !important; }
+#looks fieldset > span { display: none; }
+#looks #editing { width: auto !important; }
+.offstage { display: none !important; }
+#status { align-items: center; gap: 8px; }
 #downloads { gap: 8px; align-items: stretch; }
 #downloads button { flex: 0 1 auto; min-width: 0; padding: 8px 14px; font-size: 0.9rem; }
 #note { min-height: 1.5em; color: var(--body-text-color-subdued); font-size: 0.9rem; }

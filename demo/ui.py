@@ -8,8 +8,10 @@ import gradio as gr
 from gradio.data_classes import ImageData
 
 import mgm_core.images  # noqa: F401 - teaches Pillow, through which Gradio looks at uploads, HEIC
+from demo.about import about
+from demo.editor import GuidanceEditor
 from demo.environment import Environment
-from demo.handlers import Controls, Handlers
+from demo.handlers import Controls, Handlers, paper_curve
 from demo.publishing import Product
 from demo.recipe import GROW_LIMIT_PX
 from demo.studio import Studio
@@ -65,6 +67,7 @@ DOWNLOADS: list[tuple[str, Product]] = [
 # The file is fetched from where the handler put it, so that nothing is encoded before it is asked
 # for; a visible DownloadButton would have to hold its file beforehand.
 _SAVE = """(file) => {
+  if (!file) return;
   const link = document.createElement("a");
   link.href = file.url;
   link.download = file.orig_name;
@@ -107,11 +110,15 @@ def build(studio: Studio, environment: Environment) -> gr.Blocks:
             elem_id="title",
         )
         with gr.Tab("Cut out"):
-            _cut_out(handlers, environment)
+            controls = _cut_out(handlers, environment)
+        with gr.Tab("Robustness"):
+            _robustness(handlers, controls)
+        with gr.Tab("About"):
+            gr.Markdown(about(environment.keep_minutes), elem_id="about")
     return page
 
 
-def _cut_out(handlers: Handlers, environment: Environment) -> None:
+def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
     parts: dict[str, Any] = {}
     with gr.Row(elem_id="stage"):
         with gr.Column(elem_id="photo-block"):
@@ -134,67 +141,186 @@ def _cut_out(handlers: Handlers, environment: Environment) -> None:
                 elem_id="examples",
             )
         with gr.Column(elem_id="result-block", visible=False) as result_block:
-            view = gr.Radio(
-                VIEWS,
-                value="cut-out",
-                label="Show beside the photo",
-                elem_id="view",
-                container=False,
-                show_label=False,
-            )
-            result = gr.ImageSlider(
-                label="Photo and result",
-                show_label=False,
-                interactive=False,
-                type="filepath",
-                max_height=760,
-                slider_position=50,
-                buttons=["fullscreen"],
-                elem_id="result",
-            )
-            note = gr.Markdown(elem_id="note")
+            with gr.Row(elem_id="looks"):
+                view = gr.Radio(
+                    VIEWS, value="cut-out", label="Show", elem_id="view", container=False
+                )
+                editing = gr.Checkbox(
+                    label="Correct the guidance", elem_id="editing", container=False
+                )
+            with gr.Row(elem_id="pictures"):
+                with gr.Column(visible=False, min_width=320) as editor_block:
+                    editor = GuidanceEditor(elem_id="editor")
+                with gr.Column(min_width=320):
+                    result = gr.ImageSlider(
+                        label="Photo and result",
+                        show_label=False,
+                        interactive=False,
+                        type="filepath",
+                        max_height=760,
+                        slider_position=50,
+                        buttons=["fullscreen"],
+                        elem_id="result",
+                    )
+            with gr.Row(elem_id="status"):
+                note = gr.Markdown(elem_id="note")
+                cancel = gr.Button("Stop", size="sm", elem_id="stop", scale=0, min_width=64)
             with gr.Row(elem_id="downloads"):
                 save = gr.Button("Download PNG", variant="primary", elem_id="download-cutout")
                 others = [
                     (gr.Button(label, size="sm", elem_id=f"download-{wanted}"), wanted)
                     for label, wanted in DOWNLOADS
                 ]
-            cancel = gr.Button("Stop", size="sm", visible="hidden", elem_id="stop")
-            file = gr.File(visible="hidden")
+            with gr.Accordion(
+                "How it came about (the paper's Figure 2)", open=False, elem_id="steps"
+            ) as steps_block:
+                steps = gr.Gallery(
+                    label="From guidance to cut-out",
+                    show_label=False,
+                    columns=4,
+                    object_fit="contain",
+                    height="auto",
+                    interactive=False,
+                    buttons=["fullscreen", "download"],
+                    elem_id="steps-gallery",
+                )
         with gr.Column(elem_id="controls-block", visible=False) as controls_block:
             _controls(parts)
+    file = gr.File(label="Download", elem_classes="offstage")
+    parts["edits"] = edits = gr.State([])
+    explained = gr.State(False)
     controls = [parts[name] for name in Controls._fields]
+    at_once: dict[str, Any] = {
+        "queue": False,
+        "api_visibility": "private",
+        "show_progress": "hidden",
+    }
+    on_network: dict[str, Any] = {"concurrency_id": "network", "api_visibility": "private"}
 
-    photo.change(
-        lambda path: (gr.Column(visible=path is not None), gr.Column(visible=path is not None)),
-        photo,
-        [result_block, controls_block],
-        queue=False,
-        api_visibility="private",
-        show_progress="hidden",
-    )
     # What was made for another photo means nothing for this one.
-    photo.change(lambda: None, None, parts["mask"], queue=False, api_visibility="private")
+    photo.change(
+        lambda path: (
+            gr.Column(visible=path is not None),
+            gr.Column(visible=path is not None),
+            None,
+            [],
+            [],
+        ),
+        photo,
+        [result_block, controls_block, parts["mask"], edits, steps],
+        **at_once,
+    )
+    editing.change(lambda on: gr.Column(visible=on), editing, editor_block, **at_once)
+    editor.edit(handlers.edited, None, edits, **at_once)
+    changes = [part.change for part in (view, editing, *controls)]
     showing = gr.on(
-        [photo.change, view.change, *(part.change for part in controls if part is not photo)],
+        changes,
         handlers.show,
-        [view, *controls],
-        [result, note],
-        api_visibility="private",
-        concurrency_id="network",
+        [view, editing, *controls],
+        [result, note, editor],
         trigger_mode="always_last",
         show_progress_on=result,
+        **on_network,
     )
+    steps_block.expand(lambda: True, None, explained, **at_once)
+    steps_block.collapse(lambda: False, None, explained, **at_once)
+    for happened in (showing.success, explained.change):
+        happened(
+            handlers.steps,
+            [explained, *controls],
+            steps,
+            show_progress_on=steps,
+            **on_network,
+        )
     cancel.click(None, cancels=[showing], api_visibility="private")
     for button, wanted in [(save, CUTOUT), *others]:
         button.click(
             functools.partial(handlers.download, wanted),
             controls,
             file,
-            api_visibility="private",
-            concurrency_id="network",
             show_progress_on=button,
+            **on_network,
         ).success(None, file, None, js=_SAVE, api_visibility="private")
+    return controls
+
+
+def _robustness(handlers: Handlers, controls: list[Any]) -> None:
+    gr.Markdown(
+        "How wrong may the mask be? Here the guidance of your photo is eroded and dilated, and "
+        "each result is compared with the one of the guidance as it is, or with a true alpha.",
+        elem_id="experiment",
+    )
+    with gr.Row(elem_id="experiment-controls"):
+        sizes = gr.Textbox("10, 20, 30", label="Kernel diameters (px)", elem_id="sizes")
+        truth = Upload(
+            label="True alpha (optional)",
+            type="filepath",
+            image_mode=None,
+            sources=["upload"],
+            buttons=[],
+            height=110,
+            elem_id="truth",
+            placeholder="Drop it here",
+            alt_text="True alpha",
+        )
+        with gr.Column(min_width=140):
+            run = gr.Button("Run", variant="primary", elem_id="run")
+            stop = gr.Button("Stop", elem_id="stop-run")
+            save = gr.Button("Download (ZIP)", elem_id="download-robustness")
+    with gr.Row():
+        ours = gr.LinePlot(
+            x="px",
+            y="SAD (thousands)",
+            color="error of",
+            title="Your photo",
+            x_title="eroded (-) or dilated (+) by px",
+            height=280,
+            elem_id="our-curve",
+        )
+        gr.LinePlot(
+            paper_curve(),
+            x="px",
+            y="SAD (thousands)",
+            y_lim=[26, 29],
+            title="The paper's network, on its portraits",
+            x_title="eroded (-) or dilated (+) by px",
+            height=280,
+        )
+    strip = gr.Gallery(
+        label="Guidances, then results (as in the paper's Figure 6)",
+        columns=7,
+        object_fit="contain",
+        height="auto",
+        interactive=False,
+        buttons=["fullscreen", "download"],
+        elem_id="strip",
+    )
+    with gr.Row():
+        warm = gr.Image(
+            label="Where the results disagree",
+            type="filepath",
+            interactive=False,
+            buttons=["fullscreen", "download"],
+            elem_id="heat",
+            alt_text="The photo, darkened; bright where the results differ",
+        )
+        table = gr.Dataframe(
+            headers=["Guidance", "Guidance SAD", "Result SAD", "Result MSE"],
+            label="SAD in thousands, MSE in thousandths",
+            interactive=False,
+            elem_id="figures",
+        )
+    file = gr.File(label="Download", elem_classes="offstage")
+    running = run.click(
+        handlers.robustness,
+        [sizes, truth, *controls],
+        [ours, strip, warm, table, file],
+        concurrency_id="network",
+        api_visibility="private",
+        show_progress_on=strip,
+    )
+    stop.click(None, cancels=[running], api_visibility="private")
+    save.click(None, file, None, js=_SAVE, api_visibility="private")
 
 
 def _controls(parts: dict[str, Any]) -> None:

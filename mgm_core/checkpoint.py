@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mgm_core.network import PRN, EncoderName
+from mgm_core.network import PRN, EncoderName, Fusion
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 State = dict[str, Tensor]
@@ -200,14 +200,15 @@ def load_prn(weights: str | Path) -> PRN:
     if path.suffix == ".safetensors":
         state, metadata = read_safetensors(path)
         encoder = metadata.get("encoder", _encoder_of(state))
+        fusion = metadata.get("fusion", "progressive")
     else:
-        state, encoder = read_official(path), "resnet34"
+        state, encoder, fusion = read_official(path), "resnet34", "progressive"
     if encoder not in ("resnet34", "mobilenet_v2"):
         raise CheckpointError(
             f"weights must be of a resnet34 or mobilenet_v2 network, got {encoder!r} in {path}: "
             "give weights of a matting network"
         )
-    network = PRN(cast("EncoderName", encoder))
+    network = PRN(cast("EncoderName", encoder), cast("Fusion", fusion))
     load_checked(network, state, str(path))
     return network.eval()
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgm_core.checkpoint import fold_batch_norm, load_prn
+from mgm_core.decoder import SideOutputs
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
-from mgm_core.network import PRN, STRIDE, Refined, refine
+from mgm_core.network import PRN, STRIDE, Refined
 from mgm_core.refinement import TEST_KERNELS_PX, self_guidance_mask
 
 Plane = NDArray[np.float32]
@@ -200,7 +201,7 @@ class Matter:
             g = torch.from_numpy(guidance)[:, None].to(self.device)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 levels = self.network(x.contiguous(memory_format=torch.channels_last), g)
-            refined = refine(type(levels)(*(level.float() for level in levels)))
+            refined = self.network.refined(SideOutputs(*(level.float() for level in levels)))
             stacked = torch.stack([plane[:, 0].float() for plane in _planes(refined)])
         cropped = stacked[..., PAD_PX : PAD_PX + height, PAD_PX : PAD_PX + width]
         planes: NDArray[np.float32] = cropped.clamp(0.0, 1.0).cpu().numpy()

@@ -52,17 +52,18 @@ class _Kind:
 
 def portrait_network() -> nn.Module:
     """Return DeepLabV3 on a half-width MobileNetV2 at output stride 8, without weights."""
-    features = mobilenet_v2(weights=None, width_mult=0.5, round_nearest=4).features[:18]
+    features: Any = mobilenet_v2(weights=None, width_mult=0.5, round_nearest=4).features[:18]
     for block in range(7, 18):
         depthwise = features[block].conv[1][0]
         if block in (7, 14):
             depthwise.stride = (1, 1)
         if block > 7:
             depthwise.dilation = depthwise.padding = (2, 2) if block < 15 else (4, 4)
-    return DeepLabV3(
+    network: nn.Module = DeepLabV3(
         IntermediateLayerGetter(features, {"17": "out"}),
         nn.Sequential(ASPP(160, [], 256), nn.Conv2d(256, len(CATEGORIES), 1)),
     )
+    return network
 
 
 def corner_aligned_logits(network: nn.Module, x: Tensor) -> Tensor:

@@ -1,37 +1,117 @@
-"""Command line of training: `python -m training CONFIG.toml [--resume] [key=value ...]`."""
+"""Train networks: `python -m training CONFIG.toml [--resume] [--profile] [key=value ...]`.
+
+python -m training pack DIR --limit-mb N --config CONFIG.toml [key=value ...]
+python -m training sheet CONFIG.toml --out sheet.png [key=value ...]
+python -m training guidance ALPHA.png --out sheet.png
+"""
 
 import argparse
 import logging
 import sys
 from pathlib import Path
 
+from mgm_core.checkpoint import CheckpointError
+from mgm_core.images import ImageError
 from training.config import Config, ConfigError, load
+from training.distributed import stop
+from training.foreground import ForegroundTask
 from training.loop import NonFiniteLossError, Task, Trainer
+from training.packing import pack
 from training.prn import PRNTask
+from training.profiling import profiled
 from training.segmenter import SegmenterTask
+from training.sheets import example_sheet, guidance_sheet
+
+_TASKS: dict[str, type[ForegroundTask | PRNTask | SegmenterTask]] = {
+    "foreground": ForegroundTask,
+    "prn": PRNTask,
+    "segmenter": SegmenterTask,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    commands = {"pack": _pack, "sheet": _sheet, "guidance": _guidance}
+    try:
+        if arguments and arguments[0] in commands:
+            return commands[arguments[0]](arguments[1:])
+        return _train(arguments)
+    except (ConfigError, NonFiniteLossError, CheckpointError, ImageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        stop()
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"python -m training{command}",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _train(arguments: list[str]) -> int:
+    parser = _parser("")
     parser.add_argument("config", type=Path, help="a TOML file, see training/configs")
     parser.add_argument("corrections", nargs="*", metavar="key=value")
     parser.add_argument("--resume", action="store_true", help="go on from run.folder's checkpoint")
+    parser.add_argument("--profile", action="store_true", help="print where a step's time goes")
     options = parser.parse_intermixed_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        config = load(options.config, options.corrections)
-        trainer = Trainer(config, _task(config), options.resume)
+    config = load(options.config, options.corrections)
+    trainer = Trainer(config, _task(config), options.resume)
+    if options.profile:
+        for line in profiled(trainer):
+            print(line)
+    else:
         trainer.run()
-    except (ConfigError, NonFiniteLossError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     return 0
 
 
 def _task(config: Config) -> Task:
-    tasks: dict[str, type[PRNTask | SegmenterTask]] = {"prn": PRNTask, "segmenter": SegmenterTask}
-    return tasks[config.task](config)
+    return _TASKS[config.task](config)
+
+
+def _pack(arguments: list[str]) -> int:
+    parser = _parser(" pack")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("corrections", nargs="*", metavar="key=value")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--limit-mb", type=float, required=True, help="in 10^6 bytes")
+    options = parser.parse_intermixed_args(arguments)
+    packed = pack(load(options.config, options.corrections), options.folder, options.limit_mb)
+    print(
+        f"{packed.files} files, {packed.size / 1e6:.1f} MB: foregrounds up to "
+        f"{packed.foreground_side_px} px, backgrounds {packed.background_side_px} px, "
+        f"quality {packed.quality}. Train with data.root={options.folder}"
+    )
+    return 0
+
+
+def _sheet(arguments: list[str]) -> int:
+    parser = _parser(" sheet")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("corrections", nargs="*", metavar="key=value")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=12)
+    options = parser.parse_intermixed_args(arguments)
+    config = load(options.config, options.corrections)
+    example_sheet(_task(config).dataset(), options.count, options.out)
+    return 0
+
+
+def _guidance(arguments: list[str]) -> int:
+    parser = _parser(" guidance")
+    parser.add_argument("alpha", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--columns", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    names = guidance_sheet(options.alpha, options.columns, options.seed, options.out)
+    print("first column: alpha; rows:", "; ".join(names))
+    return 0
 
 
 if __name__ == "__main__":

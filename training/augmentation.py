@@ -171,6 +171,13 @@ def cropped_background(photograph: Bytes, crop_px: int, generator: Generator) ->
     return colours.astype(np.float32)
 
 
+def enlarged(plane: Plane, crop_px: int) -> Plane:
+    """Enlarge a small plane smoothly to a square of `crop_px`."""
+    return np.asarray(
+        cv2.resize(plane, (crop_px, crop_px), None, 0, 0, cv2.INTER_CUBIC), np.float32
+    )
+
+
 def gradient_background(crop_px: int, generator: Generator) -> Colours:
     """Return a studio backdrop: one colour running into another."""
     start, end = generator.uniform(0.0, 1.0, (2, 3)).astype(np.float32)

@@ -21,6 +21,7 @@ from training.sources import (
     Backgrounds,
     Cutout,
     ForegroundAlphaFolders,
+    LeaveOut,
     PhotographsWithMasks,
     Remembered,
     RGBACutouts,
@@ -42,23 +43,31 @@ def open_source(config: SourceConfig, root: Path, max_side_px: int) -> Source:
         ValueError: The folder does not hold what its kind needs.
     """
     folder = root / config.path
-    names: frozenset[str] = frozenset()
-    if config.leave_out:
-        names = frozenset((root / config.leave_out).read_text(encoding="utf-8").split())
     kinds: dict[str, type[RGBACutouts | ForegroundAlphaFolders | PhotographsWithMasks]] = {
         "rgba": RGBACutouts,
         "fg_alpha": ForegroundAlphaFolders,
         "photo_mask": PhotographsWithMasks,
     }
-    grades = graded(folder) if config.grade else {}
-    return kinds[config.kind](
-        folder,
-        max_side_px,
-        lambda name: (
-            name in names
-            or kept_out(name, config.keep_out_percent)
-            or grades.get(name, "") != config.grade
-        ),
+    return kinds[config.kind](folder, max_side_px, excluded(config, root))
+
+
+def excluded(config: SourceConfig, root: Path) -> LeaveOut:
+    """Return what tells of a picture's name whether the configuration leaves it out.
+
+    Raises:
+        ValueError: A list that it needs is missing.
+    """
+    names: frozenset[str] = frozenset()
+    if config.leave_out:
+        path = root / config.leave_out
+        if not path.is_file():
+            raise ConfigError(f"leave_out must be a text file of names, got {str(path)!r}")
+        names = frozenset(path.read_text(encoding="utf-8").split())
+    grades = graded(root / config.path) if config.grade else {}
+    return lambda name: (
+        name in names
+        or kept_out(name, config.keep_out_percent)
+        or grades.get(name, "") != config.grade
     )
 
 
@@ -79,6 +88,11 @@ class Composites(Dataset[Example]):
         self.sources = [
             Remembered(open_source(s, root, config.data.max_side_px)) for s in config.data.sources
         ]
+        if all(s.kind == "photo_mask" for s in config.data.sources):
+            raise ConfigError(
+                "data.sources must hold a source with exact alpha (rgba or fg_alpha), got "
+                "photo_mask alone: add one"
+            )
         shares = np.array([s.share for s in config.data.sources])
         self.cumulative_shares = np.cumsum(shares / shares.sum())
         self.backgrounds = Backgrounds([root / path for path in config.data.backgrounds])
@@ -87,6 +101,13 @@ class Composites(Dataset[Example]):
         which = int(np.searchsorted(self.cumulative_shares, generator.random(), side="right"))
         source = self.sources[min(which, len(self.sources) - 1)]
         return source[int(generator.integers(len(source)))]
+
+    def _exact_cutout(self, generator: Generator) -> Cutout:
+        """Draw until a cut-out has exact alpha; the constructor made sure that there is one."""
+        while True:
+            cutout = self._cutout(generator)
+            if cutout.exact:
+                return cutout
 
     def _background(self, generator: Generator) -> Colours:
         data = self.config.data
@@ -144,14 +165,15 @@ class Composites(Dataset[Example]):
             image = augmentation.camera(image, generator)
         guidance = self._guidance(alpha, generator)
         return {
-            "image": _channels_first(image),
-            "foreground": _channels_first(foreground),
-            "background": _channels_first(background),
+            "image": channels_first(image),
+            "foreground": channels_first(foreground),
+            "background": channels_first(background),
             "alpha": torch.from_numpy(alpha)[None],
             "guidance": torch.from_numpy(guidance)[None],
             "supervised": torch.from_numpy(supervised)[None],
         }
 
 
-def _channels_first(colours: Colours) -> Tensor:
+def channels_first(colours: Colours) -> Tensor:
+    """Return (H, W, 3) colours as a (3, H, W) tensor."""
     return torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))

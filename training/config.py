@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 VERSION = 1
+Variant = Literal["prn", "baseline", "deep_supervision", "fusion_conv"]
 
 
 class ConfigError(ValueError):
@@ -28,13 +29,13 @@ class NetworkConfig:
     Args:
         encoder: Encoder of the network.
         variant: The PRN or one of the ablations of Table 4.
-        frozen_norm: Keep the encoder's batch-norm statistics (`frozen_norm.py`).
+        frozen_norm: Keep MobileNetV2's batch-norm statistics (`frozen_norm.py`).
         start: Weights (safetensors) of this network to go on from; empty for none.
         encoder_start: ImageNet weights for the encoder alone; empty for none.
     """
 
     encoder: Literal["resnet34", "mobilenet_v2"] = "mobilenet_v2"
-    variant: Literal["prn", "baseline", "deep_supervision", "fusion_conv"] = "prn"
+    variant: Variant = "prn"
     frozen_norm: bool = True
     start: str = ""
     encoder_start: str = ""
@@ -76,6 +77,7 @@ class DataConfig:
         merge_probability: How often two foregrounds are merged.
         backdrop_probability: How often the background is a plain gradient.
         camera: Re-JPEG, blur, noise and contrast (section 5).
+        random_alpha_blending: For the foreground network: any photograph as foreground.
         max_side_px: Larger foregrounds are reduced to this long side when read.
     """
 
@@ -88,6 +90,7 @@ class DataConfig:
     merge_probability: float = 0.5
     backdrop_probability: float = 0.1
     camera: bool = False
+    random_alpha_blending: bool = True
     max_side_px: int = 1000
 
 
@@ -161,7 +164,10 @@ class RunConfig:
         workers: Processes that load data.
         checkpoint_minutes: Minutes between checkpoints.
         log_every: Steps between log lines.
-        panel_every: Steps between picture panels.
+        panel_every: Steps between picture panels; 0 for none.
+        validation: Folder with `image` and `alpha` to validate a matting network on, empty for
+            none; relative to `data.root`.
+        validate_every: Steps between validations.
     """
 
     folder: str
@@ -175,6 +181,8 @@ class RunConfig:
     checkpoint_minutes: float = 5.0
     log_every: int = 20
     panel_every: int = 500
+    validation: str = ""
+    validate_every: int = 1000
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,11 +22,14 @@ from tqdm import tqdm
 
 from mgm_core.hardware import best_dtype, resolve_device
 from training.config import Config, ConfigError
+from training.distributed import local_part, rank, start, synchronised
 from training.losses import Terms, detached
 
 log = logging.getLogger(__name__)
 
 Example = dict[str, Tensor]
+
+_PANEL_ROWS = 4
 
 
 class Task(Protocol):
@@ -46,6 +49,15 @@ class Task(Protocol):
     def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights as the product loads them."""
 
+    def metadata(self) -> dict[str, str]:
+        """Return what the product must know to load them."""
+
+    def panel(self, batch: Example) -> list[Tensor]:
+        """Return columns of a picture panel, (N, 1 or 3, H, W) in [0, 1], without gradient."""
+
+    def validate(self, state: dict[str, Tensor]) -> float | None:
+        """Return the error of exported weights on `run.validation`; None if there is no such."""
+
 
 class NonFiniteLossError(RuntimeError):
     """The loss is not a number any more; going on would destroy the weights."""
@@ -59,17 +71,19 @@ def learning_rate(step: int, steps: int, warm_up: float, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-class _ConsecutiveIndices(Sampler[int]):
-    """Example numbers from a step on; each process takes its part of every batch."""
+class _ConsecutiveBatches(Sampler[list[int]]):
+    """Example numbers of each batch from a step on; each process takes its part."""
 
     def __init__(self, start: int, steps: int, batch: int) -> None:
-        self.first, self.last = start * batch, steps * batch
+        self.start, self.steps, self.batch = start, steps, batch
+        self.part = local_part(batch)
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.first, self.last))
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start, self.steps):
+            yield list(range(step * self.batch, (step + 1) * self.batch))[self.part]
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return self.steps - self.start
 
 
 class MovingAverage:
@@ -122,7 +136,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         if run.threads:
             torch.set_num_threads(run.threads)
-        self.device = resolve_device(run.device)
+        self.device = resolve_device(start(run.device))
         self.dtype = best_dtype(self.device, run.dtype)
         self.module = task.module.to(self.device).to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.AdamW(
@@ -135,6 +149,8 @@ class Trainer:
         self.gradient_norm = 0.0
         self.step = 0
         self.hours = 0.0
+        self.best = math.inf
+        self.parallel = synchronised(self.module, self.device)
         if resume:
             self._restore()
         elif self.checkpoint_path.exists():
@@ -162,9 +178,12 @@ class Trainer:
         self.gradient_norm = saved["gradient_norm"]
         self.step = saved["step"]
         self.hours = saved["hours"]
+        self.best = saved.get("best", math.inf)
 
     def save(self) -> None:
-        """Write the checkpoint and the exported weights."""
+        """Write the checkpoint and the exported weights, once for all processes."""
+        if rank() != 0:
+            return
         save_atomically(
             {
                 "module": self.module.state_dict(),
@@ -173,24 +192,28 @@ class Trainer:
                 "gradient_norm": self.gradient_norm,
                 "step": self.step,
                 "hours": self.hours,
+                "best": self.best,
             },
             self.checkpoint_path,
         )
+        self._export(self.folder / "weights.safetensors")
+
+    def _export(self, path: Path) -> None:
+        """Write the averaged weights as the product loads them."""
         weights = {
             k: v.detach().to("cpu", copy=True).contiguous()
             for k, v in self.task.exported(self.average.state).items()
         }
-        partial = self.folder / "weights.partial"
-        save_file(weights, partial)
-        partial.replace(self.folder / "weights.safetensors")
+        partial = path.with_suffix(".partial")
+        save_file(weights, partial, self.task.metadata())
+        partial.replace(path)
 
     def batches(self) -> Iterator[Example]:
         """Return the batches from this step to the run's end."""
         run = self.config.run
         loader: DataLoader[Example] = DataLoader(
             self.task.dataset(),
-            batch_size=run.batch,
-            sampler=_ConsecutiveIndices(self.step, run.steps, run.batch),
+            batch_sampler=_ConsecutiveBatches(self.step, run.steps, run.batch),
             num_workers=run.workers,
             worker_init_fn=_single_threaded,
             prefetch_factor=4 if run.workers else None,
@@ -210,7 +233,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            terms = self.task.losses(self.module, batch, self.step)
+            terms = self.task.losses(self.parallel, batch, self.step)
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]  # untyped in torch
         norm = self._clip()
@@ -235,15 +258,17 @@ class Trainer:
         self.gradient_norm = clipped if limit <= 0 else 0.98 * self.gradient_norm + 0.02 * clipped
         return norm
 
-    def run(self, after_step: Callable[[int, Example], None] | None = None) -> None:
-        """Train to the run's end, writing logs and checkpoints."""
+    def run(self) -> None:
+        """Train to the run's end, writing logs, checkpoints and the best weights."""
         run = self.config.run
-        writer = SummaryWriter(self.folder / "log")
+        writer = SummaryWriter(self.folder / "log") if rank() == 0 else None
         log.info("training on %s in %s from step %d", self.device, self.dtype, self.step)
         self.module.train()
         last_save = started = time.monotonic()
         running: dict[str, float] = {}
-        bar = tqdm(total=run.steps, initial=self.step, unit="step", mininterval=10)
+        bar = tqdm(
+            total=run.steps, initial=self.step, unit="step", mininterval=10, disable=rank() != 0
+        )
         for batch in self.batches():
             for name, value in self.train_step(batch).items():
                 running[name] = running.get(name, 0.0) + value / run.log_every
@@ -255,17 +280,49 @@ class Trainer:
                 running.get("samples_per_second", 0.0) + run.batch / seconds / run.log_every
             )
             if self.step % run.log_every == 0:
-                for name, value in running.items():
-                    writer.add_scalar(name, value, self.step)
+                self._log(writer, running)
                 bar.set_postfix({"loss": f"{running['loss']:.4f}"})
                 running = {}
-            if after_step is not None:
-                after_step(self.step, batch)
+            if writer is not None and run.panel_every and self.step % run.panel_every == 0:
+                writer.add_image("panel", self.panel(batch), self.step)
             if now - last_save > 60 * run.checkpoint_minutes or self.step == run.steps:
                 self.save()
                 last_save = time.monotonic()
+            if run.validation and self.step % run.validate_every == 0:
+                self._validate(writer)
         bar.close()
-        writer.close()
+        if writer is not None:
+            writer.close()
+
+    def _log(self, writer: SummaryWriter | None, running: dict[str, float]) -> None:
+        if writer is not None:
+            for name, value in running.items():
+                writer.add_scalar(name, value, self.step)
+
+    def panel(self, batch: Example) -> Tensor:
+        """Return a picture of the first examples and what is made of them, (3, H, W) in [0, 1]."""
+        self.module.eval()
+        with torch.no_grad():
+            rows = self.task.panel({k: v[:_PANEL_ROWS] for k, v in batch.items()})
+        self.module.train()
+        columns = [row.expand(-1, 3, -1, -1).float().clamp(0, 1).cpu() for row in rows]
+        return torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
+
+    def _validate(self, writer: SummaryWriter | None) -> None:
+        """Score the averaged weights and keep them where none were better."""
+        if writer is None:  # the first process does it alone
+            return
+        score = self.task.validate(self.task.exported(self.average.state))
+        if score is None:
+            raise ConfigError(
+                f"run.validation must be empty for the task {self.config.task!r}, got "
+                f"{self.config.run.validation!r}: only matting networks are validated"
+            )
+        writer.add_scalar("validation", score, self.step)
+        log.info("step %d: validation %.6f, best so far %.6f", self.step, score, self.best)
+        if score < self.best:
+            self.best = score
+            self._export(self.folder / "best.safetensors")
 
 
 def _single_threaded(worker: int) -> None:

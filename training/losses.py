@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.distributed import mean_over_processes
+
 Terms = dict[str, Tensor]
 
 PYRAMID_LEVELS = 5
@@ -89,7 +91,7 @@ def level_terms(
         background: Likewise.
     """
     g = self_guidance.to(prediction.dtype)
-    area = g.sum().clamp_min(1.0)
+    area = mean_over_processes(g.sum()).clamp_min(1.0)
     difference = (prediction - truth) * g
     terms = {"l1": l1(difference, area), "laplacian": laplacian(difference, area)}
     if foreground is not None and background is not None:
@@ -117,7 +119,7 @@ def weighted_sum(terms_of_levels: Sequence[Terms], level_weights: Sequence[float
 
 
 def detached(terms: Terms) -> dict[str, float]:
-    """Return the terms as plain numbers."""
+    """Return the terms as plain numbers, means over all processes."""
     names = list(terms)
-    values = torch.stack([terms[name].detach().float() for name in names]).tolist()
-    return dict(zip(names, values, strict=True))
+    values = torch.stack([terms[name].detach().float() for name in names])
+    return dict(zip(names, mean_over_processes(values).tolist(), strict=True))

@@ -173,6 +173,22 @@ class SegmenterTask:
         plain = plain_state(self.module, state)
         return {k.removeprefix("network."): v for k, v in plain.items()}
 
+    def panel(self, batch: Example) -> list[Tensor]:
+        """Return image, person mask and the probability of a person."""
+        logits = self.module(_normalised(batch["image"])).float()
+        probability = logits.softmax(1)[:, PERSON : PERSON + 1]
+        size = batch["person"].shape[2:]
+        fine = F.interpolate(probability, size, mode="bilinear", align_corners=True)
+        return [batch["image"], batch["person"], fine]
+
+    def validate(self, state: dict[str, Tensor]) -> None:
+        """There is no validation for this task."""
+        del state
+
+    def metadata(self) -> dict[str, str]:
+        """Return what the product must know to load the weights: nothing."""
+        return {}
+
 
 class _Logits(nn.Module):
     """The network up to its logits at stride 8, which the losses enlarge as far as they need."""

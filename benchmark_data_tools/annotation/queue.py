@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import aliased
@@ -130,7 +131,18 @@ def entry_for(store: Store, entry_id: int, user: User) -> Entry:
     return entry
 
 
-def listing(store: Store, user: User, wanted: Filter) -> list[tuple[Entry, Image]]:
+class QueueRow(NamedTuple):
+    """An entry in the queue, as the page shows it."""
+
+    id: int
+    name: str
+    state: str
+    assignee: str | None
+    flagged: bool
+    blind_pass: int
+
+
+def listing(store: Store, user: User, wanted: Filter) -> list[QueueRow]:
     """Return the queue's entries in order of name."""
     if wanted.state is not None and wanted.state not in STATES:
         raise StoreError(
@@ -143,9 +155,12 @@ def listing(store: Store, user: User, wanted: Filter) -> list[tuple[Entry, Image
         query = query.where(Entry.flagged)
     if wanted.mine:
         query = query.where(Entry.assignee.is_(None) | (Entry.assignee == user.name))
+    # Columns, not entities: a queue may have tens of thousands of rows.
     rows = (
-        query.add_columns(Image)
-        .join(Image, Image.id == Entry.image_id)
+        query.join(Image, Image.id == Entry.image_id)
+        .with_only_columns(
+            Entry.id, Image.name, Entry.state, Entry.assignee, Entry.flagged, Entry.blind_pass
+        )
         .order_by(Image.name, Entry.blind_pass)
     )
     if wanted.search:
@@ -155,7 +170,7 @@ def listing(store: Store, user: User, wanted: Filter) -> list[tuple[Entry, Image
             | Entry.comment.icontains(wanted.search, autoescape=True)
         )
     with store.reading() as session:
-        return [(entry, image) for entry, image in session.execute(rows)]
+        return [QueueRow(*row) for row in session.execute(rows)]
 
 
 def take(store: Store, entry_id: int, user: User, token: str, *, renew: bool = False) -> float:

@@ -4,6 +4,7 @@ Everything that comes from a browser is untrusted: entries are named by id, mask
 encoded anew, and requests that change something must carry a header that other sites cannot set.
 """
 
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -28,7 +29,7 @@ from benchmark_data_tools.annotation.masks import (
     write_atomically,
 )
 from benchmark_data_tools.annotation.proposals import LAYERS, Layer, Layers
-from benchmark_data_tools.annotation.queue import Filter, ForbiddenError, HeldError
+from benchmark_data_tools.annotation.queue import Filter, ForbiddenError, HeldError, QueueRow
 from benchmark_data_tools.annotation.store import LOCKED, Saved, Store, StoreError, UnknownError
 from benchmark_data_tools.annotation.tables import Conflict, Entry, Image, Kind, Revision, State
 from benchmark_data_tools.annotation.users import ALONE, User, Users
@@ -212,24 +213,12 @@ def get_queue(
     search: str = "",
     flagged: bool = False,
     mine: bool = False,
-) -> dict[str, Any]:
+) -> Response:
     """Return the whole filtered queue, compact: a list of values an entry."""
     found = queue.listing(service.store, user, Filter(state, search, flagged, mine))
-    return {
-        "columns": ["id", "name", "state", "assignee", "flagged", "pass", "head"],
-        "rows": [
-            [
-                entry.id,
-                image.name,
-                entry.state,
-                entry.assignee or "",
-                entry.flagged,
-                entry.blind_pass,
-                entry.head,
-            ]
-            for entry, image in found
-        ],
-    }
+    # Not by FastAPI's encoder, which looks at each of tens of thousands of values.
+    text = json.dumps({"columns": QueueRow._fields, "rows": found}, separators=(",", ":"))
+    return Response(text, media_type="application/json")
 
 
 @router.get("/progress")

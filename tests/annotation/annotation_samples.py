@@ -1,8 +1,17 @@
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
+import cv2
 import numpy as np
+import uvicorn
 
+from benchmark_data_tools.annotation.proposals import Layers
+from benchmark_data_tools.annotation.server import Service, create_app
 from benchmark_data_tools.annotation.store import Store
+from benchmark_data_tools.annotation.users import Users
 from mgm_core.images import write_image
 
 
@@ -22,3 +31,35 @@ def mask_of(store: Store, entry_id: int, seed: int = 0) -> np.ndarray:
     image = store.image(entry_id)
     random = np.random.default_rng(seed)
     return random.integers(0, 256, (image.height, image.width), dtype=np.uint8)
+
+
+class StandIn:
+    """Takes bright pixels for the subject, so that pages can be tested without the networks."""
+
+    def guidance(self, image):
+        return (image.mean(axis=2) > 0.5).astype(np.float32)
+
+    def alpha(self, image, guidance):
+        return cv2.GaussianBlur(guidance, (0, 0), 3)
+
+
+def service_of(store: Store, **changes) -> Service:
+    layers = Layers(store.folder, StandIn())
+    return Service(store, layers, Users(store.folder), **changes)
+
+
+@contextmanager
+def serving(service: Service, port: int = 0) -> Iterator[str]:
+    """Serve the real application; yields its address."""
+    config = uvicorn.Config(create_app(service), port=port, log_level="warning", ws="none")
+    server = uvicorn.Server(config)
+    thread = Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark_data_tools import runner
 from benchmark_data_tools.layouts import find_samples
 from benchmark_data_tools.methods import MethodSpec, parse
 from benchmark_data_tools.metrics import foreground_errors, sad
@@ -19,6 +20,7 @@ from benchmark_data_tools.protocols import Settings
 from benchmark_data_tools.runner import Plan, rows, run
 from benchmark_data_tools.samples import load
 from mgm_core.images import read_image, read_mask, write_image
+from mgm_core.segmentation import Segmenter
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -124,6 +126,28 @@ def test_table_5_takes_probabilities_and_the_low_resolution(mini_benchmark, tmp_
     errors = rows(made.out, made.methods[0].slug, "segmentation", ["mini_0"])[0]["errors"]
     assert errors.keys() == {"whole", "details", "details_above_0.1"}
     assert errors["details"]["mse"] > errors["whole"]["mse"]
+
+
+def test_without_a_folder_of_probabilities_the_segmenter_is_asked(
+    mini_benchmark, tmp_path, monkeypatch
+):
+    class LeftHalf:
+        """Stands for a segmenter: its weights are not what is tested here."""
+
+        def probability(self, image, category):
+            assert category == "person"
+            found = np.zeros(image.shape[:2], np.float32)
+            found[:, : image.shape[1] // 2] = 0.9
+            return found
+
+    monkeypatch.setattr(Segmenter, "load", lambda name: LeftHalf())
+    runner._probability.cache_clear()
+    made = plan(mini_benchmark, tmp_path, "5", "guidance", subset=["mini_0"])
+    run(made, processes=1)
+    runner._probability.cache_clear()
+    guidance = read_mask(made.folder(made.methods[0], "segmentation") / "mini_0.png")
+    assert (guidance[:, :160] == 1).all()
+    assert (guidance[:, 160:] == 0).all()
 
 
 def test_a_finished_image_is_not_done_again(mini_benchmark, tmp_path):
@@ -277,8 +301,6 @@ def test_a_wrong_prediction_stops_the_run_and_is_named(
 
 
 def test_not_a_number_stops_the_run(mini_benchmark, tmp_path, monkeypatch):
-    from benchmark_data_tools import runner
-
     broken = np.full((256, 320), np.nan, np.float32)
     monkeypatch.setattr(runner, "alpha_method", lambda name: lambda *question: broken)
     made = plan(mini_benchmark, tmp_path, "1", "guidance")

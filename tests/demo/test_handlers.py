@@ -18,6 +18,7 @@ DEFAULTS = Controls(
     threshold=0.5,
     mask_kind="detect",
     grow_px=0,
+    edits=[],
     foreground="raw",
     background="transparent",
     colour="#3366cc",
@@ -32,14 +33,15 @@ def handlers(studio):
     return Handlers(studio)
 
 
-def shown(handlers, view, controls):
-    return list(handlers.show(view, gr.Progress(), *controls))
+def shown(handlers, view, controls, editing=False):
+    return list(handlers.show(view, editing, gr.Progress(), *controls))
 
 
 def test_first_the_guidance_is_shown_and_then_the_cut_out(handlers, photo):
     steps = shown(handlers, "cut-out", DEFAULTS._replace(photo=photo))
     assert len(steps) == 2
-    ((before, guidance), note), ((same, cut_out), _) = steps
+    ((before, guidance), note, _), ((same, cut_out), _, canvas) = steps
+    assert canvas is None
     assert before == same
     assert note == "person found on 22% of the photo"
     assert np.abs(read_image(before) - photo_pixels()).max() < 0.02
@@ -51,13 +53,13 @@ def test_first_the_guidance_is_shown_and_then_the_cut_out(handlers, photo):
 def test_what_is_there_already_is_shown_at_once(handlers, photo):
     controls = DEFAULTS._replace(photo=photo)
     shown(handlers, "cut-out", controls)
-    (((_, alpha), _),) = shown(handlers, "alpha", controls)
+    (((_, alpha), _, _),) = shown(handlers, "alpha", controls)
     assert read_mask(alpha).shape == (HEIGHT, WIDTH)
     assert read_mask(alpha)[25, 28] == 1
 
 
 def test_without_a_photo_nothing_is_shown(handlers):
-    assert shown(handlers, "cut-out", DEFAULTS) == [(None, "")]
+    assert shown(handlers, "cut-out", DEFAULTS) == [(None, "", None)]
 
 
 def test_a_refusal_is_told_in_sentences(handlers, photo, tmp_path):
@@ -152,3 +154,71 @@ def test_an_own_mask_is_used(handlers, photo, mask, segmenter, matter):
 )
 def test_messages_become_sentences(message, expected):
     assert sentence(message) == expected
+
+
+def test_the_canvas_shows_the_guidance_and_every_correction(handlers, photo):
+    edits = [{"tool": "add", "size_px": 4, "points": [[50.0, 6.0]]}]
+    *_, (_, _, canvas) = shown(
+        handlers, "cut-out", DEFAULTS._replace(photo=photo, edits=edits), editing=True
+    )
+    assert (canvas["width"], canvas["height"]) == (WIDTH, HEIGHT)
+    assert canvas["edits"] == edits
+    expected = subject_mask()
+    expected[4:8, 48:52] = 1
+    corners = [(4, 48), (4, 51), (7, 48), (7, 51)]  # a disc leaves the square's corners out
+    for y, x in corners:
+        expected[y, x] = 0
+    assert np.array_equal(read_alpha(canvas["mask"]), expected)
+
+
+def test_corrections_reach_the_network(handlers, photo, matter, segmenter):
+    controls = DEFAULTS._replace(photo=photo)
+    shown(handlers, "cut-out", controls)
+    shown(handlers, "cut-out", controls._replace(edits=[{"tool": "damage", "seed": 3}]))
+    assert len(segmenter.seen) == 1
+    assert not np.array_equal(matter.seen[0][0], matter.seen[1][0])
+
+
+def test_corrections_that_make_no_sense_are_refused(handlers):
+    event = gr.EventData(None, {"edits": [{"tool": "explode"}]})
+    with pytest.raises(gr.Error, match="correction must have one of the tools"):
+        handlers.edited(event)
+    event = gr.EventData(None, {"edits": [{"tool": "damage", "seed": 3}]})
+    assert handlers.edited(event) == [{"tool": "damage", "seed": 3}]
+
+
+def test_the_steps_are_those_of_figure_2(handlers, photo):
+    controls = DEFAULTS._replace(photo=photo)
+    assert handlers.steps(False, *controls) == []
+    assert handlers.steps(True, *DEFAULTS) == []
+    steps = handlers.steps(True, *controls)
+    assert [caption for _, caption in steps][1:4] == [
+        "Stride 8",
+        "Stride 4 takes over here",
+        "Stride 4",
+    ]
+    values = [read_mask(path)[0, 0] for path, _ in steps[1:6]]
+    assert values == pytest.approx([0.1, 0.4, 0.2, 0.5, 0.3], abs=0.01)
+
+
+def test_the_experiment_reports_after_every_guidance(handlers, photo):
+    controls = DEFAULTS._replace(photo=photo)
+    reports = list(handlers.robustness("4, 8", None, gr.Progress(), *controls))
+    assert len(reports) == 5
+    assert [archive is None for *_, archive in reports] == [True] * 4 + [False]
+    points, strip, warm, rows, archive = reports[-1]
+    assert [row[0] for row in rows] == [
+        "eroded 8 px",
+        "eroded 4 px",
+        "as it is",
+        "dilated 4 px",
+        "dilated 8 px",
+    ]
+    assert rows[2][2:] == [0, 0]
+    assert len(points["data"]) == 10
+    assert points["data"][5] == [0, 0.0, "result"]
+    assert len(strip) == 10
+    assert read_image(warm).shape == (HEIGHT, WIDTH, 3)
+    with zipfile.ZipFile(archive) as files:
+        assert "alpha+8px.png" in files.namelist()
+        assert files.read("robustness.csv").count(b"\n") == 6

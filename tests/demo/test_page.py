@@ -1,5 +1,6 @@
 """The real app in a real browser."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -22,6 +23,8 @@ from mgm_core import segmentation
 from mgm_core.images import read_alpha, read_image
 
 ROOT = Path(__file__).parents[2]
+# The machine may be busy, and the networks are being loaded when the first photo comes.
+expect.set_options(timeout=120_000)
 BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -31,13 +34,17 @@ def test_the_page_offers_what_the_core_has():
 
 
 def test_handlers_get_the_controls_in_their_order(studio):
-    page = build(studio, Environment())
+    async def built():
+        return build(studio, Environment())
+
+    # Inside a loop, as Gradio else opens loops of its own and leaves them open.
+    page = asyncio.run(built())
     show = next(fn for fn in page.fns.values() if fn.name == "show")
     labels = [getattr(part, "label", None) for part in show.inputs]
-    assert len(labels) == 1 + len(Controls._fields)
-    assert labels[1 + Controls._fields.index("photo")] == "Photo"
-    assert labels[1 + Controls._fields.index("threshold")] == "Threshold"
-    assert labels[1 + Controls._fields.index("colour")] == "Colour"
+    assert len(labels) == 2 + len(Controls._fields)
+    assert labels[2 + Controls._fields.index("photo")] == "Photo"
+    assert labels[2 + Controls._fields.index("threshold")] == "Threshold"
+    assert labels[2 + Controls._fields.index("colour")] == "Colour"
 
 
 def free_port():
@@ -145,7 +152,7 @@ def test_from_upload_to_downloaded_png(browser, address, tmp_path):
     assert path.name == "astronaut-cutout.png"
     alpha = read_alpha(path)
     assert alpha.shape == photo.shape[:2]
-    assert alpha[90:200, 190:260].min() > 0.98  # her face
+    assert alpha[70:140, 185:235].min() > 0.98  # her face
     assert alpha[10:200, 350:400].max() < 0.02  # the wall right of her
     partly = (alpha > 0.05) & (alpha < 0.95)
     assert 0.005 < partly.mean() < 0.15

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from mgm_core.decoder import SideOutputs
 from mgm_core.hardware import best_dtype, cpu_has_bfloat16, resolve_device
 from mgm_core.inference import Matter, spans, without_stray_parts
-from mgm_core.network import PRN
+from mgm_core.network import PRN, refine
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +79,10 @@ class _Local(torch.nn.Module):
 
     def forward(self, image, guidance):
         value = guidance * 0.5 + image[:, :1] * 0.25
-        from mgm_core.decoder import SideOutputs
-
         return SideOutputs(value, value, value)
+
+    def refined(self, levels):
+        return refine(levels)
 
 
 def test_tiles_join_without_seams():

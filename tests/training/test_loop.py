@@ -6,11 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_data import config_text, write_training_data
 
 from mgm_core.checkpoint import load_prn
 from training.config import ConfigError, load
@@ -24,61 +23,17 @@ from training.loop import (
 )
 from training.prn import PRNTask, guide_of
 
-CONFIG = Path(__file__).parents[2] / "training" / "configs" / "prn_mobilenet_v2.toml"
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Two cut-outs, two backgrounds, one portrait with a mask: enough to train on."""
     root = tmp_path_factory.mktemp("data")
-    generator = np.random.default_rng(0)
-    for folder in ("cutouts", "backgrounds", "photos/images", "photos/masks"):
-        (root / folder).mkdir(parents=True)
-    y, x = np.mgrid[:90, :100]
-    for i in range(2):
-        alpha = np.clip((30 + 5 * i - np.hypot(y - 45, x - 50)) / 8, 0, 1) * 255
-        colour = generator.integers(0, 255, (90, 100, 3))
-        rgba = np.dstack([colour, alpha]).astype(np.uint8)
-        cv2.imwrite(str(root / "cutouts" / f"{i}.png"), rgba)
-        cv2.imwrite(str(root / "backgrounds" / f"{i}.png"), generator.integers(0, 255, (80, 90, 3)))
-    cv2.imwrite(str(root / "photos/images/a.png"), generator.integers(0, 255, (90, 100, 3)))
-    cv2.imwrite(str(root / "photos/masks/a.png"), ((np.hypot(y - 45, x - 50) < 30) * 255))
+    write_training_data(root)
     return root
-
-
-def _text(data, folder, steps):
-    return f"""
-version = 1
-task = "prn"
-[run]
-folder = "{folder}"
-steps = {steps}
-batch = 2
-workers = 0
-threads = 1
-log_every = 1
-[data]
-root = "{data}"
-crop_px = 64
-backgrounds = ["backgrounds"]
-[[data.sources]]
-kind = "rgba"
-path = "cutouts"
-share = 3.0
-[[data.sources]]
-kind = "photo_mask"
-path = "photos"
-[guidance]
-trimap = 0.3
-matte = 0.2
-[optimiser]
-warm_up = 0.2
-"""
 
 
 def _config(tmp_path, data, name="run", steps=6, corrections=()):
     path = tmp_path / f"{name}.toml"
-    path.write_text(_text(data, tmp_path / name, steps))
+    path.write_text(config_text(data, tmp_path / name, steps))
     return load(path, list(corrections))
 
 
@@ -131,7 +86,7 @@ def test_one_example_is_learned_by_heart(tmp_path, data):
 
 def test_killed_at_any_moment_it_goes_on_from_a_whole_checkpoint(tmp_path, data):
     path = tmp_path / "killed.toml"
-    path.write_text(_text(data, tmp_path / "killed", 400) + "\n")
+    path.write_text(config_text(data, tmp_path / "killed", 400) + "\n")
     command = [sys.executable, "-m", "training", str(path), "run.checkpoint_minutes=0.0005"]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

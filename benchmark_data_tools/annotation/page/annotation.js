@@ -37,8 +37,12 @@ async function start() {
   $("logout").hidden = page.me.alone;
   $("assignee-row").hidden = !page.me.reviews || page.me.alone;
   $("assignee").replaceChildren(...["", ...page.me.users].map((name) => new Option(name || "nobody", name)));
-  if (innerWidth <= 900) document.body.classList.add("no-queue", "no-side");
+  const narrow = matchMedia("(max-width: 900px)");
+  const fold = () => ["no-queue", "no-side"].forEach((name) => document.body.classList.toggle(name, narrow.matches));
+  narrow.addEventListener("change", fold);
+  fold();
   await queue.load();
+  performance.mark("queue shown");
   showProgress();
   showTools();
   const wanted = Number(location.hash.slice(1));
@@ -83,13 +87,15 @@ async function open(id) {
   if (!(await leave())) return;
   const opening = (page.opening = {});
   delete document.body.dataset.opened;
-  const entry = await json(`entries/${id}`);
   const key = [page.me.identity, page.me.name, id];
-  const kept = await journal.recall(key).catch(() => null);
+  const fetching = fetchBitmap(`entries/${id}/image`); // the longest of all
+  fetching.catch(() => {}); // told of below
+  const [entry, kept] = await Promise.all([json(`entries/${id}`), journal.recall(key).catch(() => null)]);
   const base = kept?.facts.base ?? entry.head;
-  const [bitmap, pixels] = await Promise.all([
-    fetchBitmap(`entries/${id}/image`),
+  const [bitmap, pixels, held] = await Promise.all([
+    fetching,
     base ? fetchPixels(`entries/${id}/mask?revision=${base}`, entry.width, entry.height) : null,
+    takeLease(id, false),
   ]);
   if (page.opening !== opening) return; // another one was asked for
   if (bitmap.width !== entry.width || bitmap.height !== entry.height) {
@@ -98,6 +104,7 @@ async function open(id) {
     );
   }
   page.entry = entry;
+  page.held = held;
   page.image = bitmap;
   page.mask = new Mask(entry.width, entry.height, pixels ?? undefined);
   const saver = new Saver(key, entry, page.mask, (state, message) => showSaving(saver, state, message));
@@ -114,7 +121,7 @@ async function open(id) {
   showEntry();
   showSaving(saver, entry.head ? "saved" : "unsaved", "");
   const shown = view.showBitmap(bitmap);
-  await takeLease(false);
+  if (held) banner(held);
   if (kept && !tools.readOnly) {
     for (const { tile, pixels: drawn } of kept.tiles) page.mask.writeTile(tile, drawn);
     saver.recovered(kept.facts);
@@ -135,18 +142,25 @@ async function fetchBitmap(path) {
   }
 }
 
-async function takeLease(renew) {
-  const { entry } = page;
-  if (!entry) return;
+// Takes or renews the lease. Returns why it is not to be had; "" where it is.
+async function takeLease(id, renew) {
   try {
-    await json(`entries/${entry.id}/lease`, { json: { token: page.token, renew } });
-    page.held = "";
+    await json(`entries/${id}/lease`, { json: { token: page.token, renew } });
   } catch (error) {
-    if (error.status !== 409 && error.status !== 403) return; // the saver tells of a lost connection
-    page.held = error.message;
-    if (page.entry === entry) banner(error.message);
+    if (error.status === 409 || error.status === 403) return error.message;
+    // Of a lost connection the saver tells.
   }
-  if (page.entry === entry) showEntry();
+  return "";
+}
+
+async function renewLease() {
+  const { entry } = page;
+  if (!entry || page.held) return;
+  const held = await takeLease(entry.id, true);
+  if (page.entry !== entry || !held) return;
+  page.held = held;
+  banner(held);
+  showEntry();
 }
 
 function readOnlyReason() {
@@ -479,7 +493,7 @@ const doing = {
   review: () => setState("in_review"),
   accept: () => setState("accepted"),
   return: () => setState("returned", "What should be changed?"),
-  help: () => $("help").showModal(),
+  help: () => { $("help").showModal(); $("help").scrollTop = 0; },
 };
 const WITHOUT_ENTRY = new Set(["queuePanel", "sidePanel", "next", "previous", "jump", "help", ...TOOLS]);
 
@@ -609,9 +623,7 @@ window.addEventListener("hashchange", () => {
   const id = Number(location.hash.slice(1));
   if (id && id !== page.entry?.id) act(() => open(id));
 });
-setInterval(() => {
-  if (page.entry && !page.held) takeLease(true);
-}, RENEW_MS);
+setInterval(renewLease, RENEW_MS);
 view.afterMove = () => {
   $("zoom").textContent = `${Number((100 * view.scale).toPrecision(3))} %`;
 };

@@ -12,7 +12,7 @@ export class Mask {
     this.position = 0; // steps before it are done, steps from it on are undone
     this.historyBytes = 0;
     this.before = new Map(); // tile -> its pixels before the open step
-    this.levels = reducedLevels(this);
+    this.levels = reducedLevels(this, pixels === undefined);
     this.listeners = [];
   }
 
@@ -278,7 +278,7 @@ export function applyDifference(pixels, difference) {
 }
 
 // Each level halves the one before and keeps the greatest of four: thin strokes stay visible.
-export function reducedLevels(mask) {
+export function reducedLevels(mask, empty = false) {
   const levels = [{ width: mask.width, height: mask.height, pixels: mask.pixels }];
   while (levels.at(-1).width > 256 || levels.at(-1).height > 256) {
     const finer = levels.at(-1);
@@ -286,8 +286,7 @@ export function reducedLevels(mask) {
     const height = Math.ceil(finer.height / 2);
     levels.push({ width, height, pixels: new Uint8Array(width * height) });
   }
-  const made = { levels };
-  reduce(made, 0, 0, mask.width, mask.height);
+  if (!empty) reduce({ levels }, 0, 0, mask.width, mask.height);
   return levels;
 }
 

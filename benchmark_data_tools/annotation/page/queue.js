@@ -48,7 +48,7 @@ export class Queue {
         button.title = `${row.name} · ${row.state.replace("_", " ")}${row.assignee ? ` · ${row.assignee}` : ""}`;
         button.setAttribute("aria-current", row.id === this.current);
         const name = document.createElement("span");
-        name.textContent = `${row.flagged ? "⚑ " : ""}${row.name}${row.pass === 2 ? " (2nd)" : ""}`;
+        name.textContent = `${row.flagged ? "⚑ " : ""}${row.name}${row.blind_pass === 2 ? " (2nd)" : ""}`;
         const state = document.createElement("small");
         state.textContent = row.state.replace("_", " ");
         button.append(name, state);

@@ -1,0 +1,63 @@
+"""What a visitor may want to know: weights and their cards, licences, limits, versions."""
+
+from importlib import resources
+from importlib.metadata import version
+
+_TEXT = """\
+## What this is
+An open implementation of *Mask Guided Matting via Progressive Refinement Network* (CVPR 2021),
+written anew from the paper. A rough mask says where the subject is. The network then finds alpha,
+how opaque every pixel is, on three levels: each finer one is used only where the coarser one was
+undecided.
+
+## Limits
+- Hair, fur and out-of-focus edges are what it is made for. Glass, smoke and water are not.
+- Without a mask of yours, it cuts out only what the segmenter finds. Correct that by hand, or
+  bring a mask.
+- What the guidance leaves out by far more than 30 px may be missing from the result, too.
+
+## Your pictures
+They stay on this server for as long as you work on them and are deleted after {minutes} minutes
+without use. No other visitor sees them, and nothing is learned from them.
+
+## Licences
+The code is under Apache-2.0. The bundled weights have licences of their own, in their cards below.
+
+## How to cite
+```
+@inproceedings{{yu2021mask,
+  title={{Mask Guided Matting via Progressive Refinement Network}},
+  author={{Yu, Qihang and Zhang, Jianming and Zhang, He and Wang, Yilin and Lin, Zhe and Xu, Ning
+          and Bai, Yutong and Yuille, Alan}},
+  booktitle={{CVPR}},
+  year={{2021}}
+}}
+```
+
+## Versions
+{versions}
+
+{cards}"""
+
+_PACKAGES = ("torch", "torchvision", "gradio", "numpy", "opencv-python-headless", "pymatting")
+
+
+def about(keep_minutes: int) -> str:
+    """Return the page's text as Markdown.
+
+    Args:
+        keep_minutes: how long pictures are kept after their last use.
+    """
+    versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    return _TEXT.format(minutes=keep_minutes, versions=versions, cards=cards())
+
+
+def cards() -> str:
+    """Return the model cards of the bundled weights, one below the other."""
+    folder = resources.files("mgm_core") / "weights"
+    texts = [
+        entry.read_text(encoding="utf-8")
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".md")
+    ]
+    return "\n\n---\n\n".join(["", *texts])

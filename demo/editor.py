@@ -1,0 +1,221 @@
+"""The canvas on which a visitor corrects the guidance, and what it sends."""
+
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+_TOOLS = (
+    ("add", "Add", "B"),
+    ("remove", "Remove", "E"),
+    ("pick", "Keep / drop region", "V"),
+)
+
+_TEMPLATE = (
+    '<div class="tools" role="toolbar" aria-label="Correct the guidance">'
+    + "".join(
+        f'<button type="button" data-tool="{tool}" aria-pressed="false" title="Key {key}">'
+        f"{label}</button>"
+        for tool, label, key in _TOOLS
+    )
+    + '<label>Size <input type="range" min="1" max="300" value="40" aria-label="Brush size">'
+    "<output>40 px</output></label>"
+    '<button type="button" data-do="damage" title="Key D">Spoil it</button>'
+    '<button type="button" data-do="undo" title="Ctrl+Z">Undo</button>'
+    '<button type="button" data-do="clear">Clear</button>'
+    '<button type="button" data-do="zoom" title="Key Z">Zoom 1:1</button></div>'
+    '<div class="frame" tabindex="0" role="application" aria-label="Photo with its guidance: '
+    "paint on it. B adds, E removes, V keeps or drops a region, square brackets change the size, "
+    'Ctrl+Z undoes"><div class="sheet"><img alt=""><canvas></canvas><span></span></div></div>'
+)
+
+_STYLE = """
+.tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin-bottom: 8px; }
+.tools button { padding: 6px 12px; border-radius: var(--radius-md); font-size: 0.85rem;
+  font-weight: 500; background: var(--button-secondary-background-fill);
+  color: var(--button-secondary-text-color); border: 1px solid transparent; cursor: pointer; }
+.tools button[aria-pressed="true"] { background: var(--primary-600); color: white; }
+.tools label { display: inline-flex; gap: 6px; align-items: center; font-size: 0.85rem; }
+.tools input { width: 110px; accent-color: var(--primary-600); }
+.tools output { min-width: 3.6em; font-variant-numeric: tabular-nums; }
+.frame { overflow: auto; max-height: 760px; border-radius: var(--radius-md);
+  border: 1px solid var(--border-color-primary); }
+.sheet { position: relative; overflow: hidden; }
+.sheet img, .sheet canvas { display: block; width: 100%; user-select: none; }
+.sheet canvas { position: absolute; inset: 0; height: 100%; opacity: 0.55; cursor: crosshair; }
+.sheet span { position: absolute; border: 1.5px solid white; border-radius: 50%;
+  box-shadow: 0 0 0 1px black; pointer-events: none; transform: translate(-50%, -50%);
+  display: none; }
+"""
+
+# The list of corrections lives in `edits`. Whatever the server sends is drawn as it is; a stroke is
+# drawn here at once, and sent when the pointer is lifted.
+_SCRIPT = """
+const find = (what) => element.querySelector(what);
+const frame = find(".frame"), sheet = find(".sheet"), photo = find("img");
+const canvas = find("canvas"), ring = find("span"), slider = find("input");
+const paint = canvas.getContext("2d");
+let edits = [], tool = "add", stroke = null, zoom = 1, side = {width: 1, height: 1};
+
+const perPixel = () => canvas.getBoundingClientRect().width / side.width;
+const at = (event) => {
+  const box = canvas.getBoundingClientRect();
+  return [(event.clientX - box.left) / box.width * side.width,
+          (event.clientY - box.top) / box.height * side.height].map((n) => Math.round(n * 8) / 8);
+};
+const send = () => trigger("edit", {edits: edits});
+const choose = (name) => {
+  tool = name;
+  element.querySelectorAll("[data-tool]").forEach(
+    (button) => button.setAttribute("aria-pressed", button.dataset.tool === name));
+  // With this tool a finger scrolls the page, with the brushes it paints.
+  canvas.style.touchAction = name === "pick" ? "manipulation" : "none";
+  ring.style.display = "none";
+};
+const resize = (size) => {
+  slider.value = Math.max(1, Math.min(300, size));
+  find("output").textContent = slider.value + " px";
+};
+const enlarge = (factor) => {
+  zoom = factor;
+  sheet.style.width = 100 * zoom + "%";
+  find("[data-do=zoom]").textContent = "Zoom " + zoom + ":1";
+};
+const draw = (edit) => {
+  const scale = canvas.width / side.width;
+  paint.globalCompositeOperation = edit.tool === "add" ? "source-over" : "destination-out";
+  paint.fillStyle = paint.strokeStyle = "rgb(92, 76, 242)";
+  paint.lineWidth = edit.size_px * scale;
+  paint.lineCap = paint.lineJoin = "round";
+  paint.beginPath();
+  edit.points.forEach(([x, y], n) => paint[n ? "lineTo" : "moveTo"](x * scale, y * scale));
+  // A line to where it is draws the dot of a single click.
+  if (edit.points.length === 1) paint.lineTo(edit.points[0][0] * scale, edit.points[0][1] * scale);
+  paint.stroke();
+};
+const show = () => {
+  const value = props.value;
+  if (!value || !value.photo) return;
+  edits = value.edits;
+  // Gradio has just written the template anew over what was set here.
+  choose(tool);
+  resize(slider.value);
+  enlarge(zoom);
+  side = {width: value.width, height: value.height};
+  if (photo.getAttribute("src") !== value.photo.url) photo.src = value.photo.url;
+  const mask = new Image();
+  mask.onload = () => {
+    if (stroke) return;
+    // Large photos are painted on at screen size; what is sent is in the photo's pixels.
+    const scale = Math.min(1, 1600 / Math.max(side.width, side.height));
+    canvas.width = Math.round(side.width * scale);
+    canvas.height = Math.round(side.height * scale);
+    paint.globalCompositeOperation = "source-over";
+    paint.drawImage(mask, 0, 0, canvas.width, canvas.height);
+    element.dataset.edits = edits.length;
+  };
+  mask.src = value.mask.url;
+};
+const undo = () => { if (edits.length) { edits = edits.slice(0, -1); send(); } };
+const damage = () => {
+  edits = [...edits, {tool: "damage", seed: Math.floor(Math.random() * 2 ** 31)}];
+  send();
+};
+
+canvas.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0) return;
+  frame.focus({preventScroll: true});
+  if (tool === "pick") return;
+  canvas.setPointerCapture(event.pointerId);
+  stroke = {tool: tool, size_px: Number(slider.value), points: [at(event)]};
+  draw(stroke);
+  event.preventDefault();
+});
+canvas.addEventListener("pointermove", (event) => {
+  if (tool !== "pick" && event.pointerType !== "touch") {
+    const size = slider.value * perPixel(), box = sheet.getBoundingClientRect();
+    ring.style.cssText = `display: block; width: ${size}px; height: ${size}px;
+      left: ${event.clientX - box.left}px; top: ${event.clientY - box.top}px`;
+  }
+  if (!stroke) return;
+  for (const passed of event.getCoalescedEvents?.() ?? [event]) stroke.points.push(at(passed));
+  draw({...stroke, points: stroke.points.slice(-20)});
+});
+const finish = () => {
+  if (!stroke) return;
+  // More points than the server takes become every second, fourth ... of them.
+  while (stroke.points.length > 4000) stroke.points = stroke.points.filter((_, n) => n % 2 === 0);
+  edits = [...edits, stroke];
+  stroke = null;
+  send();
+};
+canvas.addEventListener("pointerup", finish);
+canvas.addEventListener("pointercancel", finish);
+canvas.addEventListener("pointerleave", () => { ring.style.display = "none"; });
+canvas.addEventListener("click", (event) => {
+  if (tool !== "pick") return;
+  edits = [...edits, {tool: "pick", points: [at(event)]}];
+  send();
+});
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if (button.dataset.tool) choose(button.dataset.tool);
+  const actions = {
+    undo: undo,
+    damage: damage,
+    clear: () => { if (edits.length) { edits = []; send(); } },
+    zoom: () => enlarge(zoom === 4 ? 1 : zoom * 2),
+  };
+  actions[button.dataset.do]?.();
+});
+slider.addEventListener("input", () => resize(slider.value));
+frame.addEventListener("keydown", (event) => {
+  const key = event.key.toLowerCase();
+  if ((event.ctrlKey || event.metaKey) && key === "z") undo();
+  else if (event.ctrlKey || event.metaKey || event.altKey) return;
+  else if (key === "b") choose("add");
+  else if (key === "e") choose("remove");
+  else if (key === "v") choose("pick");
+  else if (key === "d") damage();
+  else if (key === "z") enlarge(zoom === 4 ? 1 : zoom * 2);
+  else if (key === "[") resize(slider.value - 5);
+  else if (key === "]") resize(Number(slider.value) + 5);
+  else return;
+  event.preventDefault();
+});
+choose(tool);
+watch("value", show);
+show();
+"""
+
+
+class GuidanceEditor(gr.HTML):
+    """A photo with its guidance to paint on; the event `edit` brings the list of corrections."""
+
+    def __init__(self, elem_id: str) -> None:
+        super().__init__(
+            value=None,
+            html_template=_TEMPLATE,
+            css_template=_STYLE,
+            js_on_load=_SCRIPT,
+            elem_id=elem_id,
+        )
+
+    def postprocess(self, value: dict[str, Any] | None) -> dict[str, Any] | None:  # type: ignore[override] # gr.HTML takes text; its frontend takes any JSON
+        """Turn what is shown into JSON whose files Gradio serves.
+
+        Args:
+            value: paths "photo" and "mask", "width" and "height" in px, and the list "edits".
+        """
+        if value is None:
+            return None
+        files = {
+            name: FileData(path=value[name], orig_name=name).model_dump()
+            for name in ("photo", "mask")
+        }
+        return {**value, **files}
+
+    def api_info(self) -> dict[str, Any]:
+        """Describe the value."""
+        return {"type": "object"}

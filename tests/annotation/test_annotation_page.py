@@ -1,0 +1,545 @@
+"""The real page in Chromium, against the real server and store."""
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from annotation_samples import make_dataset, mask_of, service_of, serving
+from playwright.sync_api import expect, sync_playwright
+from sqlalchemy import insert
+
+from benchmark_data_tools.annotation.store import Store
+from benchmark_data_tools.annotation.tables import Entry, Image
+from benchmark_data_tools.annotation.users import Users
+from mgm_core.images import write_image
+
+pytestmark = pytest.mark.browser
+CHROMIUM = Path("/usr/bin/chromium")
+SAVED = "annotator.page.saver.state === 'saved' && !annotator.page.saver.unsaved"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(chromium, address, entry=None, **options):
+    options = {"viewport": {"width": 1280, "height": 800}, **options}
+    # The page's policy forbids eval, which the driver's own waiting needs.
+    context = chromium.new_context(bypass_csp=True, **options)
+    page = context.new_page()
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.set_default_timeout(20_000)
+    page.goto(address + (f"#{entry}" if entry else ""))
+    if entry:
+        page.wait_for_selector(f"body[data-opened='{entry}']")
+    else:
+        page.wait_for_selector("body[data-ready]")
+    yield page
+    context.close()
+    assert problems == []
+
+
+@pytest.fixture
+def address(store):
+    with serving(service_of(store)) as at:
+        yield at
+
+
+def saved(page):
+    page.wait_for_function(SAVED)
+
+
+def at(page, x, y):
+    """Where the image point (x, y) is in the window, in CSS pixels."""
+    sx, sy, dpr = page.evaluate(
+        "([x, y]) => [...annotator.view.toScreen(x, y), annotator.view.dpr]", [x, y]
+    )
+    box = page.locator("#frame").bounding_box()
+    return box["x"] + sx / dpr, box["y"] + sy / dpr
+
+
+def stroke(page, *points):
+    places = [at(page, x, y) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=3)
+    page.mouse.up()
+
+
+def brush(page, size, tool="brush"):
+    page.keyboard.press({"brush": "b", "eraser": "e"}[tool])
+    page.evaluate(f"annotator.tools.sizes.{tool} = {size}")
+
+
+def drawn(page, shape):
+    text = page.evaluate("Array.from(annotator.page.mask.pixels)")
+    return np.array(text, np.uint8).reshape(shape)
+
+
+def test_paint_erase_undo_redo_reload_and_resume(chromium, address, store):
+    expected = np.zeros((48, 64), np.uint8)
+    with opened(chromium, address, 3) as page:
+        brush(page, 1)
+        stroke(page, (10.5, 20.5), (30.5, 20.5))
+        saved(page)
+        expected[20, 10:31] = 255
+        np.testing.assert_array_equal(store.mask(3), expected)
+        brush(page, 3, "eraser")
+        stroke(page, (20.5, 20.5), (22.5, 20.5))
+        saved(page)
+        expected[20, 19:24] = 0
+        np.testing.assert_array_equal(store.mask(3), expected)
+        page.keyboard.press("Control+z")
+        saved(page)
+        assert store.mask(3)[20, 10:31].all()
+        page.keyboard.press("Control+Shift+Z")
+        saved(page)
+        np.testing.assert_array_equal(store.mask(3), expected)
+        page.reload()
+        page.wait_for_selector("body[data-opened='3']")
+        np.testing.assert_array_equal(drawn(page, (48, 64)), expected)
+        brush(page, 2)
+        stroke(page, (5, 5))
+        saved(page)
+        expected[4:6, 4:6] = 255
+        np.testing.assert_array_equal(store.mask(3), expected)
+    kinds = [(r.kind, r.parent, r.strokes) for r in store.revisions(3)]
+    assert kinds == [("paint", n, 1) for n in range(5)]
+    assert all(r.active_seconds > 0 for r in store.revisions(3))
+
+
+@pytest.mark.parametrize("dpr", [1, 1.5, 2])
+@pytest.mark.parametrize("zoom", [1, 0.33, 4])
+def test_what_is_stored_is_what_was_drawn_at_any_zoom_and_pixel_ratio(
+    chromium, address, store, zoom, dpr
+):
+    with opened(chromium, address, 3, device_scale_factor=dpr) as page:
+        page.evaluate(f"annotator.view.actualSize(); annotator.view.zoom({zoom})")
+        assert page.evaluate("annotator.view.scale") == pytest.approx(zoom)
+        brush(page, 5)
+        for x, y in [(12.5, 9.5), (50.5, 30.5), (0.5, 47.5)]:
+            stroke(page, (x, y))
+        saved(page)
+        seen = drawn(page, (48, 64))
+    # An independent disc: what the pointer's rounding to window pixels can have hit is known
+    # from the page, the rest is geometry.
+    np.testing.assert_array_equal(store.mask(3), seen)
+    rows, columns = np.mgrid[:48, :64]
+    expected = np.zeros((48, 64), np.uint8)
+    for x, y in [(12, 9), (50, 30), (0, 47)]:
+        expected[(columns - x) ** 2 + (rows - y) ** 2 <= 2.5**2] = 255
+    np.testing.assert_array_equal(store.mask(3), expected)
+
+
+def test_lasso_polygon_fill_soft_edges_and_modifiers(chromium, tmp_path):
+    folder = tmp_path / "shapes"
+    (folder / "image").mkdir(parents=True)
+    image = np.zeros((60, 80, 3), np.float32)
+    image[10:20, 10:30] = 0.8
+    image[10:20, 30:40] = 0.85
+    write_image(folder / "image" / "square.png", image)
+    store = Store.create(folder)[0]
+    with serving(service_of(store)) as address, opened(chromium, address, 1) as page:
+        page.keyboard.press("f")
+        page.evaluate("annotator.tools.tolerance = 8")
+        stroke(page, (12.5, 12.5))
+        saved(page)
+        expected = np.zeros((60, 80), np.uint8)
+        expected[10:20, 10:30] = 255
+        np.testing.assert_array_equal(store.mask(1), expected)
+        page.evaluate("annotator.tools.tolerance = 40")
+        page.keyboard.press("Control+z")
+        stroke(page, (12.5, 12.5))
+        saved(page)
+        expected[10:20, 10:40] = 255
+        np.testing.assert_array_equal(store.mask(1), expected)
+        page.keyboard.press("p")
+        for point in [(50, 30), (70, 30), (70, 50), (50, 50)]:
+            stroke(page, point)
+        page.keyboard.press("Enter")
+        saved(page)
+        expected[30:50, 50:70] = 255
+        np.testing.assert_array_equal(store.mask(1), expected)
+        page.keyboard.press("l")
+        page.keyboard.down("Alt")
+        stroke(page, (55, 35), (65, 35), (65, 45), (55, 45))
+        page.keyboard.up("Alt")
+        saved(page)
+        expected[35:45, 55:65] = 0
+        np.testing.assert_array_equal(store.mask(1), expected)
+        brush(page, 21)
+        page.evaluate("annotator.tools.softness = 1")
+        stroke(page, (25.5, 45.5))
+        saved(page)
+        soft = store.mask(1)[45, 15:37]
+        assert soft[10] == 255
+        assert (np.diff(soft[:11].astype(int)) >= 0).all()
+        assert len(set(soft.tolist())) > 8
+    store.engine.dispose()
+
+
+def test_every_action_has_a_key_and_the_keyboard_alone_is_enough(chromium, address, store):
+    with opened(chromium, address) as page:
+        page.keyboard.press("n")
+        page.wait_for_selector("body[data-opened='1']")
+        page.keyboard.press("?")
+        expect(page.locator("#help")).to_be_visible()
+        assert page.locator("#keys kbd").count() > 40
+        page.keyboard.press("Escape")
+        page.evaluate("annotator.tools.sizes.brush = 2")
+        page.keyboard.press("b")
+        page.keyboard.press("[")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Shift+ArrowUp")
+        page.keyboard.press("Enter")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("Shift+Enter")
+        saved(page)
+        expected = np.zeros((30, 40), np.uint8)
+        expected[5, 19:22] = 255
+        np.testing.assert_array_equal(store.mask(1), expected)
+        page.keyboard.press("g")
+        page.keyboard.press("m")
+        page.keyboard.type("curls")
+        page.keyboard.press("Escape")
+        page.keyboard.press("Control+Enter")
+        page.wait_for_selector("body[data-opened='2']")
+        page.keyboard.press("s")
+        page.keyboard.type("no hair")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator("#entry-state")).to_have_text("skipped")
+        page.keyboard.press("PageUp")
+        page.wait_for_selector("body[data-opened='1']")
+        page.keyboard.press("r")
+        expect(page.locator("#entry-state")).to_have_text("in review")
+        page.keyboard.press("a")
+        expect(page.locator("#entry-state")).to_have_text("accepted")
+    first, second = store.entry(1), store.entry(2)
+    assert (first.state, first.flagged, first.note) == ("accepted", True, "curls")
+    assert (second.state, second.comment) == ("skipped", "no hair")
+    assert store.published_path(store.image(1)).is_file()
+
+
+def test_proposals_switch_by_region_and_corrections_count(chromium, address, store):
+    with opened(chromium, address, 3) as page:
+        page.evaluate("document.querySelector('#dilation').value = 0")
+        page.keyboard.press("d")
+        page.wait_for_function("annotator.view.proposal")
+        proposed = page.evaluate("Array.from(annotator.view.proposal.pixels)")
+        proposed = np.array(proposed).reshape(48, 64)
+        assert proposed[24, 32] == 255  # the matte is a ramp: fractional but for its ends
+        assert proposed[24, 0] == proposed[24, 63] == 0
+        stroke(page, (32.5, 24.5))
+        assert page.evaluate("annotator.view.proposal.pixels[24 * 64 + 32]") < 128
+        stroke(page, (32.5, 24.5))
+        page.keyboard.press("Enter")
+        saved(page)
+        np.testing.assert_array_equal(store.mask(3), proposed)
+        brush(page, 4, "eraser")
+        stroke(page, (20, 20))
+        saved(page)
+    assert [r.kind for r in store.revisions(3)] == ["proposal", "correction"]
+
+
+def test_zoom_keeps_the_point_under_the_pointer_and_space_pans(chromium, address):
+    with opened(chromium, address, 3) as page:
+        place = at(page, 40, 30)
+        page.mouse.move(*place)
+        for _ in range(60):
+            page.mouse.wheel(0, -120)
+        page.wait_for_function("annotator.view.scale === 32")
+        assert at(page, 40, 30) == pytest.approx(place, abs=45)  # one point moves by rounding
+        expect(page.locator("#zoom")).to_have_text("3200 %")
+        before = at(page, 40, 30)
+        page.keyboard.down(" ")
+        page.mouse.down()
+        page.mouse.move(place[0] + 50, place[1] - 30)
+        page.mouse.up()
+        page.keyboard.up(" ")
+        after = at(page, 40, 30)
+        assert np.subtract(after, before) == pytest.approx([50, -30], abs=1)
+        assert page.evaluate("annotator.page.mask.steps.length") == 0
+        page.keyboard.press("0")
+        page.keyboard.press("1")
+        assert page.evaluate("annotator.view.scale") == 1
+
+
+def test_two_fingers_move_and_zoom_and_a_pen_presses(chromium, address, store):
+    with opened(chromium, address, 3, has_touch=True) as page:
+        client = page.context.new_cdp_session(page)
+        box = page.locator("#frame").bounding_box()
+        cx, cy = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        scale = page.evaluate("annotator.view.scale")
+
+        def touch(kind, *points):
+            client.send(
+                "Input.dispatchTouchEvent",
+                {"type": kind, "touchPoints": [{"x": x, "y": y, "id": n} for n, (x, y) in points]},
+            )
+
+        touch("touchStart", (0, (cx - 50, cy)))
+        touch("touchStart", (0, (cx - 50, cy)), (1, (cx + 50, cy)))
+        touch("touchMove", (0, (cx - 100, cy)), (1, (cx + 100, cy)))
+        touch("touchEnd")
+        assert page.evaluate("annotator.view.scale") == pytest.approx(2 * scale, rel=0.01)
+        assert page.evaluate("annotator.page.mask.pixels.some(Boolean)") is False
+        touch("touchStart", (0, (cx, cy)))
+        touch("touchEnd")
+        saved(page)
+        assert store.mask(3).any()
+        page.keyboard.press("Control+z")
+        page.keyboard.press("0")
+        brush(page, 40)
+        x, y = at(page, 32, 24)
+        for kind, pressure in (("pointerdown", 0.25), ("pointerup", 0)):
+            page.evaluate(
+                """([kind, x, y, pressure]) => {
+                  const frame = document.querySelector("#frame");
+                  frame.setPointerCapture = () => {};
+                  frame.dispatchEvent(new PointerEvent(kind, {clientX: x, clientY: y, pressure,
+                    pointerId: 9, pointerType: "pen", button: 0, bubbles: true}));
+                }""",
+                [kind, x, y, pressure],
+            )
+        saved(page)
+        columns = np.flatnonzero(store.mask(3).any(0))
+        assert columns.size == 10  # a quarter of the brush's 40 px
+
+
+def test_a_failing_server_is_told_of_and_the_strokes_are_kept_and_sent(chromium, store):
+    service = service_of(store)
+    with serving(service) as address:
+        port = int(address.rsplit(":", 1)[1].strip("/"))
+        context = chromium.new_context(bypass_csp=True)
+        page = context.new_page()
+        page.goto(f"{address}#3")
+        page.wait_for_selector("body[data-opened='3']")
+    brush(page, 4)
+    stroke(page, (30, 20))
+    expect(page.locator("#banner")).to_contain_text("Your strokes are kept in this browser")
+    expect(page.locator("#save-state")).to_have_text("Not saved")
+    stroke(page, (10, 10))
+    with serving(service, port):
+        page.wait_for_function(SAVED, timeout=30_000)
+        mask = store.mask(3)
+        assert mask[19, 29] == mask[9, 9] == 255
+        expect(page.locator("#banner")).to_be_hidden()
+        context.close()
+
+
+def test_a_tab_that_dies_with_unsent_strokes_finds_them_again(chromium, store):
+    service = service_of(store)
+    with serving(service) as address:
+        port = int(address.rsplit(":", 1)[1].strip("/"))
+        context = chromium.new_context(bypass_csp=True)
+        page = context.new_page()
+        page.goto(f"{address}#3")
+        page.wait_for_selector("body[data-opened='3']")
+        brush(page, 4)
+        stroke(page, (50, 40))
+        saved(page)
+    stroke(page, (30, 20))
+    page.wait_for_function("annotator.page.saver.state === 'failed'")
+    page.evaluate("annotator.page.saver.journalled")
+    page.close(run_before_unload=False)
+    assert not store.mask(3)[19, 29]
+    with serving(service, port):
+        page = context.new_page()
+        page.goto(f"{address}#3")
+        page.wait_for_selector("body[data-opened='3']")
+        expect(page.locator("#banner")).to_contain_text("found in this browser and restored")
+        saved(page)
+        mask = store.mask(3)
+        assert mask[19, 29] == mask[39, 49] == 255
+        assert store.open_conflicts() == []
+        context.close()
+
+
+def test_two_browsers_on_one_image_settle_a_conflict(chromium, address, store):
+    with opened(chromium, address, 3) as one, opened(chromium, address, 3) as two:
+        for page in (one, two):
+            brush(page, 4)
+        stroke(two, (10, 10))
+        saved(two)
+        stroke(one, (40, 30))
+        expect(one.locator("#conflict")).to_be_visible()
+        assert len(store.revisions(3)) == 2
+        one.click("[data-take=union]")
+        saved(one)
+        mask = store.mask(3)
+        assert mask[9, 9] == mask[29, 39] == 255
+        assert drawn(one, (48, 64))[9, 9] == 255
+        assert store.open_conflicts() == []
+
+
+def test_another_person_holds_the_image(chromium, store):
+    users = Users(store.folder)
+    for name, role in (("ada", "admin"), ("ann", "annotator"), ("bob", "annotator")):
+        users.put(name, role, f"{name}-password")
+    with serving(service_of(store)) as address:
+        contexts = {}
+        for name in ("ann", "bob"):
+            context = chromium.new_context(bypass_csp=True)
+            page = contexts[name] = context.new_page()
+            page.goto(address)
+            page.fill("#login-name", name)
+            page.fill("#login-password", "wrong password")
+            page.click("#login button")
+            expect(page.locator("#login-problem")).to_contain_text("try again")
+            page.fill("#login-password", f"{name}-password")
+            page.click("#login button")
+            page.wait_for_selector("body[data-ready]")
+            page.click(".row >> nth=0")
+            page.wait_for_selector("body[data-opened='1']")
+        brush(contexts["bob"], 4)
+        stroke(contexts["bob"], (10, 10))
+        expect(contexts["bob"].locator("#banner")).to_contain_text("ann works on")
+        expect(contexts["bob"].locator("#lease")).to_have_text("read only")
+        assert store.revisions(1) == []
+        brush(contexts["ann"], 4)
+        stroke(contexts["ann"], (10, 10))
+        saved(contexts["ann"])
+        assert [r.author for r in store.revisions(1)] == ["ann"]
+        for page in contexts.values():
+            page.context.close()
+
+
+def test_ten_thousand_images_open_their_queue_in_two_seconds(chromium, tmp_path):
+    store = Store.create(make_dataset(tmp_path / "many", sizes=((20, 20),)))[0]
+    numbers = range(2, 10_001)
+    with store.changing() as session:
+        session.execute(
+            insert(Image),
+            [
+                {"id": n, "name": f"face_{n:05d}", "file": "image/portrait_0.png", "width": 20,
+                 "height": 20, "sha256": "0" * 64}
+                for n in numbers
+            ],
+        )  # fmt: skip
+        session.execute(insert(Entry), [{"image_id": n} for n in numbers])
+    with serving(service_of(store)) as address:
+        seconds = []
+        for _ in range(3):
+            with opened(chromium, address) as page:
+                # From the navigation's start; starting the browser is not the queue's time.
+                mark = "performance.getEntriesByName('queue shown')[0].startTime"
+                seconds.append(page.evaluate(mark) / 1000)
+                expect(page.locator("#count")).to_have_text("10,000 shown")
+                assert page.locator(".row").count() < 60
+                page.fill("#search", "face_09999")
+                expect(page.locator("#count")).to_have_text("1 shown")
+        assert min(seconds) < 2, seconds
+    store.engine.dispose()
+
+
+def test_agreement_is_shown(chromium, store):
+    with store.changing() as session:
+        session.add(Entry(image_id=1, blind_pass=2, assignee="bob", state="open"))
+    mask = mask_of(store, 1)
+    for entry_id in (1, 4):
+        store.save(entry_id, mask, author="x", base=0)
+        with store.changing() as session:
+            session.get_one(Entry, entry_id).state = "done"
+    with serving(service_of(store)) as address:
+        context = chromium.new_context(bypass_csp=True)
+        page = context.new_page()
+        page.goto(f"{address}agreement.html")
+        page.wait_for_selector("body[data-ready]")
+        expect(page.locator("#pairs tbody tr")).to_have_count(1)
+        assert page.locator("#pairs tbody td").all_inner_texts()[3:6] == ["1.000"] * 3
+        page.click("#pairs button")
+        page.wait_for_function("document.querySelector('#map').naturalWidth === 40")
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A photograph of 6000x4000 pixels."""
+    folder = tmp_path_factory.mktemp("large")
+    (folder / "image").mkdir()
+    random = np.random.default_rng(0)
+    small = random.random((250, 375, 3)).astype(np.float32)
+    image = cv2.resize(small, (6000, 4000), interpolation=cv2.INTER_LINEAR)
+    write_image(folder / "image" / "large.jpg", image)
+    store = Store.create(folder)[0]
+    with serving(service_of(store)) as address:
+        yield store, address
+    store.engine.dispose()
+
+
+OPENING = """async () => {
+  await (await fetch("api/entries/1/image")).blob();
+  delete document.body.dataset.opened;
+  const start = performance.now();
+  annotator.queue.open(1);
+  while (document.body.dataset.opened !== "1") await new Promise((done) => setTimeout(done, 5));
+  return (performance.now() - start) / 1000;
+}"""
+
+LATENCY = """async (points) => {
+  const {tools, view} = annotator;
+  const times = [];
+  for (const [from, to] of points) {
+    const start = performance.now();
+    tools.press(from);
+    tools.drag(to);
+    view.lastStrokeDrawn = 0;
+    while (!view.lastStrokeDrawn) await new Promise((done) => setTimeout(done));
+    times.push(view.lastStrokeDrawn - start);
+    tools.release();
+  }
+  return times;
+}"""
+
+
+def test_strokes_on_24_megapixels_appear_in_50_ms_and_memory_stays_flat(
+    chromium, large, tmp_path_factory
+):
+    store, address = large
+    with opened(chromium, address) as page:
+        # Only the opening itself: the file's transfer is not the page's. The best of three, as
+        # other work on the machine is not the page's either.
+        openings = [page.evaluate(OPENING) for _ in range(3)]
+        assert min(openings) < 3, openings
+        random = np.random.default_rng(1)
+
+        def strokes(count, size):
+            page.evaluate(f"annotator.tools.sizes.brush = {size}")
+            start = random.random((count, 2)) * [5600, 3600] + 200
+            length = random.normal(0, 80, (count, 2))
+            return page.evaluate(LATENCY, np.stack([start, start + length], 1).tolist())
+
+        strokes(5, 100)
+        times = strokes(60, 100)
+        steps = page.evaluate("annotator.page.mask.steps.length")
+        assert steps > 60  # a stroke within another one is no step
+        for _ in range(9):
+            strokes(50, 40)
+        history = page.evaluate("annotator.page.mask.historyBytes")
+        heap = page.evaluate("performance.memory.usedJSHeapSize")
+        page.wait_for_function(SAVED, timeout=60_000)
+        (tmp_path_factory.getbasetemp() / "large.json").write_text(
+            json.dumps(
+                {"open": openings, "stroke": times, "history": history, "heap": heap}, indent=1
+            )
+        )
+        assert np.median(times) < 50
+        assert history < 8e6  # a whole frame would be 24 MB
+        for _ in range(500):
+            page.evaluate("annotator.tools.undo()")
+        assert page.evaluate("annotator.page.mask.pixels.some(Boolean)") is False
+        saved(page)
+    assert not store.mask(1).any()

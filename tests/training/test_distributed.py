@@ -1,0 +1,66 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from training_data import config_text, write_training_data
+
+from training.config import load
+from training.loop import Trainer
+from training.prn import PRNTask
+
+_PROGRAM = """
+import json, sys, torch
+from pathlib import Path
+from training.config import load
+from training.distributed import rank, stop
+from training.loop import Trainer
+from training.prn import PRNTask
+torch.manual_seed(0)
+torch.set_default_dtype(torch.float64)  # Adam's first steps turn rounding into whole steps
+config = load(Path(sys.argv[1]), ["run.batch=4", "network.frozen_norm=false",
+                                   "optimiser.learning_rate=1e-4", "run.folder=" + sys.argv[2]])
+trainer = Trainer(config, PRNTask(config), False)
+trainer.module.train()
+double = ({k: v.double() for k, v in batch.items()} for batch in trainer.batches())
+losses = [trainer.train_step(batch)["loss"] for batch in double]
+if rank() == 0:
+    Path(sys.argv[3]).write_text(json.dumps(losses))
+stop()
+"""
+
+
+@pytest.mark.filterwarnings("default")
+def test_two_processes_compute_what_one_does(tmp_path):
+    write_training_data(tmp_path / "data")
+    config = tmp_path / "config.toml"
+    config.write_text(config_text(tmp_path / "data", tmp_path / "x", 3))
+    program = tmp_path / "program.py"
+    program.write_text(_PROGRAM)
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    losses = {}
+    for count in (1, 2):
+        out = tmp_path / f"{count}.json"
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
+        subprocess.run(
+            [*launcher, "--standalone", str(program), str(config), str(tmp_path / f"run{count}"),
+             str(out)],
+            check=True, env=environment, cwd=root, capture_output=True, timeout=300,
+        )  # fmt: skip
+        losses[count] = json.loads(out.read_text())
+    assert len(losses[1]) == 3
+    assert losses[2] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_a_batch_that_cannot_be_shared(tmp_path, monkeypatch):
+    write_training_data(tmp_path / "data")
+    path = tmp_path / "config.toml"
+    path.write_text(config_text(tmp_path / "data", tmp_path / "x", 4))
+    config = load(path, ["run.batch=3"])
+    trainer = Trainer(config, PRNTask(config), resume=False)
+    monkeypatch.setattr("training.distributed.world_size", lambda: 2)
+    with pytest.raises(ValueError, match=r"multiple of the 2 processes, got 3: .*batch=2"):
+        next(trainer.batches())

@@ -1,0 +1,67 @@
+"""Validation on a benchmark folder while training goes on, so that the best weights are kept."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from mgm_core.guidance import dilate, erode
+from mgm_core.images import read_image, read_mask
+from mgm_core.inference import Matter
+from mgm_core.network import PRN
+from training.config import ConfigError
+from training.sources import pictures
+
+KERNEL_PX = 20
+
+
+class Validation:
+    """Mattes of a folder's images, guided by true alpha thresholded and then spoiled.
+
+    Half of the images are guided by the mask eroded by 20 px, half by the mask dilated.
+
+    Args:
+        folder: Holds `image` and `alpha` with pictures of the same names.
+        limit: At most so many images, spread evenly over the folder.
+        long_side_px: Larger images are reduced to this long side.
+    """
+
+    def __init__(self, folder: Path, limit: int = 12, long_side_px: int = 800) -> None:
+        alphas = {p.stem: p for p in pictures(folder / "alpha")}
+        pairs = [(p, alphas[p.stem]) for p in pictures(folder / "image") if p.stem in alphas]
+        if not pairs:
+            raise ConfigError(
+                f"run.validation must hold pictures of the same names in image and alpha, got none "
+                f"in {str(folder)!r}: correct the path"
+            )
+        chosen = np.linspace(0, len(pairs) - 1, min(limit, len(pairs))).round().astype(int)
+        self.pairs = [pairs[i] for i in chosen]
+        self.long_side_px = long_side_px
+
+    def _read(self, image: Path, alpha: Path) -> tuple[np.ndarray, np.ndarray]:
+        colours, matte = read_image(image), read_mask(alpha)
+        scale = min(1.0, self.long_side_px / max(matte.shape))
+        size = (round(matte.shape[1] * scale), round(matte.shape[0] * scale))
+        return (
+            np.asarray(cv2.resize(colours, size, interpolation=cv2.INTER_AREA), np.float32),
+            np.asarray(cv2.resize(matte, size, interpolation=cv2.INTER_AREA), np.float32),
+        )
+
+    def score(self, network: PRN, state: dict[str, Tensor]) -> float:
+        """Return the mean squared error of alpha over whole images, mean over the images.
+
+        Args:
+            network: A plain network, which is changed.
+            state: Weights as the product loads them.
+        """
+        network.load_state_dict(state)
+        matter = Matter(network)
+        errors = []
+        for i, (image_path, alpha_path) in enumerate(self.pairs):
+            image, alpha = self._read(image_path, alpha_path)
+            mask = (alpha >= 0.5).astype(np.float32)
+            guidance = dilate(mask, KERNEL_PX) if i % 2 else erode(mask, KERNEL_PX)
+            found = matter.matte(image.clip(0, 1), guidance).alpha
+            errors.append(float(np.square(found - alpha).mean()))
+        return float(np.mean(errors))
