@@ -2,6 +2,8 @@
 
 import logging
 import os
+import threading
+import time
 
 import gradio as gr
 
@@ -42,6 +44,13 @@ def launch(page: gr.Blocks, environment: Environment, *, block: bool = True) -> 
     return url
 
 
+def forget_in_time(memory: Memory) -> None:
+    """Drop the results of visitors who left, also while no one else comes."""
+    while True:
+        time.sleep(60)
+        memory.forget_old()
+
+
 def main() -> None:
     """Read the settings, start loading the networks, and serve."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -50,6 +59,7 @@ def main() -> None:
     memory = Memory(environment.memory_megabytes * 2**20, environment.keep_minutes * 60)
     page = build(Studio(models, memory, environment.max_megapixels), environment)
     models.warm_up("portrait")
+    threading.Thread(target=forget_in_time, args=(memory,), daemon=True).start()
     logging.getLogger("app").info("http://localhost:%d", environment.port)
     launch(page, environment)
 

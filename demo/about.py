@@ -17,8 +17,8 @@ undecided.
 - What the guidance leaves out by far more than 30 px may be missing from the result, too.
 
 ## Your pictures
-They stay on this server for as long as you work on them and are deleted after {minutes} minutes
-without use. No other visitor sees them, and nothing is learned from them.
+They stay on this server while you work on them, and are deleted some {minutes} minutes after they
+were uploaded or made. No other visitor is shown them, and nothing is learned from them.
 
 ## Licences
 The code is under Apache-2.0. The bundled weights have licences of their own, in their cards below.

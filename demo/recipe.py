@@ -31,9 +31,20 @@ class File:
 
     @classmethod
     def at(cls, path: str) -> "File":
-        """Read the file at a path."""
+        """Read the file at a path.
+
+        Raises:
+            ValueError: it is not there any more.
+        """
         found = Path(path)
-        return cls(found, hashlib.blake2b(found.read_bytes(), digest_size=16).hexdigest())
+        try:
+            content = found.read_bytes()
+        except FileNotFoundError:
+            raise ValueError(
+                f"{found.name} must still be on the server, got one that was deleted after a "
+                "while: upload it again"
+            ) from None
+        return cls(found, hashlib.blake2b(content, digest_size=16).hexdigest())
 
 
 @dataclass(frozen=True)

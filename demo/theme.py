@@ -27,9 +27,6 @@ def theme() -> gr.themes.Base:
         body_text_color_subdued_dark="*neutral_400",
         block_info_text_color="*neutral_600",
         block_info_text_color_dark="*neutral_400",
-        block_label_background_fill="transparent",
-        block_label_background_fill_dark="transparent",
-        block_label_border_width="0",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_dark="*primary_600",
@@ -46,6 +43,7 @@ CSS = """
 #title { padding: 4px 2px 0; }
 #title h1 { font-size: 1.35rem; font-weight: 650; letter-spacing: -0.01em; margin: 0; }
 #title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
+@media (min-width: 640px) { #looks { flex-wrap: nowrap; } }
 #looks { justify-content: space-between; align-items: center; gap: 8px; }
 #looks > * { flex: 0 1 auto; min-width: 0 !important; }
 #looks fieldset > span { display: none; }

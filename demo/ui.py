@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import ImageData
 
-import mgm_core.images  # noqa: F401 - teaches Pillow, through which Gradio looks at uploads, HEIC
 from demo.about import about
+from demo.api import Api, add_endpoints
 from demo.editor import GuidanceEditor
 from demo.environment import Environment
 from demo.handlers import Controls, Handlers, paper_curve
 from demo.publishing import Product
 from demo.recipe import GROW_LIMIT_PX
 from demo.studio import Studio
+from demo.uploads import Upload
 
 EXAMPLES = Path(__file__).parent / "examples"
 
@@ -75,16 +75,6 @@ _SAVE = """(file) => {
 }"""
 
 
-class Upload(gr.Image):
-    """An image input that hands over the file as it was sent: `mgm_core.images` reads it."""
-
-    is_template = True
-
-    def preprocess(self, payload: ImageData | None) -> str | None:
-        """Return the uploaded file's path."""
-        return None if payload is None else payload.path
-
-
 def build(studio: Studio, environment: Environment) -> gr.Blocks:
     """Lay out the page and wire it.
 
@@ -115,6 +105,7 @@ def build(studio: Studio, environment: Environment) -> gr.Blocks:
             _robustness(handlers, controls)
         with gr.Tab("About"):
             gr.Markdown(about(environment.keep_minutes), elem_id="about")
+        add_endpoints(Api(studio, environment.max_megapixels))
     return page
 
 
@@ -286,8 +277,10 @@ def _robustness(handlers: Handlers, controls: list[Any]) -> None:
             x_title="eroded (-) or dilated (+) by px",
             height=280,
         )
+    gr.Markdown("Guidances, and below them the results, as in the paper's Figure 6")
     strip = gr.Gallery(
-        label="Guidances, then results (as in the paper's Figure 6)",
+        label="Guidances, then results",
+        show_label=False,
         columns=7,
         object_fit="contain",
         height="auto",

@@ -3,6 +3,8 @@
 python -m training pack DIR --limit-mb N --config CONFIG.toml [key=value ...]
 python -m training sheet CONFIG.toml --out sheet.png [key=value ...]
 python -m training guidance ALPHA.png --out sheet.png
+python -m training segmenter-scores CONFIG.toml --weights FILE [key=value ...]
+python -m training bundle WEIGHTS NAME
 """
 
 import argparse
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from mgm_core.checkpoint import CheckpointError
 from mgm_core.images import ImageError
+from training.bundling import bundle
 from training.config import Config, ConfigError, load
 from training.distributed import stop
 from training.foreground import ForegroundTask
@@ -20,6 +23,7 @@ from training.packing import pack
 from training.prn import PRNTask
 from training.profiling import profiled
 from training.segmenter import SegmenterTask
+from training.segmenter_scores import scores
 from training.sheets import example_sheet, guidance_sheet
 
 _TASKS: dict[str, type[ForegroundTask | PRNTask | SegmenterTask]] = {
@@ -33,7 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    commands = {"pack": _pack, "sheet": _sheet, "guidance": _guidance}
+    commands = {
+        "pack": _pack,
+        "sheet": _sheet,
+        "guidance": _guidance,
+        "segmenter-scores": _segmenter_scores,
+        "bundle": _bundle,
+    }
     try:
         if arguments and arguments[0] in commands:
             return commands[arguments[0]](arguments[1:])
@@ -111,6 +121,32 @@ def _guidance(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     names = guidance_sheet(options.alpha, options.columns, options.seed, options.out)
     print("first column: alpha; rows:", "; ".join(names))
+    return 0
+
+
+def _segmenter_scores(arguments: list[str]) -> int:
+    parser = _parser(" segmenter-scores")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("corrections", nargs="*", metavar="key=value")
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument(
+        "--limit", action="append", default=[], metavar="FOLDER=N", help="only its first N"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    limits = dict(text.rsplit("=", 1) for text in options.limit)
+    config = load(options.config, options.corrections)
+    for line in scores(config, options.weights, {k: int(v) for k, v in limits.items()}):
+        print(line)
+    return 0
+
+
+def _bundle(arguments: list[str]) -> int:
+    parser = _parser(" bundle")
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("name")
+    options = parser.parse_args(arguments)
+    path = bundle(options.weights, options.name)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     return 0
 
 

@@ -226,7 +226,6 @@ async function settle(conflict) {
   const pixels = await fetchPixels(`entries/${entry.id}/mask?revision=${saved.number}`, entry.width, entry.height);
   const again = await json(`entries/${entry.id}`);
   Object.assign(entry, again);
-  await journal.forget(saver.key, saver.generation, {});
   replacePixels(mask, pixels);
   saver.rebase(saved.number);
   showEntry();

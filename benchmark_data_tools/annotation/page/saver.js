@@ -26,6 +26,9 @@ export class Saver {
     this.paused = false;
     this.closed = false;
     this.retryMs = 1000;
+    this.unjournalled = new Set(); // tiles
+    this.forgettable = 0; // the newest generation that the server has
+    this.journalled = null; // while the journal is written
     this.saving = null;
     this.conflict = null;
   }
@@ -47,11 +50,8 @@ export class Saver {
     this.generation++;
     if (stroke) this.strokes++;
     this.firstUnsaved ??= performance.now();
-    this.journalled = journal
-      .keep(this.key, this.#facts(), tiles.map((tile) => ({
-        tile, pixels: this.mask.readTile(tile), generation: this.generation,
-      })))
-      .catch((error) => this.tell("failed", `This browser keeps no strokes (${error.message}).`));
+    for (const tile of tiles) this.unjournalled.add(tile);
+    this.journalled ??= this.#journal();
     if (this.state !== "failed" && !this.conflict) this.#show("unsaved");
     this.#schedule();
   }
@@ -65,6 +65,29 @@ export class Saver {
     this.generation = 1;
     this.#show("unsaved");
     this.#schedule(0);
+  }
+
+  // One transaction at a time, with all that has come meanwhile: the browser's own take long.
+  async #journal() {
+    try {
+      while (this.unjournalled.size || this.forgettable) {
+        if (this.unjournalled.size) {
+          const generation = this.generation;
+          const tiles = [...this.unjournalled];
+          this.unjournalled.clear();
+          await journal.keep(this.key, this.#facts(), tiles.map((tile) => ({
+            tile, pixels: this.mask.readTile(tile), generation,
+          })));
+        } else {
+          const generation = this.forgettable;
+          this.forgettable = 0;
+          await journal.forget(this.key, generation, this.#facts());
+        }
+      }
+    } catch (error) {
+      this.tell("failed", `This browser keeps no strokes (${error.message})`);
+    }
+    this.journalled = null;
   }
 
   #facts() {
@@ -88,7 +111,7 @@ export class Saver {
   // Saves what is unsaved; `always` also where nothing is. Returns whether all is saved.
   async flush(always = false) {
     clearTimeout(this.timer);
-    if (this.saving) await this.saving;
+    while (this.saving) await this.saving;
     if (this.conflict) return false;
     if (!this.unsaved && !always) return true;
     if (this.paused) return false;
@@ -120,7 +143,8 @@ export class Saver {
       }
       this.retryMs = 1000;
       this.base = saved.number;
-      await journal.forget(this.key, generation, this.#facts());
+      this.forgettable = generation;
+      this.journalled ??= this.#journal();
       if (saved.conflict) {
         this.conflict = saved;
         this.#show("conflict");
@@ -139,7 +163,8 @@ export class Saver {
   rebase(head) {
     this.conflict = null;
     this.base = head;
-    this.savedGeneration = this.generation;
+    this.savedGeneration = this.forgettable = this.generation;
+    this.journalled ??= this.#journal();
     this.#show("saved");
   }
 

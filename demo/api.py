@@ -1,0 +1,175 @@
+"""Named endpoints for programs: `/segment`, `/matte`, `/composite` and `/robustness`.
+
+Their functions' names, arguments and docstrings are what the page's "Use via API" shows.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from demo.handlers import told_to_the_visitor
+from demo.publishing import product, publish
+from demo.recipe import Background, File, MaskKind, Order, Recipe, read_colour
+from demo.robustness import read_sizes, trials
+from demo.studio import Studio
+from demo.uploads import Upload
+from mgm_core.compositing import Fit, composite, fit_background, solid_background
+from mgm_core.foreground import ForegroundMethod
+from mgm_core.images import encode_png, read_alpha, read_image
+
+
+class Api:
+    """What programs may ask for.
+
+    Args:
+        studio: does the work.
+        max_megapixels: largest picture that is accepted.
+    """
+
+    def __init__(self, studio: Studio, max_megapixels: float) -> None:
+        self._studio = studio
+        self._max_megapixels = max_megapixels
+
+    def segment(
+        self,
+        photo: str | None,
+        category: str = "person",
+        threshold: float = 0.5,
+        segmenter: str = "portrait",
+    ) -> str:
+        """Find a subject: a photo to a mask of zeros and ones, a grey PNG of the photo's size."""
+        with told_to_the_visitor():
+            recipe = Recipe(category=category, threshold=threshold, segmenter=segmenter)
+            guidance = self._studio.guidance(_order(photo, None, recipe))
+            return publish(encode_png(guidance.plane), "mask.png")
+
+    def matte(
+        self,
+        photo: str | None,
+        mask: str | None = None,
+        mask_kind: MaskKind = "detect",
+        grow_px: float = 0,
+        foreground: ForegroundMethod = "multilevel",
+    ) -> tuple[str, str]:
+        """Cut a subject out: a photo and, if you have one, a mask, trimap or rough matte of its
+        size, to a transparent PNG and to its alpha alone as a 16-bit PNG.
+        """  # noqa: D205 - shown to people as it is, in one piece
+        with told_to_the_visitor():
+            recipe = Recipe(mask_kind=mask_kind, grow_px=round(grow_px), foreground=foreground)
+            order = _order(photo, mask, recipe)
+            return product(self._studio, order, "cutout"), product(self._studio, order, "alpha16")
+
+    def composite(
+        self,
+        cutout: str | None,
+        background: str | None = None,
+        colour: str = "#ffffff",
+        fit: Fit = "cover",
+    ) -> str:
+        """Put a transparent PNG over a picture, or without one over a colour."""
+        with told_to_the_visitor():
+            file = _given("cutout", cutout)
+            foreground = read_image(file.path, max_megapixels=self._max_megapixels)
+            alpha = read_alpha(file.path, max_megapixels=self._max_megapixels)
+            height, width = alpha.shape
+            if background is None:
+                behind = solid_background(read_colour(colour), height, width)
+            else:
+                picture = read_image(background, max_megapixels=self._max_megapixels)
+                behind = fit_background(picture, height, width, Background(fit=fit).fit)
+            return publish(encode_png(composite(foreground, alpha, behind)), "composite.png")
+
+    def robustness(
+        self,
+        photo: str | None,
+        mask: str | None = None,
+        mask_kind: MaskKind = "detect",
+        sizes: str = "10, 20, 30",
+    ) -> list[dict[str, float]]:
+        """Erode and dilate the guidance by ellipses of these diameters in px, and return how far
+        each result is from the unperturbed one: SAD in thousands, MSE in thousandths.
+        """  # noqa: D205 - shown to people as it is, in one piece
+        with told_to_the_visitor():
+            order = _order(photo, mask, Recipe(mask_kind=mask_kind))
+            return [
+                {
+                    "grow_px": trial.grow_px,
+                    "guidance_sad": trial.guidance_sad,
+                    "sad": trial.sad,
+                    "mse": trial.mse,
+                }
+                for trial in trials(self._studio, order, read_sizes(sizes))
+            ]
+
+
+def _given(name: str, path: str | None) -> File:
+    if path is None:
+        raise ValueError(f"{name} must be given, got none: send a file")
+    return File.at(path)
+
+
+def _order(photo: str | None, mask: str | None, recipe: Recipe) -> Order:
+    order = Order(_given("photo", photo), recipe)
+    return order if mask is None else replace(order, mask=File.at(mask))
+
+
+def add_endpoints(api: Api) -> None:
+    """Register the endpoints with the page that is being built; nothing of them is seen.
+
+    Args:
+        api: what answers.
+    """
+    with gr.Column(visible=False):
+        photo, mask, cutout, background = (
+            Upload(label=label, type="filepath", image_mode=None)
+            for label in ("Photo", "Mask", "Cut-out", "Background")
+        )
+        kind = gr.Textbox("detect", label="detect, binary_mask, soft_mask, trimap or trimap_fg")
+        endpoints: list[tuple[Callable[..., Any], list[Any], list[Any]]] = [
+            (
+                api.segment,
+                [
+                    photo,
+                    gr.Textbox("person", label="One of the 20 categories of PASCAL VOC"),
+                    gr.Number(0.5, label="Probability from which a pixel is subject"),
+                    gr.Textbox("portrait", label="Segmenter"),
+                ],
+                [gr.File(label="Mask")],
+            ),
+            (
+                api.matte,
+                [
+                    photo,
+                    mask,
+                    kind,
+                    gr.Number(0, label="Dilate (above 0) or erode the guidance, px"),
+                    gr.Textbox("multilevel", label="multilevel, closed_form or raw"),
+                ],
+                [gr.File(label="Cut-out"), gr.File(label="Alpha")],
+            ),
+            (
+                api.composite,
+                [
+                    cutout,
+                    background,
+                    gr.Textbox("#ffffff", label="Colour"),
+                    gr.Textbox("cover", label="cover, contain or stretch"),
+                ],
+                [gr.File(label="Composite")],
+            ),
+            (
+                api.robustness,
+                [photo, mask, kind, gr.Textbox("10, 20, 30", label="Diameters, px")],
+                [gr.JSON(label="Errors")],
+            ),
+        ]
+        for answer, inputs, outputs in endpoints:
+            gr.Button(answer.__name__).click(
+                answer,
+                inputs,
+                outputs,
+                api_name=answer.__name__,
+                concurrency_id="network",
+            )
