@@ -173,7 +173,7 @@ class Handlers:
             order = Controls.of(values).order()
             return [(for_page(self._studio.view(order, view)), text) for view, text in STEPS]
 
-    def robustness(
+    def experiment(
         self,
         sizes: str,
         truth: str | None,

@@ -305,7 +305,7 @@ def _robustness(handlers: Handlers, controls: list[Any]) -> None:
         )
     file = gr.File(label="Download", elem_classes="offstage")
     running = run.click(
-        handlers.robustness,
+        handlers.experiment,
         [sizes, truth, *controls],
         [ours, strip, warm, table, file],
         concurrency_id="network",

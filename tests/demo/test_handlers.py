@@ -203,7 +203,7 @@ def test_the_steps_are_those_of_figure_2(handlers, photo):
 
 def test_the_experiment_reports_after_every_guidance(handlers, photo):
     controls = DEFAULTS._replace(photo=photo)
-    reports = list(handlers.robustness("4, 8", None, gr.Progress(), *controls))
+    reports = list(handlers.experiment("4, 8", None, gr.Progress(), *controls))
     assert len(reports) == 5
     assert [archive is None for *_, archive in reports] == [True] * 4 + [False]
     points, strip, warm, rows, archive = reports[-1]
