@@ -12,7 +12,7 @@ from demo.memory import Memory
 from demo.models import Models
 from demo.studio import Studio
 from demo.theme import CSS, theme
-from demo.ui import build
+from demo.ui import EXAMPLES_FOLDER, build
 
 
 def launch(page: gr.Blocks, environment: Environment, *, block: bool = True) -> str:
@@ -31,6 +31,7 @@ def launch(page: gr.Blocks, environment: Environment, *, block: bool = True) -> 
         server_port=environment.port,
         theme=theme(),
         css=CSS,
+        allowed_paths=[str(EXAMPLES_FOLDER)],
         max_file_size=environment.max_file_megabytes * gr.FileSize.MB,
         state_session_capacity=environment.sessions,
         footer_links=["api"],

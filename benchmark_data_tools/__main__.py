@@ -4,6 +4,7 @@ check TABLE --data DIR       is the benchmark's folder as published?
 run TABLE --data DIR --method NAME ... --out results/
 report results/ --out report/
 mini DIR                     make the mini benchmark, every table's layout
+annotate DATASET             label detail regions; with it init, export and others
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark_data_tools import mini, report, runner
+from benchmark_data_tools.annotation.commands import add_subcommands
 from benchmark_data_tools.layouts import LAYOUTS, find_samples, read_subset
 from benchmark_data_tools.methods import MethodSpec, parse
 from benchmark_data_tools.protocols import Settings
@@ -153,6 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("out", type=Path)
     making.add_argument("--seed", type=int, default=0)
     making.set_defaults(command=make_mini)
+
+    add_subcommands(commands)
     return parser
 
 

@@ -17,13 +17,14 @@ from mgm_core.compositing import rgba
 from mgm_core.images import encode_jpeg, encode_png
 
 Floats = NDArray[np.float32]
-Product = Literal["cutout", "alpha", "alpha16", "foreground", "composite", "all"]
+Product = Literal["cutout", "alpha", "alpha16", "foreground", "guidance", "composite", "all"]
 
 _NAMES = {
     "cutout": "cutout.png",
     "alpha": "alpha.png",
     "alpha16": "alpha-16bit.png",
     "foreground": "foreground.png",
+    "guidance": "guidance.png",
     "composite": "composite.png",
     "all": "all.zip",
 }
@@ -66,7 +67,7 @@ def product(studio: Studio, order: Order, wanted: Product) -> str:
         studio: computes what is missing.
         order: the photo and its settings.
         wanted: the transparent cut-out, alpha with 8 or 16 bits, the subject's own colours, the
-            subject over its new background, or a ZIP of all these.
+            guidance, the subject over its new background, or a ZIP of all these.
 
     Returns:
         The file's path; it is called after the photo.
@@ -81,6 +82,8 @@ def product(studio: Studio, order: Order, wanted: Product) -> str:
 
 
 def _png(studio: Studio, order: Order, wanted: str) -> bytes:
+    if wanted == "guidance":
+        return encode_png(studio.guidance(order).plane)
     alpha = studio.matte(order).alpha
     match wanted:
         case "cutout":

@@ -47,7 +47,7 @@ CSS = """
 #looks { justify-content: space-between; align-items: center; gap: 8px; }
 #looks > * { flex: 0 1 auto; min-width: 0 !important; }
 #looks fieldset > span { display: none; }
-#looks #editing { width: auto !important; }
+#looks #editing { width: auto !important; white-space: nowrap; }
 .offstage { display: none !important; }
 #status { align-items: center; gap: 8px; }
 #downloads { gap: 8px; align-items: stretch; }

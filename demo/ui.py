@@ -16,7 +16,11 @@ from demo.recipe import GROW_LIMIT_PX
 from demo.studio import Studio
 from demo.uploads import Upload
 
-EXAMPLES = Path(__file__).parent / "examples"
+EXAMPLES_FOLDER = Path(__file__).parent / "examples"
+EXAMPLES = [
+    (EXAMPLES_FOLDER / "astronaut.png", "person"),
+    (EXAMPLES_FOLDER / "chelsea.png", "cat"),
+]
 
 # The segmenter's 21 categories but for the background. They are written down here, and held to
 # the network's by a test, as importing them means importing PyTorch before the page is up.
@@ -61,6 +65,7 @@ DOWNLOADS: list[tuple[str, Product]] = [
     ("Alpha", "alpha"),
     ("Alpha, 16 bit", "alpha16"),
     ("Foreground", "foreground"),
+    ("Guidance", "guidance"),
     ("On background", "composite"),
     ("All (ZIP)", "all"),
 ]
@@ -125,10 +130,11 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
                 f"{environment.max_megapixels:g} megapixels",
                 alt_text="Your photo",
             )
-            gr.Examples(
-                [[str(EXAMPLES / name)] for name in ("astronaut.png", "chelsea.png")],
-                inputs=[photo],
+            examples = gr.Dataset(
                 label="Or try one of these",
+                components=[photo],
+                samples=[[str(path)] for path, _ in EXAMPLES],
+                type="index",
                 elem_id="examples",
             )
         with gr.Column(elem_id="result-block", visible=False) as result_block:
@@ -199,6 +205,12 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
         ),
         photo,
         [result_block, controls_block, parts["mask"], edits, steps],
+        **at_once,
+    )
+    examples.click(
+        lambda number: (str(EXAMPLES[number][0]), EXAMPLES[number][1]),
+        examples,
+        [photo, parts["category"]],
         **at_once,
     )
     editing.change(lambda on: gr.Column(visible=on), editing, editor_block, **at_once)

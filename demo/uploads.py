@@ -25,5 +25,8 @@ class Upload(gr.Image):
             return None
         path = Path(payload.path or "").resolve()
         if not path.is_relative_to(Path(get_upload_folder()).resolve()):
-            raise gr.Error("The file must be uploaded first. Send it, and then its path.")
+            raise gr.Error(
+                "The file must be uploaded first. Send it, and then its path.",
+                print_exception=False,
+            )
         return str(path)

@@ -29,6 +29,7 @@ from training.sources import Backgrounds, Cutout, Remembered
 PERSON = CATEGORIES.index("person")
 # A cut-out counts as a person where the starting network sees one in most of it.
 _PERSON_SHARE = 0.6
+_THING_WEIGHT = 9.0
 
 
 class SegmenterExamples(Dataset[Example]):
@@ -58,6 +59,11 @@ class SegmenterExamples(Dataset[Example]):
         self.cumulative_shares = np.cumsum(shares / shares.sum())
         self.backgrounds = Backgrounds([root / path for path in config.data.backgrounds])
         self.people = [self._people(s, teacher) for s in self.sources]
+        self.others = [
+            (source, index)
+            for source, people in zip(self.sources, self.people, strict=True)
+            for index in sorted(set(range(len(source))) - set(people))
+        ]
 
     def _people(self, source: Remembered, teacher: nn.Module) -> list[int]:
         """Return the cut-outs of a source that show a person."""
@@ -86,8 +92,7 @@ class SegmenterExamples(Dataset[Example]):
         config = self.config
         generator = np.random.default_rng([config.run.seed, index, 2])
         if generator.random() < config.data.backdrop_probability:
-            photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
-            image = augmentation.cropped_background(photograph, config.data.crop_px, generator)
+            image = self._unlabelled(generator)
             person = np.zeros(image.shape[:2], np.float32)
             labelled = 0.0
         else:
@@ -100,6 +105,18 @@ class SegmenterExamples(Dataset[Example]):
             "person": torch.from_numpy(np.ascontiguousarray(person))[None],
             "labelled": torch.full((1, 1, 1), labelled),
         }
+
+    def _unlabelled(self, generator: Generator) -> Colours:
+        """Return a photograph, or an animal's cut-out over one, that only the start has named."""
+        crop_px = self.config.data.crop_px
+        photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
+        background = augmentation.cropped_background(photograph, crop_px, generator)
+        if not self.others or generator.random() < 0.5:
+            return background
+        source, index = self.others[int(generator.integers(len(self.others)))]
+        colours, alpha = self._view(source[index], generator)
+        share = alpha[..., None]
+        return (share * colours + (1 - share) * background).astype(np.float32)
 
     def _labelled(self, generator: Generator) -> tuple[Colours, Plane]:
         data = self.config.data
@@ -242,8 +259,15 @@ def _person_loss(logits: Tensor, taught: Tensor, person: Tensor, labelled: Tenso
 
 
 def _others_loss(logits: Tensor, taught: Tensor) -> Tensor:
-    """Return how far the other classes' proportions are from the starting network's, in nats."""
+    """Return how far the other classes' proportions are from the starting network's, in nats.
+
+    Pixels of things count more than background, which is most of every photograph and would let
+    a rare class be forgotten at little cost.
+    """
     keep = [i for i in range(len(CATEGORIES)) if i != PERSON]
     wanted = taught[:, keep].log_softmax(1)
     got = logits[:, keep].log_softmax(1)
-    return F.kl_div(got, wanted, log_target=True, reduction="none").sum(1).mean()
+    distance = F.kl_div(got, wanted, log_target=True, reduction="none").sum(1)
+    everything = taught.softmax(1)
+    things = 1 - everything[:, 0] - everything[:, PERSON]
+    return (distance * (1 + _THING_WEIGHT * things)).mean()

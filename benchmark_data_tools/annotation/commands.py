@@ -135,6 +135,8 @@ def build_service(
         Layers(folder, proposer or NetworkProposer()),
         Users(folder),
         storage=durability.warning(folder, hub_dataset=hub_dataset),
+        # A Space with `hf_oauth: true` is told its client's id.
+        hugging_face="OAUTH_CLIENT_ID" in os.environ,
     )
 
 

@@ -292,7 +292,10 @@ def _read_label_studio(results: list[dict[str, Any]]) -> Mask:
         label_studio_decode(r["value"]["rle"], r["original_width"], r["original_height"])
         for r in results
     ]
-    return np.asarray(np.stack(parts).max(0), np.uint8)
+    together = np.zeros_like(parts[0])
+    for part in parts:
+        np.maximum(together, part, out=together)
+    return together
 
 
 _SOURCES: dict[ImportKind, Callable[[Store, Path], Iterator[tuple[str, _Read]]]] = {

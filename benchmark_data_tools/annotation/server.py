@@ -18,6 +18,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
+from huggingface_hub import attach_huggingface_oauth, parse_huggingface_oauth
 from sqlalchemy.exc import OperationalError
 
 from benchmark_data_tools.annotation import TOOL_VERSION, agreement, queue
@@ -56,14 +57,15 @@ class Service:
         layers: Layers and proposals.
         users: Who may log in.
         storage: What to tell about where the work is kept; empty where it is safe.
-        oauth_name: Returns the Hugging Face name of a request's visitor; None without OAuth.
+        hugging_face: Whether people may log in with Hugging Face, under the names of the users
+            file; needs a Space with `hf_oauth: true`.
     """
 
     store: Store
     layers: Layers
     users: Users
     storage: str = ""
-    oauth_name: Callable[[Request], str | None] | None = None
+    hugging_face: bool = False
 
 
 def create_app(service: Service) -> FastAPI:
@@ -81,6 +83,8 @@ def create_app(service: Service) -> FastAPI:
     for kind, status in _STATUS.items():
         app.add_exception_handler(kind, partial(_refuse, status))
     app.middleware("http")(_guard)
+    if service.hugging_face:
+        attach_huggingface_oauth(app)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
 
@@ -144,9 +148,9 @@ def _user(request: Request) -> User:
             "benchmark_data_tools users DATASET add NAME --role admin` beside the dataset"
         )
     user = service.users.signed_in(request.cookies.get(COOKIE, ""))
-    if user is None and service.oauth_name is not None:
-        name = service.oauth_name(request)
-        user = service.users.by_name(name) if name else None
+    if user is None and service.hugging_face:
+        visitor = parse_huggingface_oauth(request)
+        user = service.users.by_name(visitor.user_info.preferred_username) if visitor else None
     if user is None:
         raise LoginError("user must be logged in, got nobody: log in")
     return user
@@ -155,6 +159,12 @@ def _user(request: Request) -> User:
 Guarded = Annotated[User, Depends(_user)]
 Given = Annotated[Service, Depends(_service)]
 router = APIRouter()
+
+
+@router.get("/ways")
+def ways(service: Given) -> dict[str, bool]:
+    """Tell how one may log in."""
+    return {"hugging_face": service.hugging_face}
 
 
 @router.post("/login")

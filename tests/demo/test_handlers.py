@@ -127,6 +127,7 @@ def test_the_zip_holds_every_download(handlers, photo):
             "portrait-composite.png",
             "portrait-cutout.png",
             "portrait-foreground.png",
+            "portrait-guidance.png",
         ]
         single = downloaded(handlers, "cutout", controls).read_bytes()
         assert archive.read("portrait-cutout.png") == single

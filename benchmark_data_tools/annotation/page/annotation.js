@@ -608,8 +608,10 @@ $("login").querySelector("form").addEventListener("submit", async (event) => {
   }
 });
 $("login").addEventListener("cancel", (event) => event.preventDefault());
-window.addEventListener("logged-out", () => {
-  if (!$("login").open && !page.closing) $("login").showModal();
+window.addEventListener("logged-out", async () => {
+  if ($("login").open) return;
+  $("login").showModal();
+  $("login-hf").hidden = !(await json("ways")).hugging_face;
 });
 window.addEventListener("beforeunload", (event) => {
   if (page.saver?.unsaved) event.preventDefault();

@@ -1,0 +1,772 @@
+"""Queue, people, agreement, proposals, exchange, commands and the server, without a browser."""
+
+import json
+import sqlite3
+import threading
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from annotation_samples import StandIn, make_dataset, mask_of, service_of
+from fastapi import FastAPI
+from huggingface_hub import CommitInfo, HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+from pycocotools import mask as coco_masks
+from starlette.testclient import TestClient
+
+from benchmark_data_tools.__main__ import main
+from benchmark_data_tools.annotation import agreement, durability, masks, queue, server
+from benchmark_data_tools.annotation.exchange import export, import_masks, statistics
+from benchmark_data_tools.annotation.masks import encode_mask
+from benchmark_data_tools.annotation.proposals import Layers, detail_of
+from benchmark_data_tools.annotation.queue import Filter, ForbiddenError, HeldError
+from benchmark_data_tools.annotation.rle import coco_decode, coco_encode, label_studio_decode
+from benchmark_data_tools.annotation.server import create_app
+from benchmark_data_tools.annotation.store import Store, StoreError
+from benchmark_data_tools.annotation.tables import Entry
+from benchmark_data_tools.annotation.users import ALONE, User, UserError, Users
+from benchmark_data_tools.layouts import find_samples
+from benchmark_data_tools.samples import problems as benchmark_problems
+from mgm_core.images import read_mask, write_image
+
+ANN, BOB = User("ann", "annotator"), User("bob", "annotator")
+EVE, ADA = User("eve", "reviewer"), User("ada", "admin")
+
+
+# --- Queue -----------------------------------------------------------------------------------
+
+
+def test_the_way_of_an_image_through_the_queue(store):
+    queue.take(store, 1, ANN, "a" * 32)
+    with pytest.raises(StoreError, match="state must be in_work or skipped after open"):
+        queue.move(store, 1, "done", ANN)
+    store.save(1, mask_of(store, 1), author="ann", base=0)
+    queue.move(store, 1, "done", ANN)
+    with pytest.raises(ForbiddenError, match="user must be a reviewer to review, got ann"):
+        queue.move(store, 1, "in_review", ANN)
+    queue.move(store, 1, "in_review", EVE)
+    with pytest.raises(StoreError, match="comment must say why, got none"):
+        queue.move(store, 1, "returned", EVE, " ")
+    queue.move(store, 1, "returned", EVE, "the fringe is missing")
+    assert store.entry(1).comment == "the fringe is missing"
+    store.save(1, mask_of(store, 1, 1), author="ann", base=1)
+    queue.move(store, 1, "done", ANN)
+    queue.move(store, 1, "in_review", EVE)
+    queue.move(store, 1, "accepted", EVE)
+    with pytest.raises(StoreError, match="state must be in_review after accepted, got done"):
+        queue.move(store, 1, "done", EVE)
+    published = read_mask(store.published_path(store.image(1)))
+    np.testing.assert_array_equal(np.rint(published * 255), mask_of(store, 1, 1))
+
+
+def test_nobody_reviews_their_own_work(store):
+    queue.take(store, 1, ADA, "a" * 32)
+    store.save(1, mask_of(store, 1), author="ada", base=0)
+    queue.move(store, 1, "done", ADA)
+    with pytest.raises(ForbiddenError, match="reviewer must be another person than the annotator"):
+        queue.move(store, 1, "in_review", ADA)
+    queue.move(store, 1, "in_review", EVE)
+
+
+def test_what_is_under_review_changes_by_reviewers_alone(store):
+    store.save(1, mask_of(store, 1), author="ann", base=0)
+    queue.move(store, 1, "done", ALONE)
+    queue.move(store, 1, "in_review", ALONE)
+    late = store.save(1, mask_of(store, 1, 1), author="ann", base=1)
+    assert (late.head, late.conflict is not None) == (1, True)
+    with pytest.raises(StoreError, match="conflict must be settled by a reviewer"):
+        store.resolve(late.conflict, mask_of(store, 1, 1), author="ann")
+    with pytest.raises(StoreError, match="entry must have no open conflict to be accepted"):
+        queue.move(store, 1, "accepted", ALONE)
+    store.resolve(late.conflict, mask_of(store, 1, 1), author="eve", privileged=True)
+    queue.move(store, 1, "accepted", ALONE)
+
+
+def test_leases_expire_and_follow_a_person_to_their_newest_page(store):
+    now = [1000.0]
+    store.clock = lambda: now[0]
+    until = queue.take(store, 1, ANN, "a" * 32)
+    assert until == 1000 + queue.LEASE_SECONDS
+    assert store.entry(1).assignee == "ann"
+    with pytest.raises(HeldError, match="entry must be free, got one that ann works on"):
+        queue.take(store, 1, EVE, "b" * 32)
+    queue.take(store, 1, ANN, "c" * 32)
+    with pytest.raises(HeldError):
+        queue.take(store, 1, ANN, "a" * 32, renew=True)
+    queue.release(store, 1, "a" * 32)  # not its own: stays
+    assert queue.holder(store, 1).token == "c" * 32
+    now[0] = until + 1
+    assert queue.holder(store, 1) is None
+    queue.take(store, 1, EVE, "b" * 32)
+    assert store.entry(1).assignee == "ann"  # a reviewer's look is no wish to label
+
+
+def test_listing_filters_and_searches(store):
+    store.save(2, mask_of(store, 2), author="ann", base=0)
+    queue.annotate(store, 3, ANN, note="A wild BEARD", flagged=True)
+    queue.assign(store, 1, EVE, "bob")
+
+    def ids(user, **wanted):
+        return [row.id for row in queue.listing(store, user, Filter(**wanted))]
+
+    assert ids(ANN) == [1, 2, 3]
+    assert ids(ANN, state="in_work") == [2]
+    assert ids(ANN, search="beard") == [3]
+    assert ids(ANN, search="%") == []
+    assert ids(ANN, search="AIT_1") == [2]
+    assert ids(ANN, flagged=True) == [3]
+    assert ids(ANN, mine=True) == [2, 3]
+    with pytest.raises(StoreError, match=r"state must be one of open, .*, got 'lost'"):
+        ids(ANN, state="lost")
+    with pytest.raises(ForbiddenError, match="user must be a reviewer to assign"):
+        queue.assign(store, 1, ANN, "ann")
+
+
+def test_a_second_pass_is_blind(store):
+    assert queue.add_second_pass(store, 34) == 1
+    assert queue.add_second_pass(store, 34) == 1
+    (second,) = [row for row in queue.listing(store, EVE, Filter()) if row.blind_pass == 2]
+    (first,) = [
+        row
+        for row in queue.listing(store, EVE, Filter())
+        if row.name == second.name and row.blind_pass == 1
+    ]
+    queue.take(store, first.id, ANN, "a" * 32)
+
+    def seen(user):
+        return {row.id for row in queue.listing(store, user, Filter())}
+
+    assert first.id in seen(ANN)
+    assert second.id not in seen(ANN)
+    assert first.id not in seen(BOB)
+    assert second.id in seen(BOB)
+    with pytest.raises(ForbiddenError, match="labelled blind by somebody else"):
+        queue.take(store, second.id, ANN, "a" * 32)
+    with pytest.raises(ForbiddenError):
+        queue.entry_for(store, first.id, BOB)
+    with pytest.raises(StoreError, match="the second pass is blind"):
+        queue.assign(store, second.id, EVE, "ann")
+    assert queue.add_second_pass(store, 100) == 3
+    with pytest.raises(StoreError, match="percent must be above 0"):
+        queue.add_second_pass(store, 0)
+
+
+def test_progress_counts_work_rate_and_what_is_left(store):
+    queue.take(store, 1, ANN, "a" * 32)
+    store.save(1, mask_of(store, 1), author="ann", base=0, kind="proposal", active_seconds=30)
+    store.save(1, mask_of(store, 1, 1), author="ann", base=1, kind="correction", active_seconds=90)
+    store.save(2, mask_of(store, 2), author="bob", base=0, active_seconds=60)
+    assert queue.progress(store).per_hour is None
+    queue.move(store, 1, "done", ANN)
+    whole, ann = queue.progress(store), queue.progress(store, "ann")
+    assert (whole.seconds, whole.finished, whole.corrected) == (180, 1, 1)
+    assert whole.per_hour == pytest.approx(30)
+    assert whole.hours_left == pytest.approx(2 / 30)
+    assert (ann.seconds, ann.counts["done"], ann.counts["open"]) == (120, 1, 0)
+    assert "ann" in statistics(store)
+
+
+# --- People ----------------------------------------------------------------------------------
+
+
+def test_users_passwords_and_cookies(store):
+    now = [0.0]
+    users = Users(store.folder, clock=lambda: now[0])
+    assert not users.configured
+    with pytest.raises(UserError, match="first user must be an admin, got annotator"):
+        users.put("ann", "annotator", "long enough")
+    users.put("ada", "admin", "long enough")
+    users.put("ann", "annotator", "also long enough")
+    users.put("hub", "reviewer", None)
+    text = (store.folder / "annotation" / "users.json").read_text()
+    assert "long enough" not in text
+    assert users.check_password("ada", "long enough") == User("ada", "admin")
+    for name, password in (("ada", "long  enough"), ("eve", "long enough"), ("hub", "")):
+        assert users.check_password(name, password) is None
+    cookie = users.sign("ann")
+    assert users.signed_in(cookie) == User("ann", "annotator")
+    assert users.signed_in(cookie.replace("ann", "ada")) is None
+    assert users.signed_in("nonsense") is None
+    users.put("ann", "annotator", "a new password")
+    assert users.signed_in(cookie) is None
+    cookie = users.sign("ann")
+    now[0] = 8 * 24 * 3600
+    assert users.signed_in(cookie) is None
+    with pytest.raises(UserError, match="one admin must stay"):
+        users.remove("ada")
+    users.remove("ann")
+    assert [user.name for user in users.all()] == ["ada", "hub"]
+    for arguments, message in [
+        (("a b", "admin", "long enough"), "name must be 1 to 64 letters"),
+        (("x", "king", "long enough"), "role must be one of annotator"),
+        (("x", "admin", "short"), "password must have 10 characters or more, got 5"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            users.put(*arguments)
+    with pytest.raises(UserError, match="name must be a user's, got 'nobody'"):
+        users.remove("nobody")
+
+
+# --- Agreement -------------------------------------------------------------------------------
+
+
+def squares():
+    a, b = np.zeros((2, 20, 20), np.uint8)
+    a[5:15, 5:15] = 255
+    b[5:15, 10:20] = 200
+    return a, b
+
+
+def test_agreement_of_two_squares_by_hand():
+    a, b = squares()
+    assert agreement.iou(a, b) == 50 / 150
+    assert agreement.iou(a, a) == agreement.boundary_f(a, a) == agreement.kappa(a, a) == 1
+    empty = np.zeros_like(a)
+    assert agreement.iou(empty, empty) == agreement.kappa(empty, empty) == 1
+    assert agreement.boundary_f(a, empty) == 0
+    # 100 of 400 pixels each, 300 agree: chance is 1/16 + 9/16.
+    assert agreement.kappa(a, b) == pytest.approx((0.75 - 0.625) / 0.375)
+    picture = agreement.disagreement_map(a, b)
+    assert picture[10, 12].tolist() == [1, 1, 1]
+    assert picture[10, 6, 0] > picture[10, 6, 2]
+    assert picture[10, 18, 2] > picture[10, 18, 0]
+
+
+def test_boundary_f_is_its_slow_twin():
+    random = np.random.default_rng(0)
+    a, b = (
+        (cv2.GaussianBlur(random.random((40, 40)), (0, 0), 3) > 0.5).astype(np.uint8) * 255
+        for _ in range(2)
+    )
+
+    def outline(mask):
+        points = []
+        for y in range(40):
+            for x in range(40):
+                around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+                inside = [(r, c) for r, c in around if 0 <= r < 40 and 0 <= c < 40]
+                if mask[y, x] and any(not mask[r, c] for r, c in inside):
+                    points.append((y, x))
+        return np.array(points)
+
+    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+
+    def found(points, others):
+        near = [
+            any(
+                abs(dy) <= 3 and abs(dx) <= 3 and ellipse[dy + 3, dx + 3]
+                for dy, dx in others - point
+            )
+            for point in points
+        ]
+        return np.mean(near)
+
+    p, q = outline(a), outline(b)
+    precision, recall = found(p, q), found(q, p)
+    expected = 2 * precision * recall / (precision + recall)
+    assert 0.2 < expected < 0.95
+    assert agreement.boundary_f(a, b) == pytest.approx(expected)
+
+
+def test_pairs_means_and_csv(store):
+    queue.add_second_pass(store, 100)
+    rows = queue.listing(store, EVE, Filter())
+    for row in rows:
+        who = "ann" if row.blind_pass == 1 else "bob"
+        image = store.image(row.id)
+        mask = np.zeros((image.height, image.width), np.uint8)
+        mask[4:10, 4 : 10 + 6 * row.blind_pass] = 255
+        store.save(row.id, mask, author=who, base=0)
+        queue.assign(store, row.id, EVE, who)
+        if row.name != "portrait_2":
+            queue.move(store, row.id, "done", User(who, "annotator"))
+    found = agreement.pairs(store)
+    assert [(p.name, p.first, p.second) for p in found] == [
+        ("portrait_0", "ann", "bob"),
+        ("portrait_1", "ann", "bob"),
+    ]
+    assert found[0].iou == 12 / 18
+    means = agreement.means(found)
+    assert [(m.who, m.images) for m in means] == [
+        ("ann + bob", 2),
+        ("ann", 2),
+        ("bob", 2),
+        ("all", 2),
+    ]
+    lines = agreement.to_csv(found).splitlines()
+    assert lines[0] == "image_id,name,first,second,iou,boundary_f,kappa"
+    assert len(lines) == 3
+    with pytest.raises(StoreError, match="image must have two finished passes, got 3 with 0"):
+        agreement.map_of(store, 3)
+
+
+# --- Proposals -------------------------------------------------------------------------------
+
+
+def test_detail_is_the_fractional_band_opened_and_dilated():
+    alpha = np.zeros((60, 60), np.float32)
+    alpha[:, 20:40] = 0.5
+    alpha[:, 40:] = 1
+    alpha[10, 5] = 0.5  # a speck, which opening takes away
+    band = detail_of(alpha, 0, 0)
+    assert band[10, 5] == 255
+    opened = detail_of(alpha, 5, 0)
+    assert opened[10, 5] == 0
+    np.testing.assert_array_equal(np.flatnonzero(opened[30]), np.arange(20, 40))
+    grown = detail_of(alpha, 5, 11)
+    np.testing.assert_array_equal(np.flatnonzero(grown[30]), np.arange(15, 45))
+    with pytest.raises(ValueError, match="kernel_px must lie between 0 and 400, got 401"):
+        detail_of(alpha, 0, 401)
+
+
+def test_layers_are_computed_once_and_belong_to_the_image(store):
+    calls = []
+
+    class Counting(StandIn):
+        def alpha(self, image, guidance):
+            calls.append(image.shape)
+            return super().alpha(image, guidance)
+
+    layers = Layers(store.folder, Counting())
+    image = store.image(1)
+    for _ in range(2):
+        for layer in ("network_alpha", "guidance", "band", "edges", "alpha"):
+            assert read_mask(layers.png(image, layer)).shape == (30, 40)
+    assert calls == [(30, 40, 3)]
+    np.testing.assert_array_equal(
+        read_mask(layers.png(image, "alpha")), read_mask(store.folder / image.alpha_file)
+    )
+    with pytest.raises(ValueError, match="layer must be one of"):
+        layers.png(image, "../../etc/passwd")
+
+
+# --- Exchange --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_coco_rle_goes_round_and_is_pycocotools_own(seed):
+    random = np.random.default_rng(seed)
+    size = tuple(random.integers(1, 90, 2))
+    detail = cv2.GaussianBlur(random.random(size), (0, 0), 1 + seed) > 0.5
+    detail = [detail, np.zeros_like(detail), np.ones_like(detail)][seed // 2 % 3]
+    mine = coco_encode(detail)
+    theirs = coco_masks.encode(np.asfortranarray(detail.astype(np.uint8)))
+    assert mine["counts"] == theirs["counts"].decode()
+    assert mine["size"] == list(theirs["size"])
+    np.testing.assert_array_equal(coco_decode(**mine), detail)
+
+
+def test_bad_rle_is_refused():
+    with pytest.raises(ValueError, match="counts must fill 2x2 pixels, got runs of 3"):
+        coco_decode([2, 2], [1, 2])
+    with pytest.raises(ValueError, match="counts must be COCO's characters, got ' '"):
+        coco_decode([2, 2], "4 ")
+    with pytest.raises(ValueError, match="bit stream that ends early"):
+        label_studio_decode([0, 0], 2, 2)
+
+
+def label_studio_encode(mask):
+    """Label Studio's format by its description: each value alone, in runs of at most 8."""
+    values = np.zeros((*mask.shape, 4), np.uint8)
+    values[..., 3] = mask
+    values = values.ravel().tolist()
+    bits = f"{len(values):032b}{7:05b}{2:04b}{7:04b}{15:04b}{15:04b}"
+    at = 0
+    while at < len(values):
+        run = 1
+        while run < 8 and at + run < len(values) and values[at + run] == values[at]:
+            run += 1
+        if run > 1:
+            bits += f"1{0:02b}{run - 1:03b}{values[at]:08b}"
+        else:
+            bits += f"0{1:02b}{0:08b}{values[at]:08b}"
+        at += run
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[n : n + 8], 2) for n in range(0, len(bits), 8)]
+
+
+def test_label_studio_brushes_are_read():
+    mask = np.random.default_rng(0).integers(0, 3, (7, 5)).astype(np.uint8) * 100
+    np.testing.assert_array_equal(label_studio_decode(label_studio_encode(mask), 5, 7), mask)
+    with pytest.raises(ValueError, match="rle must hold 4x7 pixels of RGBA, got 140 values"):
+        label_studio_decode(label_studio_encode(mask), 4, 7)
+
+
+def finished(store):
+    drawn = {}
+    for entry_id in (1, 2):
+        image = store.image(entry_id)
+        mask = np.zeros((image.height, image.width), np.uint8)
+        mask[5:20, 8:25] = 255
+        mask[5, 8] = 40  # a soft edge
+        store.save(entry_id, mask, author="ann", base=0, strokes=2, active_seconds=10)
+        queue.move(store, entry_id, "done", ALONE)
+        drawn[image.name] = mask
+    return drawn
+
+
+def test_the_benchmarks_runner_reads_the_export(store, tmp_path):
+    drawn = finished(store)
+    assert export(store, tmp_path / "out") == 2
+    samples = find_samples("5", tmp_path / "out")
+    assert [sample.name for sample in samples] == ["portrait_0", "portrait_1"]
+    for sample in samples:
+        expected = (drawn[sample.name] >= 128).astype(np.float32)
+        np.testing.assert_array_equal(read_mask(sample.files["detailmap"]), expected)
+    assert list(benchmark_problems("5", tmp_path / "out", None)) == []
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| Images | 2 |" in card
+    assert "10 s an image" in card
+    with pytest.raises(StoreError, match="out must be a new or empty folder"):
+        export(store, tmp_path / "out")
+    export(store, tmp_path / "soft", soft=True)
+    soft = read_mask(tmp_path / "soft" / "detailmap" / "portrait_0_cloud_trimap.png")
+    assert soft[5, 8] == pytest.approx(40 / 255)
+    with pytest.raises(StoreError, match="dataset must have masks to write, got none in accepted"):
+        export(store, tmp_path / "none", states=["accepted"])
+
+
+# pycocotools is older than NumPy 2's word for copies.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_coco_and_trimap_exports_come_back(store, tmp_path):
+    drawn = finished(store)
+    export(store, tmp_path / "coco", "coco")
+    export(store, tmp_path / "trimaps", "trimap")
+    document = json.loads((tmp_path / "coco" / "detail.json").read_text())
+    first = document["annotations"][0]
+    decoded = coco_masks.decode(
+        {"size": first["segmentation"]["size"], "counts": first["segmentation"]["counts"].encode()}
+    )
+    np.testing.assert_array_equal(decoded > 0, drawn["portrait_0"] >= 128)
+    assert first["area"] == decoded.sum()
+    assert first["bbox"] == [8, 5, 17, 15]
+    other = Store.create(make_dataset(tmp_path / "other"))[0]
+    assert import_masks(other, tmp_path / "coco" / "detail.json", "coco").problems == ()
+    np.testing.assert_array_equal(other.mask(1) > 0, drawn["portrait_0"] >= 128)
+    assert [r.kind for r in other.revisions(1)] == ["import"]
+    done = import_masks(other, tmp_path / "trimaps" / "trimap", "trimap")
+    assert done.taken == ("portrait_0", "portrait_1")
+    assert other.open_conflicts() == []  # the same pixels again
+    other.engine.dispose()
+
+
+def test_imports_of_pictures_and_brushes(store, tmp_path):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    drawn = np.zeros((30, 40), np.float32)
+    drawn[3:9] = 1
+    write_image(folder / "portrait_0_cloud_trimap.png", drawn)
+    write_image(folder / "portrait_1.png", drawn)
+    write_image(folder / "stranger.png", drawn)
+    done = import_masks(store, folder, "png")
+    assert done.taken == ("portrait_0",)
+    assert (
+        "portrait_1: mask must be uint8 of shape (47, 33), got uint8 of (30, 40)"
+        in done.problems[0]
+    )
+    assert done.problems[1] == "stranger: no image of the dataset has this name"
+    np.testing.assert_array_equal(store.mask(1), drawn * 255)
+    brush = {
+        "type": "brushlabels",
+        "original_width": 33,
+        "original_height": 47,
+        "value": {"format": "rle", "rle": label_studio_encode(mask_of(store, 2))},
+    }
+    path = tmp_path / "studio.json"
+    path.write_text(
+        json.dumps(
+            [{"data": {"image": "/data/portrait_1.png"}, "annotations": [{"result": [brush]}]}]
+        )
+    )
+    assert import_masks(store, path, "label_studio").taken == ("portrait_1",)
+    np.testing.assert_array_equal(store.mask(2), mask_of(store, 2))
+    for kind, text, message in [
+        ("coco", "[", "studio.json must be a JSON file, got none"),
+        ("coco", "[]", "studio.json must be a COCO file, got none"),
+        ("label_studio", '[{"data": {}}]', "studio.json must be a Label Studio JSON export"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(StoreError, match=message):
+            import_masks(store, path, kind)
+
+
+# --- Server ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def client(store):
+    with TestClient(
+        create_app(service_of(store)),
+        base_url="http://localhost",
+        client=("127.0.0.1", 1),
+        headers={"X-Annotation": "1"},
+    ) as made:
+        yield made
+
+
+SAVE = "/api/entries/1/revisions?base=0&save_id=" + "0" * 32
+
+
+def test_the_server_saves_and_refuses(client, store):
+    mask = mask_of(store, 1)
+    answer = client.post(SAVE, content=encode_mask(mask))
+    assert answer.json() == {"number": 1, "head": 1, "conflict": None}
+    np.testing.assert_array_equal(store.mask(1), mask)
+    refusals = [
+        (client.post(SAVE, content=b"x" * 100), 422, "mask must be a PNG file"),
+        (client.post(SAVE, content=encode_mask(mask_of(store, 2))), 422, "it belongs to another"),
+        (client.post(SAVE, content=b"x" * 200_000), 422, "mask must have at most 67936 bytes"),
+        (client.post(SAVE.replace("base=0", "base=x"), content=b""), 422, "base must be valid"),
+        (client.post(SAVE.replace("/1/", "/77/"), content=b""), 404, "must be one of this dataset"),
+        (client.get("/api/entries/1/layers/secret"), 422, "layer must be valid"),
+        (client.get("/api/entries/1/mask?revision=9"), 404, "revision must be one of entry 1"),
+        (client.get("/api/entries/..%2f..%2fetc/image"), 404, ""),
+        (client.get("/..%2fserver.py"), 404, ""),
+        (client.post("/api/conflicts/5", json={"take": "kept"}), 404, "must be an open one"),
+        (client.post("/api/entries/1/lease", json={"token": "x"}), 422, "token must be valid"),
+        (client.post("/api/entries/1/state", json={"state": "lost"}), 422, "state must be valid"),
+        (client.post(SAVE, headers={"X-Annotation": ""}, content=b""), 422, ""),
+    ]
+    for answer, status, message in refusals:
+        assert answer.status_code == status, answer.text
+        assert message in answer.text
+        assert str(store.folder) not in answer.text
+    assert len(store.revisions(1)) == 1
+
+
+def test_other_sites_and_other_machines_are_refused(store):
+    app = create_app(service_of(store))
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1)) as bare:
+        assert bare.post(SAVE, content=b"").status_code == 403
+        assert bare.get("/api/me").status_code == 200
+    for host, address in [("http://localhost", "10.0.0.7"), ("http://evil.example", "127.0.0.1")]:
+        with TestClient(app, base_url=host, client=(address, 1)) as stranger:
+            answer = stranger.get("/api/me")
+            assert answer.status_code == 403
+            assert "users must be configured before others may come" in answer.text
+            assert stranger.get("/").status_code == 200
+
+
+def test_roles_hold_over_http(store):
+    users = Users(store.folder)
+    for name, role in (("ada", "admin"), ("ann", "annotator")):
+        users.put(name, role, f"{name}-password")
+    app = create_app(service_of(store))
+    headers = {"X-Annotation": "1"}
+    with TestClient(app, base_url="http://space.example", headers=headers) as client:
+        assert client.get("/api/queue").status_code == 401
+        wrong = client.post("/api/login", json={"name": "ann", "password": "?"})
+        assert wrong.status_code == 401
+        client.post("/api/login", json={"name": "ann", "password": "ann-password"})
+        assert client.get("/api/me").json()["role"] == "annotator"
+        assert client.get("/api/agreement").status_code == 403
+        assert client.post("/api/entries/1/assignee", json={"assignee": "ann"}).status_code == 403
+        client.post("/api/logout", json={})
+        assert client.get("/api/me").status_code == 401
+        client.post("/api/login", json={"name": "ada", "password": "ada-password"})
+        assert client.post("/api/entries/1/assignee", json={"assignee": "ann"}).status_code == 200
+        answer = client.post("/api/entries/1/assignee", json={"assignee": "nobody"})
+        assert "assignee must be a user, got nobody" in answer.text
+
+
+# The Hub's library calls its own login experimental.
+@pytest.mark.filterwarnings("ignore:'attach_huggingface_oauth' is experimental:UserWarning")
+def test_hugging_face_names_log_in(store, monkeypatch):
+    Users(store.folder).put("ada", "admin", None)
+    for name, value in (("CLIENT_ID", "i"), ("CLIENT_SECRET", "s"), ("SCOPES", "openid"),
+                        ("PROVIDER_URL", "https://hub.example")):  # fmt: skip
+        monkeypatch.setenv(f"OPENID_{name}" if name == "PROVIDER_URL" else f"OAUTH_{name}", value)
+    monkeypatch.setenv("SPACE_ID", "a/b")
+    app = create_app(service_of(store, hugging_face=True))
+    visitors = iter(["ada", "stranger", None])
+
+    def visitor(_request):
+        name = next(visitors)
+        return name and SimpleNamespace(user_info=SimpleNamespace(preferred_username=name))
+
+    monkeypatch.setattr(server, "parse_huggingface_oauth", visitor)
+    with TestClient(app, base_url="https://space.example") as client:
+        assert client.get("/api/ways").json() == {"hugging_face": True}
+        assert client.get("/api/me").json()["name"] == "ada"
+        assert client.get("/api/me").status_code == 401
+        assert client.get("/api/me").status_code == 401
+
+
+def test_a_full_disk_is_told_to_the_page(client, store, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "/secret/place")
+
+    monkeypatch.setattr(masks.os, "fsync", full)
+    answer = client.post(SAVE, content=encode_mask(mask_of(store, 1)))
+    assert answer.status_code == 507
+    assert answer.json()["message"] == (
+        "disk must take the file, got No space left on device: free space or fix permissions"
+    )
+    monkeypatch.undo()
+    assert client.post(SAVE, content=encode_mask(mask_of(store, 1))).status_code == 200
+
+
+def test_the_application_mounts_under_a_path(store):
+    host = FastAPI()
+    host.mount("/annotate", create_app(service_of(store)))
+    with TestClient(host, base_url="http://localhost", client=("127.0.0.1", 1)) as client:
+        assert "<title>Annotation</title>" in client.get("/annotate/").text
+        assert client.get("/annotate/api/entries/1").json()["width"] == 40
+        image = client.get("/annotate/api/entries/1/image").content
+        assert image == (store.folder / "image" / "portrait_0.png").read_bytes()
+
+
+# --- Durability ------------------------------------------------------------------------------
+
+
+class LocalHub(HfApi):
+    """Stands in for the Hub: a folder, and the calls that CommitScheduler and we make."""
+
+    def __init__(self, folder):
+        super().__init__(endpoint="http://localhost:9")  # nothing may go out
+        self.folder = folder
+        self.commits = 0
+
+    def create_repo(self, repo_id, **_):
+        self.folder.mkdir(exist_ok=True)
+        return type("Url", (), {"repo_id": repo_id})
+
+    def list_repo_files(self, *_, **__):
+        if not self.folder.is_dir():
+            raise RepositoryNotFoundError(
+                "none", response=type("R", (), {"headers": {}, "request": None})()
+            )
+        files = self.folder.rglob("*")
+        return [path.relative_to(self.folder).as_posix() for path in files if path.is_file()]
+
+    def preupload_lfs_files(self, **_):
+        pass
+
+    def create_commit(self, operations, **_):
+        self.commits += 1
+        for operation in operations:
+            path = self.folder / operation.path_in_repo
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with operation.as_file() as file:
+                path.write_bytes(file.read())
+        return CommitInfo("https://huggingface.co/datasets/a/b/commit/0", "m", "", "0")
+
+    def snapshot_download(self, _repo, *, local_dir, allow_patterns, **_):
+        assert allow_patterns == "annotation/**"
+        for name in self.list_repo_files():
+            path = local_dir / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes((self.folder / name).read_bytes())
+
+
+def test_work_survives_the_loss_of_the_disk_in_a_hub_dataset(tmp_path):
+    folder = make_dataset(tmp_path / "first")
+    hub = LocalHub(tmp_path / "hub")
+    assert durability.restore_from_hub(folder, "a/b", hub) is False
+    store = Store.create(folder)[0]
+    Users(folder).put("ada", "admin", "long enough")
+    copy = durability.HubCopy(folder, "a/b", every_minutes=60, api=hub)
+    try:
+        for n in range(3):
+            store.save(1, mask_of(store, 1, n), author="ada", base=n)
+        copy.trigger().result()
+        store.save(2, mask_of(store, 2), author="ada", base=0)
+        copy.trigger().result()
+    finally:
+        copy.stop()
+    store.engine.dispose()
+    assert hub.commits >= 2
+    names = hub.list_repo_files()
+    assert not [name for name in names if "users" in name or "store.db" in name or "key" in name]
+    anew = make_dataset(tmp_path / "second")
+    assert durability.restore_from_hub(anew, "a/b", hub) is True
+    assert durability.restore_from_hub(anew, "a/b", hub) is False
+    back = Store.open(anew)
+    for n in range(3):
+        np.testing.assert_array_equal(back.mask(1, n + 1), mask_of(back, 1, n))
+    np.testing.assert_array_equal(back.mask(2), mask_of(back, 2))
+    back.engine.dispose()
+
+
+def test_a_snapshot_of_a_database_in_use_is_whole(store, tmp_path):
+    stop = threading.Event()
+
+    def write():
+        base = 0
+        while not stop.is_set():
+            base = store.save(1, mask_of(store, 1, base), author="ann", base=base).number
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for n in range(5):
+        durability.snapshot(store.folder / "annotation" / "store.db", tmp_path / f"{n}.db")
+    stop.set()
+    writer.join()
+    for n in range(5):
+        connection = sqlite3.connect(tmp_path / f"{n}.db")
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        connection.close()
+
+
+def test_a_space_without_storage_says_so(dataset, tmp_path, monkeypatch):
+    disk = tmp_path / "data"
+    assert durability.warning(dataset, hub_dataset=None, disk=disk) == ""
+    monkeypatch.setenv("SPACE_ID", "a/b")
+    assert "disk is lost at its next restart" in durability.warning(
+        dataset, hub_dataset=None, disk=disk
+    )
+    assert durability.warning(dataset, hub_dataset="a/b", disk=disk) == ""
+    assert durability.safe_folder(dataset, disk) == dataset
+    disk.mkdir()
+    kept = durability.safe_folder(dataset, disk)
+    assert kept == disk / "portraits"
+    assert (kept / "image" / "portrait_0.png").is_file()
+    assert durability.warning(kept, hub_dataset=None, disk=disk) == ""
+
+
+# --- Commands --------------------------------------------------------------------------------
+
+
+def test_the_commands(dataset, tmp_path, capsys, monkeypatch):
+    def run(*arguments):
+        status = main([str(argument) for argument in arguments])
+        shown = capsys.readouterr()
+        return status, shown.out + shown.err
+
+    assert run("annotate", dataset) == (
+        1,
+        f"error: {dataset} must be a dataset made ready for annotation, got a folder without "
+        f"annotation/dataset.json: run `python -m benchmark_data_tools init {dataset}`\n",
+    )
+    status, text = run("init", dataset)
+    assert status == 0
+    assert "3 images" in text
+    status, text = run("annotate", dataset, "--host", "0.0.0.0")
+    assert status == 1
+    assert "host must be 127.0.0.1 while no users are configured, got 0.0.0.0" in text
+    monkeypatch.setattr(
+        "sys.stdin",
+        type("In", (), {"isatty": lambda _: False, "readline": lambda _: "long enough\n"})(),
+    )
+    assert run("users", dataset, "add", "ada", "--role", "admin") == (0, "")
+    assert run("users", dataset, "list") == (0, "ada\tadmin\n")
+    assert run("second-pass", dataset, "34") == (0, "1 images have two passes.\n")
+    store = Store.open(dataset)
+    finished(store)
+    store.engine.dispose()
+    assert run("export", dataset, tmp_path / "out") == (0, f"2 masks in {tmp_path / 'out'}\n")
+    status, text = run("import", dataset, tmp_path / "out" / "detailmap")
+    assert (status, text) == (0, "2 taken, 0 not.\n")
+    status, text = run("stats", dataset)
+    assert text.splitlines()[1].startswith("all")
+    assert run("agreement", dataset)[1].startswith("image_id,name")
+    status, text = run("verify", dataset)
+    assert (status, text.splitlines()[-1]) == (0, "0 problems.")
+
+
+def test_entries_of_the_second_pass_are_not_exported(store, tmp_path):
+    finished(store)
+    with store.changing() as session:
+        session.add(Entry(image_id=1, blind_pass=2, state="done"))
+    assert export(store, tmp_path / "out", "coco") == 2
