@@ -45,7 +45,7 @@ CSS = """
 #title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
 @media (min-width: 640px) { #looks { flex-wrap: nowrap; } }
 #looks { justify-content: space-between; align-items: center; gap: 8px; }
-#looks > * { flex: 0 1 auto; min-width: 0 !important; }
+#looks > * { flex: 0 0 auto; min-width: 0 !important; max-width: 100%; }
 #looks fieldset > span { display: none; }
 #looks #editing { width: auto !important; white-space: nowrap; }
 .offstage { display: none !important; }

@@ -195,7 +195,7 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
     on_network: dict[str, Any] = {"concurrency_id": "network", "api_visibility": "private"}
 
     # What was made for another photo means nothing for this one.
-    photo.change(
+    renewed = photo.change(
         lambda path: (
             gr.Column(visible=path is not None),
             gr.Column(visible=path is not None),
@@ -214,28 +214,33 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
         **at_once,
     )
     editing.change(lambda on: gr.Column(visible=on), editing, editor_block, **at_once)
-    editor.edit(handlers.edited, None, edits, **at_once)
-    changes = [part.change for part in (view, editing, *controls)]
-    showing = gr.on(
-        changes,
-        handlers.show,
-        [view, editing, *controls],
-        [result, note, editor],
-        trigger_mode="always_last",
-        show_progress_on=result,
-        **on_network,
-    )
-    steps_block.expand(lambda: True, None, explained, **at_once)
+    # States are waited for, not listened to: what is not queued does not tell of their changes.
+    edited = editor.edit(handlers.edited, None, edits, **at_once)
+    opened = steps_block.expand(lambda: True, None, explained, **at_once)
     steps_block.collapse(lambda: False, None, explained, **at_once)
-    for happened in (showing.success, explained.change):
-        happened(
+    show: dict[str, Any] = {
+        "fn": handlers.show,
+        "inputs": [view, editing, *controls],
+        "outputs": [result, note, editor],
+        "trigger_mode": "always_last",
+        "show_progress_on": result,
+        **on_network,
+    }
+    seen = [part for part in controls if part not in (photo, edits)]
+    showing = [
+        gr.on([part.change for part in (view, editing, *seen)], **show),
+        renewed.then(**show),
+        edited.success(**show),
+    ]
+    for finished in (*showing, opened):
+        finished.success(
             handlers.steps,
             [explained, *controls],
             steps,
             show_progress_on=steps,
             **on_network,
         )
-    cancel.click(None, cancels=[showing], api_visibility="private")
+    cancel.click(None, cancels=showing, api_visibility="private")
     for button, wanted in [(save, CUTOUT), *others]:
         button.click(
             functools.partial(handlers.download, wanted),

@@ -56,6 +56,7 @@ _PILLOW_MAX_MEGAPIXELS = 89.0
 # What lossy compression may add between the channels of a grey mask; colours differ by far more.
 _GREY_TOLERANCE = 12 / 255
 _JPEG_AND_WEBP_QUALITY = 95
+_ICC_TIME = slice(24, 36)
 
 
 class ImageError(ValueError):
@@ -305,6 +306,8 @@ def _levels(array: Floats, bits: Literal[8, 16]) -> NDArray[np.uint8] | NDArray[
 
 def _encode_lossy(levels: NDArray[Any], file_format: str, **options: int) -> bytes:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # A profile carries the time it was made; without it, equal pictures make equal files.
+    profile = profile[:_ICC_TIME.start] + bytes(12) + profile[_ICC_TIME.stop :]
     picture = Image.fromarray(levels)
     if levels.ndim == 2:
         profile = b""

@@ -284,7 +284,8 @@ def _read_unknown(path: Path) -> Mask:
 
 def _read_coco(parts: list[dict[str, Any]]) -> Mask:
     detail = np.stack([coco_decode(part["size"], part["counts"]) for part in parts]).any(0)
-    return detail.astype(np.uint8) * np.uint8(255)
+    mask: Mask = np.where(detail, np.uint8(255), np.uint8(0))
+    return mask
 
 
 def _read_label_studio(results: list[dict[str, Any]]) -> Mask:

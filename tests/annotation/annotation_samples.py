@@ -7,12 +7,30 @@ from threading import Thread
 import cv2
 import numpy as np
 import uvicorn
+from sqlalchemy import insert
 
 from benchmark_data_tools.annotation.proposals import Layers
 from benchmark_data_tools.annotation.server import Service, create_app
 from benchmark_data_tools.annotation.store import Store
+from benchmark_data_tools.annotation.tables import Entry, Image
 from benchmark_data_tools.annotation.users import Users
 from mgm_core.images import write_image
+
+# Draws strokes between pairs of points; returns the milliseconds until each was on the canvas.
+DRAW_STROKES = """async (points) => {
+  const {tools, view} = annotator;
+  const times = [];
+  for (const [from, to] of points) {
+    const start = performance.now();
+    tools.press(from);
+    tools.drag(to);
+    view.lastStrokeDrawn = 0;
+    while (!view.lastStrokeDrawn) await new Promise((done) => setTimeout(done));
+    times.push(view.lastStrokeDrawn - start);
+    tools.release();
+  }
+  return times;
+}"""
 
 
 def make_dataset(folder: Path, sizes=((40, 30), (33, 47), (64, 48))) -> Path:
@@ -63,3 +81,34 @@ def serving(service: Service, port: int = 0) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def make_large_dataset(folder: Path) -> Store:
+    """A dataset of one photograph of 6000x4000 pixels."""
+    (folder / "image").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    small = random.random((250, 375, 3)).astype(np.float32)
+    image = cv2.resize(small, (6000, 4000), interpolation=cv2.INTER_LINEAR)
+    write_image(folder / "image" / "large.jpg", image)
+    return Store.create(folder)[0]
+
+
+def make_many(folder: Path, count: int) -> Store:
+    """A dataset whose database lists `count` images of one small file."""
+    store = Store.create(make_dataset(folder, sizes=((20, 20),)))[0]
+    numbers = range(2, count + 1)
+    with store.changing() as session:
+        rows = [
+            {
+                "id": n,
+                "name": f"face_{n:05d}",
+                "file": "image/portrait_0.png",
+                "width": 20,
+                "height": 20,
+                "sha256": "0" * 64,
+            }
+            for n in numbers
+        ]
+        session.execute(insert(Image), rows)
+        session.execute(insert(Entry), [{"image_id": n} for n in numbers])
+    return store

@@ -11,6 +11,7 @@ import pytest
 from annotation_samples import StandIn, make_dataset, mask_of, service_of
 from fastapi import FastAPI
 from huggingface_hub import CommitInfo, HfApi
+from huggingface_hub import constants as hub_constants
 from huggingface_hub.errors import RepositoryNotFoundError
 from pycocotools import mask as coco_masks
 from starlette.testclient import TestClient
@@ -574,9 +575,8 @@ def test_roles_hold_over_http(store):
 @pytest.mark.filterwarnings("ignore:'attach_huggingface_oauth' is experimental:UserWarning")
 def test_hugging_face_names_log_in(store, monkeypatch):
     Users(store.folder).put("ada", "admin", None)
-    for name, value in (("CLIENT_ID", "i"), ("CLIENT_SECRET", "s"), ("SCOPES", "openid"),
-                        ("PROVIDER_URL", "https://hub.example")):  # fmt: skip
-        monkeypatch.setenv(f"OPENID_{name}" if name == "PROVIDER_URL" else f"OAUTH_{name}", value)
+    for name in ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL"):
+        monkeypatch.setattr(hub_constants, name, "https://hub.example")
     monkeypatch.setenv("SPACE_ID", "a/b")
     app = create_app(service_of(store, hugging_face=True))
     visitors = iter(["ada", "stranger", None])

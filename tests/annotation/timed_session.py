@@ -1,6 +1,7 @@
 """A timed session on the real page: ten images of 2000x1500, each from a proposal.
 
-Run: python tests/annotation/timed_session.py OUT. A script moves the mouse as an annotator would:
+Run: PYTHONPATH=. python tests/annotation/timed_session.py OUT; proposals that OUT already holds
+are not computed anew. A script moves the mouse as an annotator would:
 propose, switch a region, apply, erase with one stroke, paint with two, done. It prints the
 seconds of each image, from the opening to the opening of the next, and takes screenshots. Nobody
 thinks or looks meanwhile: the figures are what the tool takes, to which a person adds their own.
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 from annotation_samples import serving
 from playwright.sync_api import Page, sync_playwright
-from skimage import data
+from sqlalchemy import select
 
 from benchmark_data_tools.annotation import queue
 from benchmark_data_tools.annotation.proposals import Layers, NetworkProposer
@@ -23,16 +24,17 @@ from benchmark_data_tools.annotation.server import Service
 from benchmark_data_tools.annotation.store import Store
 from benchmark_data_tools.annotation.tables import Image
 from benchmark_data_tools.annotation.users import Users
-from mgm_core.images import write_image
+from mgm_core.images import read_image, write_image
 
 SIZE = (2000, 1500)
+EXAMPLE = Path(__file__).parents[2] / "demo" / "examples" / "astronaut.png"
 SAVED = "annotator.page.saver.state === 'saved' && !annotator.page.saver.unsaved"
 
 
 def make_portraits(folder: Path, count: int = 10) -> None:
     """Write crops of a portrait on backgrounds of different brightness."""
     (folder / "image").mkdir(parents=True)
-    portrait = data.astronaut().astype(np.float32) / 255
+    portrait = read_image(EXAMPLE)
     for n in range(count):
         turned = portrait[:, :: 1 if n % 2 else -1]
         top, left = 8 * (n % 3), 12 * (n % 4)
@@ -72,12 +74,13 @@ def label(page: Page, shot: Path | None) -> None:
 
 def main(out: Path) -> None:
     """Make the images, label them and print what it took."""
-    make_portraits(out / "portraits")
+    if not (out / "portraits").exists():
+        make_portraits(out / "portraits")
     store = Store.create(out / "portraits")[0]
     layers = Layers(store.folder, NetworkProposer())
     start = time.perf_counter()
     with store.reading() as session:
-        for image in session.query(Image):
+        for image in session.scalars(select(Image)):
             layers.png(image, "network_alpha")
     ahead = time.perf_counter() - start
     service = Service(store, layers, Users(store.folder))

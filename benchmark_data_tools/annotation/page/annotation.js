@@ -134,9 +134,10 @@ async function open(id) {
 }
 
 async function fetchBitmap(path) {
-  const response = await request(path);
+  const file = await (await request(path)).blob();
+  performance.mark("transferred");
   try {
-    return await createImageBitmap(await response.blob());
+    return await createImageBitmap(file);
   } catch {
     throw new Error("the image could not be decoded by this browser: convert it to JPEG or PNG");
   }
