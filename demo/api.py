@@ -14,7 +14,7 @@ from demo.publishing import product, publish
 from demo.recipe import Background, File, MaskKind, Order, Recipe, read_colour
 from demo.robustness import read_sizes, trials
 from demo.studio import Studio
-from demo.uploads import Upload
+from demo.uploads import upload, uploaded
 from mgm_core.compositing import Fit, composite, fit_background, solid_background
 from mgm_core.foreground import ForegroundMethod
 from mgm_core.images import encode_png, read_alpha, read_image
@@ -77,7 +77,7 @@ class Api:
             if background is None:
                 behind = solid_background(read_colour(colour), height, width)
             else:
-                picture = read_image(background, max_megapixels=self._max_megapixels)
+                picture = read_image(uploaded(background), max_megapixels=self._max_megapixels)
                 behind = fit_background(picture, height, width, Background(fit=fit).fit)
             return publish(encode_png(composite(foreground, alpha, behind)), "composite.png")
 
@@ -107,12 +107,12 @@ class Api:
 def _given(name: str, path: str | None) -> File:
     if path is None:
         raise ValueError(f"{name} must be given, got none: send a file")
-    return File.at(path)
+    return File.at(uploaded(path))
 
 
 def _order(photo: str | None, mask: str | None, recipe: Recipe) -> Order:
     order = Order(_given("photo", photo), recipe)
-    return order if mask is None else replace(order, mask=File.at(mask))
+    return order if mask is None else replace(order, mask=File.at(uploaded(mask)))
 
 
 def add_endpoints(api: Api) -> None:
@@ -123,8 +123,7 @@ def add_endpoints(api: Api) -> None:
     """
     with gr.Column(visible=False):
         photo, mask, cutout, background = (
-            Upload(label=label, type="filepath", image_mode=None)
-            for label in ("Photo", "Mask", "Cut-out", "Background")
+            upload(label) for label in ("Photo", "Mask", "Cut-out", "Background")
         )
         kind = gr.Textbox("detect", label="detect, binary_mask, soft_mask, trimap or trimap_fg")
         endpoints: list[tuple[Callable[..., Any], list[Any], list[Any]]] = [

@@ -1,9 +1,11 @@
 """The canvas on which a visitor corrects the guidance, and what it sends."""
 
-from typing import Any
+from typing import TypeAlias
 
 import gradio as gr
 from gradio.data_classes import FileData
+
+Canvas: TypeAlias = dict[str, object]
 
 _TOOLS = (
     ("add", "Add", "B"),
@@ -190,32 +192,33 @@ show();
 """
 
 
-class GuidanceEditor(gr.HTML):
-    """A photo with its guidance to paint on; the event `edit` brings the list of corrections."""
+def guidance_editor(elem_id: str) -> gr.HTML:
+    """Return the canvas: a photo with its guidance to paint on.
 
-    def __init__(self, elem_id: str) -> None:
-        super().__init__(
-            value=None,
-            html_template=_TEMPLATE,
-            css_template=_STYLE,
-            js_on_load=_SCRIPT,
-            elem_id=elem_id,
-        )
+    Its value is what `on_canvas` makes, its event `edit` brings the list of corrections.
 
-    def postprocess(self, value: dict[str, Any] | None) -> dict[str, Any] | None:  # type: ignore[override] # gr.HTML takes text; its frontend takes any JSON
-        """Turn what is shown into JSON whose files Gradio serves.
+    Args:
+        elem_id: its id in the page.
+    """
+    return gr.HTML(
+        html_template=_TEMPLATE, css_template=_STYLE, js_on_load=_SCRIPT, elem_id=elem_id
+    )
 
-        Args:
-            value: paths "photo" and "mask", "width" and "height" in px, and the list "edits".
-        """
-        if value is None:
-            return None
-        files = {
-            name: FileData(path=value[name], orig_name=name).model_dump()
-            for name in ("photo", "mask")
-        }
-        return {**value, **files}
 
-    def api_info(self) -> dict[str, Any]:
-        """Describe the value."""
-        return {"type": "object"}
+def on_canvas(photo: str, mask: str, width: int, height: int, edits: object) -> Canvas:
+    """Return what the canvas shows, as JSON whose files Gradio serves.
+
+    Args:
+        photo: path of the photo.
+        mask: path of the tinted guidance.
+        width: of the photo, in px.
+        height: of the photo, in px.
+        edits: the corrections up to now, as the browser sent them.
+    """
+    return {
+        "photo": FileData(path=photo, orig_name="photo").model_dump(),
+        "mask": FileData(path=mask, orig_name="mask").model_dump(),
+        "width": width,
+        "height": height,
+        "edits": edits,
+    }

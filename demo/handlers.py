@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demo.editing import read_edits
+from demo.editor import Canvas, on_canvas
 from demo.publishing import Product, for_page, product, publish, zipped
 from demo.recipe import Background, BackgroundKind, File, MaskKind, Order, Recipe, read_colour
 from demo.robustness import (
@@ -23,6 +24,7 @@ from demo.robustness import (
     trials,
 )
 from demo.studio import Studio, View, overlay, tinted
+from demo.uploads import uploaded
 from mgm_core.compositing import Fit
 from mgm_core.foreground import ForegroundMethod
 from mgm_core.images import encode_png
@@ -42,7 +44,6 @@ _PROGRESS = gr.Progress()
 
 Floats: TypeAlias = NDArray[np.float32]
 Comparison: TypeAlias = tuple[str, str]
-Canvas: TypeAlias = dict[str, object]
 Curve: TypeAlias = dict[str, object]
 Experiment: TypeAlias = tuple[Curve, list[tuple[str, str]], str, list[list[object]], str | None]
 Shown: TypeAlias = tuple[Comparison | None, str, Canvas | None]
@@ -92,10 +93,10 @@ class Controls(NamedTuple):
             ),
         )
         return Order(
-            File.at(self.photo),
+            File.at(uploaded(self.photo)),
             recipe,
-            mask=None if self.mask is None else File.at(self.mask),
-            backdrop=None if self.backdrop is None else File.at(self.backdrop),
+            mask=None if self.mask is None else File.at(uploaded(self.mask)),
+            backdrop=None if self.backdrop is None else File.at(uploaded(self.backdrop)),
         )
 
 
@@ -143,8 +144,7 @@ class Handlers:
             if editing:
                 height, width = guidance.plane.shape
                 mask = publish(encode_png(tinted(guidance.plane)), "mask.png")
-                canvas = {"photo": before, "mask": mask, "width": width, "height": height}
-                canvas["edits"] = controls.edits
+                canvas = on_canvas(before, mask, width, height, controls.edits)
             if view != "guidance" and not self._studio.has_matte(order):
                 yield (
                     (before, for_page(self._studio.view(order, "guidance"))),
@@ -195,7 +195,7 @@ class Handlers:
             order = Controls.of(values).order()
             wanted = read_sizes(sizes)
             image = self._studio.image(order.photo)
-            true_alpha = None if truth is None else File.at(truth)
+            true_alpha = None if truth is None else File.at(uploaded(truth))
             progress((0, len(wanted)), "Cutting out", unit="guidances")
             done: list[Trial] = []
             for trial in trials(self._studio, order, wanted, true_alpha):

@@ -49,9 +49,9 @@ class Models:
         """
 
         def load_matter() -> "Matter":
-            from mgm_core.inference import Matter
+            from mgm_core.inference import COARSE_SIDE_PX, Matter
 
-            return Matter.load(weights, device=device)
+            return Matter.load(weights, device=device, coarse_side_px=COARSE_SIDE_PX)
 
         def load_segmenter(name: str) -> "Segmenter":
             from mgm_core.segmentation import Segmenter, SegmenterError

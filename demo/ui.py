@@ -8,13 +8,13 @@ import gradio as gr
 
 from demo.about import about
 from demo.api import Api, add_endpoints
-from demo.editor import GuidanceEditor
+from demo.editor import guidance_editor
 from demo.environment import Environment
 from demo.handlers import Controls, Handlers, paper_curve
 from demo.publishing import Product
 from demo.recipe import GROW_LIMIT_PX
 from demo.studio import Studio
-from demo.uploads import Upload
+from demo.uploads import upload
 
 EXAMPLES_FOLDER = Path(__file__).parent / "examples"
 EXAMPLES = [
@@ -118,12 +118,9 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
     parts: dict[str, Any] = {}
     with gr.Row(elem_id="stage"):
         with gr.Column(elem_id="photo-block"):
-            parts["photo"] = photo = Upload(
+            parts["photo"] = photo = upload(
                 label="Photo",
-                type="filepath",
-                image_mode=None,
                 sources=["upload", "clipboard", "webcam"],
-                buttons=[],
                 height=420,
                 elem_id="photo",
                 placeholder="# Drop a photo of a person\nor click to choose one, up to "
@@ -147,7 +144,7 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
                 )
             with gr.Row(elem_id="pictures"):
                 with gr.Column(visible=False, min_width=320) as editor_block:
-                    editor = GuidanceEditor(elem_id="editor")
+                    editor = guidance_editor("editor")
                 with gr.Column(min_width=320):
                     result = gr.ImageSlider(
                         label="Photo and result",
@@ -260,12 +257,9 @@ def _robustness(handlers: Handlers, controls: list[Any]) -> None:
     )
     with gr.Row(elem_id="experiment-controls"):
         sizes = gr.Textbox("10, 20, 30", label="Kernel diameters (px)", elem_id="sizes")
-        truth = Upload(
+        truth = upload(
             label="True alpha (optional)",
-            type="filepath",
-            image_mode=None,
             sources=["upload"],
-            buttons=[],
             height=110,
             elem_id="truth",
             placeholder="Drop it here",
@@ -352,12 +346,9 @@ def _controls(parts: dict[str, Any]) -> None:
         )
         parts["segmenter"] = gr.Dropdown(SEGMENTERS, value="portrait", label="Segmenter")
     with gr.Accordion("Your own mask", open=False):
-        parts["mask"] = Upload(
+        parts["mask"] = upload(
             label="Mask, trimap or another tool's matte",
-            type="filepath",
-            image_mode=None,
             sources=["upload", "clipboard"],
-            buttons=[],
             height=180,
             placeholder="White is subject; same size as the photo",
             elem_id="mask",
@@ -369,12 +360,9 @@ def _controls(parts: dict[str, Any]) -> None:
             BACKGROUNDS, value="transparent", label="Background", elem_id="background"
         )
         parts["colour"] = colour = gr.ColorPicker("#2f6f4f", label="Colour", visible=False)
-        parts["backdrop"] = backdrop = Upload(
+        parts["backdrop"] = backdrop = upload(
             label="Picture",
-            type="filepath",
-            image_mode=None,
             sources=["upload", "clipboard"],
-            buttons=[],
             height=180,
             visible=False,
             elem_id="backdrop",

@@ -307,7 +307,7 @@ def _levels(array: Floats, bits: Literal[8, 16]) -> NDArray[np.uint8] | NDArray[
 def _encode_lossy(levels: NDArray[Any], file_format: str, **options: int) -> bytes:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     # A profile carries the time it was made; without it, equal pictures make equal files.
-    profile = profile[:_ICC_TIME.start] + bytes(12) + profile[_ICC_TIME.stop :]
+    profile = profile[: _ICC_TIME.start] + bytes(12) + profile[_ICC_TIME.stop :]
     picture = Image.fromarray(levels)
     if levels.ndim == 2:
         profile = b""

@@ -117,7 +117,9 @@ def view(
     matrix = _affine(centre, scale, crop_px, generator)
     warped = _warped(cutout.rgba, matrix, crop_px, scale, interpolation)
     crop = warped.astype(np.float32) / np.float32(255)
-    alpha: Plane = crop[..., 3] * _inside(cutout.rgba[..., 3], matrix, crop_px)
+    alpha: Plane = np.ascontiguousarray(crop[..., 3])
+    if cutout.exact:  # a photograph shows what its reflected mask says
+        alpha = alpha * _inside(cutout.rgba[..., 3], matrix, crop_px)
     return crop[..., :3], alpha
 
 

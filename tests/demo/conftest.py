@@ -42,5 +42,5 @@ def mask(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _gradio_files_of_this_test(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+def _uploads_are_files_of_this_test(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))

@@ -169,7 +169,7 @@ def test_the_canvas_shows_the_guidance_and_every_correction(handlers, photo):
     corners = [(4, 48), (4, 51), (7, 48), (7, 51)]  # a disc leaves the square's corners out
     for y, x in corners:
         expected[y, x] = 0
-    assert np.array_equal(read_alpha(canvas["mask"]), expected)
+    assert np.array_equal(read_alpha(canvas["mask"]["path"]), expected)
 
 
 def test_corrections_reach_the_network(handlers, photo, matter, segmenter):
@@ -223,3 +223,16 @@ def test_the_experiment_reports_after_every_guidance(handlers, photo):
     with zipfile.ZipFile(archive) as files:
         assert "alpha+8px.png" in files.namelist()
         assert files.read("robustness.csv").count(b"\n") == 6
+
+
+@pytest.mark.parametrize("field", ["photo", "mask", "backdrop"])
+def test_files_that_were_not_uploaded_are_refused(handlers, photo, field):
+    controls = DEFAULTS._replace(photo=photo)._replace(**{field: __file__})
+    with pytest.raises(gr.Error, match="must be a file that was uploaded, got the name of another"):
+        shown(handlers, "cut-out", controls)
+
+
+def test_a_file_that_is_gone_is_said_to_be(handlers, photo):
+    Path(photo).unlink()
+    with pytest.raises(gr.Error, match=r"still be on the server, .* Upload it again\."):
+        shown(handlers, "cut-out", DEFAULTS._replace(photo=photo))

@@ -159,3 +159,15 @@ def test_the_overlay_tints_the_subject_alone():
         0.45 * photo_pixels()[SUBJECT][0, 0] + 0.55 * np.float32([0.36, 0.30, 0.95]), abs=1e-6
     )
     assert shown[12, 20] == pytest.approx(1)
+
+
+def test_the_same_guidance_with_and_without_known_regions_is_not_the_same_matte(
+    studio, order, tmp_path
+):
+    file = file_of(tmp_path, subject_mask())
+    free, held = (
+        studio.matte(replace(order, mask=file, recipe=replace(order.recipe, mask_kind=kind))).alpha
+        for kind in ("binary_mask", "trimap")
+    )
+    assert 0 < free[12, 20] < 1
+    assert np.array_equal(held, subject_mask())

@@ -96,7 +96,8 @@ def test_a_downloaded_segmenter_loads_from_torchvisions_cache(monkeypatch, tmp_p
 def test_the_bundled_segmenter_finds_the_person_and_the_cat(pictures):
     segmenter = Segmenter.load(device="cpu", dtype="float32")
     astronaut = segmenter.probability(pictures["astronaut"])
-    assert astronaut[200:500, 150:250].mean() > 0.95  # face and suit
-    assert astronaut[:150, 420:].mean() < 0.05  # the shuttle behind her
-    assert segmenter.probability(pictures["chelsea"], "cat")[100:250, 150:300].mean() > 0.9
-    assert segmenter.probability(pictures["chelsea"], "person").mean() < 0.05
+    assert (astronaut[200:500, 150:250] > 0.5).mean() > 0.98  # collar and suit
+    assert (astronaut[:150, 420:] > 0.5).mean() < 0.02  # the shuttle behind her
+    cat = segmenter.probability(pictures["chelsea"], "cat")
+    assert (cat[100:250, 150:300] > 0.5).mean() > 0.98
+    assert (segmenter.probability(pictures["chelsea"], "person") > 0.5).mean() < 0.02
