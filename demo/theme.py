@@ -43,11 +43,10 @@ CSS = """
 #title { padding: 4px 2px 0; }
 #title h1 { font-size: 1.35rem; font-weight: 650; letter-spacing: -0.01em; margin: 0; }
 #title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
-@media (min-width: 640px) { #looks { flex-wrap: nowrap; } }
-#looks { justify-content: space-between; align-items: center; gap: 8px; }
-#looks > * { flex: 0 0 auto; min-width: 0 !important; max-width: 100%; }
+#looks { flex-wrap: wrap; justify-content: space-between; align-items: center; gap: 8px; }
 #looks fieldset > span { display: none; }
-#looks #editing { width: auto !important; white-space: nowrap; }
+#looks > * { flex: 0 1 auto !important; width: auto !important; min-width: 0 !important; max-width: 100%; }
+#looks #editing { white-space: nowrap; }
 .offstage { display: none !important; }
 #status { align-items: center; gap: 8px; }
 #downloads { gap: 8px; align-items: stretch; }
