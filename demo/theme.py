@@ -45,7 +45,7 @@ CSS = """
 #title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
 #looks { flex-wrap: wrap; justify-content: space-between; align-items: center; gap: 8px; }
 #looks fieldset > span { display: none; }
-#looks > * { flex: 0 1 auto !important; width: auto !important; min-width: 0 !important; max-width: 100%; }
+#looks > * { flex: 0 1 auto !important; width: auto !important; min-width: 0 !important; }
 #looks #editing { white-space: nowrap; }
 .offstage { display: none !important; }
 #status { align-items: center; gap: 8px; }
