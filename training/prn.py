@@ -12,6 +12,7 @@ from numpy.random import Generator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mgm_core.checkpoint import load_checked, read_safetensors
 from mgm_core.decoder import SideOutputs
 from mgm_core.encoder import MobileNetV2Encoder
 from mgm_core.network import PRN, Fusion
@@ -59,7 +60,7 @@ class PRNTask:
         config = self.config.network
         network = PRN(config.encoder, FUSIONS[config.variant])
         if config.start:
-            network.load_state_dict(load_file(config.start))
+            load_checked(network, read_safetensors(Path(config.start))[0], config.start)
         elif config.encoder_start:
             encoder = network.encoder
             if not isinstance(encoder, MobileNetV2Encoder):

@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from training_data import config_text, write_training_data
 
-from mgm_core.checkpoint import load_prn
+from mgm_core.checkpoint import bundled_path, load_prn
 from mgm_core.foreground_network import ForegroundNetwork
 from mgm_core.images import read_image, write_image
 from mgm_core.network import PRN
@@ -61,6 +61,16 @@ def test_every_ablation_trains_and_is_loaded_as_it_was_trained(tmp_path, data, v
         for level in ("os8", "os4", "os1")
         for term in ("l1", "laplacian", "composition")
     }
+
+
+def test_training_goes_on_from_the_bundled_weights(tmp_path, data):
+    bundled = bundled_path("prn_mobilenet_v2")
+    config = _config(tmp_path, data, corrections=[f"network.start={bundled}"])
+    started = PRNTask(config)
+    state = started.exported(started.module.state_dict())
+    product = load_prn("prn_mobilenet_v2").state_dict()
+    name = "decoder.stage4.0.weight"
+    assert torch.equal(state[name], product[name])
 
 
 def test_spectral_norm_bounds_every_convolution_and_folds_into_the_same_network():
