@@ -100,5 +100,5 @@ class Models:
             self.segmenter(segmenter).probability(image)
             alpha = self.matter().matte(image, guidance).alpha
             estimate_foreground(image, alpha)
-        except Exception:
+        except Exception:  # whatever it is, the first visitor meets it again and is told
             _logger.exception("the networks could not be made ready ahead of the first visitor")

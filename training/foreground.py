@@ -7,12 +7,15 @@ the cut-outs and count only where alpha is above 0, which is what the paper comp
 Source: section 3.2 of the paper.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.random import Generator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mgm_core.checkpoint import load_checked, read_safetensors
 from mgm_core.foreground_network import ForegroundNetwork
 from training import augmentation
 from training.augmentation import Plane
@@ -20,6 +23,7 @@ from training.composites import Composites, Example, channels_first
 from training.config import Config, ConfigError
 from training.distributed import mean_over_processes
 from training.frozen_norm import freeze_batch_norm, plain_state
+from training.loop import encoder_and_rest
 from training.losses import Terms, l1, laplacian
 
 _SHAPE_PROBABILITY = 0.25
@@ -95,7 +99,8 @@ class ForegroundTask:
         self.config = config
         network = ForegroundNetwork()
         if config.network.start:
-            network.load_state_dict(load_file(config.network.start))
+            start = config.network.start
+            load_checked(network, read_safetensors(Path(start))[0], start)
         elif config.network.encoder_start:
             network.encoder.load_image_weights(load_file(config.network.encoder_start))
         if config.network.encoder != "mobilenet_v2":
@@ -114,13 +119,8 @@ class ForegroundTask:
     def parameter_groups(self) -> list[dict[str, object]]:
         """Return the encoder's and the other parameters with their learning-rate factors."""
         assert isinstance(self.module, ForegroundNetwork)
-        encoder = list(self.module.encoder.parameters())
-        ids = {id(p) for p in encoder}
-        rest = [p for p in self.module.parameters() if id(p) not in ids]
-        return [
-            {"params": encoder, "factor": self.config.optimiser.encoder_rate_factor},
-            {"params": rest, "factor": 1.0},
-        ]
+        factor = self.config.optimiser.encoder_rate_factor
+        return encoder_and_rest(self.module, self.module.encoder, factor)
 
     def losses(self, module: nn.Module, batch: Example, step: int) -> Terms:
         """Return the loss and its terms for one batch: l1, composition and Laplacian."""

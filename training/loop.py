@@ -59,6 +59,18 @@ class Task(Protocol):
         """Return the error of exported weights on `run.validation`; None if there is no such."""
 
 
+def encoder_and_rest(
+    module: nn.Module, encoder: nn.Module, encoder_factor: float
+) -> list[dict[str, Any]]:
+    """Return parameter groups of a network whose pretrained encoder learns at its own rate."""
+    own = {id(p) for p in encoder.parameters()}
+    rest = [p for p in module.parameters() if id(p) not in own]
+    return [
+        {"params": list(encoder.parameters()), "factor": encoder_factor},
+        {"params": rest, "factor": 1.0},
+    ]
+
+
 class NonFiniteLossError(RuntimeError):
     """The loss is not a number any more; going on would destroy the weights."""
 

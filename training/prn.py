@@ -21,6 +21,7 @@ from training.composites import Composites, Example
 from training.config import Config, ConfigError, Variant
 from training.distributed import local_part
 from training.frozen_norm import freeze_batch_norm, plain_state
+from training.loop import encoder_and_rest
 from training.losses import Terms, level_terms, weighted_sum
 from training.spectral_norm import add_spectral_norm, without_spectral_norm
 from training.validation import Validation
@@ -82,13 +83,8 @@ class PRNTask:
     def parameter_groups(self) -> list[dict[str, object]]:
         """Return the encoder's and the other parameters with their learning-rate factors."""
         assert isinstance(self.module, PRN)
-        encoder = list(self.module.encoder.parameters())
-        ids = {id(p) for p in encoder}
-        rest = [p for p in self.module.parameters() if id(p) not in ids]
-        return [
-            {"params": encoder, "factor": self.config.optimiser.encoder_rate_factor},
-            {"params": rest, "factor": 1.0},
-        ]
+        factor = self.config.optimiser.encoder_rate_factor
+        return encoder_and_rest(self.module, self.module.encoder, factor)
 
     def losses(self, module: nn.Module, batch: Example, step: int) -> Terms:
         """Return the loss and its terms for one batch.
