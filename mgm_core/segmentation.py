@@ -1,7 +1,9 @@
 """Segmenters: a photograph to the probability of a category, which becomes guidance.
 
-All are torchvision's DeepLabV3. `portrait` is bundled and small; the others are torchvision's own
-weights, which are downloaded once. The paper thresholds the probability at 0.5 (section 5).
+All are torchvision's DeepLabV3. `portrait` is bundled and small: one network for people, trained
+further, and one for the other categories, as it was, so that neither costs the other anything. The
+others are torchvision's own weights, which are downloaded once. The paper thresholds the
+probability at 0.5 (section 5).
 """
 
 import threading
@@ -33,8 +35,10 @@ CATEGORIES = (
 )  # fmt: skip
 """The 21 classes of PASCAL VOC, in the order of the networks' outputs."""
 
+PERSON = CATEGORIES.index("person")
 THRESHOLD = 0.5
 BUNDLED = "portrait"
+BUNDLED_CLASSES = "portrait_classes"
 
 
 class SegmenterError(RuntimeError):
@@ -50,7 +54,7 @@ class _Kind:
     corner_aligned: bool
 
 
-def portrait_network() -> nn.Module:
+def half_width_deeplab() -> nn.Module:
     """Return DeepLabV3 on a half-width MobileNetV2 at output stride 8, without weights."""
     features: Any = mobilenet_v2(weights=None, width_mult=0.5, round_nearest=4).features[:18]
     for block in range(7, 18):
@@ -67,7 +71,7 @@ def portrait_network() -> nn.Module:
 
 
 def corner_aligned_logits(network: nn.Module, x: Tensor) -> Tensor:
-    """Return the portrait network's logits at the input's size.
+    """Return the logits of a `half_width_deeplab` at the input's size.
 
     Its sides are 8n + 1 px, so that the corners of input and features fall together.
     """
@@ -76,9 +80,46 @@ def corner_aligned_logits(network: nn.Module, x: Tensor) -> Tensor:
     return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=True)
 
 
+def person_odds(logits: Tensor) -> Tensor:
+    """Return the log-odds of person against all others, (N, 21, h, w) -> (N, 1, h, w)."""
+    person = logits[:, PERSON : PERSON + 1]
+    return person - _others(logits).logsumexp(dim=1, keepdim=True)
+
+
+def _others(logits: Tensor) -> Tensor:
+    return torch.cat([logits[:, :PERSON], logits[:, PERSON + 1 :]], dim=1)
+
+
+class PortraitNetworks(nn.Module):
+    """Two `half_width_deeplab`: one says where people are, the other what everything else is.
+
+    Args:
+        person: The specialist; of its classes only person counts.
+        classes: Tells the other categories apart.
+    """
+
+    def __init__(self, person: nn.Module, classes: nn.Module) -> None:
+        super().__init__()
+        self.person, self.classes = person, classes
+
+    def odds(self, x: Tensor) -> Tensor:
+        """Return the log-odds of person at the input's size, (N, 1, H, W)."""
+        return person_odds(corner_aligned_logits(self.person, x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits of the 21 categories at the input's size, (N, 21, H, W)."""
+        others = _others(corner_aligned_logits(self.classes, x))
+        person = self.odds(x) + others.logsumexp(dim=1, keepdim=True)
+        return torch.cat([others[:, :PERSON], person, others[:, PERSON:]], dim=1)
+
+
 def _bundled() -> nn.Module:
-    network = portrait_network()
-    path = bundled_path(BUNDLED)
+    return PortraitNetworks(_bundled_deeplab(BUNDLED), _bundled_deeplab(BUNDLED_CLASSES))
+
+
+def _bundled_deeplab(name: str) -> nn.Module:
+    network = half_width_deeplab()
+    path = bundled_path(name)
     load_checked(network, read_safetensors(path)[0], str(path))
     return network
 
@@ -186,6 +227,42 @@ class Segmenter:
         Raises:
             ValueError: `long_side_px` is out of range.
         """
+        logits = self._computed(image, long_side_px, self._logits)
+        return logits.softmax(0).cpu().numpy()
+
+    def probability(
+        self, image: Colours, category: str = "person", *, long_side_px: int | None = None
+    ) -> Plane:
+        """Return the probability of one category at every pixel of the image.
+
+        Args:
+            image: (H, W, 3) float32 in [0, 1].
+            category: One of `CATEGORIES`.
+            long_side_px: Long side that the network is fed with; None for its default.
+
+        Returns:
+            (H, W) float32 in [0, 1].
+
+        Raises:
+            ValueError: The category is unknown or `long_side_px` is out of range.
+        """
+        index = category_index(category)
+        if index == PERSON and isinstance(self.network, PortraitNetworks):
+            odds = self._computed(image, long_side_px, self.network.odds)
+            small: Plane = odds[0].sigmoid().cpu().numpy()
+        else:
+            small = self.probabilities(image, long_side_px=long_side_px)[index]
+        return enlarged(small, image.shape[:2], corner_aligned=self._kind.corner_aligned)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        if isinstance(self.network, PortraitNetworks):
+            return cast("Tensor", self.network(x))
+        return cast("dict[str, Tensor]", self.network(x))["out"]
+
+    def _computed(
+        self, image: Colours, long_side_px: int | None, network: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Return what a network makes of the image at the size it is fed with, (C, h, w)."""
         side = self._kind.long_side_px if long_side_px is None else long_side_px
         if not 65 <= side <= 2049:
             raise ValueError(
@@ -205,32 +282,7 @@ class Segmenter:
         with self._turn, torch.inference_mode():
             x = x.to(self.device).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                if self._kind.corner_aligned:
-                    logits = corner_aligned_logits(self.network, x)
-                else:
-                    logits = cast("dict[str, Tensor]", self.network(x))["out"]
-            probabilities: NDArray[Any] = logits[0].float().softmax(0).cpu().numpy()
-        return probabilities.astype(np.float32)
-
-    def probability(
-        self, image: Colours, category: str = "person", *, long_side_px: int | None = None
-    ) -> Plane:
-        """Return the probability of one category at every pixel of the image.
-
-        Args:
-            image: (H, W, 3) float32 in [0, 1].
-            category: One of `CATEGORIES`.
-            long_side_px: Long side that the network is fed with; None for its default.
-
-        Returns:
-            (H, W) float32 in [0, 1].
-
-        Raises:
-            ValueError: The category is unknown or `long_side_px` is out of range.
-        """
-        index = category_index(category)
-        small = self.probabilities(image, long_side_px=long_side_px)[index]
-        return enlarged(small, image.shape[:2], corner_aligned=self._kind.corner_aligned)
+                return network(x)[0].float()
 
 
 def enlarged(plane: Plane, size: tuple[int, ...], *, corner_aligned: bool) -> Plane:

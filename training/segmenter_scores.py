@@ -12,9 +12,15 @@ from tqdm import tqdm
 
 from mgm_core.checkpoint import load_checked, read_safetensors
 from mgm_core.images import read_image, read_mask
-from mgm_core.segmentation import BUNDLED, THRESHOLD, Segmenter, portrait_network
+from mgm_core.segmentation import (
+    BUNDLED,
+    PERSON,
+    THRESHOLD,
+    PortraitNetworks,
+    Segmenter,
+    half_width_deeplab,
+)
 from training.config import Config, ConfigError, SourceConfig
-from training.segmenter import PERSON
 from training.sources import kept_out, pictures
 
 
@@ -23,10 +29,11 @@ def scores(config: Config, weights: Path, limits: dict[str, int]) -> Iterator[st
 
     Args:
         config: The segmenter's training; its sources' `keep_out_percent` tells what was kept out.
-        weights: The weights to score.
+        weights: The weights for people to score; the other classes are the start's.
         limits: For a folder's path, how many of its pictures count, in the order of their names.
     """
-    segmenter = _segmenter(weights)
+    start_path = Path(config.network.start)
+    segmenter = _segmenter(weights, start_path)
     root = Path(config.data.root)
     for source in config.data.sources:
         if source.kind == "photo_mask" and source.keep_out_percent:
@@ -35,7 +42,7 @@ def scores(config: Config, weights: Path, limits: dict[str, int]) -> Iterator[st
                 f"{source.path}: {len(values)} kept out, IoU mean {np.mean(values):.4f}, "
                 f"lowest {np.min(values):.4f}"
             )
-    start = _segmenter(Path(config.network.start))
+    start = _segmenter(start_path, start_path)
     for path in config.data.backgrounds:
         agreeing, counted = _agreement(root / path, start, segmenter, limits.get(path, 100))
         yield (
@@ -44,10 +51,14 @@ def scores(config: Config, weights: Path, limits: dict[str, int]) -> Iterator[st
         )
 
 
-def _segmenter(weights: Path) -> Segmenter:
-    network: nn.Module = portrait_network()
+def _segmenter(person: Path, classes: Path) -> Segmenter:
+    return Segmenter(BUNDLED, PortraitNetworks(_deeplab(person), _deeplab(classes)))
+
+
+def _deeplab(weights: Path) -> nn.Module:
+    network = half_width_deeplab()
     load_checked(network, read_safetensors(weights)[0], str(weights))
-    return Segmenter(BUNDLED, network)
+    return network
 
 
 def _intersections_over_unions(

@@ -7,28 +7,31 @@ from torchvision.models import segmentation as torchvision_segmentation
 
 from mgm_core.segmentation import (
     CATEGORIES,
+    PERSON,
     SEGMENTERS,
+    PortraitNetworks,
     Segmenter,
     SegmenterError,
     category_index,
     corner_aligned_logits,
     enlarged,
-    portrait_network,
+    half_width_deeplab,
 )
 
 
 @pytest.fixture(scope="module")
 def segmenter():
     torch.manual_seed(4)
-    return Segmenter("portrait", portrait_network(), device="cpu", dtype="float32")
+    networks = PortraitNetworks(half_width_deeplab(), half_width_deeplab())
+    return Segmenter("portrait", networks, device="cpu", dtype="float32")
 
 
 def _image(height, width):
     return np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
 
 
-def test_the_portrait_network_is_the_module_that_its_weights_are_for():
-    network = portrait_network().eval()
+def test_the_half_width_deeplab_is_the_module_that_its_weights_are_for():
+    network = half_width_deeplab().eval()
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(0.7e6, rel=2)
     logits = corner_aligned_logits(network, torch.zeros(1, 3, 129, 65))
     assert logits.shape == (1, 21, 129, 65)
@@ -47,6 +50,29 @@ def test_probability_has_the_images_size_and_all_categories_sum_to_one(segmenter
     assert every.shape[0] == len(CATEGORIES) == 21
     np.testing.assert_allclose(every.sum(0), 1, atol=1e-4)
     assert all(side % 8 == 1 for side in every.shape[1:])
+
+
+def test_people_come_from_one_network_and_the_other_categories_from_the_other(segmenter):
+    image = _image(129, 97)
+    networks = segmenter.network
+    every = segmenter.probabilities(image, long_side_px=129)
+    alone = [
+        Segmenter("portrait", PortraitNetworks(n, n), device="cpu", dtype="float32").probabilities(
+            image, long_side_px=129
+        )
+        for n in (networks.person, networks.classes)
+    ]
+    np.testing.assert_allclose(every[PERSON], alone[0][PERSON], atol=1e-5)
+    rest = [i for i in range(len(CATEGORIES)) if i != PERSON]
+    shares = [p[rest] / p[rest].sum(0) for p in (every, alone[1])]
+    np.testing.assert_allclose(*shares, atol=1e-5)
+    # A softmax of one network's own logits is what the two make of it.
+    x = torch.from_numpy((image * 2 - 1).transpose(2, 0, 1))[None]
+    with torch.inference_mode():
+        plain = corner_aligned_logits(networks.classes, x)[0].softmax(0).numpy()
+    np.testing.assert_allclose(alone[1], plain, atol=1e-5)
+    person = segmenter.probability(image, "person", long_side_px=129)
+    np.testing.assert_allclose(person, every[PERSON], atol=1e-5)
 
 
 def test_enlarging_keeps_corners_where_they_are():
