@@ -34,8 +34,8 @@ from training.sources import Backgrounds, Cutout, Remembered
 
 # A cut-out counts as a person where the starting network sees one in most of it.
 _PERSON_SHARE = 0.6
-# The first blocks see edges and textures, which pretraining learned from far more pictures. They work
-# at the finest strides: leaving them as they are also saves time.
+# The first blocks see edges and textures, which pretraining learned from far more pictures. Their
+# strides are the finest: leaving them as they are also saves time.
 _FROZEN_BLOCKS = 4
 
 
