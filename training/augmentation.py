@@ -140,14 +140,17 @@ def merged(front: tuple[Colours, Plane], behind: tuple[Colours, Plane]) -> tuple
 def jittered(colours: Colours, generator: Generator, strength: float = 1.0) -> Colours:
     """Change brightness, contrast, saturation, gamma and white balance."""
     s = strength
-    colours = colours ** np.float32(np.exp(generator.normal(0.0, 0.25 * s)))
-    grey = colours.mean(axis=2, keepdims=True)
-    colours = grey + (colours - grey) * np.float32(generator.uniform(1 - 0.6 * s, 1 + 0.4 * s))
+    colours = cv2.pow(colours, np.exp(generator.normal(0.0, 0.25 * s))).astype(np.float32)
+    saturation = generator.uniform(1 - 0.6 * s, 1 + 0.4 * s)
     gains = np.exp(generator.normal(0.0, 0.06 * s, 3) + generator.normal(0.0, 0.15 * s))
-    mean = np.float32(colours.mean())
-    contrast = np.float32(generator.uniform(1 - 0.3 * s, 1 + 0.3 * s))
-    colours = (mean + (colours - mean) * contrast) * gains.astype(np.float32)
-    return np.clip(colours, 0.0, 1.0)
+    contrast = generator.uniform(1 - 0.3 * s, 1 + 0.3 * s)
+    mean = np.mean(cv2.mean(colours)[:3])  # saturation leaves it as it is
+    # All of it is one affine map of a pixel's colour: grey + saturation * (colour - grey), then
+    # mean + contrast * (that - mean), then the gains.
+    mixed = contrast * (saturation * np.eye(3) + (1 - saturation) / 3)
+    offset = np.full((3, 1), (1 - contrast) * mean)
+    changed = cv2.transform(colours, gains[:, None] * np.hstack([mixed, offset]))
+    return np.clip(changed, 0.0, 1.0).astype(np.float32)
 
 
 def cropped_background(photograph: Bytes, crop_px: int, generator: Generator) -> Colours:
