@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -172,6 +174,25 @@ def test_the_segmenter_learns_people_and_is_held_to_its_start_elsewhere(tmp_path
         SegmenterTask(_config(tmp_path, data, "segmenter"))
 
 
+def test_a_profile_tells_loading_from_computing(tmp_path, data, capsys):
+    _config(tmp_path, data, steps=12)
+    assert main([str(tmp_path / "config.toml"), "--profile", "run.workers=1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.match(r"device cpu, torch\.(float32|bfloat16), 1 threads", lines[0])
+    assert [line.split()[0] for line in lines[1:5]] == [
+        "loading",
+        "computing",
+        "loading",
+        "together",
+    ]
+    rates = [float(re.search(r"([\d.]+) examples/s", lines[i])[1]) for i in (2, 4)]
+    assert 0 < rates[1] < 1.5 * rates[0]
+    assert any("convolution_backward" in line for line in lines[5:])
+    _config(tmp_path, data, steps=4)
+    assert main([str(tmp_path / "config.toml"), "--profile"]) == 1
+    assert "run.steps must be above 10 to be measured, got 4" in capsys.readouterr().err
+
+
 def test_a_run_from_the_command_line_validates_and_keeps_the_best(tmp_path, data, capsys):
     folder = data / "validation"
     for part in ("image", "alpha"):
@@ -202,11 +223,3 @@ def test_sheets_show_the_examples_and_the_perturbed_guidance(tmp_path, data, cap
     assert main(["guidance", str(alpha), "--out", str(out), "--columns", "4"]) == 0
     assert read_image(out).shape == (6 * 64, 5 * 80, 3)
     assert "CutMask" in capsys.readouterr().out
-
-
-def test_the_profile_tells_loading_from_computing(tmp_path, data, capsys):
-    _config(tmp_path, data)
-    assert main([str(tmp_path / "config.toml"), "--profile"]) == 0
-    report = capsys.readouterr().out
-    for word in ("loading", "computing", "convolution"):
-        assert word in report
