@@ -14,11 +14,15 @@ import argparse
 import getpass
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
+from huggingface_hub import HfApi
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from benchmark_data_tools.annotation import agreement, durability, queue
 from benchmark_data_tools.annotation.dataset import DEFAULT_PATTERN
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 PORT = 7870
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 DATABASE_VARIABLE = "MGM_ANNOTATION_DATABASE"
 
 
@@ -59,7 +64,7 @@ def add_subcommands(subparsers: "Subparsers") -> None:
 
     starting = add("init", "take a folder's images in for annotation")
     starting.add_argument("--pattern", default=DEFAULT_PATTERN, help="of finished detail maps")
-    starting.set_defaults(command=_init)
+    starting.set_defaults(command=_told(_init))
 
     serving = add("annotate", "open the annotation page")
     serving.add_argument("--host", default="127.0.0.1")
@@ -67,12 +72,12 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     serving.add_argument("--hub-dataset", help="USER/NAME: keep the work in this Hub dataset")
     serving.add_argument("--weights", help="the matting network's, for proposals")
     serving.add_argument("--category", default="person", help="what is labelled")
-    serving.set_defaults(command=_annotate)
+    serving.set_defaults(command=_told(_annotate))
 
     proposing = add("propose", "compute guidance and alpha of all images ahead")
     proposing.add_argument("--weights")
     proposing.add_argument("--category", default="person")
-    proposing.set_defaults(command=_propose)
+    proposing.set_defaults(command=_told(_propose))
 
     people = add("users", "list, add, change or remove users")
     people.add_argument("action", choices=("list", "add", "remove"))
@@ -81,63 +86,111 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     people.add_argument(
         "--hugging-face", action="store_true", help="no password: they log in with Hugging Face"
     )
-    people.set_defaults(command=_users)
+    people.set_defaults(command=_told(_users))
 
     second = add("second-pass", "choose images for a blind second pass")
     second.add_argument("percent", type=float)
     second.add_argument("--seed", type=int, default=0)
-    second.set_defaults(command=_second_pass)
+    second.set_defaults(command=_told(_second_pass))
 
     writing = add("export", "write finished masks for others")
     writing.add_argument("out", type=Path)
     writing.add_argument("--kind", choices=EXPORTS, default="benchmark")
     writing.add_argument("--states", nargs="+", choices=STATES, default=list(FINISHED))
     writing.add_argument("--soft", action="store_true", help="keep soft edges")
-    writing.set_defaults(command=_export)
+    writing.set_defaults(command=_told(_export))
 
     taking = add("import", "take in masks that were made elsewhere")
     taking.add_argument("source", type=Path, help="folder or JSON file")
     taking.add_argument("--kind", choices=IMPORTS, default="png")
     taking.add_argument("--author", default="import")
-    taking.set_defaults(command=_import)
+    taking.set_defaults(command=_told(_import))
 
-    add("stats", "print progress, time and rates").set_defaults(command=_stats)
-    add("agreement", "print agreement of blind passes as CSV").set_defaults(command=_agreement)
+    add("stats", "print progress, time and rates").set_defaults(command=_told(_stats))
+    add("agreement", "print agreement of blind passes as CSV").set_defaults(
+        command=_told(_agreement)
+    )
     checking = add("verify", "compare files and database")
     checking.add_argument("--repair", action="store_true", help="while nobody works on it")
-    checking.set_defaults(command=_verify)
+    checking.set_defaults(command=_told(_verify))
 
 
-def build_service(
+def _told(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Turn what disk and database refuse into messages that say what to do."""
+
+    def run(options: argparse.Namespace) -> int:
+        try:
+            return command(options)
+        except OSError as error:
+            raise StoreError(
+                f"disk must take and give the files, got {error.strerror} for {error.filename}: "
+                "free space, or correct the path and its permissions"
+            ) from error
+        except OperationalError as error:
+            raise StoreError(
+                f"database must be writable, got {error.orig}: free disk space or its lock"
+            ) from error
+
+    return run
+
+
+@contextmanager
+def open_service(
     folder: Path,
     *,
+    host: str,
     database: str | None = None,
     hub_dataset: str | None = None,
+    hub: HfApi | None = None,
     proposer: Proposer | None = None,
-) -> Service:
+) -> Iterator[Service]:
     """Open a dataset for `server.create_app`, for the page alone or beside the demo.
 
     Args:
         folder: The dataset's folder, after `init`.
+        host: Address that the page is served on: without users, this machine's own alone.
         database: URL; None for SQLite in the folder.
-        hub_dataset: Hub dataset that keeps the work, already restored.
+        hub_dataset: Hub dataset, as USER/NAME, that the work is restored from and sent to.
+        hub: The Hub; None for Hugging Face's.
         proposer: Makes proposals; None for the bundled networks.
 
-    Returns:
-        The service.
+    Yields:
+        The service; at the end the Hub gets what is new.
 
     Raises:
-        StoreError: The folder is no dataset.
+        StoreError: The folder is no dataset, others could come without logging in, or the Hub
+            dataset does not go with it.
+        DatabaseError: The database cannot be used.
     """
+    folder = durability.safe_folder(folder)
+    users = Users(folder)
+    if (host not in _THIS_MACHINE or durability.on_a_space()) and not users.configured:
+        raise StoreError(
+            f"users must be configured where others can come, got none for host {host}: run "
+            f"`python -m benchmark_data_tools users {folder} add NAME --role admin` first"
+        )
+    if hub_dataset and database:
+        raise StoreError(
+            "database must be the dataset's own SQLite where a Hub dataset keeps the work, got a "
+            "URL: a database server keeps itself, leave one of the two out"
+        )
+    if hub_dataset:
+        durability.restore_from_hub(folder, hub_dataset, hub)
     store = Store.open(folder, database=database)
-    return Service(
-        store,
-        Layers(folder, proposer or NetworkProposer()),
-        Users(folder),
-        storage=durability.warning(folder, hub_dataset=hub_dataset),
-        # A Space with `hf_oauth: true` is told its client's id.
-        hugging_face="OAUTH_CLIENT_ID" in os.environ,
-    )
+    told = durability.warning(folder, hub_dataset=hub_dataset)
+    copy = durability.HubCopy(folder, hub_dataset, api=hub) if hub_dataset else None
+    try:
+        with copy or nullcontext():
+            yield Service(
+                store,
+                Layers(folder, proposer or NetworkProposer()),
+                users,
+                storage=lambda: told or (copy.problem if copy else ""),
+                # A Space with `hf_oauth: true` is told its client's id.
+                hugging_face="OAUTH_CLIENT_ID" in os.environ,
+            )
+    finally:
+        store.engine.dispose()
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -149,34 +202,15 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _annotate(options: argparse.Namespace) -> int:
-    folder = durability.safe_folder(options.dataset)
-    users = Users(folder)
-    if options.host not in ("127.0.0.1", "localhost", "::1") and not users.configured:
-        raise StoreError(
-            f"host must be 127.0.0.1 while no users are configured, got {options.host}: run "
-            f"`python -m benchmark_data_tools users {folder} add NAME --role admin` first"
-        )
-    copy = None
-    if options.hub_dataset:
-        if options.database:
-            raise StoreError(
-                "database must be the dataset's own SQLite with --hub-dataset, got a URL: "
-                "a server keeps itself, leave one of the two out"
-            )
-        durability.restore_from_hub(folder, options.hub_dataset)
-    proposer = NetworkProposer(options.weights, options.category)
-    service = build_service(
-        folder, database=options.database, hub_dataset=options.hub_dataset, proposer=proposer
-    )
-    if options.hub_dataset:
-        copy = durability.HubCopy(folder, options.hub_dataset)
-    print(f"http://{options.host}:{options.port}/", flush=True)
-    try:
+    with open_service(
+        options.dataset,
+        host=options.host,
+        database=options.database,
+        hub_dataset=options.hub_dataset,
+        proposer=NetworkProposer(options.weights, options.category),
+    ) as service:
+        print(f"http://{options.host}:{options.port}/", flush=True)
         uvicorn.run(create_app(service), host=options.host, port=options.port, log_level="warning")
-    finally:
-        if copy is not None:
-            copy.stop()
-            copy.push_to_hub()
     return 0
 
 

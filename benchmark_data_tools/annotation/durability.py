@@ -3,12 +3,15 @@
 import os
 import shutil
 import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitScheduler, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from benchmark_data_tools.annotation.dataset import FOLDER
+from benchmark_data_tools.annotation.store import StoreError
 
 SPACE_DISK = Path("/data")
 NOT_SAFE = (
@@ -53,7 +56,10 @@ def warning(folder: Path, *, hub_dataset: str | None, disk: Path = SPACE_DISK) -
 
 
 def restore_from_hub(folder: Path, hub_dataset: str, api: HfApi | None = None) -> bool:
-    """Fetch `annotation/` from a Hub dataset where this disk has none.
+    """Fetch `annotation/` from a Hub dataset, unless this disk's work is the further one.
+
+    A Space starts with the files that were deployed, an empty database perhaps among them: that
+    one is there tells nothing. The two are compared by their saves and changes of state.
 
     Args:
         folder: The dataset's folder.
@@ -61,11 +67,13 @@ def restore_from_hub(folder: Path, hub_dataset: str, api: HfApi | None = None) -
         api: The Hub.
 
     Returns:
-        Whether there was something to fetch.
+        Whether it was fetched.
+
+    Raises:
+        StoreError: Each holds work that the other lacks, or they are of different datasets.
     """
     own = folder / FOLDER
-    if (own / "store.db").is_file():
-        return False
+    database, fetched = own / "store.db", own / _SNAPSHOT
     api = api or HfApi()
     try:
         names = api.list_repo_files(hub_dataset, repo_type="dataset")
@@ -74,10 +82,62 @@ def restore_from_hub(folder: Path, hub_dataset: str, api: HfApi | None = None) -
     if f"{FOLDER}/{_SNAPSHOT}" not in names:
         return False
     api.snapshot_download(
+        hub_dataset,
+        repo_type="dataset",
+        local_dir=folder,
+        allow_patterns=f"{FOLDER}/{_SNAPSHOT}",
+    )
+    if database.is_file() and not _hub_is_further(_work(database), _work(fetched), hub_dataset):
+        return False
+    api.snapshot_download(
         hub_dataset, repo_type="dataset", local_dir=folder, allow_patterns=f"{FOLDER}/**"
     )
-    (own / _SNAPSHOT).rename(own / "store.db")
+    if database.is_file():
+        database.replace(own / "store.db.before")
+    fetched.rename(database)
     return True
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What was done in a database: its dataset, its images, its saves and changes of state."""
+
+    identity: str
+    images: frozenset[object]
+    done: frozenset[object]
+
+
+def _work(database: Path) -> _Work:
+    # The last connection to close folds SQLite's write-ahead file into the database.
+    with closing(sqlite3.connect(database)) as connection:
+
+        def rows(query: str) -> frozenset[object]:
+            return frozenset(connection.execute(query).fetchall())
+
+        return _Work(
+            str(rows("SELECT value FROM setting WHERE name = 'dataset'")),
+            rows("SELECT sha256 FROM image"),
+            rows("SELECT save_id FROM revision")
+            | rows("SELECT entry_id, at, author, state FROM event"),
+        )
+
+
+def _hub_is_further(here: _Work, there: _Work, hub_dataset: str) -> bool:
+    same = here.identity == there.identity or (not here.done and here.images & there.images)
+    if not same:
+        raise StoreError(
+            f"hub_dataset must hold this dataset's work, got another's in {hub_dataset}: "
+            "name another"
+        )
+    if here.done - there.done and there.done - here.done:
+        raise StoreError(
+            f"hub_dataset must hold all of this disk's work or none beyond it, got saves on both "
+            f"sides in {hub_dataset}: export one side, import it into the other, and name a new one"
+        )
+    if here.done == there.done:
+        # A Space's own disk is new at each start.
+        return on_a_space()
+    return bool(there.done - here.done)
 
 
 class HubCopy(CommitScheduler):
@@ -102,6 +162,7 @@ class HubCopy(CommitScheduler):
         api: HfApi | None = None,
     ) -> None:
         self._own = folder / FOLDER
+        self.problem = ""  # what to tell people; empty after a commit that succeeded
         super().__init__(
             repo_id=hub_dataset,
             repo_type="dataset",
@@ -115,12 +176,22 @@ class HubCopy(CommitScheduler):
 
     def push_to_hub(self) -> CommitInfo | None:
         """Take a snapshot of the database and commit what is new."""
-        snapshot(self._own / "store.db", self._own / _SNAPSHOT)
-        return super().push_to_hub()
+        try:
+            snapshot(self._own / "store.db", self._own / _SNAPSHOT)
+            commit = super().push_to_hub()
+        except Exception as error:
+            # The scheduler logs it and tries again; people must know as well.
+            self.problem = (
+                f"Your work could not be sent to the Hub ({type(error).__name__}) and is lost if "
+                "this server restarts. It is tried again every few minutes: tell its owner."
+            )
+            raise
+        self.problem = ""
+        return commit
 
 
 def snapshot(database: Path, out: Path) -> None:
-    """Copy a SQLite database that is in use, whole, and in one step."""
+    """Copy a SQLite database that is in use, whole and in one step; an equal copy stays."""
     part = out.with_name(f".{out.name}.part")
     part.unlink(missing_ok=True)
     source, target = sqlite3.connect(database), sqlite3.connect(part)
@@ -129,4 +200,7 @@ def snapshot(database: Path, out: Path) -> None:
     finally:
         target.close()
         source.close()
-    part.replace(out)
+    if out.is_file() and out.read_bytes() == part.read_bytes():
+        part.unlink()
+    else:
+        part.replace(out)

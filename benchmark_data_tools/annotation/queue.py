@@ -281,7 +281,8 @@ def move(store: Store, entry_id: int, state: State, user: User, comment: str = "
                 comment=comment,
             )
         )
-    store.publish(entry_id)
+        # Within the transaction: what cannot be written is not finished.
+        store.publish(entry)
     return entry
 
 

@@ -21,7 +21,7 @@ from fastapi.staticfiles import StaticFiles
 from huggingface_hub import attach_huggingface_oauth, parse_huggingface_oauth
 from sqlalchemy.exc import OperationalError
 
-from benchmark_data_tools.annotation import TOOL_VERSION, agreement, queue
+from benchmark_data_tools.annotation import TOOL_VERSION, agreement, durability, queue
 from benchmark_data_tools.annotation.dataset import FOLDER
 from benchmark_data_tools.annotation.masks import (
     Mask,
@@ -56,7 +56,7 @@ class Service:
         store: The opened dataset.
         layers: Layers and proposals.
         users: Who may log in.
-        storage: What to tell about where the work is kept; empty where it is safe.
+        storage: Tells what people must know about where the work is kept; empty where it is safe.
         hugging_face: Whether people may log in with Hugging Face, under the names of the users
             file; needs a Space with `hf_oauth: true`.
     """
@@ -64,7 +64,7 @@ class Service:
     store: Store
     layers: Layers
     users: Users
-    storage: str = ""
+    storage: Callable[[], str] = lambda: ""
     hugging_face: bool = False
 
 
@@ -125,7 +125,7 @@ async def _guard(request: Request, call: Callable[[Request], Awaitable[Response]
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = (
         "default-src 'self'; img-src 'self' blob: data:; worker-src 'self' blob:; "
-        "style-src 'self' 'unsafe-inline'"
+        "style-src 'self' 'unsafe-inline'; frame-ancestors 'self' https://huggingface.co"
     )
     return response
 
@@ -140,8 +140,10 @@ def _user(request: Request) -> User:
     service = _service(request)
     if not service.users.configured:
         client = request.client.host if request.client else ""
-        # The Host header, too: a page of another site may point its own name at 127.0.0.1.
-        if client in _LOCAL_HOSTS and request.url.hostname in _LOCAL_HOSTS:
+        # The Host header, too: a page of another site may point its own name at 127.0.0.1. And
+        # what a proxy on this machine forwards comes from others.
+        local = client in _LOCAL_HOSTS and request.url.hostname in _LOCAL_HOSTS
+        if local and "x-forwarded-for" not in request.headers and not durability.on_a_space():
             return ALONE
         raise ForbiddenError(
             "users must be configured before others may come, got none: run `python -m "
@@ -150,7 +152,8 @@ def _user(request: Request) -> User:
     user = service.users.signed_in(request.cookies.get(COOKIE, ""))
     if user is None and service.hugging_face:
         visitor = parse_huggingface_oauth(request)
-        user = service.users.by_name(visitor.user_info.preferred_username) if visitor else None
+        if visitor is not None:
+            user = service.users.by_hugging_face(visitor.user_info.preferred_username)
     if user is None:
         raise LoginError("user must be logged in, got nobody: log in")
     return user
@@ -162,9 +165,15 @@ router = APIRouter()
 
 
 @router.get("/ways")
-def ways(service: Given) -> dict[str, bool]:
-    """Tell how one may log in."""
-    return {"hugging_face": service.hugging_face}
+def ways(request: Request, service: Given) -> dict[str, Any]:
+    """Tell how one may log in, and whom Hugging Face named that is no user here."""
+    visitor = parse_huggingface_oauth(request) if service.hugging_face else None
+    refused = "" if visitor is None else visitor.user_info.preferred_username
+    return {
+        "hugging_face": service.hugging_face,
+        "refused": refused
+        and f"user must be one of this dataset's, got {refused} of Hugging Face: ask its admin",
+    }
 
 
 @router.post("/login")
@@ -179,7 +188,8 @@ def login(
     if user is None:
         raise LoginError("name and password must be a user's, got others: try again")
     response = JSONResponse({"name": user.name, "role": user.role})
-    secure = request.url.scheme == "https"
+    # A Space's proxy speaks https, and plain http to us.
+    secure = request.url.scheme == "https" or durability.on_a_space()
     response.set_cookie(
         COOKIE,
         service.users.sign(user.name),
@@ -192,8 +202,10 @@ def login(
 
 
 @router.post("/logout")
-def logout() -> Response:
-    """Remove the session's cookie."""
+def logout(request: Request, service: Given) -> Response:
+    """Remove the session's cookie, and Hugging Face's session."""
+    if service.hugging_face:
+        request.session.clear()
     response = JSONResponse({})
     response.delete_cookie(COOKIE)
     return response
@@ -210,7 +222,7 @@ def me(user: Guarded, service: Given) -> dict[str, Any]:
         "users": [u.name for u in service.users.all()] if user.reviews else [],
         "dataset": service.store.folder.resolve().name,
         "identity": service.store.identity,
-        "storage": service.storage,
+        "storage": service.storage(),
         "version": TOOL_VERSION,
     }
 
@@ -357,10 +369,10 @@ def take_lease(
     service: Given,
     token: Annotated[str, Body(pattern="^[0-9a-f]{32}$")],
     renew: Annotated[bool, Body()] = False,
-) -> dict[str, float]:
-    """Take or renew the lease."""
+) -> dict[str, Any]:
+    """Take or renew the lease; the page asks often, and hears of the work's storage with it."""
     expires = queue.take(service.store, entry_id, user, token, renew=renew)
-    return {"expires": expires, "seconds": queue.LEASE_SECONDS}
+    return {"expires": expires, "seconds": queue.LEASE_SECONDS, "storage": service.storage()}
 
 
 @router.post("/entries/{entry_id}/release")

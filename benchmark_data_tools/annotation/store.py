@@ -367,12 +367,11 @@ class Store:
         """Return where an image's finished detail map lies."""
         return self.folder / self.pattern.replace("{name}", image.name)
 
-    def publish(self, entry_id: int) -> None:
+    def publish(self, entry: Entry) -> None:
         """Write a finished entry's mask to its place in the benchmark's layout."""
-        entry = self.entry(entry_id)
         if entry.blind_pass == 1 and entry.head and entry.state in FINISHED:
-            image = self.image(entry_id)
-            write_atomically(self.published_path(image), self.mask_png(entry_id, entry.head))
+            image = self.image(entry.id)
+            write_atomically(self.published_path(image), self.mask_png(entry.id, entry.head))
 
     @property
     def _revisions(self) -> Path:

@@ -140,6 +140,14 @@ class Users:
         record = self._read().get(name)
         return None if record is None else User(name, record["role"])
 
+    def by_hugging_face(self, name: str) -> User | None:
+        """Return the user who logs in with Hugging Face under this name.
+
+        Users with a password are others: on the Hub anybody may have taken their name.
+        """
+        record = self._read().get(name)
+        return User(name, record["role"]) if record and record["scrypt"] is None else None
+
     def sign(self, name: str) -> str:
         """Return a cookie that proves a login, until it expires or the password changes."""
         expires = str(int(self._clock()) + SESSION_SECONDS)

@@ -143,7 +143,7 @@ def _published(store: Store, repair: bool) -> Iterator[str]:
         yield f"{path.name} is not the finished mask of {image.name}"
         if repair:
             _keep_foreign(store, entry, image, path)
-            store.publish(entry.id)
+            store.publish(entry)
 
 
 def _keep_foreign(store: Store, entry: Entry, image: Image, path: Path) -> None:

@@ -1,12 +1,14 @@
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Thread
 
 import cv2
 import numpy as np
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy import insert
 
 from benchmark_data_tools.annotation.proposals import Layers
@@ -66,10 +68,21 @@ def service_of(store: Store, **changes) -> Service:
     return Service(store, layers, Users(store.folder), **changes)
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def serving(service: Service, port: int = 0) -> AbstractContextManager[str]:
+    """Serve the real application; gives its address."""
+    return serving_app(create_app(service), port)
+
+
 @contextmanager
-def serving(service: Service, port: int = 0) -> Iterator[str]:
-    """Serve the real application; yields its address."""
-    config = uvicorn.Config(create_app(service), port=port, log_level="warning", ws="none")
+def serving_app(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """Serve an application in a thread; yields its address."""
+    config = uvicorn.Config(app, port=port, log_level="warning", ws="none")
     server = uvicorn.Server(config)
     thread = Thread(target=server.run)
     thread.start()

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from annotation_samples import (
@@ -258,6 +259,91 @@ def test_proposals_switch_by_region_and_corrections_count(chromium, address, sto
     assert [r.kind for r in store.revisions(3)] == ["proposal", "correction"]
 
 
+def test_layers_are_shown_and_near_pixels_have_a_grid(chromium, address, store):
+    layers = ["alpha", "network_alpha", "guidance", "band", "edges", "image"]
+    pixels = """() => {
+      const {width, height} = annotator.view.NAME;
+      return Array.from(annotator.view.contexts.NAME.getImageData(0, 0, width, height).data);
+    }"""
+    with opened(chromium, address, 3, viewport={"width": 1000, "height": 420}) as page:
+        page.evaluate("annotator.view.actualSize(); window.last = annotator.view.bitmaps[0]")
+        seen = {}
+        for layer in layers:
+            page.keyboard.press("v")
+            page.wait_for_function(
+                """(name) => document.querySelector("#layer").value === name
+                  && annotator.view.bitmaps[0] !== window.last && !annotator.view.wanted""",
+                arg=layer,
+            )
+            page.evaluate("window.last = annotator.view.bitmaps[0]")
+            box = page.evaluate(
+                "[annotator.view.x, annotator.view.y, annotator.view.picture.width]"
+            )
+            shown = np.array(page.evaluate(pixels.replace("NAME", "picture")), np.uint8)
+            left, top, width = (int(value) for value in box)
+            seen[layer] = shown.reshape(-1, width, 4)[top : top + 48, left : left + 64, :3]
+        service = service_of(store)
+        for layer in layers[:-1]:
+            png = service.layers.png(store.image(3), layer)
+            expected = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+            np.testing.assert_array_equal(seen[layer], np.repeat(expected[..., None], 3, 2))
+        image = cv2.imread(str(store.folder / "image" / "portrait_2.png"))[..., ::-1]
+        np.testing.assert_array_equal(seen["image"], image)  # not one level is lost
+        for scale, lines in ((4, False), (16, True)):
+            page.evaluate(f"annotator.view.actualSize(); annotator.view.zoom({scale})")
+            page.wait_for_function("!annotator.view.wanted && !annotator.view.helpersWanted")
+            assert any(page.evaluate(pixels.replace("NAME", "helpers"))) is lines
+
+
+def test_touch_alone_is_enough_for_areas(chromium, address, store):
+    with opened(chromium, address, 3, has_touch=True) as page:
+        page.keyboard.press("p")
+        for corner in [(10, 10), (40, 10), (40, 30), (10, 30), (10, 10)]:
+            page.touchscreen.tap(*at(page, *corner))
+        saved(page)
+        expected = np.zeros((48, 64), np.uint8)
+        expected[10:30, 10:40] = 255
+        # A tap is on a whole pixel of the window, which is a part of one of the image.
+        assert (store.mask(3) != expected).sum() < 60
+        page.check("#erases-areas")
+        page.touchscreen.tap(*at(page, 20, 15))
+        page.touchscreen.tap(*at(page, 30, 15))
+        page.touchscreen.tap(*at(page, 30, 25))
+        page.touchscreen.tap(*at(page, 20, 15))
+        saved(page)
+        assert store.mask(3)[17, 28] == 0
+        assert store.mask(3)[12, 28] == 255
+
+
+def test_the_keyboard_switches_proposed_regions(chromium, address):
+    with opened(chromium, address, 3) as page:
+        page.keyboard.press("d")
+        page.wait_for_function("annotator.view.proposal")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Shift+Enter")
+        assert page.evaluate("annotator.view.proposal.pixels[24 * 64 + 33]") < 128
+        page.keyboard.press("Shift+Enter")
+        assert page.evaluate("annotator.view.proposal.pixels[24 * 64 + 33]") == 255
+        opening = page.locator("#opening").input_value()
+        page.keyboard.press("Shift+>")
+        assert int(page.locator("#opening").input_value()) == int(opening) + 1
+        page.keyboard.press("Escape")
+        colour = page.evaluate("annotator.view.colour")
+        page.keyboard.press("c")
+        assert page.evaluate("annotator.view.colour") != colour
+
+
+def test_every_control_tells_its_key(chromium, address):
+    with opened(chromium, address) as page:
+        untold = page.evaluate(
+            """() => [...document.querySelectorAll("header button, #tools button, #side input,"
+              + "#side select, #side textarea, #side button[data-action]")]
+              .filter((e) => !/\\(.+\\)/.test(e.closest("[title]")?.title ?? ""))
+              .map((e) => e.outerHTML)"""
+        )
+        assert [html for html in untold if "assignee" not in html] == []
+
+
 def test_zoom_keeps_the_point_under_the_pointer_and_space_pans(chromium, address):
     with opened(chromium, address, 3) as page:
         place = at(page, 40, 30)
@@ -308,15 +394,18 @@ def test_two_fingers_move_and_zoom_and_a_pen_presses(chromium, address, store):
         page.keyboard.press("0")
         brush(page, 40)
         x, y = at(page, 32, 24)
-        for kind, pressure in (("pointerdown", 0.25), ("pointerup", 0)):
-            page.evaluate(
-                """([kind, x, y, pressure]) => {
-                  const frame = document.querySelector("#frame");
-                  frame.setPointerCapture = () => {};
-                  frame.dispatchEvent(new PointerEvent(kind, {clientX: x, clientY: y, pressure,
-                    pointerId: 9, pointerType: "pen", button: 0, bubbles: true}));
-                }""",
-                [kind, x, y, pressure],
+        for kind, force in (("mousePressed", 0.25), ("mouseReleased", 0)):
+            client.send(
+                "Input.dispatchMouseEvent",
+                {
+                    "type": kind,
+                    "x": x,
+                    "y": y,
+                    "button": "left",
+                    "clickCount": 1,
+                    "pointerType": "pen",
+                    "force": force,
+                },
             )
         saved(page)
         columns = np.flatnonzero(store.mask(3).any(0))
@@ -448,6 +537,14 @@ def test_agreement_is_shown(chromium, store):
         assert page.locator("#pairs tbody td").all_inner_texts()[3:6] == ["1.000"] * 3
         page.click("#pairs button")
         page.wait_for_function("document.querySelector('#map').naturalWidth === 40")
+        with page.expect_download() as download:
+            page.click("text=Download CSV")
+        assert download.value.suggested_filename == "agreement.csv"
+        lines = Path(download.value.path()).read_text().splitlines()
+        assert lines == [
+            "image_id,name,first,second,iou,boundary_f,kappa",
+            "1,portrait_0,?,bob,1.0,1.0,1.0",
+        ]
         context.close()
 
 

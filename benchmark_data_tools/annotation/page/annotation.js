@@ -1,7 +1,7 @@
 // The annotation page: opens entries, wires tools, keys, panels and autosave together.
 
 import { showConflict } from "./conflict.js";
-import { ACTIONS, actionOf, firstKey, keyName } from "./keys.js";
+import { ACTIONS, actionOf, keyName, titleOf } from "./keys.js";
 import * as journal from "./journal.js";
 import { Mask, reduce, reducedLevels } from "./mask.js";
 import { Queue } from "./queue.js";
@@ -31,8 +31,7 @@ async function start() {
   page.me = await json("me");
   $("dataset").textContent = page.me.dataset;
   document.title = `${page.me.dataset} · Annotation`;
-  $("storage").hidden = !page.me.storage;
-  $("storage").textContent = page.me.storage;
+  showStorage(page.me.storage);
   $("agreement").hidden = !page.me.reviews;
   $("logout").hidden = page.me.alone;
   $("assignee-row").hidden = !page.me.reviews || page.me.alone;
@@ -44,10 +43,15 @@ async function start() {
   await queue.load();
   performance.mark("queue shown");
   showProgress();
-  showTools();
+  setColour(0);
   const wanted = Number(location.hash.slice(1));
   if (wanted) await open(wanted);
   document.body.dataset.ready = "yes";
+}
+
+function showStorage(message) {
+  $("storage").hidden = !message;
+  $("storage").textContent = message;
 }
 
 function banner(message = "") {
@@ -146,7 +150,7 @@ async function fetchBitmap(path) {
 // Takes or renews the lease. Returns why it is not to be had; "" where it is.
 async function takeLease(id, renew) {
   try {
-    await json(`entries/${id}/lease`, { json: { token: page.token, renew } });
+    showStorage((await json(`entries/${id}/lease`, { json: { token: page.token, renew } })).storage);
   } catch (error) {
     if (error.status === 409 || error.status === 403) return error.message;
     // Of a lost connection the saver tells.
@@ -334,6 +338,7 @@ function showTools() {
   $("tolerance").value = tools.tolerance;
   $("tolerance-value").textContent = tools.tolerance;
   $("pressure").checked = tools.pressure;
+  $("erases-areas").checked = tools.erasesAreas;
   $("opacity").value = 100 * view.opacity;
   $("opacity-value").textContent = `${Math.round(100 * view.opacity)} %`;
   $("opening-value").textContent = `${$("opening").value} px`;
@@ -414,7 +419,7 @@ function fillHelp() {
       section.firstChild.textContent = group;
       for (const [, keys, meaning] of actions) {
         const term = document.createElement("dt");
-        const shown = keys.filter((key) => !/^Shift\+[?{}]$/.test(key));
+        const shown = keys.filter((key) => !/^Shift\+[?{}<>]$/.test(key));
         term.append(...shown.flatMap((key) => [Object.assign(document.createElement("kbd"), { textContent: keyName(key) }), " "]));
         const text = document.createElement("dd");
         text.textContent = meaning;
@@ -446,9 +451,16 @@ const doing = {
   lessTolerance: () => change("tolerance", -4),
   moreTolerance: () => change("tolerance", 4),
   pressure: () => $("pressure").click(),
+  erasesAreas: () => $("erases-areas").click(),
   propose,
   lessDilation: () => change("dilation", -5),
   moreDilation: () => change("dilation", 5),
+  lessOpening: () => change("opening", -1),
+  moreOpening: () => change("opening", 1),
+  source: () => {
+    $("source").selectedIndex = 1 - $("source").selectedIndex;
+    $("source").dispatchEvent(new Event("input"));
+  },
   undo: () => tools.undo(),
   redo: () => tools.redo(),
   confirm: () => (view.proposal ? applyProposal() : tools.finish() || tools.pressAtCursor(false)),
@@ -490,12 +502,15 @@ const doing = {
   note: () => { document.body.classList.remove("no-side"); $("note").focus(); },
   jump: () => { document.body.classList.remove("no-queue"); $("search").focus(); },
   history: showHistory,
+  people: () => $("people").click(),
+  logout: () => !$("logout").hidden && $("logout").click(),
+  agreement: () => !$("agreement").hidden && $("agreement").click(),
   review: () => setState("in_review"),
   accept: () => setState("accepted"),
   return: () => setState("returned", "What should be changed?"),
   help: () => { $("help").showModal(); $("help").scrollTop = 0; },
 };
-const WITHOUT_ENTRY = new Set(["queuePanel", "sidePanel", "next", "previous", "jump", "help", ...TOOLS]);
+const WITHOUT_ENTRY = new Set(["queuePanel", "sidePanel", "next", "previous", "jump", "help", "people", "logout", "agreement", ...TOOLS]);
 
 // Where keys zoom: at the cursor, else at the pointer, else in the middle.
 function zoomCentre() {
@@ -544,12 +559,15 @@ document.addEventListener("keyup", (event) => {
 });
 for (const button of document.querySelectorAll("[data-action]")) {
   const { action } = button.dataset;
-  const key = firstKey(action);
-  button.title = `${button.getAttribute("aria-label") ?? button.textContent.trim()} (${keyName(key)})`;
+  button.title = titleOf(action);
   button.addEventListener("click", (event) => {
     perform(action, event);
     if (!document.querySelector("dialog[open]") && action !== "note") $("frame").focus();
   });
+}
+
+for (const control of document.querySelectorAll("[data-keys]")) {
+  control.title = control.dataset.keys.split(" ").map(titleOf).join("\n");
 }
 
 // --- Inputs ----------------------------------------------------------------------------------------
@@ -562,6 +580,7 @@ onInput("size-slider", (input) => {
 onInput("softness", (input) => { tools.softness = input.value / 100; });
 onInput("tolerance", (input) => { tools.tolerance = Number(input.value); });
 onInput("pressure", (input) => { tools.pressure = input.checked; });
+onInput("erases-areas", (input) => { tools.erasesAreas = input.checked; });
 onInput("opacity", (input) => { view.opacity = input.value / 100; });
 for (const id of ["opening", "dilation", "source"]) {
   $(id).addEventListener("input", () => {
@@ -601,18 +620,39 @@ $("login").querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
     await json("login", { json: { name: $("login-name").value, password: $("login-password").value } });
-    $("login").close();
-    if (page.entry) page.saver.flush(true);
-    else await start();
+    await goOn();
   } catch (error) {
     $("login-problem").textContent = error.message;
   }
 });
+
+// After a login, with what was in hand before it.
+async function goOn() {
+  $("login").close();
+  if (page.entry) page.saver.flush(true);
+  else await start();
+}
+
 $("login").addEventListener("cancel", (event) => event.preventDefault());
 window.addEventListener("logged-out", async () => {
   if ($("login").open) return;
   $("login").showModal();
-  $("login-hf").hidden = !(await json("ways")).hugging_face;
+  const { hugging_face: offered, refused } = await json("ways");
+  $("login-hf").hidden = !offered;
+  $("login-hf").href = `oauth/huggingface/login?${new URLSearchParams({ _target_url: location.pathname + location.hash })}`;
+  // Hugging Face is not to be shown in a frame.
+  if (window.top !== window) $("login-hf").target = "_blank";
+  if (refused) $("login-problem").textContent = refused;
+});
+// Somebody may have logged in in another window meanwhile.
+window.addEventListener("focus", async () => {
+  if (!$("login").open || $("login-hf").hidden) return;
+  try {
+    await json("me");
+  } catch {
+    return; // still nobody
+  }
+  act(goOn);
 });
 window.addEventListener("beforeunload", (event) => {
   if (page.saver?.unsaved) event.preventDefault();

@@ -6,7 +6,7 @@ export const ACTIONS = [
     ["brush", ["b"], "Brush"],
     ["eraser", ["e"], "Eraser"],
     ["lasso", ["l"], "Lasso: fill what you circle"],
-    ["polygon", ["p"], "Polygon: click corners, Enter closes"],
+    ["polygon", ["p"], "Polygon: click corners, Enter or the first one closes"],
     ["fill", ["f"], "Fill similar colour"],
     ["smaller", ["["], "Smaller brush or eraser"],
     ["larger", ["]"], "Larger brush or eraser"],
@@ -14,18 +14,22 @@ export const ACTIONS = [
     ["softer", ["}", "Shift+}"], "Softer edge"],
     ["lessTolerance", ["-"], "Fill: less similar colours"],
     ["moreTolerance", ["="], "Fill: more colours"],
+    ["erasesAreas", ["Shift+E"], "Lasso, polygon and fill erase, or draw"],
     ["pressure", ["Shift+P"], "Pen pressure on or off"],
   ]],
   ["Proposal", [
     ["propose", ["d"], "Propose detail; click switches regions"],
     ["lessDilation", [","], "Narrower proposal"],
     ["moreDilation", ["."], "Wider proposal"],
+    ["lessOpening", ["<", "Shift+<"], "Proposal of thinner parts, too"],
+    ["moreOpening", [">", "Shift+>"], "Proposal of wide parts alone"],
+    ["source", ["Shift+D"], "Propose from the other alpha"],
   ]],
   ["Drawing", [
     ["undo", ["Ctrl+z"], "Undo"],
     ["redo", ["Ctrl+Shift+Z", "Ctrl+y"], "Redo"],
     ["confirm", ["Enter"], "Apply, close, or press at the cursor"],
-    ["confirmJoined", ["Shift+Enter"], "Line to the cursor"],
+    ["confirmJoined", ["Shift+Enter"], "Line to the cursor; switch the region there"],
     ["cancel", ["Escape"], "Cancel what is in hand"],
     ["removePoint", ["Backspace"], "Remove the last corner"],
     ["left", ["ArrowLeft"], "Cursor left 1 px, with Shift 10", "Shift+ArrowLeft"],
@@ -58,11 +62,14 @@ export const ACTIONS = [
     ["note", ["m"], "Write a note"],
     ["jump", ["/"], "Search and jump"],
     ["history", ["u"], "Revisions"],
+    ["people", ["y"], "Everyone's progress"],
+    ["logout", ["Shift+Q"], "Log out"],
   ]],
   ["Review", [
     ["review", ["r"], "Start review"],
     ["accept", ["a"], "Accept"],
     ["return", ["x"], "Return with a comment"],
+    ["agreement", ["Shift+A"], "Agreement of second passes"],
   ]],
   ["Help", [["help", ["?", "Shift+?"], "This map"]]],
 ];
@@ -78,8 +85,11 @@ const BY_KEY = new Map(
   ),
 );
 
-export const firstKey = (action) =>
-  ACTIONS.flatMap(([, actions]) => actions).find(([name]) => name === action)?.[1][0];
+// What an action does, and its key.
+export function titleOf(action) {
+  const [, [key], meaning] = ACTIONS.flatMap(([, actions]) => actions).find(([name]) => name === action);
+  return `${meaning} (${keyName(key)})`;
+}
 
 export function actionOf(event) {
   const control = event.ctrlKey || event.metaKey ? "Ctrl+" : "";

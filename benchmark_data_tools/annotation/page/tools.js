@@ -7,6 +7,7 @@ export const LARGEST_SIZE = 400;
 const TILE = 256;
 const MOST_TILES = 128;
 const JOURNAL_MS = 1000; // of a long stroke
+const CLOSING_PX = 10; // of the screen, from a polygon's first corner
 const REGION_OFF = 60; // the level of proposed regions that were switched off
 
 // The image's colours, read from the bitmap by tiles: all at once would take 4 bytes a pixel.
@@ -57,6 +58,7 @@ export class Tools {
     this.softness = 0;
     this.tolerance = 24;
     this.pressure = true;
+    this.erasesAreas = false; // lasso, polygon and fill; for touch, which has no Alt
     this.pointers = new Map();
     this.points = []; // of the lasso or polygon in hand
     this.cursor = null; // of the keyboard, in image pixels
@@ -204,13 +206,14 @@ export class Tools {
   press(point, radius = this.size / 2, { erase = false, joined = false } = {}) {
     if (this.view.proposal) return this.#toggleRegion(point);
     if (this.readOnly) return this.tell.shown("read-only");
-    const erases = erase || this.tool === "eraser";
+    const erases = erase || (this.tool in this.sizes ? this.tool === "eraser" : this.erasesAreas);
     if (this.tool === "fill") {
       const [x, y] = point.map(Math.floor);
       const inside = x >= 0 && y >= 0 && x < this.mask.width && y < this.mask.height;
       if (inside) this.mask.flood(x, y, this.colours.similarTo(x, y, this.tolerance), erases);
       this.#commit();
     } else if (this.tool === "polygon") {
+      if (this.points.length > 2 && this.#near(point, this.points[0])) return this.finish();
       this.points.push(point);
       this.erasesArea = erases;
     } else if (this.tool === "lasso") {
@@ -224,6 +227,10 @@ export class Tools {
       if (from !== point) this.drag(point, radius);
     }
     this.view.drawHelpersSoon();
+  }
+
+  #near([ax, ay], [bx, by]) {
+    return Math.hypot(ax - bx, ay - by) * this.view.scale <= CLOSING_PX * this.view.dpr;
   }
 
   drag(point, radius = this.size / 2) {
@@ -366,8 +373,8 @@ export class Tools {
       }
     }
     const at = this.cursor ?? (this.hover?.pointerType !== "touch" && this.hover ? view.toImage(this.hover) : null);
-    if (!at || !this.mask || view.proposal) return;
-    if (this.tool in this.sizes) {
+    if (!at || !this.mask) return;
+    if (this.tool in this.sizes && !view.proposal) {
       context.beginPath();
       context.arc(...view.toScreen(...this.#snap(at)), Math.max(1.5, (this.size / 2) * view.scale), 0, 7);
       outline(context);

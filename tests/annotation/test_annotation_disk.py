@@ -1,0 +1,163 @@
+"""Disks that are full or read-only, and servers that are killed: no acknowledged save is lost."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from threading import Timer
+
+import httpx
+import numpy as np
+import pytest
+from annotation_samples import free_port, make_dataset, mask_of, service_of
+from starlette.testclient import TestClient
+
+from benchmark_data_tools.__main__ import main
+from benchmark_data_tools.annotation.masks import encode_mask
+from benchmark_data_tools.annotation.server import create_app
+from benchmark_data_tools.annotation.store import Store
+from benchmark_data_tools.annotation.verify import verify
+
+ROOT = Path(__file__).parents[2]
+
+
+def mounted(*arguments):
+    return subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not mounted("-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)):
+        pytest.skip("needs the right to mount a disk: run as root")
+    yield folder
+    subprocess.run(["umount", "--recursive", "--lazy", str(folder)], check=True)
+
+
+def save(client, base, mask):
+    path = f"/api/entries/1/revisions?base={base}&save_id={base:032x}"
+    return client.post(path, content=encode_mask(mask))
+
+
+def client_of(store):
+    return TestClient(
+        create_app(service_of(store)),
+        base_url="http://localhost",
+        client=("127.0.0.1", 1),
+        headers={"X-Annotation": "1"},
+    )
+
+
+def test_a_disk_that_fills_up_loses_nothing_and_work_goes_on_when_it_has_room(disk):
+    store = Store.create(make_dataset(disk / "portraits", sizes=((150, 150),)))[0]
+    filler = disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(disk).free - 200_000))
+    acknowledged, refused = [], []
+    with client_of(store) as client:
+        for n in range(60):
+            mask = mask_of(store, 1, n)  # noise: 22 kB a save
+            answer = save(client, len(acknowledged), mask)
+            if answer.status_code == 200:
+                acknowledged.append(mask)
+                continue
+            assert answer.status_code == 507
+            refused.append(answer.json()["message"])
+            # A little more room: now the mask's file finds none, and now the database.
+            os.truncate(filler, filler.stat().st_size - 4096)
+        assert set(refused) == {
+            "disk must take the file, got No space left on device: free space or fix permissions",
+            "database must be writable, got database or disk is full: free disk space or its lock",
+        }
+        assert len(acknowledged) > 5
+        os.truncate(filler, 0)
+        answer = save(client, len(acknowledged), mask)
+        assert answer.status_code == 200
+        acknowledged.append(mask)
+    for number, drawn in enumerate(acknowledged, 1):
+        np.testing.assert_array_equal(store.mask(1, number), drawn)
+    assert len(store.revisions(1)) == len(acknowledged)
+    assert all("never acknowledged" in problem for problem in verify(store, repair=True))
+    assert verify(store) == []
+    store.engine.dispose()
+
+
+def test_a_disk_that_becomes_read_only_is_told_and_nothing_is_lost(disk):
+    store = Store.create(make_dataset(disk / "portraits"))[0]
+    revisions = store.folder / "annotation" / "revisions"
+    with client_of(store) as client:
+        assert save(client, 0, mask_of(store, 1)).status_code == 200
+        assert mounted("--bind", str(revisions), str(revisions))
+        assert mounted("-o", "remount,ro,bind", str(revisions))
+        answer = save(client, 1, mask_of(store, 1, 1))
+        assert answer.status_code == 507
+        assert answer.json()["message"] == (
+            "disk must take the file, got Read-only file system: free space or fix permissions"
+        )
+        published = store.folder / "detailmap"
+        published.mkdir()
+        assert mounted("--bind", str(published), str(published))
+        assert mounted("-o", "remount,ro,bind", str(published))
+        assert client.post("/api/entries/1/state", json={"state": "done"}).status_code == 507
+        assert store.entry(1).state == "in_work"
+        subprocess.run(["umount", str(published)], check=True)
+        assert client.post("/api/entries/1/state", json={"state": "done"}).status_code == 200
+        subprocess.run(["umount", str(revisions)], check=True)
+        assert save(client, 1, mask_of(store, 1, 1)).status_code == 200
+    assert verify(store) == []
+    store.engine.dispose()
+
+
+def test_commands_on_a_read_only_disk_say_so(disk, capsys):
+    fresh = make_dataset(disk / "fresh")
+    begun = make_dataset(disk / "begun")
+    Store.create(begun)[0].engine.dispose()
+    assert mounted("-o", "remount,ro", str(disk))
+    for arguments, message in [
+        (("init", fresh), "error: disk must take and give the files, got Read-only file system"),
+        (("annotate", begun), "error: database must be reachable and writable, got "),
+        (("init", begun), "error: database must be reachable and writable, got "),
+        (("users", begun, "list"), "error: database must be reachable and writable, got "),
+    ]:
+        assert main([str(argument) for argument in arguments]) == 1
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("after", [2, 60])
+def test_kill_9_of_the_server_during_200_saves_loses_no_acknowledged_save(store, after):
+    port = free_port()
+    command = [sys.executable, "-m", "benchmark_data_tools", "annotate", str(store.folder)]
+    server = subprocess.Popen(
+        [*command, "--port", str(port)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    acknowledged = 0
+    with (
+        server,
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"X-Annotation": "1"},
+            transport=httpx.HTTPTransport(retries=12),  # until it listens
+            timeout=60,
+        ) as client,
+    ):
+        server.stdout.readline()
+        assert client.get("/api/me").status_code == 200
+        try:
+            for n in range(200):
+                mask = np.full((30, 40), n, np.uint8)
+                answer = save(client, n, mask)
+                assert answer.json() == {"number": n + 1, "head": n + 1, "conflict": None}
+                acknowledged += 1
+                if acknowledged == after:
+                    Timer(0.015, server.kill).start()  # in the middle of the next ones
+        except httpx.TransportError:
+            pass
+    assert after <= acknowledged < 200
+    revisions = store.revisions(1)
+    assert acknowledged <= len(revisions) <= acknowledged + 1
+    for revision in revisions:
+        assert (store.mask(1, revision.number) == revision.number - 1).all()
+    assert all("never acknowledged" in problem for problem in verify(store, repair=True))
+    assert verify(store) == []

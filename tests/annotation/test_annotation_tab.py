@@ -1,0 +1,86 @@
+"""The labelling page as a tab of the demo, on the same port."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from annotation_samples import free_port, make_dataset
+from playwright.sync_api import expect, sync_playwright
+
+from benchmark_data_tools.annotation.store import Store
+from benchmark_data_tools.annotation.users import Users
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+def started(folder, log, **variables):
+    port = free_port()
+    environment = {
+        **os.environ,
+        "PORT": str(port),
+        "MGM_ANNOTATE": str(folder),
+        "GRADIO_TEMP_DIR": str(log.parent),
+        "OMP_NUM_THREADS": "1",
+        **variables,
+    }
+    server = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=environment,
+        stdout=log.open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+    return server, f"http://127.0.0.1:{port}/"
+
+
+@pytest.mark.browser
+def test_the_demo_has_a_tab_that_labels(store, tmp_path):
+    log = tmp_path / "log"
+    server, address = started(store.folder, log)
+    with server, sync_playwright() as playwright:
+        until = time.monotonic() + 180
+        while True:
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            try:
+                assert httpx.get(f"{address}annotate", follow_redirects=True).status_code == 200
+                break
+            except httpx.TransportError:
+                time.sleep(0.5)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(120_000)
+        page.goto(address)
+        page.get_by_role("tab", name="Annotate").click()
+        frame = page.frame_locator("#annotation iframe")
+        frame.locator(".row").first.click()
+        frame.locator("body[data-opened='1']").wait_for()
+        frame.locator("#frame").click()
+        expect(frame.locator("#save-state")).to_have_text("Saved", timeout=60_000)
+        assert store.mask(1).any()
+        browser.close()
+        server.terminate()
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_space_without_users_does_not_start_to_label(dataset, tmp_path):
+    log = tmp_path / "log"
+    Store.create(dataset)[0].engine.dispose()
+    server, _ = started(dataset, log, SPACE_ID="a/b", GRADIO_SERVER_NAME="0.0.0.0")
+    with server:
+        assert server.wait(180) == 1
+    assert "users must be configured where others can come, got none for host" in log.read_text()
+    assert not Users(dataset).configured
+
+
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
+    log = tmp_path / "log"
+    server, _ = started(make_dataset(tmp_path / "raw"), log)
+    with server:
+        assert server.wait(180) == 1
+    assert "must be a dataset made ready for annotation" in log.read_text()
