@@ -3,6 +3,10 @@
 check TABLE --data DIR       is the benchmark's folder as published?
 run TABLE --data DIR --method NAME ... --out results/
 report results/ --out report/
+worst results/TABLE --out worst.png      contact sheet of the worst images
+compare results/TABLE METHOD METHOD      how far apart two methods' mattes are
+photos DIR --out sheets/     the whole product on photographs, to look for holes
+measure                      how long the metrics take
 mini DIR                     make the mini benchmark, every table's layout
 annotate DATASET             label detail regions; with it init, export and others
 """
@@ -15,10 +19,12 @@ from pathlib import Path
 
 from benchmark_data_tools import mini, report, runner
 from benchmark_data_tools.annotation.commands import add_subcommands
+from benchmark_data_tools.comparison import compare
 from benchmark_data_tools.layouts import LAYOUTS, find_samples, read_subset
 from benchmark_data_tools.methods import MethodSpec, parse
 from benchmark_data_tools.protocols import Settings
 from benchmark_data_tools.samples import compare_manifest, count_note, manifest, problems
+from benchmark_data_tools.speed import metric_seconds
 from benchmark_data_tools.tables import markdown, read_results
 
 
@@ -99,6 +105,54 @@ def make_mini(options: argparse.Namespace) -> int:
     return 0
 
 
+def draw_worst(options: argparse.Namespace) -> int:
+    """Draw a run's worst images and name them."""
+    from benchmark_data_tools import sheets  # with torchvision, which other commands do not need
+
+    drawn = sheets.worst_sheet(
+        options.results,
+        options.out,
+        method=options.method,
+        count=options.count,
+        side_px=options.side,
+    )
+    print("\n".join([*drawn, str(options.out)]))
+    return 0
+
+
+def draw_photos(options: argparse.Namespace) -> int:
+    """Cut photographs out and draw them on a plain colour."""
+    from benchmark_data_tools import sheets  # with torchvision, which other commands do not need
+
+    failures = sheets.photo_sheets(
+        options.folder,
+        options.out,
+        category=options.category,
+        per_sheet=options.per_sheet,
+        side_px=options.side,
+        colour=options.colour,
+    )
+    for failure in failures:
+        print(f"not cut out: {failure}")
+    print(options.out)
+    return 1 if failures else 0
+
+
+def compare_methods(options: argparse.Namespace) -> int:
+    """Print how far apart two methods' mattes are."""
+    print(compare(options.results, options.first, options.second))
+    return 0
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Print how long the metrics take."""
+    seconds = metric_seconds(options.height, options.width, options.repeats)
+    print(f"{options.width}x{options.height}, processor seconds on one core:")
+    for name, found in seconds.items():
+        print(f"{name:>9} {found:.3f}")
+    return 0
+
+
 def _methods(options: argparse.Namespace) -> tuple[MethodSpec, ...]:
     methods = [parse(name, options.table) for name in dict.fromkeys(options.method)]
     if (options.refiner is not None) != (options.table == "2"):
@@ -155,6 +209,35 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("out", type=Path)
     making.add_argument("--seed", type=int, default=0)
     making.set_defaults(command=make_mini)
+
+    drawing = commands.add_parser("worst", help="draw the images with the largest errors")
+    drawing.add_argument("results", type=Path, help="a table's results, such as results/5")
+    drawing.add_argument("--method", help="only this one's, as `run` was told")
+    drawing.add_argument("--count", type=int, default=20)
+    drawing.add_argument("--side", type=int, default=320, help="long side of a picture, px")
+    drawing.add_argument("--out", type=Path, required=True, help="PNG to write")
+    drawing.set_defaults(command=draw_worst)
+
+    comparing = commands.add_parser("compare", help="how far apart two methods' mattes are")
+    comparing.add_argument("results", type=Path, help="a table's results, such as results/5")
+    comparing.add_argument("first", help="method, as `run` was told")
+    comparing.add_argument("second")
+    comparing.set_defaults(command=compare_methods)
+
+    looking = commands.add_parser("photos", help="cut photographs out, over a plain colour")
+    looking.add_argument("folder", type=Path)
+    looking.add_argument("--out", type=Path, required=True, help="folder for the sheets")
+    looking.add_argument("--category", default="person", help="what the segmenter looks for")
+    looking.add_argument("--per-sheet", type=int, default=6)
+    looking.add_argument("--side", type=int, default=640, help="long side of a picture, px")
+    looking.add_argument("--colour", default="#ff00ff", help="name or #rrggbb")
+    looking.set_defaults(command=draw_photos)
+
+    measuring = commands.add_parser("measure", help="how long the metrics take")
+    measuring.add_argument("--width", type=int, default=2000)
+    measuring.add_argument("--height", type=int, default=1500)
+    measuring.add_argument("--repeats", type=int, default=3)
+    measuring.set_defaults(command=measure)
 
     add_subcommands(commands)
     return parser

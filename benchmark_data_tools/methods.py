@@ -9,7 +9,8 @@
 | `guidance` | the guidance itself, taken as the matte: what is there to be gained |
 | `truth` | the true matte; for table 3, where colours alone are to be judged |
 
-For table 3 a method is `ALPHA+FOREGROUND`; the foreground method may be left out (see FOREGROUNDS).
+For table 3 a method is `ALPHA+FOREGROUND` with `multilevel`, `closed_form`, `raw`, `network` (this
+project's, with bundled weights) or `network:PATH`; it may be left out (see FOREGROUNDS).
 """
 
 import functools
@@ -18,7 +19,7 @@ import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast, get_args
+from typing import Protocol, TypeGuard, cast, get_args
 
 import numpy as np
 
@@ -26,10 +27,16 @@ from benchmark_data_tools.layouts import files_by_name
 from benchmark_data_tools.metrics import FloatImage
 from benchmark_data_tools.protocols import Case
 from benchmark_data_tools.samples import read_colours, read_grey, sha256
-from mgm_core.checkpoint import bundled, bundled_path
-from mgm_core.foreground import ForegroundMethod, estimate_foreground
+from mgm_core.checkpoint import FOREGROUND_WEIGHTS, bundled, bundled_path, foreground_path
+from mgm_core.foreground import (
+    ForegroundEstimator,
+    ForegroundMethod,
+    NetworkEstimator,
+    estimate_foreground,
+)
 from mgm_core.guidance import from_trimap
 from mgm_core.inference import Matter
+from mgm_core.network import EncoderName
 
 PYMATTING = {
     "closed_form": "estimate_alpha_cf",
@@ -40,8 +47,8 @@ PYMATTING = {
     "shared_sampling": "estimate_alpha_sm",
 }
 # Of the classical methods only closed-form matting brings its own colours.
-FOREGROUNDS: dict[str, ForegroundMethod] = {"closed_form": "closed_form"}
-DEFAULT_FOREGROUND: ForegroundMethod = "multilevel"
+FOREGROUNDS = {"closed_form": "closed_form"}
+DEFAULT_FOREGROUND = "multilevel"
 
 
 class AlphaMethod(Protocol):
@@ -72,7 +79,7 @@ class MethodSpec:
     """
 
     alpha: str
-    foreground: ForegroundMethod | None = None
+    foreground: str | None = None
     refiner: str | None = None
 
     @property
@@ -146,23 +153,40 @@ def parse(text: str, table: str) -> MethodSpec:
     Raises:
         ValueError: If there is no such method.
     """
-    alpha, plus, foreground = text.rpartition("+")
-    if not plus or foreground not in get_args(ForegroundMethod):
-        alpha, foreground = text, FOREGROUNDS.get(text, DEFAULT_FOREGROUND)
+    alpha, foreground = _parts(text)
+    if foreground is None:
+        foreground = FOREGROUNDS.get(text, DEFAULT_FOREGROUND)
     elif table != "3":
         raise ValueError(
             f"method must not name a foreground method outside table 3, got {text}: write {alpha}"
         )
-    kind, _, path = alpha.partition(":")
-    if kind in ("weights", "folder"):
-        if not Path(path).exists():
-            raise ValueError(f"method must name what exists, got {alpha}: check the path")
-    elif alpha not in (*PYMATTING, "guidance", "truth") and alpha not in bundled():
+    for part in (alpha, foreground):
+        kind, colon, path = part.partition(":")
+        named = colon and kind in ("weights", "folder", "network")
+        if named and not (path and Path(path).exists()):
+            raise ValueError(f"method must name what exists, got {part}: check the path")
+    known = [*_matting_networks(), *PYMATTING, "guidance", "truth"]
+    if alpha.partition(":")[0] not in ("weights", "folder") and alpha not in known:
         raise ValueError(
-            f"method must be one of {', '.join([*bundled(), *PYMATTING])}, guidance, truth, "
+            f"method must be one of {', '.join(known)}, "
             f"weights:PATH or folder:PATH, got {alpha}: correct its name"
         )
-    return MethodSpec(alpha, cast(ForegroundMethod, foreground) if table == "3" else None)
+    return MethodSpec(alpha, foreground if table == "3" else None)
+
+
+def _parts(text: str) -> tuple[str, str | None]:
+    """Split `ALPHA+FOREGROUND`; both may hold paths, and these a plus."""
+    alpha, marker, path = text.partition("+network:")
+    if marker:
+        return alpha, f"network:{path}"
+    alpha, plus, foreground = text.rpartition("+")
+    known = plus and foreground in get_args(ForegroundMethod)
+    return (alpha, foreground) if known else (text, None)
+
+
+def _matting_networks() -> list[str]:
+    encoders = get_args(EncoderName)
+    return [n for n, found in bundled().items() if found.architecture.split("/")[0] in encoders]
 
 
 def identity(spec: MethodSpec) -> dict[str, str]:
@@ -186,6 +210,8 @@ def identity(spec: MethodSpec) -> dict[str, str]:
         else:
             file = Path(path) if kind == "weights" else bundled_path(name)
             found[f"{role}_sha256"] = sha256(file)
+    if spec.folder is None and _is_network(spec.foreground):
+        found["foreground_sha256"] = sha256(foreground_path(_foreground_weights(spec.foreground)))
     return found
 
 
@@ -212,6 +238,30 @@ def alpha_method(name: str) -> AlphaMethod:
     return _ours(Matter.load(Path(path) if kind == "weights" else name, dtype="float32"))
 
 
+@functools.lru_cache(maxsize=2)
+def foreground_method(name: str) -> ForegroundMethod | ForegroundEstimator:
+    """Load what makes colours.
+
+    Args:
+        name: A MethodSpec's `foreground`.
+
+    Returns:
+        The method.
+    """
+    if _is_network(name):
+        return NetworkEstimator.load(_foreground_weights(name), dtype="float32")
+    return cast(ForegroundMethod, name)
+
+
+def _is_network(foreground: str | None) -> TypeGuard[str]:
+    return foreground is not None and foreground.partition(":")[0] == "network"
+
+
+def _foreground_weights(name: str) -> str | Path:
+    path = name.partition(":")[2]
+    return Path(path) if path else FOREGROUND_WEIGHTS
+
+
 def predict_foreground(
     spec: MethodSpec, case: Case, name: str, variant: str, alpha: FloatImage
 ) -> FloatImage:
@@ -234,7 +284,8 @@ def predict_foreground(
         files = files_by_name(spec.folder / "foreground")
         return read_colours(_existing(files, name, spec.folder / "foreground"), alpha.shape)
     assert spec.foreground is not None, "table 3's methods have a foreground method"
-    return estimate_foreground(case.pictures.image, alpha, spec.foreground)
+    method = foreground_method(spec.foreground)
+    return estimate_foreground(case.pictures.image, alpha, method)
 
 
 def check_folder(spec: MethodSpec, variants: list[str], names: list[str]) -> None:

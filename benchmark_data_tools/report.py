@@ -104,7 +104,7 @@ class _Section:
 
     def __init__(self, results: Results, out: Path, name: str) -> None:
         self.results, self.out, self.name = results, out, name
-        self.plan = _plan(results)
+        self.plan = plan_of(results)
         self.samples = {sample.name: sample for sample in self.plan.samples}
         self.shown_samples: set[str] = set()
         (out / name).mkdir(exist_ok=True)
@@ -169,7 +169,7 @@ class _Section:
         )
 
     def _write(self, file: str, picture: FloatImage) -> None:
-        write_image(self.out / self.name / file, _fit(picture, THUMBNAIL_PX))
+        write_image(self.out / self.name / file, fitted(picture, THUMBNAIL_PX))
 
     def _pictures(self, name: str) -> Pictures:
         pictures = load(self.samples[name])
@@ -191,7 +191,7 @@ class _Section:
                     for variant in self.plan.variants(method)
                 ]
                 if not lines:
-                    lines.append([_overlay(c.pictures.image, c.guidance) for c in cases])
+                    lines.append([overlay(c.pictures.image, c.guidance) for c in cases])
                 lines.append(
                     [
                         np.repeat(
@@ -212,8 +212,18 @@ class _Section:
         return written
 
 
-def _plan(results: Results) -> Plan:
-    """The run that results are of, after making sure that its data are still the same."""
+def plan_of(results: Results) -> Plan:
+    """The run that results are of, after making sure that its data are still the same.
+
+    Args:
+        results: A run's results.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: If the benchmark's files have changed, or some are missing.
+    """
     run = results.run
     settings = dict(run["settings"])
     settings["kernels_px"] = tuple(settings["kernels_px"])
@@ -314,13 +324,31 @@ def _shown_truth(pictures: Pictures, table: str) -> FloatImage:
     return pictures.alpha[..., None] * pictures.foreground
 
 
-def _fit(picture: FloatImage, long_side_px: int) -> FloatImage:
+def fitted(picture: FloatImage, long_side_px: int) -> FloatImage:
+    """Shrink a picture to a long side; smaller ones stay as they are.
+
+    Args:
+        picture: (H, W) or (H, W, 3) float32.
+        long_side_px: Longest side of the result.
+
+    Returns:
+        The smaller picture.
+    """
     scale = min(1.0, long_side_px / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
 
 
-def _overlay(image: FloatImage, guidance: FloatImage) -> FloatImage:
+def overlay(image: FloatImage, guidance: FloatImage) -> FloatImage:
+    """Tint an image green where the guidance marks it.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        guidance: (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+    """
     weight = 0.5 * guidance[..., None]
     return (image * (1 - weight) + GUIDANCE_COLOUR * weight).astype(np.float32)
 

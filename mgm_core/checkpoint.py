@@ -17,9 +17,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mgm_core.foreground_network import ForegroundNetwork
 from mgm_core.network import PRN, EncoderName, Fusion
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+FOREGROUND_WEIGHTS = "foreground_mobilenet_v2"
+# A tensor stored in 8 bits has its scales, which broadcast to it, under its name and this.
+INT8_SCALES = ".int8_scales"
 State = dict[str, Tensor]
 
 
@@ -76,10 +80,11 @@ def bundled_path(name: str) -> Path:
 
 
 def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
-    """Return a file's tensors, half precision widened to float32, and its metadata.
+    """Return a file's tensors, half precision and 8 bits widened to float32, and its metadata.
 
     Raises:
-        CheckpointError: The file is missing or not in the safetensors format.
+        CheckpointError: The file is missing, not in the safetensors format, or its 8-bit tensors
+            and their scales do not fit together.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -91,8 +96,36 @@ def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
         raise CheckpointError(
             f"weights must be a safetensors file, got {path}: {error}; fetch it again"
         ) from error
+    return _widened(state, path), metadata
+
+
+def _widened(state: State, path: Path) -> State:
     half = (torch.float16, torch.bfloat16)
-    return {k: v.float() if v.dtype in half else v for k, v in state.items()}, metadata
+    scales = {k: v.float() for k, v in state.items() if k.endswith(INT8_SCALES)}
+    coded = {k: v for k, v in state.items() if v.dtype == torch.int8}
+    alone = sorted(coded.keys() ^ {k.removesuffix(INT8_SCALES) for k in scales})
+    if alone:
+        raise CheckpointError(
+            f"weights must hold 8-bit tensors and their scales together, got one of the two for "
+            f"{alone[0]} in {path}: the file was changed; fetch or bundle it again"
+        )
+    wide = {
+        k: v.float() if v.dtype in half else v
+        for k, v in state.items()
+        if k not in coded and k not in scales
+    }
+    for key, value in coded.items():
+        scale = scales[key + INT8_SCALES]
+        fits = scale.ndim == value.ndim and all(
+            given in (1, side) for given, side in zip(scale.shape, value.shape, strict=True)
+        )
+        if not (fits and torch.isfinite(scale).all() and (scale > 0).all()):
+            raise CheckpointError(
+                f"weights must hold one scale above 0 for each channel of {key}, got others in "
+                f"{path}: the file was changed; fetch or bundle it again"
+            )
+        wide[key] = value.float() * scale
+    return wide
 
 
 def read_official(path: Path) -> State:
@@ -194,9 +227,7 @@ def load_prn(weights: str | Path) -> PRN:
     Raises:
         CheckpointError: The weights cannot be used.
     """
-    path = Path(weights)
-    if isinstance(weights, str) and not path.suffix:
-        path = bundled_path(weights)
+    path = _path_of(weights)
     if path.suffix == ".safetensors":
         state, metadata = read_safetensors(path)
         encoder = metadata.get("encoder", _encoder_of(state))
@@ -211,6 +242,40 @@ def load_prn(weights: str | Path) -> PRN:
     network = PRN(cast("EncoderName", encoder), cast("Fusion", fusion))
     load_checked(network, state, str(path))
     return network.eval()
+
+
+def load_foreground(weights: str | Path = FOREGROUND_WEIGHTS) -> ForegroundNetwork:
+    """Return the foreground colour network with weights loaded, in evaluation mode.
+
+    Args:
+        weights: A bundled name, or a safetensors file of ours.
+
+    Raises:
+        CheckpointError: The weights cannot be used, or are not bundled yet.
+    """
+    path = foreground_path(weights)
+    network = ForegroundNetwork()
+    load_checked(network, read_safetensors(path)[0], str(path))
+    return network.eval()
+
+
+def foreground_path(weights: str | Path = FOREGROUND_WEIGHTS) -> Path:
+    """Return the file of the foreground colour network's weights.
+
+    Raises:
+        CheckpointError: They are not bundled (yet), or were changed.
+    """
+    if weights == FOREGROUND_WEIGHTS and FOREGROUND_WEIGHTS not in bundled():
+        raise CheckpointError(
+            f"foreground network must have bundled weights, got none: {FOREGROUND_WEIGHTS} is not "
+            "part of this version; choose multilevel, or give the path of weights that you trained"
+        )
+    return _path_of(weights)
+
+
+def _path_of(weights: str | Path) -> Path:
+    path = Path(weights)
+    return bundled_path(weights) if isinstance(weights, str) and not path.suffix else path
 
 
 def _encoder_of(state: State) -> str:

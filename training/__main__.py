@@ -4,7 +4,7 @@ python -m training pack DIR --limit-mb N --config CONFIG.toml [key=value ...]
 python -m training sheet CONFIG.toml --out sheet.png [key=value ...]
 python -m training guidance ALPHA.png --out sheet.png
 python -m training segmenter-scores CONFIG.toml --weights FILE [key=value ...]
-python -m training bundle WEIGHTS NAME
+python -m training bundle WEIGHTS NAME [--int8]
 """
 
 import argparse
@@ -144,8 +144,9 @@ def _bundle(arguments: list[str]) -> int:
     parser = _parser(" bundle")
     parser.add_argument("weights", type=Path)
     parser.add_argument("name")
+    parser.add_argument("--int8", action="store_true", help="8 bits a weight instead of 16")
     options = parser.parse_args(arguments)
-    path = bundle(options.weights, options.name)
+    path = bundle(options.weights, options.name, int8=options.int8)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     return 0
 

@@ -1,6 +1,9 @@
-"""Take trained weights into the product: half precision, hash, manifest.
+"""Take trained weights into the product: half precision or 8 bits, hash, manifest.
 
 python -m training bundle runs/prn_mobilenet_v2/weights.safetensors prn_mobilenet_v2
+python -m training bundle runs/prn_resnet34/weights.safetensors prn_resnet34 --int8
+
+`python -m benchmark_data_tools compare` then tells what that costs.
 """
 
 import json
@@ -8,12 +11,25 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from mgm_core.checkpoint import WEIGHTS_FOLDER, read_safetensors, sha256_of
+from mgm_core.checkpoint import (
+    INT8_SCALES,
+    WEIGHTS_FOLDER,
+    State,
+    load_prn,
+    read_safetensors,
+    sha256_of,
+)
 from training.config import ConfigError
 
+_LARGEST_INT8 = 127
+# Smaller weights, such as the first layer's and the heads', stay in half precision: they are one
+# part in a hundred of the file and most of what rounding costs.
+_SMALLEST_CODED = 4096
 
-def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+
+def halved(state: State) -> State:
     """Return a state in half precision, as it is bundled.
 
     Raises:
@@ -28,15 +44,67 @@ def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
 
 
-def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER) -> Path:
-    """Write weights in half precision beside their hash, so that `name` loads them.
+def in_8_bits(state: State, transposed: frozenset[str] = frozenset()) -> State:
+    """Return a state whose convolutions and linear maps are int8, with a scale an output channel.
+
+    Everything else, such as biases, batch norm and small weights, is in half precision.
+
+    Args:
+        state: Tensors by name.
+        transposed: Weights of transposed convolutions, whose outputs are the second axis.
+
+    Raises:
+        ConfigError: A weight is not finite, or something else does not fit into half precision.
+    """
+    stored: State = {}
+    others: State = {}
+    for key, value in state.items():
+        if value.ndim < 2 or value.numel() < _SMALLEST_CODED or not value.is_floating_point():
+            others[key] = value
+            continue
+        if not torch.isfinite(value).all():
+            raise ConfigError(f"weights must be finite, got others in {key}: train them anew")
+        stored[key], stored[key + INT8_SCALES] = _coded(value, 1 if key in transposed else 0)
+    return stored | halved(others)
+
+
+def _coded(weight: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
+    """Return int8 values and the scales that they are to be multiplied with."""
+    inputs = [axis for axis in range(weight.ndim) if axis != outputs]
+    largest = weight.float().abs().amax(dim=inputs, keepdim=True)
+    # A channel of nothing but zeros needs a scale, too; any will do.
+    scales = torch.where(largest > 0, largest / _LARGEST_INT8, torch.ones_like(largest))
+    return (weight / scales).round().to(torch.int8), scales
+
+
+def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER, *, int8: bool = False) -> Path:
+    """Write weights beside their hash, so that `name` loads them; they are widened when loaded.
 
     The model card, `NAME.md`, is written by hand: it tells what the numbers were made of.
+
+    Args:
+        weights: What a run has exported.
+        name: Name to load them by.
+        folder: Folder of the file and of the manifest.
+        int8: Store 8 bits a weight instead of half precision.
+
+    Raises:
+        ConfigError: A value cannot be stored.
+        CheckpointError: The weights cannot be read.
     """
     state, metadata = read_safetensors(weights)
+    state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    # Only matting networks have a fusion, and only they have transposed convolutions.
+    matting = "fusion" in metadata
+    if int8:
+        stored = in_8_bits(
+            state, _transposed_weights(load_prn(weights)) if matting else frozenset()
+        )
+    else:
+        stored = halved(state)
     path = folder / f"{name}.safetensors"
-    counters = {k for k in state if k.endswith("num_batches_tracked")}
-    save_file(halved({k: v for k, v in state.items() if k not in counters}), path, metadata)
+    save_file(stored, path, metadata | {"precision": "int8" if int8 else "float16"})
+    path.chmod(0o644)  # safetensors leaves it to the owner alone; others run the product, too
     manifest_path = folder / "manifest.json"
     manifest = json.loads(manifest_path.read_text("utf-8")) if manifest_path.exists() else {}
     architecture = "/".join(metadata[k] for k in ("network", "encoder", "fusion") if k in metadata)
@@ -48,3 +116,11 @@ def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER) -> Path:
     text = json.dumps(dict(sorted(manifest.items())), indent=2)
     manifest_path.write_text(f"{text}\n", "utf-8")
     return path
+
+
+def _transposed_weights(network: nn.Module) -> frozenset[str]:
+    return frozenset(
+        f"{name}.weight"
+        for name, module in network.named_modules()
+        if isinstance(module, nn.ConvTranspose2d)
+    )

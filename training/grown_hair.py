@@ -23,7 +23,7 @@ from training.hair_strands import Layer, Roots, draw_strands, grow_strands, hair
 from training.hair_styles import STYLES, HairStyle, fly_aways, fringe
 from training.hair_subject import Floats, Subject, blurred, spread, study
 
-__all__ = ["Cutout", "HairSettings", "grow_hair"]
+__all__ = ["Cutout", "HairSettings", "grow_hair", "pairs"]
 
 EDGE_SIGMAS = 2.5  # a soft edge ends this far from its middle
 SHEET_PX = 320
@@ -237,17 +237,22 @@ def _smooth_noise(shape: tuple[int, ...], node_px: float, generator: Generator) 
     return np.asarray(cv2.resize(noise, shape[::-1], interpolation=cv2.INTER_CUBIC))
 
 
-def _pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+def pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+    """Return each image of a folder with its mask, sorted by name.
+
+    Raises:
+        ValueError: If no image has a mask of its name.
+    """
     by_stem = {path.stem: path for path in masks.iterdir()}
-    pairs = [
+    found = [
         (path, by_stem[path.stem]) for path in sorted(images.iterdir()) if path.stem in by_stem
     ]
-    if not pairs:
+    if not found:
         raise ValueError(
             f"images and masks must share file names, got none in {images} and {masks}: "
             "name a mask like its image, whatever the ending"
         )
-    return pairs
+    return found
 
 
 def _sheet_row(cutout: Cutout, background: NDArray[np.float32], generator: Generator) -> Floats:
@@ -286,14 +291,14 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Write cut-outs, and a contact sheet of the first ones."""
     arguments = _arguments()
-    pairs = _pairs(arguments.images, arguments.masks)
+    portraits = pairs(arguments.images, arguments.masks)
     settings = HairSettings(style=arguments.style)
     behind = sorted(arguments.backgrounds.iterdir()) if arguments.backgrounds else []
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for index in tqdm(range(arguments.count), unit="cut-out"):
         generator = np.random.default_rng([arguments.seed, index])
-        image_path, mask_path = pairs[generator.integers(len(pairs))]
+        image_path, mask_path = portraits[generator.integers(len(portraits))]
         cutout = grow_hair(read_image(image_path), read_mask(mask_path), generator, settings)
         rgba = np.dstack([cutout.foreground, cutout.alpha])
         write_image(arguments.out / f"{image_path.stem}_{index:05d}.png", rgba)

@@ -16,6 +16,7 @@ from benchmark_data_tools.methods import (
 )
 from benchmark_data_tools.protocols import Settings, case
 from benchmark_data_tools.samples import load
+from mgm_core import checkpoint
 from mgm_core.images import write_image
 
 
@@ -44,12 +45,26 @@ def test_paths_are_read_whole(tmp_path):
     [
         ("closed-form", "method must be one of"),
         ("folder:/nowhere", "method must name what exists, got folder:/nowhere: check the path"),
+        ("weights:", "method must name what exists, got weights:: check the path"),
+        ("portrait", "method must be one of prn_"),
+        ("truth+network", "must not name a foreground method outside table 3, got truth+network"),
         ("knn+multilevel", "must not name a foreground method outside table 3, got knn+multil"),
     ],
 )
 def test_wrong_names_are_refused(text, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         parse(text, "1")
+
+
+def test_the_foreground_network_is_a_method_of_table_3(tmp_path):
+    assert parse("truth+network", "3") == MethodSpec("truth", "network")
+    path = tmp_path / "a+b.safetensors"
+    path.touch()
+    assert parse(f"knn+network:{path}", "3") == MethodSpec("knn", f"network:{path}")
+    with pytest.raises(ValueError, match="must name what exists, got network:/nowhere: check"):
+        parse("knn+network:/nowhere", "3")
+    with pytest.raises(ValueError, match="must name what exists, got network:: check"):
+        parse("knn+network:", "3")
 
 
 def test_slugs_are_folder_names_and_tell_methods_apart():
@@ -134,6 +149,24 @@ def test_classical_methods_better_a_trimap(mini_benchmark, name):
     assert alpha.dtype == np.float32
     error, start = (np.abs(a - truth)[unknown].mean() for a in (alpha, asked.guidance))
     assert error < 0.5 * start
+
+
+def test_colours_of_the_network_are_its_own(mini_benchmark, untrained_foreground):
+    asked = question(mini_benchmark, "3")
+    truth = asked.pictures
+    spec = parse(f"truth+network:{untrained_foreground}", "3")
+    found = predict_foreground(spec, asked, "mini_0", "trimap", truth.alpha)
+    np.testing.assert_array_equal(found[truth.alpha == 1], truth.image[truth.alpha == 1])
+    assert np.abs(found - truth.image)[truth.alpha < 1].mean() > 0.01
+    assert len(identity(spec)["foreground_sha256"]) == 64
+
+
+def test_without_bundled_weights_the_network_s_method_stops_before_it_runs(tmp_path, monkeypatch):
+    (tmp_path / "manifest.json").write_text("{}")
+    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    message = "foreground network must have bundled weights, got none: foreground_mobilenet_v2 is"
+    with pytest.raises(ValueError, match=message):
+        identity(MethodSpec("truth", "network"))
 
 
 def test_colours_are_estimated_or_read(mini_benchmark, tmp_path):

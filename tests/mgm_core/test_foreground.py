@@ -4,9 +4,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
+from mgm_core import checkpoint, foreground
 from mgm_core.compositing import composite, solid_background
-from mgm_core.foreground import estimate_foreground
+from mgm_core.foreground import NetworkEstimator, estimate_foreground
+from mgm_core.foreground_network import ForegroundNetwork
 
 SIZE = 48
 COLOUR = (0.9, 0.2, 0.1)
@@ -83,6 +86,122 @@ def test_the_compiler_is_loaded_on_use_alone_and_announced(caplog, monkeypatch):
         estimate_foreground(image, alpha)
         estimate_foreground(image, alpha)
     assert caplog.messages == ["loading pymatting: its first call may compile for some seconds"]
+
+
+class _Inverse(torch.nn.Module):
+    """Colours of a pixel alone: what padding and tiles must not change. Counts its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def forward(self, image, alpha):
+        self.shapes.append(tuple(image.shape))
+        return 1 - image * alpha
+
+
+class _Neighbours(torch.nn.Module):
+    """The mean of a pixel's surroundings, mirrored at the picture's border alone."""
+
+    def forward(self, image, alpha):
+        padded = torch.nn.functional.pad(image, (2, 2, 2, 2), mode="reflect")
+        return torch.nn.functional.avg_pool2d(padded, 5, 1)
+
+
+def untrained(seed=0):
+    torch.manual_seed(seed)
+    network = ForegroundNetwork()
+    torch.nn.init.normal_(network.head.weight, 0, 0.05)
+    return network
+
+
+def estimator(network, **settings):
+    return NetworkEstimator(network, device="cpu", dtype="float32", **settings)
+
+
+def noise(height, width, seed=0):
+    generator = np.random.default_rng(seed)
+    image = generator.random((height, width, 3), dtype=np.float32)
+    return image, generator.random((height, width), dtype=np.float32)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 31), (64, 32)])
+def test_the_network_takes_any_size(size):
+    image, alpha = noise(*size)
+    network = _Inverse()
+    colours = estimate_foreground(image, alpha, estimator(network))
+    np.testing.assert_allclose(colours, 1 - image * alpha[..., None], atol=1e-6)
+    assert all(side % 32 == 0 for side in network.shapes[0][2:])
+    assert estimator(untrained())(image, alpha).shape == image.shape
+
+
+def test_padding_mirrors_the_picture():
+    image, alpha = noise(31, 30)
+    expected = estimator(_Neighbours())(np.pad(image, ((0, 1), (0, 2), (0, 0)), mode="reflect"),
+                                        np.ones((32, 32), np.float32))  # fmt: skip
+    found = estimator(_Neighbours())(image, alpha)
+    np.testing.assert_array_equal(found, expected[:31, :30])
+
+
+def test_an_untrained_network_gives_back_the_image():
+    image, alpha = noise(40, 50)
+    found = estimate_foreground(image, alpha, estimator(ForegroundNetwork()))
+    np.testing.assert_allclose(found, image, atol=1e-6)
+
+
+def test_opaque_pixels_are_the_images_with_the_network_too():
+    image, alpha, _ = scene()
+    found = estimate_foreground(image, alpha, estimator(untrained()))
+    np.testing.assert_array_equal(found[alpha == 1], image[alpha == 1])
+    assert np.abs(found - image)[alpha < 1].mean() > 0.01
+
+
+def test_tiles_of_a_network_of_pixels_join_without_seams():
+    image, alpha = noise(150, 201)
+    network = _Inverse()
+    tiled = estimator(network, tile_px=64, overlap_px=16)(image, alpha)
+    assert len(network.shapes) > 6
+    np.testing.assert_allclose(tiled, 1 - image * alpha[..., None], atol=1e-6)
+
+
+def test_tiles_are_nearly_what_the_network_gives_for_the_whole():
+    image, alpha = noise(64, 192)
+    # A photograph's neighbours are alike; noise would have every tile see other features.
+    image, alpha = (np.sort(array, axis=1) for array in (image, alpha))
+    whole = estimator(untrained())(image, alpha)
+    tiled = estimator(untrained(), tile_px=128, overlap_px=60)(image, alpha)
+    change = np.abs(whole - image).mean()
+    assert change > 0.01
+    assert np.abs(tiled - whole).mean() < 0.1 * change
+
+
+def test_tiles_without_anything_soft_are_left_as_photographed():
+    image, alpha = noise(64, 256)
+    alpha[:, :100], alpha[:, 150:] = 0, 1
+    network = _Inverse()
+    found = estimator(network, tile_px=64, overlap_px=16)(image, alpha)
+    assert len(network.shapes) == 3  # of five
+    np.testing.assert_allclose(found[:, :48], image[:, :48], atol=1e-6)
+    np.testing.assert_allclose(found[:, 212:], image[:, 212:], atol=1e-6)
+    assert np.abs(found - image)[:, 100:150].mean() > 0.1
+
+
+def test_without_bundled_weights_the_network_says_so(tmp_path, monkeypatch):
+    (tmp_path / "manifest.json").write_text("{}")
+    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    foreground._bundled_network.cache_clear()
+    image, alpha, _ = scene()
+    message = r"foreground network must have bundled weights, got none: foreground_mobilenet_v2 is"
+    with pytest.raises(checkpoint.CheckpointError, match=message):
+        estimate_foreground(image, alpha, "network")
+
+
+def test_bad_tiles_are_refused():
+    for tile_px in (32, 100):
+        with pytest.raises(ValueError, match=f"multiple of 32 and at least 64, got {tile_px}"):
+            estimator(_Inverse(), tile_px=tile_px, overlap_px=8)
+    with pytest.raises(ValueError, match="overlap_px must lie between 0 and half of tile_px, got"):
+        estimator(_Inverse(), tile_px=64, overlap_px=32)
 
 
 def test_bad_input_is_refused():

@@ -3,7 +3,9 @@ import sys
 
 import cv2
 import numpy as np
+import portraits
 import pytest
+from portraits import HEIGHT, WIDTH
 from scipy.ndimage import distance_transform_edt
 from scipy.stats import norm
 
@@ -15,25 +17,13 @@ from training.hair_strands import NODES, PIECES, Strands, draw_strands
 from training.hair_styles import STYLES
 from training.hair_subject import spread, study
 
-HEIGHT, WIDTH = 320, 240
 UNIT = HEIGHT / 800
 ALL_STYLES = ["none", *STYLES]
 
 
 @pytest.fixture(scope="module")
 def portrait():
-    """A head with striped hair on shoulders, red and green only, before pure blue."""
-    image = np.zeros((HEIGHT, WIDTH, 3), np.float32)
-    image[..., 2] = 1
-    cv2.ellipse(image, (120, 330), (105, 110), 0, 0, 360, (0.1, 0.6, 0), -1)
-    cv2.rectangle(image, (80, 180), (160, 250), (0.9, 0.7, 0), -1)
-    cv2.ellipse(image, (120, 140), (75, 90), 0, 0, 360, (0.3, 0.15, 0), -1)
-    stripes = 0.1 * np.sin(np.arange(WIDTH) * 1.2)[None, :]
-    hair = image[..., 0] == np.float32(0.3)
-    image[..., :2] += (hair * stripes)[..., None].astype(np.float32)
-    cv2.ellipse(image, (120, 170), (50, 60), 0, 0, 360, (0.9, 0.7, 0), -1)
-    subject = image[..., 2] == 0
-    return image, subject.astype(np.float32)
+    return portraits.portrait()
 
 
 def grown(portrait, seed=0, **settings):
