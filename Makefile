@@ -1,13 +1,18 @@
 # make demo   the app on http://localhost:7860 (PORT=8000 make demo for another port)
+# make space  a folder to push to a Hugging Face Space (FOLDER=build/space)
 # make test   all tests;   make check   format, lint, types;   make dev   what both need
 PYTHON ?= python3
 PORT ?= 7860
+FOLDER ?= build/space
 BIN := .venv/bin
 
-.PHONY: demo dev test check
+.PHONY: demo space dev test check
 
 demo: .venv/installed
 	PORT=$(PORT) $(BIN)/python app.py
+
+space: .venv/installed
+	scripts/make-space $(FOLDER)
 
 dev: .venv/installed-dev
 	@scripts/install-test-tools

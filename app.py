@@ -1,36 +1,58 @@
 """Serve the demo: `python app.py`, then open http://localhost:7860 (PORT changes it)."""
 
+import importlib.util
 import logging
 import os
+import signal
 import threading
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import gradio as gr
+from fastapi import FastAPI
+from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Mount, Route
 
+from demo.annotation_tab import PATH
 from demo.environment import Environment
 from demo.memory import Memory
 from demo.models import Models
 from demo.studio import Studio
-from demo.theme import CSS, theme
+from demo.theme import CSS, SCRIPT, theme
 from demo.ui import EXAMPLES_FOLDER, build
 
 
-def launch(page: gr.Blocks, environment: Environment, *, block: bool = True) -> str:
+def launch(
+    page: gr.Blocks,
+    environment: Environment,
+    *,
+    annotation: FastAPI | None = None,
+    block: bool = True,
+) -> str:
     """Start serving a page.
 
     Args:
         page: what `build` returned.
         environment: limits and the port.
+        annotation: the labelling page, served under `demo.annotation_tab.PATH`.
         block: wait until the server ends.
 
     Returns:
         The page's address.
     """
     page.queue(max_size=environment.queue_size)
+    routes: list[BaseRoute] = []
+    if annotation is not None:
+        routes = [
+            Route(f"/{PATH}", lambda _: RedirectResponse(f"{PATH}/")),
+            Mount(f"/{PATH}", annotation),
+        ]
     _, url, _ = page.launch(
         server_port=environment.port,
         theme=theme(),
         css=CSS,
+        js=SCRIPT,
         allowed_paths=[str(EXAMPLES_FOLDER)],
         max_file_size=environment.max_file_megabytes * gr.FileSize.MB,
         state_session_capacity=environment.sessions,
@@ -40,9 +62,44 @@ def launch(page: gr.Blocks, environment: Environment, *, block: bool = True) -> 
         strict_cors=True,
         ssr_mode=False,
         quiet=True,
+        # Before Gradio's own routes, which answer to every path.
+        app_kwargs={"routes": routes},
+        mcp_server=bool(environment.mcp),
         prevent_thread_lock=not block,
     )
     return url
+
+
+def check_mcp(environment: Environment) -> None:
+    """Hold what MCP needs to be installed where it is wanted; Gradio would go on without a word.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if environment.mcp and importlib.util.find_spec("mcp") is None:
+        raise ValueError(
+            "MGM_MCP must be 0 while the package mcp is missing, got 1: "
+            f"pip install 'gradio[mcp]=={gr.__version__}'"
+        )
+
+
+def open_annotation(environment: Environment, stack: ExitStack) -> FastAPI | None:
+    """Open the dataset that is to be labelled, if there is one, until the stack ends."""
+    if not environment.annotate:
+        return None
+    # Here, as it imports PyTorch, which would keep the page of everyone else from coming up.
+    from benchmark_data_tools.annotation.commands import open_service
+    from benchmark_data_tools.annotation.server import create_app
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # A Space is stopped by a signal; it must end the stack, which sends the work to the Hub.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    service = open_service(
+        Path(environment.annotate),
+        host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        hub_dataset=environment.annotate_hub or None,
+    )
+    return create_app(stack.enter_context(service))
 
 
 def forget_in_time(memory: Memory) -> None:
@@ -56,13 +113,16 @@ def main() -> None:
     """Read the settings, start loading the networks, and serve."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     environment = Environment.from_variables(os.environ)
-    models = Models.bundled(environment.weights, environment.device)
-    memory = Memory(environment.memory_megabytes * 2**20, environment.keep_minutes * 60)
-    page = build(Studio(models, memory, environment.max_megapixels), environment)
-    models.warm_up("portrait")
-    threading.Thread(target=forget_in_time, args=(memory,), daemon=True).start()
-    logging.getLogger("app").info("http://localhost:%d", environment.port)
-    launch(page, environment)
+    check_mcp(environment)
+    with ExitStack() as stack:
+        annotation = open_annotation(environment, stack)
+        models = Models.bundled(environment.weights, environment.device)
+        memory = Memory(environment.memory_megabytes * 2**20, environment.keep_minutes * 60)
+        page = build(Studio(models, memory, environment.max_megapixels), environment)
+        models.warm_up("portrait")
+        threading.Thread(target=forget_in_time, args=(memory,), daemon=True).start()
+        logging.getLogger("app").info("http://localhost:%d", environment.port)
+        launch(page, environment, annotation=annotation)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,19 @@ undecided.
 - Without a mask of yours, it cuts out only what the segmenter finds. Correct that by hand, or
   bring a mask.
 - What the guidance leaves out by far more than 30 px may be missing from the result, too.
+- A clip is cut out frame by frame. What was decided about one frame steadies the next; a person
+  who turns away or is covered may still be lost for some frames.
 
 ## Your pictures
 They stay on this server while you work on them, and are deleted some {minutes} minutes after they
 were uploaded or made. No other visitor is shown them, and nothing is learned from them.
 
 ## Licences
-The code is under Apache-2.0. The bundled weights have licences of their own, in their cards below.
+- Code: Apache-2.0.
+- Bundled weights: research use only, or as their cards say, which are below.
+- Example pictures: in the public domain or under CC0, see `demo/examples/LICENCES.md`.
+- Clips are read and written by FFmpeg with x264, as PyAV brings them (LGPL and GPL). They run
+  beside this code and are no part of it.
 
 ## How to cite
 ```
@@ -37,9 +43,20 @@ The code is under Apache-2.0. The bundled weights have licences of their own, in
 ## Versions
 {versions}
 
-{cards}"""
+## Weights
+{cards}
+"""
 
-_PACKAGES = ("torch", "torchvision", "gradio", "numpy", "opencv-python-headless", "pymatting")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "gradio",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "pymatting",
+    "av",
+)
 
 
 def about(keep_minutes: int) -> str:
@@ -53,11 +70,17 @@ def about(keep_minutes: int) -> str:
 
 
 def cards() -> str:
-    """Return the model cards of the bundled weights, one below the other."""
+    """Return the model cards of the bundled weights, each to be folded out."""
     folder = resources.files("mgm_core") / "weights"
-    texts = [
-        entry.read_text(encoding="utf-8")
+    return "\n\n".join(
+        _folded(entry.name.removesuffix(".md"), entry.read_text(encoding="utf-8"))
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
         if entry.name.endswith(".md")
-    ]
-    return "\n\n---\n\n".join(["", *texts])
+    )
+
+
+def _folded(name: str, card: str) -> str:
+    # The card's own title is the summary; its sections come below the page's.
+    _, _, text = card.partition("\n")
+    text = text.replace("\n## ", "\n#### ")
+    return f"<details>\n<summary><code>{name}</code></summary>\n\n{text.strip()}\n\n</details>"

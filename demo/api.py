@@ -1,23 +1,24 @@
-"""Named endpoints for programs: `/segment`, `/matte`, `/composite` and `/robustness`.
+"""Named endpoints for programs: `/segment`, `/matte`, `/composite`, `/apply` and `/robustness`.
 
 Their functions' names, arguments and docstrings are what the page's "Use via API" shows.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
 from demo.handlers import told_to_the_visitor
 from demo.publishing import product, publish
-from demo.recipe import Background, File, MaskKind, Order, Recipe, read_colour
+from demo.recipe import File, Order, read_colour
 from demo.robustness import read_sizes, trials
 from demo.studio import Studio
 from demo.uploads import upload, uploaded
 from mgm_core.compositing import Fit, composite, fit_background, solid_background
 from mgm_core.foreground import ForegroundMethod
 from mgm_core.images import encode_png, read_alpha, read_image
+from mgm_core.recipe import Background, MaskKind, Recipe
 
 
 class Api:
@@ -43,7 +44,7 @@ class Api:
         with told_to_the_visitor():
             recipe = Recipe(category=category, threshold=threshold, segmenter=segmenter)
             guidance = self._studio.guidance(_order(photo, None, recipe))
-            return publish(encode_png(guidance.plane), "mask.png")
+            return publish(encode_png(guidance.guidance), "mask.png")
 
     def matte(
         self,
@@ -57,7 +58,7 @@ class Api:
         size, to a transparent PNG and to its alpha alone as a 16-bit PNG.
         """  # noqa: D205 - shown to people as it is, in one piece
         with told_to_the_visitor():
-            recipe = Recipe(mask_kind=mask_kind, grow_px=round(grow_px), foreground=foreground)
+            recipe = Recipe(mask_kind=mask_kind, shift_px=round(grow_px), foreground=foreground)
             order = _order(photo, mask, recipe)
             return product(self._studio, order, "cutout"), product(self._studio, order, "alpha16")
 
@@ -67,8 +68,13 @@ class Api:
         background: str | None = None,
         colour: str = "#ffffff",
         fit: Fit = "cover",
+        x: float = 0.5,
+        y: float = 0.5,
+        scale: float = 1,
     ) -> str:
-        """Put a transparent PNG over a picture, or without one over a colour."""
+        """Put a transparent PNG over a picture, or without one over a colour. x and y from 0 to 1
+        say where the picture is: 0 and 0 are left and top, 0.5 is the middle.
+        """  # noqa: D205 - shown to people as it is, in one piece
         with told_to_the_visitor():
             file = _given("cutout", cutout)
             foreground = read_image(file.path, max_megapixels=self._max_megapixels)
@@ -78,8 +84,30 @@ class Api:
                 behind = solid_background(read_colour(colour), height, width)
             else:
                 picture = read_image(uploaded(background), max_megapixels=self._max_megapixels)
-                behind = fit_background(picture, height, width, Background(fit=fit).fit)
+                Background(fit=fit, x=x, y=y, scale=scale)  # refuses what is out of range
+                behind = fit_background(
+                    picture, height, width, fit, x=x, y=y, scale=scale, margin=read_colour(colour)
+                )
             return publish(encode_png(composite(foreground, alpha, behind)), "composite.png")
+
+    def apply(
+        self,
+        photo: str | None,
+        settings: str,
+        mask: str | None = None,
+        picture: str | None = None,
+    ) -> tuple[str, str]:
+        """Repeat a cut-out from settings, the JSON that the page offers to download: a photo and,
+        where they were made with them, a mask and a background picture, to the result as a PNG
+        and to its alpha as a 16-bit PNG.
+        """  # noqa: D205 - shown to people as it is, in one piece
+        with told_to_the_visitor():
+            order = _order(photo, mask, Recipe.from_json(settings))
+            if picture is not None:
+                order = replace(order, backdrop=File.at(uploaded(picture)))
+            return product(self._studio, order, "composite"), product(
+                self._studio, order, "alpha16"
+            )
 
     def robustness(
         self,
@@ -125,7 +153,7 @@ def add_endpoints(api: Api) -> None:
         photo, mask, cutout, background = (
             upload(label) for label in ("Photo", "Mask", "Cut-out", "Background")
         )
-        kind = gr.Textbox("detect", label="detect, binary_mask, soft_mask, trimap or trimap_fg")
+        kind = gr.Textbox("detect", label=", ".join(get_args(MaskKind)))
         endpoints: list[tuple[Callable[..., Any], list[Any], list[Any]]] = [
             (
                 api.segment,
@@ -144,7 +172,7 @@ def add_endpoints(api: Api) -> None:
                     mask,
                     kind,
                     gr.Number(0, label="Dilate (above 0) or erode the guidance, px"),
-                    gr.Textbox("multilevel", label="multilevel, closed_form or raw"),
+                    gr.Textbox("multilevel", label=", ".join(get_args(ForegroundMethod))),
                 ],
                 [gr.File(label="Cut-out"), gr.File(label="Alpha")],
             ),
@@ -154,9 +182,17 @@ def add_endpoints(api: Api) -> None:
                     cutout,
                     background,
                     gr.Textbox("#ffffff", label="Colour"),
-                    gr.Textbox("cover", label="cover, contain or stretch"),
+                    gr.Textbox("cover", label=", ".join(get_args(Fit))),
+                    gr.Number(0.5, label="x: 0 is left, 1 is right"),
+                    gr.Number(0.5, label="y: 0 is top, 1 is bottom"),
+                    gr.Number(1, label="Multiple of the size that fits"),
                 ],
                 [gr.File(label="Composite")],
+            ),
+            (
+                api.apply,
+                [photo, gr.Textbox(label="Settings (JSON)"), mask, background],
+                [gr.File(label="Result"), gr.File(label="Alpha")],
             ),
             (
                 api.robustness,

@@ -119,8 +119,16 @@ const show = () => {
   mask.src = value.mask.url;
 };
 const undo = () => { if (edits.length) { edits = edits.slice(0, -1); send(); } };
+// CutMask, section 3.2: a patch of a quarter to half of each side is copied to another place.
 const damage = () => {
-  edits = [...edits, {tool: "damage", seed: Math.floor(Math.random() * 2 ** 31)}];
+  const drawn = [side.width, side.height].map((length) => {
+    const part = Math.max(1, Math.round(length * (0.25 + 0.25 * Math.random())));
+    const place = () => Math.floor(Math.random() * (length - part + 1));
+    return [part, place(), place()];
+  });
+  const corner = (pick) => drawn.map(pick);
+  edits = [...edits, {tool: "damage", points: [
+    corner(([, from]) => from), corner(([part, from]) => from + part), corner(([, , to]) => to)]}];
   send();
 };
 

@@ -39,6 +39,21 @@ class Environment:
         24, "MGM_QUEUE_SIZE", "how many visitors may wait before others are turned away", 1
     )
     sessions: int = _setting(200, "MGM_SESSIONS", "how many open pages are remembered", 1)
+    batch_photos: int = _setting(
+        100, "MGM_BATCH_PHOTOS", "how many photos may be cut out in one go", 1
+    )
+    clip_seconds: float = _setting(30.0, "MGM_CLIP_SECONDS", "longest clip that is accepted", 0.1)
+    clip_frames: int = _setting(900, "MGM_CLIP_FRAMES", "most frames that a clip may have", 1)
+    clip_megapixels: float = _setting(
+        9.0, "MGM_CLIP_MEGAPIXELS", "largest frame that is accepted", 0.01, 36
+    )
+    mcp: int = _setting(0, "MGM_MCP", "1: also serve the endpoints as MCP tools", 0, 1)
+    annotate: str = _setting(
+        "", "MGM_ANNOTATE", "folder of a dataset to label in the tab Annotate; none: no such tab"
+    )
+    annotate_hub: str = _setting(
+        "", "MGM_ANNOTATE_HUB", "Hub dataset USER/NAME that keeps the labelling of a Space"
+    )
 
     @classmethod
     def from_variables(cls, variables: Mapping[str, str]) -> "Environment":

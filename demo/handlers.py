@@ -10,10 +10,9 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from demo.editing import read_edits
 from demo.editor import Canvas, on_canvas
 from demo.publishing import Product, for_page, product, publish, zipped
-from demo.recipe import Background, BackgroundKind, File, MaskKind, Order, Recipe, read_colour
+from demo.recipe import File, Order, picked_colour
 from demo.robustness import (
     PAPER_SAD,
     Trial,
@@ -25,9 +24,11 @@ from demo.robustness import (
 )
 from demo.studio import Studio, View, overlay, tinted
 from demo.uploads import uploaded
+from demo.viewer import Pair, side_by_side
 from mgm_core.compositing import Fit
 from mgm_core.foreground import ForegroundMethod
 from mgm_core.images import encode_png
+from mgm_core.recipe import Background, BackgroundKind, MaskKind, Recipe, Shadow, read_edits
 
 STEPS: tuple[tuple[View, str], ...] = (
     ("guidance", "Guidance"),
@@ -46,7 +47,7 @@ Floats: TypeAlias = NDArray[np.float32]
 Comparison: TypeAlias = tuple[str, str]
 Curve: TypeAlias = dict[str, object]
 Experiment: TypeAlias = tuple[Curve, list[tuple[str, str]], str, list[list[object]], str | None]
-Shown: TypeAlias = tuple[Comparison | None, str, Canvas | None]
+Shown: TypeAlias = tuple[Comparison | None, str, Canvas | None, Pair | None]
 
 
 class Controls(NamedTuple):
@@ -58,14 +59,26 @@ class Controls(NamedTuple):
     category: str
     threshold: float
     mask_kind: MaskKind
-    grow_px: float
+    shift_px: float
     edits: object
+    keep_largest: bool
     foreground: ForegroundMethod
     background: BackgroundKind
     colour: str
+    colour_to: str
+    angle_deg: float
     backdrop: str | None
     fit: Fit
+    x_percent: float
+    y_percent: float
+    scale: float
     blur_percent: float
+    shadow: float
+    shadow_x_percent: float
+    shadow_y_percent: float
+    shadow_blur_percent: float
+    light_wrap: float
+    light_wrap_percent: float
 
     @classmethod
     def of(cls, values: Sequence[object]) -> "Controls":
@@ -80,17 +93,36 @@ class Controls(NamedTuple):
         """
         if self.photo is None:
             raise ValueError("a photo must be given, got none: upload, paste or take one")
+        background = Background(
+            kind=self.background,
+            colour=picked_colour(self.colour),
+            colour_to=picked_colour(self.colour_to),
+            angle_deg=self.angle_deg,
+            fit=self.fit,
+            x=self.x_percent / 100,
+            y=self.y_percent / 100,
+            scale=self.scale,
+            blur_percent=self.blur_percent,
+        )
         recipe = Recipe(
             segmenter=self.segmenter,
             category=self.category,
             threshold=self.threshold,
+            own_mask=self.mask is not None,
             mask_kind=self.mask_kind,
-            grow_px=round(self.grow_px),
+            shift_px=round(self.shift_px),
             edits=read_edits(self.edits),
+            keep_largest=self.keep_largest,
             foreground=self.foreground,
-            background=Background(
-                self.background, read_colour(self.colour), self.fit, self.blur_percent
+            background=background,
+            shadow=Shadow(
+                self.shadow,
+                self.shadow_x_percent,
+                self.shadow_y_percent,
+                self.shadow_blur_percent,
             ),
+            light_wrap=self.light_wrap,
+            light_wrap_percent=self.light_wrap_percent,
         )
         return Order(
             File.at(uploaded(self.photo)),
@@ -126,13 +158,13 @@ class Handlers:
             values: the controls, as in `Controls`.
 
         Yields:
-            The two pictures' paths for the slider, a line about the guidance, and what the canvas
-            shows: first with the guidance alone where a matte has to be waited for, then with
-            what was asked for.
+            The two pictures' paths for the slider, a line about the guidance, and what canvas and
+            close-up show: first with the guidance alone where a matte has to be waited for, then
+            with what was asked for.
         """
         controls = Controls.of(values)
         if controls.photo is None:
-            yield None, "", None
+            yield None, "", None, None
             return
         with told_to_the_visitor():
             order = controls.order()
@@ -140,22 +172,20 @@ class Handlers:
             before = for_page(self._studio.image(order.photo))
             progress(0.2, "Finding the subject")
             guidance = self._studio.guidance(order)
+            note = _capitalised(guidance.reason)
             canvas: Canvas | None = None
             if editing:
-                height, width = guidance.plane.shape
-                mask = publish(encode_png(tinted(guidance.plane)), "mask.png")
+                height, width = guidance.guidance.shape
+                mask = publish(encode_png(tinted(guidance.guidance)), "mask.png")
                 canvas = on_canvas(before, mask, width, height, controls.edits)
             if view != "guidance" and not self._studio.has_matte(order):
-                yield (
-                    (before, for_page(self._studio.view(order, "guidance"))),
-                    guidance.note,
-                    canvas,
-                )
+                first = for_page(self._studio.view(order, "guidance"))
+                yield (before, first), note, canvas, side_by_side(before, first)
             progress(0.4, "Cutting out")
             self._studio.matte(order)
             progress(0.8, "Finding the subject's own colours")
             after = for_page(self._studio.view(order, view))
-            yield (before, after), guidance.note, canvas
+            yield (before, after), note, canvas, side_by_side(before, after)
 
     def steps(self, wanted: bool, *values: object) -> list[tuple[str, str]]:
         """Show what the network did, in the order of the paper's Figure 2.

@@ -1,15 +1,17 @@
 """The networks, loaded when first needed, or ahead of that in the background.
 
-PyTorch is imported with the first network: the page is up before.
+PyTorch is imported with the first network: the page is up before. Where a GPU is lent for single
+calls (`zerogpu.py`), the networks live in the process that has it, and stand-ins here ask them.
 """
 
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from demo.zerogpu import lends_a_gpu, on_gpu
 from mgm_core.foreground import estimate_foreground
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Models:
         self._segmenters: dict[str, Segmenter] = {}
         self._matter_lock = threading.Lock()
         self._segmenter_lock = threading.Lock()
+        self._lent = lends_a_gpu()
+        self._computed = on_gpu(self._compute)
 
     @classmethod
     def bundled(cls, weights: str = "prn_mobilenet_v2", device: str = "auto") -> "Models":
@@ -66,13 +70,28 @@ class Models:
 
     def matter(self) -> "Matter":
         """Return the matting network, loading it if need be."""
+        if self._lent:
+            return cast("Matter", _OnLentGpu(self._computed, None))
+        return self._own_matter()
+
+    def segmenter(self, name: str) -> "Segmenter":
+        """Return the segmenter of this name, loading it if need be."""
+        if self._lent:
+            return cast("Segmenter", _OnLentGpu(self._computed, name))
+        return self._own_segmenter(name)
+
+    def _compute(self, segmenter: str | None, task: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the task takes and returns
+        """Run a network's method; in a Space that lends a GPU this runs in another process."""
+        network = self._own_matter() if segmenter is None else self._own_segmenter(segmenter)
+        return getattr(network, task)(*args, **options)
+
+    def _own_matter(self) -> "Matter":
         with self._matter_lock:
             if self._matter is None:
                 self._matter = self._load_matter()
             return self._matter
 
-    def segmenter(self, name: str) -> "Segmenter":
-        """Return the segmenter of this name, loading it if need be."""
+    def _own_segmenter(self, name: str) -> "Segmenter":
         with self._segmenter_lock:
             if name not in self._segmenters:
                 self._segmenters[name] = self._load_segmenter(name)
@@ -97,8 +116,32 @@ class Models:
         guidance = np.zeros((64, 64), np.float32)
         guidance[16:48, 16:48] = 1
         try:
+            if self._lent:  # what is loaded here is not on the GPU, and no one waits for it yet
+                estimate_foreground(image, guidance)
+                return
             self.segmenter(segmenter).probability(image)
             alpha = self.matter().matte(image, guidance).alpha
             estimate_foreground(image, alpha)
         except Exception:  # whatever it is, the first visitor meets it again and is told
             _logger.exception("the networks could not be made ready ahead of the first visitor")
+
+
+class _OnLentGpu:
+    """A network of the process that has the GPU, as far as the demo uses one.
+
+    Args:
+        computed: `Models._compute`, run over there.
+        segmenter: name of a segmenter; None for the matting network.
+    """
+
+    def __init__(self, computed: Callable[..., Any], segmenter: str | None) -> None:
+        self._computed = computed
+        self._segmenter = segmenter
+
+    def probability(self, *args: object, **options: object) -> object:
+        """See `Segmenter.probability`."""
+        return self._computed(self._segmenter, "probability", *args, **options)
+
+    def matte(self, *args: object, **options: object) -> object:
+        """See `Matter.matte`."""
+        return self._computed(self._segmenter, "matte", *args, **options)

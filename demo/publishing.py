@@ -3,7 +3,9 @@
 import io
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Literal
 
 import numpy as np
@@ -13,11 +15,12 @@ from numpy.typing import NDArray
 
 from demo.recipe import Order
 from demo.studio import Studio
-from mgm_core.compositing import rgba
 from mgm_core.images import encode_jpeg, encode_png
 
 Floats = NDArray[np.float32]
-Product = Literal["cutout", "alpha", "alpha16", "foreground", "guidance", "composite", "all"]
+Product = Literal[
+    "cutout", "alpha", "alpha16", "foreground", "guidance", "composite", "settings", "all"
+]
 
 _NAMES = {
     "cutout": "cutout.png",
@@ -26,6 +29,7 @@ _NAMES = {
     "foreground": "foreground.png",
     "guidance": "guidance.png",
     "composite": "composite.png",
+    "settings": "settings.json",
     "all": "all.zip",
 }
 
@@ -44,6 +48,17 @@ def publish(data: bytes, name: str) -> str:
     """
     path: str = save_bytes_to_cache(data, name, get_upload_folder())
     return path
+
+
+def new_file(name: str) -> Path:
+    """Return a path for a file that is too large to be held in memory before it is published.
+
+    Args:
+        name: how it is called for the visitor.
+    """
+    folder = Path(get_upload_folder()) / token_hex(16)
+    folder.mkdir(parents=True)
+    return folder / Path(name).name
 
 
 def for_page(pixels: Floats) -> str:
@@ -66,8 +81,9 @@ def product(studio: Studio, order: Order, wanted: Product) -> str:
     Args:
         studio: computes what is missing.
         order: the photo and its settings.
-        wanted: the transparent cut-out, alpha with 8 or 16 bits, the subject's own colours, the
-            guidance, the subject over its new background, or a ZIP of all these.
+        wanted: the transparent cut-out (with its shadow, if it has one), alpha with 8 or 16 bits,
+            the subject's own colours, the guidance, the subject over its new background (again the
+            cut-out, if it has none), the settings as JSON, or a ZIP of all these.
 
     Returns:
         The file's path; it is called after the photo.
@@ -75,31 +91,42 @@ def product(studio: Studio, order: Order, wanted: Product) -> str:
     stem = Path(order.photo.path).stem
     if wanted == "all":
         names = [name for name in _NAMES if name != "all"]
-        data = zipped({f"{stem}-{_NAMES[name]}": _png(studio, order, name) for name in names})
+        data = zipped({f"{stem}-{_NAMES[name]}": encoded(studio, order, name) for name in names})
     else:
-        data = _png(studio, order, wanted)
+        data = encoded(studio, order, wanted)
     return publish(data, f"{stem}-{_NAMES[wanted]}")
 
 
-def _png(studio: Studio, order: Order, wanted: str) -> bytes:
-    if wanted == "guidance":
-        return encode_png(studio.guidance(order).plane)
-    alpha = studio.matte(order).alpha
+def encoded(studio: Studio, order: Order, wanted: str) -> bytes:
+    """Return a file to download as its bytes; `product` says which there are."""
     match wanted:
+        case "guidance":
+            return encode_png(studio.guidance(order).guidance)
         case "cutout":
-            return encode_png(rgba(studio.foreground(order), alpha))
+            return encode_png(studio.cut_out(order))
         case "alpha":
-            return encode_png(alpha)
+            return encode_png(studio.matte(order).alpha)
         case "alpha16":
-            return encode_png(alpha, bits=16)
+            return encode_png(studio.matte(order).alpha, bits=16)
         case "foreground":
             return encode_png(studio.foreground(order))
         case "composite":
             return encode_png(studio.result(order))
+        case "settings":
+            return settings(studio, order).encode()
         case _:
             raise ValueError(
                 f"download must be one of {', '.join(_NAMES)}, got {wanted!r}: choose one of them"
             )
+
+
+def settings(studio: Studio, order: Order) -> str:
+    """Return an order's recipe as JSON, by which the command line makes the same result."""
+    recipe = replace(order.recipe, own_mask=order.mask is not None)
+    if recipe.edits:
+        height, width = studio.image(order.photo).shape[:2]
+        recipe = replace(recipe, drawn_on=(width, height))
+    return recipe.to_json()
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:

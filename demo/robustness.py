@@ -91,7 +91,7 @@ def trials(
         reference = studio.fitting_mask(order, truth)
     for size in sizes:
         perturbed = replace(order, perturb_px=size)
-        guidance, alpha = studio.guidance(perturbed).plane, studio.matte(perturbed).alpha
+        guidance, alpha = studio.guidance(perturbed).guidance, studio.matte(perturbed).alpha
         yield Trial(
             size,
             guidance,

@@ -1,33 +1,35 @@
 """From an order to its result, stage by stage; what did not change is not computed again.
 
-    photo -> probability -> guidance -> matte -> foreground -> background -> result
-
-Every stage asks the one before it and keeps its own result in `Memory`.
+The stages are those of `mgm_core.cutout`. Each asks the one before it and keeps its own result in
+`Memory`.
 """
 
 import hashlib
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from demo.editing import apply_edits
 from demo.memory import Memory
 from demo.models import Models
-from demo.recipe import File, Order, guidance_kind
-from mgm_core.compositing import (
-    blurred_background,
-    checkerboard,
-    composite,
-    fit_background,
-    solid_background,
+from demo.recipe import File, Order
+from mgm_core.compositing import checkerboard
+from mgm_core.cutout import (
+    Guided,
+    background,
+    corrected,
+    finished,
+    guidance_from_mask,
+    guidance_from_probability,
+    matted,
 )
 from mgm_core.foreground import estimate_foreground
-from mgm_core.guidance import detect_kind, shift_boundary, to_guidance
+from mgm_core.guidance import shift_boundary
 from mgm_core.images import read_image, read_mask
+from mgm_core.recipe import Recipe
 
 if TYPE_CHECKING:
     from mgm_core.inference import Matte
@@ -38,21 +40,6 @@ View = Literal["cut-out", "alpha", "guidance", "foreground", "os8", "os4", "os1"
 # What the guidance's overlay is tinted with: far from skin, hair and foliage.
 _TINT = np.array([0.36, 0.30, 0.95], np.float32)
 _TINT_SHARE = 0.55
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Guidance and how it came about.
-
-    Args:
-        plane: (H, W) float32 in [0, 1].
-        known: a trimap whose known regions alpha must keep, or None.
-        note: a sentence for the visitor.
-    """
-
-    plane: Floats
-    known: Floats | None
-    note: str
 
 
 class Studio:
@@ -94,113 +81,93 @@ class Studio:
             )
         return mask
 
-    def probability(self, photo: File, segmenter: str, category: str) -> Floats:
-        """Return the probability of a category at every pixel of a photo, (H, W)."""
+    def probability(self, photo: File, recipe: Recipe) -> Floats:
+        """Return the probability of the recipe's category at every pixel of a photo, (H, W)."""
+        name, category, side_px = recipe.segmenter, recipe.category, recipe.segmenter_side_px
         return self._memory.get(
-            ("probability", photo.digest, segmenter, category),
-            lambda: self.models.segmenter(segmenter).probability(self.image(photo), category),
+            ("probability", photo.digest, name, category, side_px),
+            lambda: self.models.segmenter(name).probability(
+                self.image(photo), category, long_side_px=side_px
+            ),
         )
 
-    def guidance(self, order: Order) -> Guidance:
-        """Return the guidance that an order asks for.
+    def guidance(self, order: Order) -> Guided:
+        """Return the guidance that an order asks for, with all its corrections.
 
         Raises:
-            ValueError: there is no subject in it, or the mask does not fit the photo.
+            ValueError: there is no subject in it, a mask is missing, or does not fit the photo.
         """
         recipe = order.recipe
-        if order.mask is None:
-            probability = self.probability(order.photo, recipe.segmenter, recipe.category)
-            plane = (probability >= np.float32(recipe.threshold)).astype(np.float32)
-            if not plane.any():
-                raise ValueError(
-                    f"the photo must show a {recipe.category}, got none at a threshold of "
-                    f"{recipe.threshold:g}: lower the threshold, choose another subject, or "
-                    "bring a mask"
-                )
-            known, note = None, f"{recipe.category} found on {plane.mean():.0%} of the photo"
+        if order.mask is not None:
+            guided = guidance_from_mask(self.fitting_mask(order, order.mask), recipe.mask_kind)
+        elif recipe.own_mask:
+            raise ValueError(
+                "a mask must come with these settings, got none: they were made with one; bring "
+                'it, or set "own_mask" to false'
+            )
         else:
-            mask = self.fitting_mask(order, order.mask)
-            detection = detect_kind(mask)
-            kind = guidance_kind(recipe.mask_kind, detection.kind)
-            if detection.constant:
-                raise ValueError(f"the mask must mark the subject, got {detection.reason}")
-            plane = to_guidance(mask, kind)
-            known = plane if kind == "trimap" else None
-            note = f"Your mask has {detection.reason}"
-            if kind != detection.kind:
-                note += f", read as {kind.replace('_', ' ')}"
-        plane = shift_boundary(plane, recipe.grow_px)
-        if recipe.edits:
-            # A hand's correction also corrects what a trimap took for known.
-            plane, known = apply_edits(plane, recipe.edits), None
-        if order.perturb_px is not None:
-            plane, known = shift_boundary(plane, order.perturb_px), None
-        return Guidance(plane, known, note)
+            guided = guidance_from_probability(self.probability(order.photo, recipe), recipe)
+        guided = corrected(guided, recipe)
+        if order.perturb_px is None:
+            return guided
+        return Guided(shift_boundary(guided.guidance, order.perturb_px), guided.reason)
 
     def matte(self, order: Order) -> "Matte":
         """Return the matte: alpha, its levels and their self-guidance."""
-        guidance = self.guidance(order)
+        guided = self.guidance(order)
         return self._memory.get(
-            self._matte_key(order.photo, guidance),
-            lambda: self.models.matter().matte(
-                self.image(order.photo), guidance.plane, known=guidance.known
-            ),
+            _matte_key(order, guided),
+            lambda: matted(self.image(order.photo), guided, self.models.matter(), order.recipe),
         )
 
     def has_matte(self, order: Order) -> bool:
         """Tell whether the matte is there already."""
-        return self._matte_key(order.photo, self.guidance(order)) in self._memory
+        return _matte_key(order, self.guidance(order)) in self._memory
 
     def foreground(self, order: Order) -> Floats:
         """Return the subject's own colours, (H, W, 3)."""
-        method = order.recipe.foreground
         alpha = self.matte(order).alpha
         return self._memory.get(
-            ("foreground", self._matte_key(order.photo, self.guidance(order)), method),
-            lambda: estimate_foreground(self.image(order.photo), alpha, method),
+            self._foreground_key(order),
+            lambda: estimate_foreground(self.image(order.photo), alpha, order.recipe.foreground),
         )
 
-    def background(self, order: Order) -> Floats:
-        """Return what the subject is put over, (H, W, 3).
+    def background(self, order: Order) -> Floats | None:
+        """Return what the subject is put over, (H, W, 3), or None where that is nothing.
 
         Raises:
             ValueError: a picture is wanted and none was given.
         """
+        image, alpha = self.image(order.photo), self.matte(order).alpha
+        foreground = self.foreground(order)
+        picture = None if order.backdrop is None else self.image(order.backdrop)
+
+        def make() -> Floats | None:
+            return background(image, alpha, foreground, order.recipe, picture)
+
         wanted = order.recipe.background
-        image = self.image(order.photo)
-        height, width = image.shape[:2]
-        match wanted.kind:
-            case "transparent":
-                # Tiles that look alike on the page whatever the photo's size.
-                return checkerboard(height, width, tile_px=max(4, max(height, width) // 56))
-            case "colour":
-                return solid_background(wanted.colour, height, width)
-            case "picture":
-                if order.backdrop is None:
-                    raise ValueError(
-                        "the background must be a picture, got none: upload one under "
-                        '"New background", or choose another kind'
-                    )
-                return fit_background(self.image(order.backdrop), height, width, wanted.fit)
-            case "blur":
-                sigma_px = wanted.blur_percent / 100 * max(height, width)
-                alpha, foreground = self.matte(order).alpha, self.foreground(order)
-                return self._memory.get(
-                    ("blur", self._matte_key(order.photo, self.guidance(order)), sigma_px),
-                    lambda: blurred_background(image, alpha, foreground, sigma_px),
-                )
+        if wanted.kind != "blur":
+            return make()
+        # Of all backgrounds this one takes long.
+        key = ("background", self._foreground_key(order), wanted.blur_percent)
+        return self._memory.get(key, make)
+
+    def cut_out(self, order: Order) -> Floats:
+        """Return the subject over nothing, with its shadow if it has one, (H, W, 4)."""
+        return finished(self.foreground(order), self.matte(order).alpha, None, order.recipe)
 
     def result(self, order: Order) -> Floats:
-        """Return the subject over its new background (Eq. 1), (H, W, 3)."""
-        return composite(self.foreground(order), self.matte(order).alpha, self.background(order))
+        """Return what the order asks for: (H, W, 3), or (H, W, 4) if it has no background."""
+        behind = self.background(order)
+        return finished(self.foreground(order), self.matte(order).alpha, behind, order.recipe)
 
     def view(self, order: Order, view: View) -> Floats:
         """Return what is to be looked at: (H, W, 3) colours or an (H, W) plane."""
         match view:
             case "cut-out":
-                return self.result(order)
+                return self._result_to_look_at(order)
             case "guidance":
-                return overlay(self.image(order.photo), self.guidance(order).plane)
+                return overlay(self.image(order.photo), self.guidance(order).guidance)
             case "foreground":
                 return self.foreground(order)
         matte = self.matte(order)
@@ -214,11 +181,25 @@ class Studio:
         }
         return planes[view]
 
-    def _matte_key(self, photo: File, guidance: Guidance) -> Hashable:
-        content = hashlib.blake2b(guidance.plane.tobytes(), digest_size=16)
-        if guidance.known is not None:
-            content.update(guidance.known.tobytes())
-        return "matte", photo.digest, content.hexdigest()
+    def _result_to_look_at(self, order: Order) -> Floats:
+        if order.recipe.background.kind != "transparent":
+            return self.result(order)
+        foreground, alpha = self.foreground(order), self.matte(order).alpha
+        height, width = alpha.shape
+        # Tiles that look alike on the page whatever the photo's size, and that shed no light.
+        tiles = checkerboard(height, width, tile_px=max(4, max(height, width) // 56))
+        return finished(foreground, alpha, tiles, replace(order.recipe, light_wrap=0))
+
+    def _foreground_key(self, order: Order) -> Hashable:
+        key = _matte_key(order, self.guidance(order))
+        return "foreground", key, order.recipe.foreground
+
+
+def _matte_key(order: Order, guided: Guided) -> Hashable:
+    content = hashlib.blake2b(guided.guidance.tobytes(), digest_size=16)
+    if guided.known is not None:
+        content.update(guided.known.tobytes())
+    return "matte", order.photo.digest, content.hexdigest(), order.recipe.keep_largest
 
 
 def overlay(image: Floats, plane: Floats) -> Floats:

@@ -68,7 +68,33 @@ CSS = """
 @media (max-width: 899px) { #stage:has(#result-block) #examples { display: none; } }
 @media (min-width: 900px) { #result { min-height: 480px; } }
 
+/* Lines that can be read; tables and code may be wider and scroll. */
+#about { max-width: 50rem; }
+#about table, #about pre { display: block; max-width: 100%; overflow-x: auto; }
+#about details { border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
+  padding: 8px 12px; margin: 8px 0; }
+#about summary { cursor: pointer; }
+#batch-gallery .caption-label { max-width: calc(100% - 12px); }
+#batch-note ul { margin: 4px 0 4px 20px; list-style: disc; overflow-wrap: anywhere; }
+/* The pictures take the room beside the settings, and come below them on a phone. */
+.side-by-side { align-items: flex-start; }
+/* A clip without background, over tiles. */
+#clip-result video { background: repeating-conic-gradient(#ccc 0 25%, #fff 0 50%) 0 0 / 24px 24px; }
+/* Cutting a clip to length would fetch an FFmpeg for the browser from afar. */
+#clip [aria-label^="Trim video"], #clip [aria-label^="Reset video"] { display: none; }
+.dark button[role=tab][aria-selected=true] { color: var(--primary-400); }
+/* Gradio divides the footer's links even where there is one. */
+footer > .divider:last-child { display: none; }
+
 /* Chromium draws no ring on Gradio's custom controls. */
 :focus-visible { outline: 2px solid var(--primary-500) !important; outline-offset: 2px; }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; } }
 """
+
+# Gradio gives its example buttons no names, which who does not see the pictures needs.
+SCRIPT = """() => {
+  const name = () => document.querySelectorAll("#examples button").forEach(
+    (button, number) => button.setAttribute("aria-label", `Example photo ${number + 1}`));
+  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+  name();
+}"""

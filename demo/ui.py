@@ -2,12 +2,14 @@
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
 from demo.about import about
+from demo.annotation_tab import annotation_tab
 from demo.api import Api, add_endpoints
+from demo.batch_tab import batch_tab
 from demo.editor import guidance_editor
 from demo.environment import Environment
 from demo.handlers import Controls, Handlers, paper_curve
@@ -15,6 +17,9 @@ from demo.publishing import Product
 from demo.recipe import GROW_LIMIT_PX
 from demo.studio import Studio
 from demo.uploads import upload
+from demo.video_tab import video_tab
+from demo.viewer import closeup
+from mgm_core.foreground import ForegroundMethod
 
 EXAMPLES_FOLDER = Path(__file__).parent / "examples"
 EXAMPLES = [
@@ -51,15 +56,18 @@ MASK_KINDS = [
 BACKGROUNDS = [
     ("None", "transparent"),
     ("Colour", "colour"),
+    ("Gradient", "gradient"),
     ("Picture", "picture"),
     ("Blur", "blur"),
 ]
 FITS = [("Fill", "cover"), ("Show all", "contain"), ("Stretch", "stretch")]
-FOREGROUNDS = [
-    ("Estimated (multilevel)", "multilevel"),
-    ("Estimated (closed form, slow)", "closed_form"),
-    ("Photo's own, to see the fringe", "raw"),
-]
+FOREGROUND_LABELS: dict[ForegroundMethod, str] = {
+    "multilevel": "Estimated (multilevel)",
+    "closed_form": "Estimated (closed form, slow)",
+    "network": "Estimated by a network",
+    "raw": "Photo's own, to see the fringe",
+}
+FOREGROUNDS = [(FOREGROUND_LABELS.get(name, name), name) for name in get_args(ForegroundMethod)]
 CUTOUT: Product = "cutout"
 DOWNLOADS: list[tuple[str, Product]] = [
     ("Alpha", "alpha"),
@@ -67,6 +75,7 @@ DOWNLOADS: list[tuple[str, Product]] = [
     ("Foreground", "foreground"),
     ("Guidance", "guidance"),
     ("On background", "composite"),
+    ("Settings (JSON)", "settings"),
     ("All (ZIP)", "all"),
 ]
 # The file is fetched from where the handler put it, so that nothing is encoded before it is asked
@@ -108,6 +117,13 @@ def build(studio: Studio, environment: Environment) -> gr.Blocks:
             controls = _cut_out(handlers, environment)
         with gr.Tab("Robustness"):
             _robustness(handlers, controls)
+        with gr.Tab("Several photos"):
+            batch_tab(studio, environment, CATEGORIES)
+        with gr.Tab("Video"):
+            video_tab(studio.models, environment, CATEGORIES)
+        if environment.annotate:
+            with gr.Tab("Annotate"):
+                annotation_tab()
         with gr.Tab("About"):
             gr.Markdown(about(environment.keep_minutes), elem_id="about")
         add_endpoints(Api(studio, environment.max_megapixels))
@@ -142,6 +158,7 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
                 editing = gr.Checkbox(
                     label="Correct the guidance", elem_id="editing", container=False
                 )
+                closely = gr.Checkbox(label="Look closely", elem_id="closely", container=False)
             with gr.Row(elem_id="pictures"):
                 with gr.Column(visible=False, min_width=320) as editor_block:
                     editor = guidance_editor("editor")
@@ -156,6 +173,8 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
                         buttons=["fullscreen"],
                         elem_id="result",
                     )
+            with gr.Column(visible=False, elem_id="closeup-block") as closeup_block:
+                pair = closeup("closeup")
             with gr.Row(elem_id="status"):
                 note = gr.Markdown(elem_id="note")
                 cancel = gr.Button("Stop", size="sm", elem_id="stop", scale=0, min_width=64)
@@ -211,6 +230,7 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
         **at_once,
     )
     editing.change(lambda on: gr.Column(visible=on), editing, editor_block, **at_once)
+    closely.change(lambda on: gr.Column(visible=on), closely, closeup_block, **at_once)
     # States are waited for, not listened to: what is not queued does not tell of their changes.
     edited = editor.edit(handlers.edited, None, edits, **at_once)
     opened = steps_block.expand(lambda: True, None, explained, **at_once)
@@ -218,14 +238,14 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
     show: dict[str, Any] = {
         "fn": handlers.show,
         "inputs": [view, editing, *controls],
-        "outputs": [result, note, editor],
+        "outputs": [result, note, editor, pair],
         "trigger_mode": "always_last",
         "show_progress_on": result,
         **on_network,
     }
     seen = [part for part in controls if part not in (photo, edits)]
     showing = [
-        gr.on([part.change for part in (view, editing, *seen)], **show),
+        gr.on([part.change for part in (view, editing, closely, *seen)], **show),
         renewed.then(**show),
         edited.success(**show),
     ]
@@ -332,7 +352,7 @@ def _controls(parts: dict[str, Any]) -> None:
         parts["category"] = gr.Dropdown(
             [(name.capitalize(), name) for name in CATEGORIES], value="person", label="Cut out a"
         )
-        parts["grow_px"] = gr.Slider(
+        parts["shift_px"] = gr.Slider(
             -GROW_LIMIT_PX,
             GROW_LIMIT_PX,
             0,
@@ -345,6 +365,9 @@ def _controls(parts: dict[str, Any]) -> None:
             0.05, 0.95, 0.5, step=0.05, label="Threshold", info="0.5 in the paper"
         )
         parts["segmenter"] = gr.Dropdown(SEGMENTERS, value="portrait", label="Segmenter")
+        parts["keep_largest"] = gr.Checkbox(
+            label="Keep only the largest part", elem_id="keep-largest"
+        )
     with gr.Accordion("Your own mask", open=False):
         parts["mask"] = upload(
             label="Mask, trimap or another tool's matte",
@@ -359,7 +382,21 @@ def _controls(parts: dict[str, Any]) -> None:
         parts["background"] = background = gr.Radio(
             BACKGROUNDS, value="transparent", label="Background", elem_id="background"
         )
-        parts["colour"] = colour = gr.ColorPicker("#2f6f4f", label="Colour", visible=False)
+        with gr.Row(elem_classes="pair"):
+            parts["colour"] = colour = gr.ColorPicker("#2f6f4f", label="Colour", visible=False)
+            parts["colour_to"] = colour_to = gr.ColorPicker(
+                "#d8e8d0", label="Runs to", visible=False
+            )
+        parts["angle_deg"] = angle = gr.Slider(
+            0,
+            360,
+            180,
+            step=1,
+            label="Direction (degrees)",
+            info="0 is up, 90 right, 180 down",
+            visible=False,
+            elem_id="angle",
+        )
         parts["backdrop"] = backdrop = upload(
             label="Picture",
             sources=["upload", "clipboard"],
@@ -369,21 +406,74 @@ def _controls(parts: dict[str, Any]) -> None:
             alt_text="Your background picture",
         )
         parts["fit"] = fit = gr.Radio(FITS, value="cover", label="Fit", visible=False)
+        with gr.Column(visible=False) as placing:
+            parts["x_percent"] = gr.Slider(
+                0, 100, 50, step=1, label="From left to right (%)", elem_id="picture-x"
+            )
+            parts["y_percent"] = gr.Slider(
+                0, 100, 50, step=1, label="From top to bottom (%)", elem_id="picture-y"
+            )
+            parts["scale"] = gr.Slider(
+                0.1, 5, 1, step=0.05, label="Size (of what fits)", elem_id="picture-scale"
+            )
         parts["blur_percent"] = blur = gr.Slider(
-            0.1, 5, 1, step=0.1, label="Blur (% of the longer side)", visible=False
+            0.1,
+            5,
+            1,
+            step=0.1,
+            label="Blur (% of the longer side)",
+            visible=False,
+            elem_id="blur",
         )
         parts["foreground"] = gr.Dropdown(
-            FOREGROUNDS, value="multilevel", label="Subject's colours at soft edges"
+            FOREGROUNDS,
+            value="multilevel",
+            label="Subject's colours at soft edges",
+            elem_id="foreground",
+        )
+    with gr.Accordion("Shadow and light", open=False, elem_id="shadow-and-light"):
+        parts["shadow"] = gr.Slider(
+            0,
+            1,
+            0,
+            step=0.05,
+            label="Shadow",
+            info="0 is none; without a background it is black below the subject",
+            elem_id="shadow",
+        )
+        parts["shadow_x_percent"] = gr.Slider(
+            -10, 10, 1, step=0.1, label="Falls to the right (%)", elem_id="shadow-x"
+        )
+        parts["shadow_y_percent"] = gr.Slider(
+            -10, 10, 2, step=0.1, label="Falls down (%)", elem_id="shadow-y"
+        )
+        parts["shadow_blur_percent"] = gr.Slider(
+            0, 5, 1.5, step=0.1, label="Softness (%)", elem_id="shadow-blur"
+        )
+        parts["light_wrap"] = gr.Slider(
+            0,
+            1,
+            0,
+            step=0.05,
+            label="Light of the background on the edge",
+            info="0 is none",
+            elem_id="light-wrap",
+        )
+        parts["light_wrap_percent"] = gr.Slider(
+            0.1, 5, 1.5, step=0.1, label="Reach of the light (%)", elem_id="light-wrap-reach"
         )
     background.change(
         lambda kind: (
-            gr.ColorPicker(visible=kind == "colour"),
+            gr.ColorPicker(visible=kind in ("colour", "gradient", "picture")),
+            gr.ColorPicker(visible=kind == "gradient"),
+            gr.Slider(visible=kind == "gradient"),
             gr.Image(visible=kind == "picture"),
             gr.Radio(visible=kind == "picture"),
+            gr.Column(visible=kind == "picture"),
             gr.Slider(visible=kind == "blur"),
         ),
         background,
-        [colour, backdrop, fit, blur],
+        [colour, colour_to, angle, backdrop, fit, placing, blur],
         queue=False,
         api_visibility="private",
         show_progress="hidden",

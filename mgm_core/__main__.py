@@ -3,14 +3,17 @@
 python -m mgm_core photo.jpg -o cutout.png
 python -m mgm_core photos/ -o cutouts/ --recursive --skip-existing
 python -m mgm_core photo.jpg -o cutout.png --trimap trimap.png --save-alpha
+python -m mgm_core photo.jpg -o cutout.png --settings settings.json   # as the page saved them
+
+What is given beside --settings overrides them.
 """
 
 import argparse
 import logging
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -18,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mgm_core.compositing import blurred_background, composite, fit_background, solid_background
+from mgm_core.compositing import Fit
 from mgm_core.cutout import (
     Cutout,
-    CutoutSettings,
     Guided,
     cut_out,
     guidance_from_mask,
@@ -32,14 +34,20 @@ from mgm_core.guidance import GuidanceKind
 from mgm_core.hardware import DtypeName
 from mgm_core.images import read_image, read_mask, write_image
 from mgm_core.inference import COARSE_SIDE_PX, DEFAULT_WEIGHTS, Matter
-from mgm_core.segmentation import BUNDLED, CATEGORIES, SEGMENTERS, Segmenter, SegmenterError
+from mgm_core.recipe import Background, Recipe
+from mgm_core.segmentation import (
+    CATEGORIES,
+    SEGMENTERS,
+    Segmenter,
+    SegmenterError,
+    category_index,
+)
 
 Floats = NDArray[np.float32]
 
 INPUT_SUFFIXES = {
     ".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp",
 }  # fmt: skip
-DEFAULT_BLUR_PX = 12.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-o", "--output", type=Path, required=True, help="file, or folder for several")
     p.add_argument("--recursive", action="store_true", help="look into folders of folders")
     p.add_argument("--skip-existing", action="store_true", help="leave finished ones as they are")
+    p.add_argument("--settings", type=Path, help="JSON as the page saves it")
+    # What belongs to a recipe has no default here: only what is given overrides --settings.
+    unset = argparse.SUPPRESS
     guidance = p.add_argument_group("guidance")
     given = guidance.add_mutually_exclusive_group()
     given.add_argument(
@@ -73,16 +84,36 @@ def parser() -> argparse.ArgumentParser:
     )
     given.add_argument("--trimap", type=Path, help="trimap of 0, 128, 255; a folder for several")
     guidance.add_argument(
-        "--kind", choices=get_args(GuidanceKind), help="what --mask is, instead of detecting it"
+        "--kind",
+        dest="mask_kind",
+        choices=get_args(GuidanceKind),
+        default=unset,
+        help="what --mask is, instead of detecting it",
     )
-    guidance.add_argument("--segmenter", choices=SEGMENTERS, default=BUNDLED)
+    guidance.add_argument("--segmenter", choices=SEGMENTERS, default=unset)
     guidance.add_argument(
-        "--category", choices=CATEGORIES, default="person", metavar="NAME", help="one of VOC's 20"
+        "--category",
+        choices=CATEGORIES,
+        default=unset,
+        metavar="NAME",
+        help="one of VOC's 20, default person",
     )
-    guidance.add_argument("--threshold", type=float, default=0.5, help="probability, default 0.5")
-    guidance.add_argument("--segmenter-side", type=int, metavar="PX", help="its long side in px")
+    guidance.add_argument("--threshold", type=float, default=unset, help="probability, default 0.5")
     guidance.add_argument(
-        "--shift", type=int, default=0, metavar="PX", help="dilate the guidance, erode below 0"
+        "--segmenter-side",
+        dest="segmenter_side_px",
+        type=int,
+        default=unset,
+        metavar="PX",
+        help="its long side in px",
+    )
+    guidance.add_argument(
+        "--shift",
+        dest="shift_px",
+        type=int,
+        default=unset,
+        metavar="PX",
+        help="dilate the guidance, erode below 0",
     )
     network = p.add_argument_group("network")
     network.add_argument(
@@ -99,10 +130,37 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument("--dtype", choices=get_args(DtypeName), default="auto")
     result = p.add_argument_group("result")
     result.add_argument(
-        "--background", help="'#rrggbb', 'blur', 'blur:SIGMA' or a picture; none: transparent"
+        "--background",
+        dest="behind",
+        metavar="WHAT",
+        help="'none' (transparent, the default), '#rrggbb', 'gradient:#rrggbb,#rrggbb,ANGLE' "
+        "(0 is up, 90 right, 180 down), 'blur', 'blur:PERCENT' (of the longer side), or a picture",
     )
-    result.add_argument("--foreground", choices=get_args(ForegroundMethod), default="multilevel")
-    result.add_argument("--keep-largest", action="store_true", help="drop stray parts")
+    result.add_argument("--fit", choices=get_args(Fit), help="of a picture, default cover")
+    result.add_argument(
+        "--position", metavar="X,Y", help="of a picture: 0,0 top left, 1,1 bottom right"
+    )
+    result.add_argument("--scale", type=float, help="of a picture, as a multiple of what fits")
+    result.add_argument(
+        "--shadow",
+        dest="shadow_numbers",
+        metavar="STRENGTH[,X,Y[,BLUR]]",
+        help="0 to 1; how far it falls right and down and its softness in percent of the longer "
+        "side; in a transparent PNG it is black below the subject",
+    )
+    result.add_argument(
+        "--light-wrap",
+        dest="light_wrap_numbers",
+        metavar="STRENGTH[,WIDTH]",
+        help="0 to 1; how far the background's light spills over the edge, in percent",
+    )
+    result.add_argument("--foreground", choices=get_args(ForegroundMethod), default=unset)
+    result.add_argument(
+        "--keep-largest",
+        action=argparse.BooleanOptionalAction,
+        default=unset,
+        help="drop stray parts",
+    )
     result.add_argument("--save-alpha", action="store_true", help="write NAME_alpha.png, 16 bits")
     result.add_argument("--save-foreground", action="store_true", help="write NAME_foreground.png")
     p.add_argument("--max-megapixels", type=float, default=50.0)
@@ -114,16 +172,12 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parser().parse_args(arguments)
     try:
+        recipe, picture_path = recipe_of(options)
+        category_index(recipe.category)
         todo = jobs(options)
-        settings = CutoutSettings(
-            category=options.category,
-            threshold=_fraction("--threshold", options.threshold),
-            long_side_px=options.segmenter_side,
-            shift_px=options.shift,
-            foreground=options.foreground,
-            keep_largest=options.keep_largest,
-        )
-        background = Background(options.background, options.max_megapixels)
+        picture = None
+        if picture_path is not None:
+            picture = read_image(picture_path, max_megapixels=options.max_megapixels)
         matter = Matter.load(
             _weights(options.weights),
             device=options.device,
@@ -132,9 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         segmenter = None
         if any(job.mask is None for job in todo):
-            segmenter = Segmenter.load(
-                options.segmenter, device=options.device, dtype=options.dtype
-            )
+            segmenter = Segmenter.load(recipe.segmenter, device=options.device, dtype=options.dtype)
     except (ValueError, SegmenterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -148,12 +200,11 @@ def main(arguments: list[str] | None = None) -> int:
             image = read_image(job.source, max_megapixels=options.max_megapixels)
             if job.mask is not None:
                 mask = read_mask(job.mask, max_megapixels=options.max_megapixels)
-                kind: GuidanceKind | None = "trimap" if options.trimap else options.kind
-                guided = guidance_from_mask(mask, kind)
+                guided = guidance_from_mask(mask, recipe.mask_kind)
             else:
                 assert segmenter is not None
-                guided = guidance_from_segmenter(image, segmenter, settings)
-            _write(cut_out(image, guided, matter, settings), job, background, options)
+                guided = guidance_from_segmenter(image, segmenter, recipe)
+            _write(cut_out(image, guided, matter, recipe), job, picture, options)
             _report(job, guided, len(todo) == 1)
         except (ValueError, OSError, MemoryError) as error:
             failures.append((job.source, str(error) or type(error).__name__))
@@ -178,10 +229,113 @@ def _weights(given: str) -> str | Path:
     return Path(given) if Path(given).suffix else given
 
 
-def _fraction(name: str, value: float) -> float:
-    if not 0.0 < value < 1.0:
-        raise UsageError(f"{name} must lie between 0 and 1, got {value:g}: 0.5 is the paper's")
-    return value
+def recipe_of(options: argparse.Namespace) -> tuple[Recipe, Path | None]:
+    """Return the settings that the command line asks for, and the background picture's path.
+
+    Raises:
+        ValueError: The settings cannot be read, or a value is out of range.
+        UsageError: An option cannot be understood, or a file is missing.
+    """
+    recipe = Recipe() if options.settings is None else _read_settings(options.settings)
+    given = {
+        name: value for name, value in vars(options).items() if name in Recipe.__dataclass_fields__
+    }
+    mask = options.mask or options.trimap
+    if options.trimap:
+        given["mask_kind"] = "trimap"
+    if "segmenter" in given and not mask:
+        given["own_mask"] = False
+    recipe = replace(recipe, **given)
+    if recipe.own_mask and not mask:
+        raise UsageError(
+            "--mask must be given with these settings, got none: they were made with a mask; name "
+            "it, or take a --segmenter instead"
+        )
+    background, picture = _background(recipe.background, options)
+    recipe = replace(recipe, background=background)
+    if options.shadow_numbers is not None:
+        names = ("strength", "x_percent", "y_percent", "blur_percent")
+        numbers = _numbers("--shadow", options.shadow_numbers, (1, 3, 4))
+        shadow = replace(recipe.shadow, **dict(zip(names, numbers, strict=False)))
+        recipe = replace(recipe, shadow=shadow)
+    if options.light_wrap_numbers is not None:
+        strength, *width = _numbers("--light-wrap", options.light_wrap_numbers, (1, 2))
+        percent = width[0] if width else recipe.light_wrap_percent
+        recipe = replace(recipe, light_wrap=strength, light_wrap_percent=percent)
+    return recipe, picture
+
+
+def _read_settings(path: Path) -> Recipe:
+    if not path.is_file():
+        raise UsageError(f"--settings must be a file, got {path}: correct the path")
+    return Recipe.from_json(path.read_bytes())
+
+
+def _background(
+    background: Background, options: argparse.Namespace
+) -> tuple[Background, Path | None]:
+    """Return the background with what the options change of it, and the picture's path."""
+    text = options.behind
+    picture = None
+    colour, number = "#[0-9a-fA-F]{6}", r"\d+(?:\.\d+)?"
+    if text is None:
+        pass
+    elif text == "none":
+        background = replace(background, kind="transparent")
+    elif re.fullmatch(colour, text):
+        background = replace(background, kind="colour", colour=text)
+    elif match := re.fullmatch(rf"gradient:({colour}),({colour}),(-?{number})", text):
+        background = replace(
+            background,
+            kind="gradient",
+            colour=match[1],
+            colour_to=match[2],
+            angle_deg=float(match[3]),
+        )
+    elif text == "blur":
+        background = replace(background, kind="blur")
+    elif match := re.fullmatch(rf"blur:({number})", text):
+        background = replace(background, kind="blur", blur_percent=float(match[1]))
+    elif Path(text).is_file():
+        background, picture = replace(background, kind="picture"), Path(text)
+    else:
+        raise UsageError(
+            "--background must be 'none', '#rrggbb', 'gradient:#rrggbb,#rrggbb,ANGLE', 'blur', "
+            f"'blur:PERCENT' or a picture, got {text!r}: quote the colour, or correct the path"
+        )
+    if background.kind == "picture" and picture is None:
+        raise UsageError(
+            "--background must name a picture with these settings, got none: they were made with "
+            "one; name it, or another background"
+        )
+    changes: dict[str, object] = {}
+    if options.fit is not None:
+        changes["fit"] = options.fit
+    if options.position is not None:
+        changes["x"], changes["y"] = _numbers("--position", options.position, (2,))
+    if options.scale is not None:
+        changes["scale"] = options.scale
+    if changes and background.kind != "picture":
+        raise UsageError(
+            f"--fit, --position and --scale must come with a picture, got {background.kind}: name "
+            "one by --background"
+        )
+    return replace(background, **changes), picture  # type: ignore[arg-type] # checked by it
+
+
+def _numbers(name: str, text: str, counts: Sequence[int]) -> tuple[float, ...]:
+    """Read numbers with commas between them."""
+    try:
+        numbers = tuple(map(float, text.split(",")))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in counts:
+        wanted = " or ".join(map(str, counts))
+        raise UsageError(
+            f"{name} must be {wanted} numbers with commas between them, got {text!r}: --help "
+            "says which"
+        )
+    return numbers
 
 
 def jobs(options: argparse.Namespace) -> list[Job]:
@@ -250,50 +404,7 @@ def _mask_of(given: Path | None, relative: Path) -> Path | None:
     raise UsageError(f"the mask must exist, got {given}: correct the path")
 
 
-class Background:
-    """What is put behind the subjects, as told on the command line.
-
-    Args:
-        text: Nothing, a colour, "blur", "blur:SIGMA", or a picture's path.
-        max_megapixels: Limit for the picture.
-    """
-
-    def __init__(self, text: str | None, max_megapixels: float) -> None:
-        self.colour: tuple[float, float, float] | None = None
-        self.picture: Floats | None = None
-        self.sigma_px: float | None = None
-        self.wanted = text is not None
-        if text is None:
-            return
-        if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-            red, green, blue = (int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
-            self.colour = (red, green, blue)
-        elif match := re.fullmatch(r"blur(?::([0-9.]+))?", text):
-            self.sigma_px = float(match[1] or DEFAULT_BLUR_PX)
-        elif Path(text).is_file():
-            self.picture = read_image(Path(text), max_megapixels=max_megapixels)
-        else:
-            raise UsageError(
-                f"--background must be '#rrggbb', 'blur', 'blur:SIGMA' or a picture, got {text!r}: "
-                "quote the colour, or correct the path"
-            )
-
-    def behind(self, cutout: Cutout) -> Floats:
-        """Return the composite over this background, (H, W, 3)."""
-        height, width = cutout.alpha.shape
-        if self.colour is not None:
-            background = solid_background(self.colour, height, width)
-        elif self.picture is not None:
-            background = fit_background(self.picture, height, width)
-        else:
-            assert self.sigma_px is not None
-            background = blurred_background(
-                cutout.image, cutout.alpha, cutout.foreground, self.sigma_px
-            )
-        return composite(cutout.foreground, cutout.alpha, background)
-
-
-def _write(cutout: Cutout, job: Job, background: Background, options: argparse.Namespace) -> None:
+def _write(cutout: Cutout, job: Job, picture: Floats | None, options: argparse.Namespace) -> None:
     target = job.target
     target.parent.mkdir(parents=True, exist_ok=True)
     if options.save_alpha:
@@ -301,7 +412,7 @@ def _write(cutout: Cutout, job: Job, background: Background, options: argparse.N
     if options.save_foreground:
         write_image(target.with_name(f"{target.stem}_foreground.png"), cutout.foreground)
     # The result itself last: --skip-existing takes its presence for completeness.
-    write_image(target, background.behind(cutout) if background.wanted else cutout.rgba())
+    write_image(target, cutout.result(picture))
 
 
 if __name__ == "__main__":

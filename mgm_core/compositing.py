@@ -1,5 +1,6 @@
 """Put a subject over a new background, or over none. Source: Eq. 1, I = alpha F + (1 - alpha) B."""
 
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import cv2
@@ -9,12 +10,18 @@ from numpy.typing import NDArray
 from mgm_core.images import check_image, check_mask
 
 __all__ = [
+    "Colour",
     "Fit",
     "blurred_background",
     "checkerboard",
     "composite",
     "fit_background",
+    "gradient_background",
+    "light_wrapped",
     "rgba",
+    "rgba_over_shadow",
+    "shaded",
+    "soft_shadow",
     "solid_background",
 ]
 
@@ -114,12 +121,45 @@ def checkerboard(height: int, width: int, tile_px: int = 16) -> Floats:
     return np.repeat(np.where(odd, 0.8, 1.0).astype(np.float32)[..., None], 3, axis=2)
 
 
+def gradient_background(
+    start: Colour, end: Colour, angle_deg: float, height: int, width: int
+) -> Floats:
+    """Fill an image with a linear gradient, as CSS draws it: it just reaches its ends in corners.
+
+    Args:
+        start: red, green and blue in [0, 1], sRGB.
+        end: likewise.
+        angle_deg: where it runs to: 0 is up, 90 to the right, 180 down.
+        height: in pixels.
+        width: in pixels.
+
+    Returns:
+        (height, width, 3) float32.
+
+    Raises:
+        ValueError: a colour is out of range, the angle is not finite, or a size is below 1.
+    """
+    first, last = solid_background(start, 1, 1), solid_background(end, 1, 1)
+    _check_size(height, width)
+    if not np.isfinite(angle_deg):
+        raise ValueError(f"angle_deg must be finite, got {angle_deg}: 180 runs downwards")
+    right, up = np.sin(np.deg2rad(angle_deg)), np.cos(np.deg2rad(angle_deg))
+    rows, columns = np.ogrid[0.5 : height + 0.5, 0.5 : width + 0.5]
+    along = (columns - width / 2) * right - (rows - height / 2) * up
+    share = along / (width * abs(right) + height * abs(up)) + 0.5
+    blended: Floats = (first + share[..., None] * (last - first)).astype(np.float32)
+    return blended
+
+
 def fit_background(
     image: Floats,
     height: int,
     width: int,
     fit: Fit = "cover",
     *,
+    x: float = 0.5,
+    y: float = 0.5,
+    scale: float = 1.0,
     margin: Colour = (0.0, 0.0, 0.0),
 ) -> Floats:
     """Bring a background image to the photo's size.
@@ -128,39 +168,96 @@ def fit_background(
         image: (h, w, 3) float in [0, 1].
         height: wanted, in pixels.
         width: wanted, in pixels.
-        fit: "cover" fills the frame and crops what stands out, evenly on both sides; "contain"
-            shows all of the image between margins; "stretch" ignores its proportions.
-        margin: colour of the margins that "contain" leaves.
+        fit: "cover" fills the frame and crops what stands out; "contain" shows all of the image
+            between margins; "stretch" ignores its proportions.
+        x: where the image is, from 0 (left edges meet) over 0.5 (middles) to 1 (right edges).
+        y: the same from top to bottom.
+        scale: makes the image larger or smaller than what fits by this factor.
+        margin: colour of what the image leaves of the frame.
 
     Returns:
         (height, width, 3) float32 in [0, 1].
 
     Raises:
-        ValueError: the image is out of range, a size is below 1, or there is no such fit.
+        ValueError: the image, the position or the scale is out of range, a size is below 1, or
+            there is no such fit.
     """
     check_image("image", image)
     _check_size(height, width)
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise ValueError(f"x and y must lie in [0, 1], got {x:g} and {y:g}: 0.5 is the middle")
+    if not 0 < scale < np.inf:
+        raise ValueError(f"scale must be above 0, got {scale:g}: 1 is what fits")
     ratios = height / image.shape[0], width / image.shape[1]
     match fit:
         case "stretch":
-            return _resize(image, height, width)
+            pass
         case "cover":
-            scale = max(ratios)
+            ratios = (max(ratios),) * 2
         case "contain":
-            scale = min(ratios)
+            ratios = (min(ratios),) * 2
         case _:
             raise ValueError(
                 f"fit must be cover, contain or stretch, got {fit!r}: choose one of them"
             )
-    inner_height = max(1, round(image.shape[0] * scale))
-    inner_width = max(1, round(image.shape[1] * scale))
-    resized = _resize(image, inner_height, inner_width)
-    top, left = (height - inner_height) // 2, (width - inner_width) // 2
-    if fit == "cover":
-        return resized[-top : -top + height, -left : -left + width].copy()
+    rows = _Span.fitting(image.shape[0], ratios[0] * scale, height, y)
+    columns = _Span.fitting(image.shape[1], ratios[1] * scale, width, x)
     framed = solid_background(margin, height, width)
-    framed[top : top + inner_height, left : left + inner_width] = resized
+    framed[rows.seen, columns.seen] = _resampled(image, rows, columns)
     return framed
+
+
+@dataclass(frozen=True)
+class _Span:
+    """An image's extent along one axis of the frame.
+
+    Args:
+        source: length of the image, in px.
+        length: what it is resized to, in px.
+        start: where it begins in the frame; below 0 where it stands out.
+        frame: length of the frame, in px.
+    """
+
+    source: int
+    length: int
+    start: int
+    frame: int
+
+    @classmethod
+    def fitting(cls, source: int, ratio: float, frame: int, position: float) -> "_Span":
+        length = max(1, round(source * ratio))
+        return cls(source, length, round((frame - length) * position), frame)
+
+    @property
+    def seen(self) -> slice:
+        """The part of the frame that the image covers."""
+        return slice(max(0, self.start), min(self.frame, self.start + self.length))
+
+    @property
+    def shown(self) -> slice:
+        """The part of the resized image that is in the frame."""
+        return slice(self.seen.start - self.start, self.seen.stop - self.start)
+
+
+def _resampled(image: Floats, rows: _Span, columns: _Span) -> Floats:
+    """Resize an image and keep what the frame shows of it."""
+    if rows.length * columns.length <= image.shape[0] * image.shape[1]:
+        return _resize(image, rows.length, columns.length)[rows.shown, columns.shown]
+    # Enlarged whole, an image of which little is seen could need any amount of memory.
+    return _interpolated(_interpolated(image, rows, axis=0), columns, axis=1)
+
+
+def _interpolated(image: Floats, span: _Span, axis: int) -> Floats:
+    """Resize one axis linearly and keep what the frame shows of it."""
+    centres = np.arange(span.shown.start, span.shown.stop) + 0.5
+    at = np.clip(centres * (span.source / span.length) - 0.5, 0, span.source - 1)
+    before = np.minimum(at.astype(int), max(0, span.source - 2))
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    share = (at - before).astype(np.float32).reshape(shape)
+    after = np.minimum(before + 1, span.source - 1)
+    resized: Floats = (1 - share) * image.take(before, axis) + share * image.take(after, axis)
+    return resized.astype(np.float32)
 
 
 def blurred_background(image: Floats, alpha: Floats, foreground: Floats, sigma_px: float) -> Floats:
@@ -183,29 +280,145 @@ def blurred_background(image: Floats, alpha: Floats, foreground: Floats, sigma_p
     """
     _check_pair("image", image, alpha)
     _check_pair("foreground", foreground, alpha)
-    if not 0 < sigma_px < np.inf:
-        raise ValueError(
-            f"sigma_px must be above 0, got {sigma_px:g}: give the blur's standard deviation"
-        )
-    height, width = alpha.shape
+    _check_sigma(sigma_px)
     weight = (1 - alpha)[..., None]
     # An estimated foreground may claim more than the photo holds.
     share = np.clip(image - alpha[..., None] * foreground, 0, weight)
     total = float(weight.sum())
     mean: Floats = share.sum(axis=(0, 1)) / total if total > 0 else image.mean(axis=(0, 1))
 
+    blurred = _blurred(np.dstack([share, weight]), sigma_px)
+    background: Floats = (blurred[..., :3] + _MEAN_WEIGHT * mean) / (
+        blurred[..., 3:] + _MEAN_WEIGHT
+    )
+    return np.clip(background, 0, 1).astype(np.float32)
+
+
+def soft_shadow(
+    alpha: Floats, right_px: float, down_px: float, sigma_px: float, strength: float
+) -> Floats:
+    """Make the opacity of the shadow that a subject casts on a wall behind it.
+
+    It is alpha itself, moved, softened and made paler. What touches the border of the frame goes
+    on beyond it.
+
+    Args:
+        alpha: (H, W) float in [0, 1].
+        right_px: how far it falls to the right, rounded to whole pixels.
+        down_px: how far it falls down.
+        sigma_px: standard deviation of its softness; 0 leaves it hard.
+        strength: its opacity behind an opaque subject, in [0, 1].
+
+    Returns:
+        (H, W) float32 in [0, 1], the shadow's own opacity; `shaded` and `rgba_over_shadow` put it
+        to use.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+    check_mask("alpha", alpha)
+    _check_share("strength", strength)
+    if not 0 <= sigma_px < np.inf:
+        raise ValueError(f"sigma_px must be at least 0, got {sigma_px:g}: 0 is a hard shadow")
+    height, width = alpha.shape
+    rows = np.clip(np.arange(height) - round(down_px), 0, height - 1)
+    columns = np.clip(np.arange(width) - round(right_px), 0, width - 1)
+    moved: Floats = alpha[rows[:, None], columns]
+    soft = _blurred(moved, sigma_px) if sigma_px else moved
+    shadow: Floats = np.clip(strength * soft, 0, 1).astype(np.float32)
+    return shadow
+
+
+def shaded(background: Floats, shadow: Floats) -> Floats:
+    """Darken a background by a shadow.
+
+    Args:
+        background: (H, W, 3) float in [0, 1].
+        shadow: (H, W) float in [0, 1], opacity of black.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        ValueError: an array is out of range, or their sizes differ.
+    """
+    _check_pair("background", background, shadow, "shadow")
+    return (background * (1 - shadow[..., None])).astype(np.float32)
+
+
+def rgba_over_shadow(foreground: Floats, alpha: Floats, shadow: Floats) -> Floats:
+    """Join foreground and alpha into a transparent image that carries its shadow along.
+
+    The shadow is black of its own opacity beneath the subject, so that the image, put over any
+    background, gives what `shaded` and `composite` give. Its alpha channel is therefore the union
+    of both, 1 - (1 - alpha)(1 - shadow), and no longer the matte.
+
+    Args:
+        foreground: (H, W, 3) float in [0, 1].
+        alpha: (H, W) float in [0, 1].
+        shadow: (H, W) float in [0, 1].
+
+    Returns:
+        (H, W, 4) float32 in [0, 1], not premultiplied.
+
+    Raises:
+        ValueError: an array is out of range, or their sizes differ.
+    """
+    _check_pair("foreground", foreground, alpha)
+    check_mask("shadow", shadow)
+    if shadow.shape != alpha.shape:
+        raise ValueError(
+            f"shadow must have alpha's size {alpha.shape}, got {shadow.shape}: make it from alpha"
+        )
+    union = 1 - (1 - alpha) * (1 - shadow)
+    share = np.divide(alpha, union, out=np.zeros_like(union), where=union > 0)
+    return rgba(share[..., None] * foreground, np.clip(union, 0, 1))
+
+
+def light_wrapped(
+    image: Floats, alpha: Floats, background: Floats, sigma_px: float, strength: float
+) -> Floats:
+    """Let the background's light spill over the subject's edge, as a lens does.
+
+    The visible background, (1 - alpha) B, is blurred and added where the subject is, by the
+    "screen" rule 1 - (1 - a)(1 - b): it brightens, and never beyond white.
+
+    Args:
+        image: (H, W, 3) float in [0, 1], the composite.
+        alpha: (H, W) float in [0, 1].
+        background: (H, W, 3) float in [0, 1], what the subject was put over.
+        sigma_px: how far the light reaches, as a Gaussian's standard deviation.
+        strength: how much of it, in [0, 1]; 0 returns the composite.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        ValueError: a value is out of range, or sizes differ.
+    """
+    _check_pair("image", image, alpha)
+    _check_pair("background", background, alpha)
+    _check_share("strength", strength)
+    _check_sigma(sigma_px)
+    light = _blurred((1 - alpha)[..., None] * background, sigma_px)
+    spilled = np.clip(strength * alpha[..., None] * light, 0, 1)
+    # The same as 1 - (1 - a)(1 - b), and exactly the composite where there is no light.
+    wrapped: Floats = (image + (1 - image) * spilled).astype(np.float32)
+    return wrapped
+
+
+def _blurred(pixels: Floats, sigma_px: float) -> Floats:
+    """Blur by a Gaussian; beyond the border the image goes on as its mirror image."""
+    height, width = pixels.shape[:2]
     shrink = min(1, _WIDEST_SIGMA_PX / sigma_px)
     small_height, small_width = max(1, round(height * shrink)), max(1, round(width * shrink))
-    blurred = cv2.GaussianBlur(
-        _resize(np.dstack([share, weight]), small_height, small_width),
+    blurred: Floats = cv2.GaussianBlur(  # type: ignore[assignment] # float32 in, float32 out
+        _resize(pixels, small_height, small_width),
         (0, 0),
         sigmaX=sigma_px * small_width / width,
         sigmaY=sigma_px * small_height / height,
     )
-    background: Floats = (blurred[..., :3] + _MEAN_WEIGHT * mean) / (
-        blurred[..., 3:] + _MEAN_WEIGHT
-    )
-    return _resize(background, height, width)
+    return _resize(blurred, height, width)
 
 
 def _resize(image: Floats, height: int, width: int) -> Floats:
@@ -215,13 +428,25 @@ def _resize(image: Floats, height: int, width: int) -> Floats:
     return np.clip(resized, 0, 1).astype(np.float32)
 
 
-def _check_pair(name: str, image: Floats, alpha: Floats) -> None:
+def _check_pair(name: str, image: Floats, plane: Floats, plane_name: str = "alpha") -> None:
     check_image(name, image)
-    check_mask("alpha", alpha)
-    if image.shape[:2] != alpha.shape:
+    check_mask(plane_name, plane)
+    if image.shape[:2] != plane.shape:
         raise ValueError(
-            f"{name} must have alpha's size {alpha.shape}, got {image.shape[:2]}: "
+            f"{name} must have {plane_name}'s size {plane.shape}, got {image.shape[:2]}: "
             "resize or fit one of them"
+        )
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value:g}: 0 is none, 1 is all")
+
+
+def _check_sigma(sigma_px: float) -> None:
+    if not 0 < sigma_px < np.inf:
+        raise ValueError(
+            f"sigma_px must be above 0, got {sigma_px:g}: give the blur's standard deviation"
         )
 
 

@@ -1,20 +1,58 @@
-"""From a photograph to a cut-out: segmentation, guidance, matting, foreground colours in a row.
+"""From a photograph to a cut-out, stage by stage; all that shows or writes cut-outs calls these.
+
+    photo -> probability -> guidance -> corrections -> matte -> foreground -> background -> result
 
 Source: section 5 of the paper for the order and the threshold; Eq. 1 for what a cut-out is.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mgm_core.compositing import rgba
-from mgm_core.foreground import ForegroundEstimator, ForegroundMethod, estimate_foreground
-from mgm_core.guidance import GuidanceKind, detect_kind, shift_boundary, to_guidance
-from mgm_core.inference import Matte, Matter, without_stray_parts
-from mgm_core.segmentation import THRESHOLD, Segmenter
+from mgm_core.compositing import (
+    blurred_background,
+    composite,
+    fit_background,
+    gradient_background,
+    light_wrapped,
+    rgba,
+    rgba_over_shadow,
+    shaded,
+    soft_shadow,
+    solid_background,
+)
+from mgm_core.editing import apply_edits
+from mgm_core.foreground import estimate_foreground
+from mgm_core.guidance import detect_kind, shift_boundary, to_guidance
+from mgm_core.recipe import MaskKind, Recipe, read_colour
 
-Floats = NDArray[np.float32]
+# The networks are handed in; without their modules, which import PyTorch, a page is up sooner.
+if TYPE_CHECKING:
+    from mgm_core.inference import Matte, Matter
+    from mgm_core.segmentation import Segmenter
+
+__all__ = [
+    "Cutout",
+    "CutoutSettings",
+    "Guided",
+    "NoSubjectError",
+    "background",
+    "corrected",
+    "cut_out",
+    "finished",
+    "guidance_from_mask",
+    "guidance_from_probability",
+    "guidance_from_segmenter",
+    "matted",
+]
+
+Floats: TypeAlias = NDArray[np.float32]
+CutoutSettings: TypeAlias = Recipe
+"""A recipe's name where only its settings up to the foreground count, as in clips."""
+
+_AS_THE_PAPER = Recipe()
 
 
 class NoSubjectError(ValueError):
@@ -31,30 +69,9 @@ class Guided:
         known: The trimap whose known regions alpha must keep, or None.
     """
 
-    guidance: Floats
+    guidance: Floats = field(repr=False)
     reason: str
-    known: Floats | None = None
-
-
-@dataclass(frozen=True)
-class CutoutSettings:
-    """How a photograph is cut out.
-
-    Args:
-        category: What the segmenter looks for.
-        threshold: Probability from which a pixel belongs to it; the paper's is 0.5.
-        long_side_px: Long side that the segmenter is fed with; None for its default.
-        shift_px: The guidance is dilated (above 0) or eroded by a kernel of this diameter.
-        foreground: How foreground colours are estimated.
-        keep_largest: Drop parts that do not hang together with the largest one.
-    """
-
-    category: str = "person"
-    threshold: float = THRESHOLD
-    long_side_px: int | None = None
-    shift_px: int = 0
-    foreground: ForegroundMethod | ForegroundEstimator = "multilevel"
-    keep_largest: bool = False
+    known: Floats | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -65,23 +82,43 @@ class Cutout:
         image: The photograph, (H, W, 3) float32 in [0, 1].
         guided: The guidance that was used.
         matte: What the network gave.
-        alpha: The final alpha, (H, W) float32 in [0, 1].
         foreground: Colours without the background's, (H, W, 3) float32 in [0, 1].
+        recipe: What is put behind the subject.
     """
 
     image: Floats = field(repr=False)
     guided: Guided
-    matte: Matte = field(repr=False)
-    alpha: Floats = field(repr=False)
+    matte: "Matte" = field(repr=False)
     foreground: Floats = field(repr=False)
+    recipe: Recipe = _AS_THE_PAPER
+
+    @property
+    def alpha(self) -> Floats:
+        """The final alpha, (H, W) float32 in [0, 1]."""
+        return self.matte.alpha
 
     def rgba(self) -> Floats:
-        """Return the transparent picture with straight colours, (H, W, 4)."""
-        return rgba(self.foreground, self.alpha)
+        """Return the transparent picture with straight colours and its shadow, (H, W, 4)."""
+        return finished(self.foreground, self.alpha, None, self.recipe)
+
+    def result(self, picture: Floats | None = None) -> Floats:
+        """Return the picture that the recipe asks for.
+
+        Args:
+            picture: For a background of that kind, (h, w, 3) float32 in [0, 1].
+
+        Returns:
+            (H, W, 4), as `rgba`, where the background is transparent; else (H, W, 3).
+
+        Raises:
+            ValueError: A picture is wanted and none was given.
+        """
+        behind = background(self.image, self.alpha, self.foreground, self.recipe, picture)
+        return finished(self.foreground, self.alpha, behind, self.recipe)
 
 
 def guidance_from_segmenter(
-    image: Floats, segmenter: Segmenter, settings: CutoutSettings = CutoutSettings()
+    image: Floats, segmenter: "Segmenter", recipe: Recipe = _AS_THE_PAPER
 ) -> Guided:
     """Threshold the segmenter's probability of the category (section 5).
 
@@ -90,63 +127,209 @@ def guidance_from_segmenter(
         ValueError: A setting is out of range.
     """
     probability = segmenter.probability(
-        image, settings.category, long_side_px=settings.long_side_px
+        image, recipe.category, long_side_px=recipe.segmenter_side_px
     )
-    guidance = (probability >= settings.threshold).astype(np.float32)
+    return guidance_from_probability(probability, recipe)
+
+
+def guidance_from_probability(probability: Floats, recipe: Recipe = _AS_THE_PAPER) -> Guided:
+    """Threshold the probability of the category (section 5).
+
+    Args:
+        probability: (H, W) float32 in [0, 1].
+        recipe: Its category and threshold.
+
+    Raises:
+        NoSubjectError: No pixel reaches the threshold.
+    """
+    guidance = (probability >= np.float32(recipe.threshold)).astype(np.float32)
     if not guidance.any():
         raise NoSubjectError(
-            f"the photo must show a {settings.category}, but {segmenter.name} finds none (highest "
-            f"probability {probability.max():.2f}): bring a mask, or choose another category or a "
-            "lower threshold"
+            f"the photo must show a {recipe.category}, got none at a threshold of "
+            f"{recipe.threshold:g} (highest probability {probability.max():.2f}): lower the "
+            "threshold, choose another subject, or bring a mask"
         )
-    return Guided(
-        guidance, f"{segmenter.name}: {settings.category} at {settings.threshold:g} and above"
-    )
+    return Guided(guidance, f"{recipe.category} found on {guidance.mean():.0%} of the photo")
 
 
-def guidance_from_mask(mask: Floats, kind: GuidanceKind | None = None) -> Guided:
-    """Read a mask that the user brings; its kind is detected unless it is given.
+def guidance_from_mask(mask: Floats, kind: MaskKind = "detect") -> Guided:
+    """Read a mask that the user brings.
 
     Args:
         mask: (H, W) float32 in [0, 1].
         kind: What the mask is.
 
     Raises:
-        NoSubjectError: The mask is empty.
+        NoSubjectError: The mask has one value everywhere, or marks nothing when it is read so.
     """
     detection = detect_kind(mask)
-    reason = detection.reason
-    if kind is None:
+    if detection.constant:
+        raise NoSubjectError(f"the mask must mark the subject, got {detection.reason}")
+    reason = f"the mask has {detection.reason}"
+    if kind == "detect":
         kind = detection.kind
     elif kind != detection.kind:
-        reason = f"read as {kind}, as told ({detection.reason})"
+        reason += f", read as {kind.replace('_', ' ')}"
     guidance = to_guidance(mask, kind)
     if not guidance.any():
         raise NoSubjectError(
-            "the mask must mark the subject, but it is empty: give one that is white there"
+            f"the mask must mark the subject, got none when it is read as "
+            f"{kind.replace('_', ' ')}: read it as another kind"
         )
-    known = guidance if kind == "trimap" else None
-    return Guided(guidance, reason, known)
+    return Guided(guidance, reason, guidance if kind == "trimap" else None)
+
+
+def corrected(guided: Guided, recipe: Recipe) -> Guided:
+    """Dilate or erode guidance and apply the corrections by hand, as the recipe says.
+
+    Raises:
+        ValueError: The corrections were made for a photograph of another size.
+    """
+    guidance, known = shift_boundary(guided.guidance, recipe.shift_px), guided.known
+    if recipe.edits:
+        height, width = guidance.shape
+        if recipe.drawn_on not in (None, (width, height)):
+            assert recipe.drawn_on is not None
+            raise ValueError(
+                "the settings' corrections must be for a photo of this size, "
+                f"{width}x{height}, got some for {recipe.drawn_on[0]}x{recipe.drawn_on[1]}: "
+                'take their own photo, or leave out "edits"'
+            )
+        # A hand's correction also corrects what a trimap took for known.
+        guidance, known = apply_edits(guidance, recipe.edits), None
+    return Guided(guidance, guided.reason, known)
+
+
+def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "Matte":
+    """Run the matting network.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        guided: Corrected guidance of the image's size.
+        matter: The matting network.
+        recipe: Whether stray parts are dropped.
+
+    Raises:
+        ValueError: Sizes differ.
+    """
+    matte = matter.matte(image, guided.guidance, known=guided.known)
+    if not recipe.keep_largest:
+        return matte
+    from mgm_core.inference import without_stray_parts
+
+    return replace(matte, alpha=without_stray_parts(matte.alpha))
+
+
+def background(
+    image: Floats,
+    alpha: Floats,
+    foreground: Floats,
+    recipe: Recipe,
+    picture: Floats | None = None,
+) -> Floats | None:
+    """Make what the recipe puts behind the subject.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        alpha: (H, W) float32 in [0, 1].
+        foreground: (H, W, 3) float32 in [0, 1].
+        recipe: Its background.
+        picture: For a background of that kind, (h, w, 3) float32 in [0, 1].
+
+    Returns:
+        (H, W, 3) float32 in [0, 1], or None where the background is transparent.
+
+    Raises:
+        ValueError: A picture is wanted and none was given.
+    """
+    wanted = recipe.background
+    height, width = alpha.shape
+    colour = read_colour(wanted.colour)
+    match wanted.kind:
+        case "transparent":
+            return None
+        case "colour":
+            return solid_background(colour, height, width)
+        case "gradient":
+            end = read_colour(wanted.colour_to)
+            return gradient_background(colour, end, wanted.angle_deg, height, width)
+        case "blur":
+            sigma_px = _px(wanted.blur_percent, alpha)
+            return blurred_background(image, alpha, foreground, sigma_px)
+        case "picture":
+            if picture is None:
+                raise ValueError(
+                    "the background must be a picture, got none: give one, or choose another kind "
+                    "of background"
+                )
+            return fit_background(
+                picture,
+                height,
+                width,
+                wanted.fit,
+                x=wanted.x,
+                y=wanted.y,
+                scale=wanted.scale,
+                margin=colour,
+            )
+
+
+def finished(foreground: Floats, alpha: Floats, behind: Floats | None, recipe: Recipe) -> Floats:
+    """Put the subject, its shadow and the light at its edge over a background (Eq. 1).
+
+    Args:
+        foreground: (H, W, 3) float32 in [0, 1].
+        alpha: (H, W) float32 in [0, 1].
+        behind: What `background` returned.
+        recipe: Its shadow and light wrap.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1]; where there is no background (H, W, 4), straight, the shadow
+        being black below the subject, and without light wrap, as there is no light.
+    """
+    shadow = None
+    if recipe.shadow.strength:
+        right_px, down_px, sigma_px = (
+            _px(percent, alpha)
+            for percent in (
+                recipe.shadow.x_percent,
+                recipe.shadow.y_percent,
+                recipe.shadow.blur_percent,
+            )
+        )
+        shadow = soft_shadow(alpha, right_px, down_px, sigma_px, recipe.shadow.strength)
+    if behind is None:
+        if shadow is None:
+            return rgba(foreground, alpha)
+        return rgba_over_shadow(foreground, alpha, shadow)
+    if shadow is not None:
+        behind = shaded(behind, shadow)
+    result = composite(foreground, alpha, behind)
+    if recipe.light_wrap:
+        sigma_px = _px(recipe.light_wrap_percent, alpha)
+        result = light_wrapped(result, alpha, behind, sigma_px, recipe.light_wrap)
+    return result
 
 
 def cut_out(
-    image: Floats, guided: Guided, matter: Matter, settings: CutoutSettings = CutoutSettings()
+    image: Floats, guided: Guided, matter: "Matter", recipe: Recipe = _AS_THE_PAPER
 ) -> Cutout:
     """Return the subject that the guidance points to.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
-        guided: Guidance of the image's size.
+        guided: Guidance of the image's size, not corrected yet.
         matter: The matting network.
-        settings: What is done beside matting.
+        recipe: What is done with it.
 
     Raises:
-        ValueError: Sizes differ, or a setting is out of range.
+        ValueError: Sizes differ, or the corrections do not fit.
     """
-    guidance = guided.guidance
-    if settings.shift_px:
-        guidance = shift_boundary(guidance, settings.shift_px)
-    matte = matter.matte(image, guidance, known=guided.known)
-    alpha = without_stray_parts(matte.alpha) if settings.keep_largest else matte.alpha
-    foreground = estimate_foreground(image, alpha, settings.foreground)
-    return Cutout(image, Guided(guidance, guided.reason, guided.known), matte, alpha, foreground)
+    guided = corrected(guided, recipe)
+    matte = matted(image, guided, matter, recipe)
+    foreground = estimate_foreground(image, matte.alpha, recipe.foreground)
+    return Cutout(image, guided, matte, foreground, recipe)
+
+
+def _px(percent: float, alpha: Floats) -> float:
+    return percent / 100 * float(max(alpha.shape))

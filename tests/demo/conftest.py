@@ -1,5 +1,6 @@
 import pytest
 from demo_pictures import FakeMatter, FakeSegmenter, photo_pixels, subject_mask
+from real_page import chromium, served
 
 from demo.memory import Memory
 from demo.models import Models
@@ -44,3 +45,16 @@ def mask(tmp_path):
 @pytest.fixture(autouse=True)
 def _uploads_are_files_of_this_test(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory):
+    with served(tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+# Of one module: while it is open, no other test can run an event loop of its own.
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened

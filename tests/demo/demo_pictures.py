@@ -31,7 +31,7 @@ class FakeSegmenter:
 
     seen: list = field(default_factory=list)
 
-    def probability(self, image, category="person"):
+    def probability(self, image, category="person", *, long_side_px=None):
         self.seen.append(category)
         if category == "cat":
             return np.zeros(image.shape[:2], np.float32)

@@ -1,7 +1,9 @@
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
+import app
 from demo.environment import Environment
 
 
@@ -34,3 +36,24 @@ def test_the_table_names_every_setting():
     table = Environment.table()
     assert table.count("\n") == len(fields(Environment)) + 1
     assert "| `MGM_MAX_MEGAPIXELS` | 24.0 | largest photo that is accepted |" in table
+
+
+def test_the_readme_has_the_table():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert Environment.table() in readme
+
+
+def test_mcp_without_its_package_is_refused(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    app.check_mcp(Environment())
+    with pytest.raises(
+        ValueError, match=r"MGM_MCP must be 0 while the package mcp is missing, got"
+    ):
+        app.check_mcp(Environment(mcp=1))
+
+
+def test_mcp_is_off_unless_asked_for():
+    assert Environment.from_variables({}).mcp == 0
+    assert Environment.from_variables({"MGM_MCP": "1"}).mcp == 1
+    with pytest.raises(ValueError, match="MGM_MCP must lie between 0 and 1, got 2"):
+        Environment.from_variables({"MGM_MCP": "2"})

@@ -9,6 +9,7 @@ from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
 
 from demo.handlers import Controls, Handlers, sentence
 from mgm_core.images import read_alpha, read_image, read_mask
+from mgm_core.recipe import Recipe
 
 DEFAULTS = Controls(
     photo=None,
@@ -17,14 +18,26 @@ DEFAULTS = Controls(
     category="person",
     threshold=0.5,
     mask_kind="detect",
-    grow_px=0,
+    shift_px=0,
     edits=[],
+    keep_largest=False,
     foreground="raw",
     background="transparent",
     colour="#3366cc",
+    colour_to="#000000",
+    angle_deg=180,
     backdrop=None,
     fit="cover",
+    x_percent=50,
+    y_percent=50,
+    scale=1,
     blur_percent=1.0,
+    shadow=0,
+    shadow_x_percent=1,
+    shadow_y_percent=2,
+    shadow_blur_percent=1.5,
+    light_wrap=0,
+    light_wrap_percent=1.5,
 )
 
 
@@ -40,10 +53,11 @@ def shown(handlers, view, controls, editing=False):
 def test_first_the_guidance_is_shown_and_then_the_cut_out(handlers, photo):
     steps = shown(handlers, "cut-out", DEFAULTS._replace(photo=photo))
     assert len(steps) == 2
-    ((before, guidance), note, _), ((same, cut_out), _, canvas) = steps
+    ((before, guidance), note, _, _), ((same, cut_out), _, canvas, pair) = steps
     assert canvas is None
     assert before == same
-    assert note == "person found on 22% of the photo"
+    assert (pair["before"]["path"], pair["after"]["path"]) == (same, cut_out)
+    assert note == "Person found on 22% of the photo"
     assert np.abs(read_image(before) - photo_pixels()).max() < 0.02
     assert read_image(guidance)[25, 28, 2] > 0.5  # the subject has hardly any blue of its own
     assert read_image(cut_out)[2, 2] == pytest.approx(1, abs=0.02)  # a white tile
@@ -53,13 +67,13 @@ def test_first_the_guidance_is_shown_and_then_the_cut_out(handlers, photo):
 def test_what_is_there_already_is_shown_at_once(handlers, photo):
     controls = DEFAULTS._replace(photo=photo)
     shown(handlers, "cut-out", controls)
-    (((_, alpha), _, _),) = shown(handlers, "alpha", controls)
+    (((_, alpha), _, _, _),) = shown(handlers, "alpha", controls)
     assert read_mask(alpha).shape == (HEIGHT, WIDTH)
     assert read_mask(alpha)[25, 28] == 1
 
 
 def test_without_a_photo_nothing_is_shown(handlers):
-    assert shown(handlers, "cut-out", DEFAULTS) == [(None, "", None)]
+    assert shown(handlers, "cut-out", DEFAULTS) == [(None, "", None, None)]
 
 
 def test_a_refusal_is_told_in_sentences(handlers, photo, tmp_path):
@@ -128,7 +142,9 @@ def test_the_zip_holds_every_download(handlers, photo):
             "portrait-cutout.png",
             "portrait-foreground.png",
             "portrait-guidance.png",
+            "portrait-settings.json",
         ]
+        assert Recipe.from_json(archive.read("portrait-settings.json")) == controls.order().recipe
         single = downloaded(handlers, "cutout", controls).read_bytes()
         assert archive.read("portrait-cutout.png") == single
         assert read_mask(BytesIO(archive.read("portrait-alpha.png"))).shape == (HEIGHT, WIDTH)
@@ -159,7 +175,7 @@ def test_messages_become_sentences(message, expected):
 
 def test_the_canvas_shows_the_guidance_and_every_correction(handlers, photo):
     edits = [{"tool": "add", "size_px": 4, "points": [[50.0, 6.0]]}]
-    *_, (_, _, canvas) = shown(
+    *_, (_, _, canvas, _) = shown(
         handlers, "cut-out", DEFAULTS._replace(photo=photo, edits=edits), editing=True
     )
     assert (canvas["width"], canvas["height"]) == (WIDTH, HEIGHT)
@@ -175,17 +191,25 @@ def test_the_canvas_shows_the_guidance_and_every_correction(handlers, photo):
 def test_corrections_reach_the_network(handlers, photo, matter, segmenter):
     controls = DEFAULTS._replace(photo=photo)
     shown(handlers, "cut-out", controls)
-    shown(handlers, "cut-out", controls._replace(edits=[{"tool": "damage", "seed": 3}]))
+    shown(
+        handlers,
+        "cut-out",
+        controls._replace(edits=[{"tool": "damage", "points": [[0, 0], [30, 24], [20, 20]]}]),
+    )
     assert len(segmenter.seen) == 1
     assert not np.array_equal(matter.seen[0][0], matter.seen[1][0])
 
 
 def test_corrections_that_make_no_sense_are_refused(handlers):
     event = gr.EventData(None, {"edits": [{"tool": "explode"}]})
-    with pytest.raises(gr.Error, match="correction must have one of the tools"):
+    with pytest.raises(
+        gr.Error, match="edit's tool must be one of add, remove, pick, damage, got 'explode'"
+    ):
         handlers.edited(event)
-    event = gr.EventData(None, {"edits": [{"tool": "damage", "seed": 3}]})
-    assert handlers.edited(event) == [{"tool": "damage", "seed": 3}]
+    event = gr.EventData(
+        None, {"edits": [{"tool": "damage", "points": [[0, 0], [30, 24], [20, 20]]}]}
+    )
+    assert handlers.edited(event) == [{"tool": "damage", "points": [[0, 0], [30, 24], [20, 20]]}]
 
 
 def test_the_steps_are_those_of_figure_2(handlers, photo):

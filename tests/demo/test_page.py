@@ -1,35 +1,20 @@
 """The real app in a real browser."""
 
 import asyncio
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 import zipfile
-from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
+from real_page import ASTRONAUT, cut_out, saved, settled, upload, visit
 
 from demo.environment import Environment
 from demo.handlers import Controls
-from demo.ui import CATEGORIES, EXAMPLES_FOLDER, SEGMENTERS, build
+from demo.ui import CATEGORIES, SEGMENTERS, build
 from mgm_core import segmentation
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
-
-ASTRONAUT = EXAMPLES_FOLDER / "astronaut.png"
-ROOT = Path(__file__).parents[2]
-# The machine may be busy, and the networks are being loaded when the first photo comes.
-expect.set_options(timeout=120_000)
-BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def test_the_page_offers_what_the_core_has():
@@ -51,115 +36,12 @@ def test_handlers_get_the_controls_in_their_order(studio):
     assert labels[2 + Controls._fields.index("colour")] == "Colour"
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """The app as anyone starts it, with the networks that come with it."""
-    port = free_port()
-    environment = {
-        **os.environ,
-        "PORT": str(port),
-        "MGM_MAX_MEGAPIXELS": "1",
-        "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("gradio")),
-        "OMP_NUM_THREADS": "1",
-    }
-    log = tmp_path_factory.mktemp("server") / "log"
-    with (
-        log.open("wb") as out,
-        subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out
-        ) as server,
-    ):
-        url = f"http://127.0.0.1:{port}/"
-        until = time.monotonic() + 120
-        while not answers(url):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < until, log.read_text()
-            time.sleep(0.2)
-        yield url
-        server.terminate()
-    assert "Traceback" not in log.read_text()
-
-
-def answers(url):
-    try:
-        with urllib.request.urlopen(url, timeout=10) as response:
-            return response.status == 200
-    except urllib.error.URLError:
-        return False
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        found = shutil.which("chromium") or shutil.which("google-chrome")
-        opened = playwright.chromium.launch(executable_path=found, args=BROWSER_FLAGS)
-        yield opened
-        opened.close()
-
-
-@contextmanager
-def visit(browser, address, **options):
-    """Open the page; at the end, hold it to have had no errors."""
-    context = browser.new_context(accept_downloads=True, **options)
-    page = context.new_page()
-    page.set_default_timeout(120_000)
-    problems = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
-    page.on(
-        "request",
-        lambda request: (
-            problems.append(f"asked {request.url}")
-            if not request.url.startswith((address, "data:", "blob:"))
-            else None
-        ),
-    )
-    try:
-        page.goto(address)
-        yield page
-        assert problems == []
-    finally:
-        context.close()
-
-
-def upload(page, target, path):
-    page.set_input_files(f"{target} input[type=file]", str(path))
-
-
-def cut_out(page, path):
-    """Upload a photo and wait for its cut-out."""
-    upload(page, "#photo", path)
-    expect(page.locator("#note")).to_contain_text("found")
-    settled(page)
-
-
-def settled(page):
-    """Wait until nothing is being computed."""
-    expect(page.locator("#result .progress-text, #result .eta-bar, #result .loader")).to_have_count(
-        0
-    )
-
-
-def saved(page, button, tmp_path):
-    with page.expect_download() as download:
-        page.click(button)
-    path = tmp_path / download.value.suggested_filename
-    download.value.save_as(path)
-    return path
-
-
 @pytest.mark.browser
 def test_from_upload_to_downloaded_png(browser, address, tmp_path):
     photo = read_image(ASTRONAUT)
     with visit(browser, address) as page:
         upload(page, "#photo", ASTRONAUT)
-        expect(page.locator("#note")).to_contain_text("person found")
+        expect(page.locator("#note")).to_contain_text("Person found")
         path = saved(page, "#download-cutout", tmp_path)
     assert path.name == "astronaut-cutout.png"
     alpha = read_alpha(path)
@@ -228,7 +110,7 @@ def test_the_page_says_what_to_do_about_a_file_that_is_no_photo(browser, address
 def test_an_example_is_one_click(browser, address):
     with visit(browser, address, viewport={"width": 360, "height": 740}) as page:
         page.locator("#examples button").first.click()
-        expect(page.locator("#note")).to_contain_text("person found")
+        expect(page.locator("#note")).to_contain_text("Person found")
         # Nothing stands out at the side of a phone.
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
@@ -242,7 +124,7 @@ def test_two_visitors_see_their_own_pictures(browser, address, tmp_path):
         upload(other, "#photo", mirrored)
         alphas = []
         for page in (one, other):
-            expect(page.locator("#note")).to_contain_text("person found")
+            expect(page.locator("#note")).to_contain_text("Person found")
             alphas.append(read_mask(saved(page, "#download-alpha", tmp_path)))
     to_own, to_other = (
         np.abs(alphas[0] - alpha).mean() for alpha in (alphas[1][:, ::-1], alphas[1])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from demo_pictures import photo_pixels, subject_mask
 
-from demo.recipe import File, Order, Recipe
+from demo.recipe import File, Order
 from demo.robustness import (
     PAPER_SAD,
     Trial,
@@ -16,6 +16,7 @@ from demo.robustness import (
 )
 from mgm_core.guidance import dilate, erode
 from mgm_core.images import write_image
+from mgm_core.recipe import Recipe
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_true_alpha_of_another_size_is_refused(studio, order, tmp_path):
 
 
 def test_the_test_starts_from_what_the_visitor_set(studio, order):
-    grown = replace(order, recipe=replace(order.recipe, grow_px=6))
+    grown = replace(order, recipe=replace(order.recipe, shift_px=6))
     (trial,) = trials(studio, grown, [4])
     assert np.array_equal(trial.guidance, dilate(dilate(subject_mask(), 6), 4))
 

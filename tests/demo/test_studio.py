@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from demo_pictures import SUBJECT, photo_pixels, subject_mask
 
-from demo.recipe import Background, File, Order, Recipe
+from demo.recipe import File, Order
 from demo.studio import overlay
+from mgm_core.compositing import blurred_background
+from mgm_core.editing import apply_edits
 from mgm_core.guidance import dilate, erode
 from mgm_core.images import write_image
+from mgm_core.recipe import Background, Edit, Recipe, Shadow
 
 
 @pytest.fixture
@@ -22,15 +25,21 @@ def file_of(tmp_path, array, name="other.png"):
 
 def test_guidance_is_where_the_probability_reaches_the_threshold(studio, order):
     # The subject's red is 1.0 and the scene's 0.2, of which the stand-in takes nine tenths.
-    assert np.array_equal(studio.guidance(order).plane, subject_mask())
+    assert np.array_equal(studio.guidance(order).guidance, subject_mask())
     low = replace(order, recipe=replace(order.recipe, threshold=0.15))
-    assert studio.guidance(low).plane.all()
+    assert studio.guidance(low).guidance.all()
 
 
-@pytest.mark.parametrize("grow_px", [-7, 0, 12])
-def test_the_slider_dilates_and_erodes(studio, order, grow_px):
-    grown = studio.guidance(replace(order, recipe=replace(order.recipe, grow_px=grow_px))).plane
-    expected = dilate(subject_mask(), grow_px) if grow_px > 0 else erode(subject_mask(), -grow_px)
+@pytest.mark.parametrize("shift_px", [-7, 0, 12])
+def test_the_slider_dilates_and_erodes(studio, order, shift_px):
+    grown = studio.guidance(
+        replace(order, recipe=replace(order.recipe, shift_px=shift_px))
+    ).guidance
+    dilated, eroded = (
+        dilate(subject_mask(), max(0, shift_px)),
+        erode(subject_mask(), -min(0, shift_px)),
+    )
+    expected = dilated if shift_px > 0 else eroded
     assert np.array_equal(grown, expected)
 
 
@@ -43,8 +52,8 @@ def test_where_there_is_no_subject_the_visitor_is_told(studio, order):
 def test_an_own_mask_replaces_the_segmenter(studio, segmenter, order, tmp_path):
     mask = np.roll(subject_mask(), 5, axis=1)
     guidance = studio.guidance(replace(order, mask=file_of(tmp_path, mask)))
-    assert np.array_equal(guidance.plane, mask)
-    assert guidance.note == "Your mask has two values 0, 255: a binary mask"
+    assert np.array_equal(guidance.guidance, mask)
+    assert guidance.reason == "the mask has two values 0, 255: a binary mask"
     assert segmenter.seen == []
 
 
@@ -53,14 +62,14 @@ def test_the_kind_of_a_mask_can_be_overruled(studio, matter, order, tmp_path):
     trimap[12:40, 30:50] = 0.5
     ordered = replace(order, mask=file_of(tmp_path, trimap))
     detected = studio.guidance(ordered)
-    assert set(np.unique(detected.plane)) == {0, 0.5, 1}
-    assert np.array_equal(detected.known, detected.plane)
+    assert set(np.unique(detected.guidance)) == {0, 0.5, 1}
+    assert np.array_equal(detected.known, detected.guidance)
     overruled = studio.guidance(
         replace(ordered, recipe=replace(order.recipe, mask_kind="trimap_fg"))
     )
-    assert np.array_equal(overruled.plane, (trimap == 1).astype(np.float32))
+    assert np.array_equal(overruled.guidance, (trimap == 1).astype(np.float32))
     assert overruled.known is None
-    assert overruled.note.endswith(": a trimap, read as trimap fg")
+    assert overruled.reason.endswith(": a trimap, read as trimap fg")
 
 
 def test_a_trimaps_known_regions_hold(studio, matter, order, tmp_path):
@@ -87,7 +96,7 @@ def test_only_what_changed_is_computed_again(studio, segmenter, matter, order):
     studio.result(order)
     studio.result(replace(order, recipe=replace(order.recipe, background=Background("colour"))))
     assert (len(segmenter.seen), len(matter.seen)) == (1, 1)
-    studio.result(replace(order, recipe=replace(order.recipe, grow_px=4)))
+    studio.result(replace(order, recipe=replace(order.recipe, shift_px=4)))
     assert (len(segmenter.seen), len(matter.seen)) == (1, 2)
     studio.result(order)
     assert (len(segmenter.seen), len(matter.seen)) == (1, 2)
@@ -104,7 +113,7 @@ def test_another_photo_is_another_result(studio, matter, order, tmp_path):
 def test_the_result_is_equation_1(studio, order):
     colour = (0.2, 0.4, 0.6)
     ordered = replace(
-        order, recipe=replace(order.recipe, background=Background("colour", colour=colour))
+        order, recipe=replace(order.recipe, background=Background("colour", colour="#336699"))
     )
     alpha = studio.matte(ordered).alpha
     result = studio.result(ordered)
@@ -130,7 +139,7 @@ def test_a_picture_is_put_behind_the_subject(studio, order, tmp_path):
 
 def test_without_a_picture_the_visitor_is_told(studio, order):
     ordered = replace(order, recipe=replace(order.recipe, background=Background("picture")))
-    with pytest.raises(ValueError, match="background must be a picture, got none: upload one"):
+    with pytest.raises(ValueError, match="background must be a picture, got none: give one"):
         studio.result(ordered)
 
 
@@ -145,7 +154,12 @@ def test_the_subject_stays_sharp_before_its_blurred_background(studio, order):
 
 
 def test_every_view_shows_what_it_says(studio, order):
-    assert np.array_equal(studio.view(order, "cut-out"), studio.result(order))
+    rgba = studio.result(order)
+    assert np.array_equal(rgba, studio.cut_out(order))
+    shown = studio.view(order, "cut-out")
+    assert np.array_equal(shown[20, 30], rgba[20, 30, :3])
+    assert shown[0, 0] == pytest.approx(1)  # a white tile
+    assert shown[0, 4] == pytest.approx(0.8)
     assert np.array_equal(studio.view(order, "alpha"), studio.matte(order).alpha)
     assert np.array_equal(studio.view(order, "foreground"), photo_pixels())
     shown = [studio.view(order, view)[0, 0] for view in ("os8", "os4", "os1", "g4", "g1")]
@@ -171,3 +185,45 @@ def test_the_same_guidance_with_and_without_known_regions_is_not_the_same_matte(
     )
     assert 0 < free[12, 20] < 1
     assert np.array_equal(held, subject_mask())
+
+
+def with_recipe(order, **settings):
+    return replace(order, recipe=replace(order.recipe, **settings))
+
+
+def test_a_recipe_that_needs_a_mask_is_not_made_without_one(studio, order):
+    with pytest.raises(ValueError, match="a mask must come with these settings, got none"):
+        studio.guidance(with_recipe(order, own_mask=True))
+
+
+def test_corrections_come_after_the_shift(studio, order):
+    added = Edit("add", 4, ((50.0, 6.0),))
+    guided = studio.guidance(with_recipe(order, shift_px=-9, edits=(added,)))
+    expected = apply_edits(erode(subject_mask(), 9), [added])
+    assert np.array_equal(guided.guidance, expected)
+
+
+def test_a_shadow_falls_on_background_and_cut_out_alike(studio, order):
+    shadow = Shadow(0.6, 10, 8, 0)
+    white = with_recipe(order, background=Background("colour"), shadow=shadow)
+    result, rgba = studio.result(white), studio.cut_out(white)
+    assert result[38, 43] == pytest.approx(0.4)  # 6 px to the right of the subject, 5 below
+    assert rgba[38, 43] == pytest.approx([0, 0, 0, 0.6])
+    over_white = rgba[..., 3:] * rgba[..., :3] + 1 - rgba[..., 3:]
+    np.testing.assert_allclose(over_white, result, atol=1e-6)
+
+
+def test_the_tiles_on_the_page_shed_no_light(studio, order):
+    plain = studio.view(order, "cut-out")
+    wrapped = studio.view(with_recipe(order, light_wrap=1), "cut-out")
+    assert np.array_equal(plain, wrapped)
+
+
+def test_another_foreground_is_another_blur(studio, order):
+    blur = Background("blur", blur_percent=5)
+    photo = studio.image(order.photo)
+    for method in ("raw", "multilevel"):
+        ordered = with_recipe(order, background=blur, foreground=method)
+        matte, foreground = studio.matte(ordered), studio.foreground(ordered)
+        expected = blurred_background(photo, matte.alpha, foreground, 5 / 100 * 64)
+        assert np.array_equal(studio.background(ordered), expected)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from mgm_core.__main__ import main
+from mgm_core.__main__ import UsageError, main, parser, recipe_of
 from mgm_core.images import read_alpha, read_image, write_image
+from mgm_core.recipe import Background, Edit, Recipe, Shadow
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def test_the_astronaut_becomes_a_cutout_with_soft_edges_and_no_background_tint(
     write_image(photo, pictures["astronaut"])
     target = tmp_path / "cutout.png"
     assert main([str(photo), "-o", str(target), "--save-alpha", "--save-foreground"]) == 0
-    assert "portrait: person at 0.5" in capsys.readouterr().out
+    assert "(guidance: person found on " in capsys.readouterr().out
     alpha, colours = read_alpha(target), read_image(target)
     soft = (alpha > 0.05) & (alpha < 0.95)
     assert 0.005 < soft.mean() < 0.2  # hair is not a hard edge
@@ -69,7 +70,7 @@ def test_masks_trimaps_and_backgrounds(photos, tmp_path, capsys):
     assert composite.shape == (160, 160, 3)
     assert (composite[:20] == [0, 1, 0]).all()  # known background is enforced
     np.testing.assert_allclose(composite[60:, 40:120], read_image(photo)[60:, 40:120], atol=2 / 255)
-    for background in ("blur:4", photo):
+    for background in ("blur:2", "gradient:#ff0000,#00ff00,90", photo):
         assert main([photo, "-o", str(target), "--mask", guidance, "--background", background]) == 0
     assert "a trimap" in capsys.readouterr().out
 
@@ -81,8 +82,11 @@ def test_masks_trimaps_and_backgrounds(photos, tmp_path, capsys):
         (["PHOTOS", "-o", "x.png"], "--output must be a folder for several"),
         (["A", "-o", "A"], "must not be the photograph itself"),
         (["A", "-o", "x.png", "--mask", "none.png"], "the mask must exist, got none.png"),
-        (["A", "-o", "x.png", "--threshold", "3"], "--threshold must lie between 0 and 1, got 3"),
-        (["A", "-o", "x.png", "--background", "green"], "--background must be '#rrggbb'"),
+        (
+            ["A", "-o", "x.png", "--threshold", "3"],
+            "threshold must lie between 0.01 and 0.99, got 3.0",
+        ),
+        (["A", "-o", "x.png", "--background", "green"], "--background must be 'none', '#rrgg"),
         (["A", "-o", "x.png", "--weights", "prn_x"], "weights must be a file or one of"),
         (["A", "-o", "x.png", "--device", "tpu"], "device must be auto"),
     ],
@@ -91,6 +95,138 @@ def test_a_wrong_command_line_says_what_to_do(photos, capsys, arguments, message
     known = {"PHOTOS": str(photos), "A": str(photos / "a.jpg")}
     assert main([known.get(a, a) for a in arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+SAVED = Recipe(
+    threshold=0.3,
+    shift_px=4,
+    edits=(Edit("add", 30, ((20.0, 20.0), (60.0, 30.0))),),
+    drawn_on=(160, 160),
+    foreground="raw",
+    background=Background("gradient", "#ff0000", "#0000ff", 45),
+    shadow=Shadow(0.5),
+    light_wrap=0.5,
+)
+
+
+def recipe_from(tmp_path, *arguments, saved=SAVED):
+    settings = tmp_path / "settings.json"
+    settings.write_text(saved.to_json())
+    options = parser().parse_args(["a", "-o", "b", "--settings", str(settings), *arguments])
+    return recipe_of(options)
+
+
+def test_settings_are_taken_as_they_are(tmp_path):
+    assert recipe_from(tmp_path) == (SAVED, None)
+    assert recipe_of(parser().parse_args(["a", "-o", "b"])) == (Recipe(), None)
+
+
+def test_what_is_given_beside_settings_overrides_them(tmp_path, photos):
+    picture = str(photos / "a.jpg")
+    recipe, path = recipe_from(
+        tmp_path,
+        *("--threshold", "0.6", "--shift", "-3", "--category", "cat", "--segmenter-side", "321"),
+        *("--foreground", "multilevel", "--keep-largest", "--kind", "soft_mask"),
+        *("--background", picture, "--fit", "contain", "--position", "0.25,1", "--scale", "1.5"),
+        *("--shadow", "0.75,-1,3", "--light-wrap", "0.25,3"),
+    )
+    assert recipe == Recipe(
+        category="cat",
+        threshold=0.6,
+        segmenter_side_px=321,
+        mask_kind="soft_mask",
+        shift_px=-3,
+        edits=SAVED.edits,
+        drawn_on=SAVED.drawn_on,
+        keep_largest=True,
+        background=Background(
+            "picture", "#ff0000", "#0000ff", 45, fit="contain", x=0.25, y=1, scale=1.5
+        ),
+        shadow=Shadow(0.75, -1, 3),
+        light_wrap=0.25,
+        light_wrap_percent=3,
+    )
+    assert str(path) == picture
+
+
+@pytest.mark.parametrize(
+    ("arguments", "background"),
+    [
+        (["--background", "none"], Background("transparent", "#ff0000", "#0000ff", 45)),
+        (["--background", "#00FF00"], Background("colour", "#00FF00", "#0000ff", 45)),
+        (
+            ["--background", "gradient:#111111,#222222,-30"],
+            Background("gradient", "#111111", "#222222", -30),
+        ),
+        (["--background", "blur"], Background("blur", "#ff0000", "#0000ff", 45)),
+        (
+            ["--background", "blur:2.5"],
+            Background("blur", "#ff0000", "#0000ff", 45, blur_percent=2.5),
+        ),
+    ],
+)
+def test_backgrounds_are_read(tmp_path, arguments, background):
+    recipe, _ = recipe_from(tmp_path, *arguments)
+    assert recipe.background == background
+
+
+def test_settings_that_were_made_with_a_mask_want_one(tmp_path):
+    saved = Recipe(own_mask=True)
+    with pytest.raises(UsageError, match="--mask must be given with these settings, got none: th"):
+        recipe_from(tmp_path, saved=saved)
+    assert recipe_from(tmp_path, "--mask", "m.png", saved=saved)[0].own_mask
+    assert recipe_from(tmp_path, "--trimap", "t.png", saved=saved)[0].mask_kind == "trimap"
+    assert not recipe_from(tmp_path, "--segmenter", "portrait", saved=saved)[0].own_mask
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shadow", "dark"], "--shadow must be 1 or 3 or 4 numbers with commas between them"),
+        (["--shadow", "0.5,1"], "--shadow must be 1 or 3 or 4 numbers .*, got '0.5,1': --help"),
+        (["--shadow", "2"], "the shadow's strength must lie between 0 and 1, got 2.0"),
+        (["--light-wrap", "0.5,1,2"], "--light-wrap must be 1 or 2 numbers with commas"),
+        (["--background", "blur:big"], "--background must be 'none', '#rrgg"),
+        (["--background", "gradient:#ff0000,#00ff00"], "--background must be 'none', '#rrggbb'"),
+        (["--scale", "2"], "--fit, --position and --scale must come with a picture, got gradient"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        recipe_from(tmp_path, *arguments)
+
+
+def test_a_picture_of_the_settings_has_to_be_named(tmp_path):
+    with pytest.raises(UsageError, match="--background must name a picture with these settings"):
+        recipe_from(tmp_path, saved=Recipe(background=Background("picture")))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "--settings must be a file, got"),
+        (b"\x89PNG", "settings must be JSON, got something else"),
+        (b'{"version": 1, "shade": 1}', "settings must have only the keys"),
+        (b'{"version": 1, "category": "unicorn"}', "category must be one of background, aeroplane"),
+        (b'{"version": 1, "segmenter": "sam"}', "segmenter must be one of portrait"),
+    ],
+)
+def test_settings_that_cannot_be_used_stop_the_command(photos, tmp_path, capsys, content, message):
+    settings = tmp_path / "settings.json"
+    if content is not None:
+        settings.write_bytes(content)
+    command = [str(photos / "a.jpg"), "-o", str(tmp_path / "x.png"), "--settings", str(settings)]
+    assert main(command) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_corrections_for_another_photo_fail_that_photo(photos, tmp_path, capsys):
+    settings = tmp_path / "settings.json"
+    settings.write_text(Recipe(edits=SAVED.edits, drawn_on=(640, 480)).to_json())
+    command = [str(photos / "a.jpg"), "-o", str(tmp_path / "x.png"), "--settings", str(settings)]
+    assert main(command) == 1
+    assert "for a photo of this size, 160x160, got some for 640x480" in capsys.readouterr().err
 
 
 def test_two_photographs_of_one_name_are_not_written_over_each_other(photos, tmp_path, capsys):

@@ -7,7 +7,12 @@ from mgm_core.compositing import (
     checkerboard,
     composite,
     fit_background,
+    gradient_background,
+    light_wrapped,
     rgba,
+    rgba_over_shadow,
+    shaded,
+    soft_shadow,
     solid_background,
 )
 from mgm_core.images import encode_png, read_image
@@ -108,6 +113,167 @@ def test_a_fitted_image_has_the_wanted_size(fit, size):
         assert fitted.max() <= 1
 
 
+def test_cover_shows_the_side_that_it_is_told_to():
+    left, right = (fit_background(stripes(), 30, 20, x=x) for x in (0, 1))
+    np.testing.assert_array_equal(left, np.tile(np.float32([1, 0, 0]), (30, 20, 1)))
+    np.testing.assert_array_equal(right, np.tile(np.float32([0, 0, 1]), (30, 20, 1)))
+
+
+def test_contain_is_moved_within_its_margins():
+    for y, top in ((0, 0), (0.5, 15), (1, 30)):
+        fitted = fit_background(stripes(), 60, 60, "contain", y=y, margin=(0.5, 0.5, 0.5))
+        np.testing.assert_array_equal(fitted[top : top + 30], stripes())
+        assert np.count_nonzero((fitted == 0.5).all(axis=2)) == 30 * 60
+
+
+def test_a_smaller_scale_leaves_margins_on_all_sides():
+    fitted = fit_background(stripes(), 60, 120, "cover", scale=0.5, margin=(0.5, 0.5, 0.5))
+    np.testing.assert_array_equal(fitted[15:45, 30:90], stripes())
+    assert np.count_nonzero((fitted == 0.5).all(axis=2)) == 60 * 120 - 30 * 60
+
+
+def slow_enlargement(image, height, width, fit, x, y, scale):
+    """Interpolate between the four nearest pixels' centres, one pixel after the other."""
+    ratios = [height / image.shape[0], width / image.shape[1]]
+    if fit != "stretch":
+        ratios = [max(ratios) if fit == "cover" else min(ratios)] * 2
+    lengths = [
+        round(side * ratio * scale) for side, ratio in zip(image.shape[:2], ratios, strict=True)
+    ]
+    starts = [
+        round((frame - length) * place)
+        for frame, length, place in zip((height, width), lengths, (y, x), strict=True)
+    ]
+    fitted = np.zeros((height, width, 3))
+    for at in np.ndindex(height, width):
+        inside = [place - start for place, start in zip(at, starts, strict=True)]
+        if not all(0 <= n < length for n, length in zip(inside, lengths, strict=True)):
+            continue
+        where = [
+            min(max((n + 0.5) * side / length - 0.5, 0), side - 1)
+            for n, side, length in zip(inside, image.shape[:2], lengths, strict=True)
+        ]
+        for corner in np.ndindex(2, 2):
+            near = [int(w) + c for w, c in zip(where, corner, strict=True)]
+            weight = np.prod([1 - abs(w - n) for w, n in zip(where, near, strict=True)])
+            if weight > 0:
+                fitted[at] += weight * image[tuple(near)]
+    return fitted
+
+
+@pytest.mark.parametrize(
+    ("fit", "x", "y", "scale"),
+    [
+        ("cover", 0.5, 0.5, 1),
+        ("cover", 0.3, 1, 2.7),
+        ("contain", 0, 0.8, 1.3),
+        ("stretch", 0.6, 0.1, 1.9),
+    ],
+)
+@pytest.mark.parametrize("shape", [(5, 8, 3), (1, 6, 3), (4, 1, 3)])
+def test_enlarging_agrees_with_its_slow_twin(fit, x, y, scale, shape):
+    image = RNG.random(shape).astype(np.float32)
+    fitted = fit_background(image, 12, 17, fit, x=x, y=y, scale=scale)
+    twin = slow_enlargement(image, 12, 17, fit, x, y, scale)
+    np.testing.assert_allclose(fitted, twin, atol=1e-5)
+
+
+def test_little_of_a_huge_enlargement_costs_little():
+    fitted = fit_background(stripes(), 30, 20, scale=1e6)
+    np.testing.assert_array_equal(fitted, np.tile(np.float32([0, 1, 0]), (30, 20, 1)))
+
+
+def test_a_gradient_runs_where_css_has_it_run():
+    red, blue = (1, 0, 0), (0, 0, 1)
+    down = gradient_background(red, blue, 180, 4, 2)
+    np.testing.assert_allclose(down[:, 0, 2], [0.125, 0.375, 0.625, 0.875], atol=1e-6)
+    np.testing.assert_allclose(down[:, 0, 0], [0.875, 0.625, 0.375, 0.125], atol=1e-6)
+    np.testing.assert_array_equal(down[:, 0], down[:, 1])
+    right = gradient_background(red, blue, 90, 2, 4)
+    np.testing.assert_allclose(right[0, :, 2], [0.125, 0.375, 0.625, 0.875], atol=1e-6)
+    np.testing.assert_allclose(gradient_background(red, blue, 0, 4, 2), down[::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("angle_deg", [-300, 17, 45, 135, 200, 333])
+def test_a_gradient_ends_in_corners(angle_deg):
+    share = gradient_background((0, 0, 0), (1, 1, 1), angle_deg, 300, 200)[..., 0]
+    assert share.min() == pytest.approx(0, abs=0.005)
+    assert share.max() == pytest.approx(1, abs=0.005)
+    corners = share[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert share.min() in corners
+    assert share.max() in corners
+    # The middle of the picture is the middle of the gradient.
+    assert share[149:151, 99:101].mean() == pytest.approx(0.5, abs=1e-4)
+
+
+def test_a_hard_shadow_is_alpha_moved_and_paler():
+    alpha = np.zeros((5, 6), np.float32)
+    alpha[1, 1], alpha[2, 3] = 1, 0.5
+    expected = np.zeros((5, 6), np.float32)
+    expected[3, 2], expected[4, 4] = 0.4, 0.2
+    np.testing.assert_allclose(soft_shadow(alpha, 1.2, 2, 0, 0.4), expected, atol=1e-7)
+    assert not soft_shadow(alpha, 1, 2, 3, 0).any()
+
+
+def test_the_shadow_of_what_the_frame_cuts_off_has_no_gap():
+    alpha = np.zeros((6, 6), np.float32)
+    alpha[3:] = 1
+    np.testing.assert_array_equal(soft_shadow(alpha, 0, -2, 0, 1)[:, 0], [0, 1, 1, 1, 1, 1])
+
+
+def test_a_shadow_is_as_soft_as_its_blur():
+    alpha = np.zeros((61, 61), np.float32)
+    alpha[30, 30] = 1
+    rows, columns = np.mgrid[:61, :61] - 30
+    gaussian = np.exp(-(rows**2 + columns**2) / (2 * 3**2))
+    np.testing.assert_allclose(
+        soft_shadow(alpha, 0, 0, 3, 0.5), 0.5 * gaussian / gaussian.sum(), atol=1e-5
+    )
+
+
+def test_a_shadow_darkens():
+    grey = np.full((1, 3, 3), 0.5, np.float32)
+    darker = shaded(grey, np.float32([[0, 0.5, 1]]))
+    np.testing.assert_array_equal(darker[0, :, 0], [0.5, 0.25, 0])
+
+
+def test_a_cut_out_with_its_shadow_looks_the_same_over_anything():
+    foreground, behind = RNG.random((2, 9, 9, 3)).astype(np.float32)
+    alpha, shadow = disc(9, 2, 3), soft_shadow(disc(9, 2, 3), 2, 1, 1, 0.7)
+    joined = rgba_over_shadow(foreground, alpha, shadow)
+    over = joined[..., 3:] * joined[..., :3] + (1 - joined[..., 3:]) * behind
+    expected = composite(foreground, alpha, shaded(behind, shadow))
+    # Where 8 bits show nothing at all, `rgba` makes the colours black.
+    np.testing.assert_allclose(over, expected, atol=1 / 255)
+
+
+def test_without_a_shadow_it_is_the_plain_cut_out():
+    foreground, alpha = RNG.random((9, 9, 3)).astype(np.float32), disc(9, 2, 3)
+    joined = rgba_over_shadow(foreground, alpha, np.zeros_like(alpha))
+    np.testing.assert_allclose(joined, rgba(foreground, alpha), atol=1e-6)
+
+
+def test_light_spills_over_the_edge_alone():
+    alpha = np.zeros((9, 200), np.float32)
+    alpha[:, 100:] = 1
+    black, white = np.zeros((9, 200, 3), np.float32), np.ones((9, 200, 3), np.float32)
+    photo = composite(black, alpha, white)
+    wrapped = light_wrapped(photo, alpha, white, 4, 0.5)[4, :, 0]
+    np.testing.assert_array_equal(wrapped[:100], 1)
+    assert wrapped[100] == pytest.approx(0.5 * 0.45, abs=0.01)  # half a pixel within the edge
+    assert (np.diff(wrapped[100:140]) <= 0).all()
+    np.testing.assert_allclose(wrapped[120:], 0, atol=1e-6)
+
+
+def test_light_follows_its_equation_pixel_by_pixel():
+    image, background = RNG.random((2, 8, 8, 3)).astype(np.float32)
+    alpha = disc(8, 2, 3)
+    light = cv2.GaussianBlur((1 - alpha)[..., None] * background, (0, 0), 2)
+    expected = 1 - (1 - image) * (1 - 0.6 * alpha[..., None] * light)
+    np.testing.assert_allclose(light_wrapped(image, alpha, background, 2, 0.6), expected, atol=1e-6)
+    np.testing.assert_array_equal(light_wrapped(image, alpha, background, 2, 0), image)
+
+
 def test_the_subject_does_not_bleed_into_the_blurred_background():
     alpha = disc()
     green, red = solid_background((0, 0.8, 0.1), 80, 80), solid_background((1, 0, 0), 80, 80)
@@ -174,6 +340,28 @@ def test_bad_input_is_refused():
         solid_background((0, 0, 1, 1), 4, 4)
     with pytest.raises(ValueError, match="tile_px must be at least 1, got 0"):
         checkerboard(4, 4, 0)
+    with pytest.raises(ValueError, match=r"x and y must lie in \[0, 1\], got 0.5 and 1.1: 0.5 is"):
+        fit_background(image, 4, 4, y=1.1)
+    with pytest.raises(ValueError, match="scale must be above 0, got 0: 1 is what fits"):
+        fit_background(image, 4, 4, scale=0)
+    with pytest.raises(ValueError, match="angle_deg must be finite, got nan: 180 runs downwards"):
+        gradient_background((0, 0, 0), (1, 1, 1), np.nan, 4, 4)
+    with pytest.raises(ValueError, match=r"colour must lie in \[0, 1\]"):
+        gradient_background((0, 0, 0), (1, 1, 2), 0, 4, 4)
+    with pytest.raises(ValueError, match=r"strength must lie in \[0, 1\], got 1.5: 0 is none"):
+        soft_shadow(alpha, 0, 0, 1, 1.5)
+    with pytest.raises(ValueError, match="sigma_px must be at least 0, got -1: 0 is a hard shadow"):
+        soft_shadow(alpha, 0, 0, -1, 1)
+    with pytest.raises(ValueError, match=r"strength must lie in \[0, 1\], got nan"):
+        light_wrapped(image, alpha, image, 1, np.nan)
+    with pytest.raises(
+        ValueError, match=r"background must have shadow's size \(3, 3\), got \(2, 3"
+    ):
+        shaded(image, np.zeros((3, 3), np.float32))
+    with pytest.raises(ValueError, match=r"shadow must have alpha's size \(2, 3\), got \(3, 3\)"):
+        rgba_over_shadow(image, alpha, np.zeros((3, 3), np.float32))
     for sigma_px in (0, -1, np.nan, np.inf):
         with pytest.raises(ValueError, match="sigma_px must be above 0"):
             blurred_background(image, alpha, image, sigma_px)
+        with pytest.raises(ValueError, match="sigma_px must be above 0"):
+            light_wrapped(image, alpha, image, sigma_px, 1)

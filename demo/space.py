@@ -1,0 +1,123 @@
+"""Write a folder that can be pushed to a Hugging Face Space as it is.
+
+    scripts/make-space FOLDER
+    scripts/try-space FOLDER      # installs it into a new environment, starts it, asks it
+
+The Space has the demo, the core with its weights, and the labelling tool; no tests, no training.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from demo.environment import Environment
+
+ROOT = Path(__file__).parents[1]
+
+_FOLDERS = ("demo", "mgm_core", "benchmark_data_tools")
+_FILES = ("app.py", "LICENSE", "requirements.txt")
+_LEFT_OUT = ("__pycache__", "*.pyc", "*.pyi")
+# Only training and the tests need these.
+_NOT_SERVED = ("tensorboard",)
+# The Hub takes binary files through its large file storage alone.
+_ATTRIBUTES = "".join(
+    f"{pattern} filter=lfs diff=lfs merge=lfs -text\n"
+    for pattern in ("*.safetensors", "*.png", "*.jpg")
+)
+_BODY = """
+# Mask guided matting
+
+Cut people, animals and things out of photographs and short clips, hair and fur included, with a
+rough mask as the only help. Drop a photo; correct the mask by brush where it is wrong.
+
+The code is Apache-2.0. The bundled weights are for research use; their cards are on the page
+under About, and in `mgm_core/weights`. Settings are environment variables, read by
+`demo/environment.py`:
+
+"""
+
+
+def front_matter(readme: str) -> str:
+    """Return the YAML at a README's top, its rulers included.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not readme.startswith("---\n") or "\n---\n" not in readme:
+        raise ValueError(
+            "README.md must begin with a Space's front matter between lines of ---, got "
+            f"{readme[:20]!r}: add it"
+        )
+    return readme[: readme.index("\n---\n") + 5]
+
+
+def make_space(folder: Path, root: Path = ROOT) -> list[Path]:
+    """Write the Space.
+
+    Args:
+        folder: is made; what an earlier run wrote there is replaced, a `.git` in it is kept.
+        root: of the project.
+
+    Returns:
+        The files, relative to the folder.
+
+    Raises:
+        ValueError: the folder holds something else, or lies within the project.
+    """
+    if folder.resolve().is_relative_to(root.resolve() / "demo"):
+        raise ValueError(f"folder must lie outside of the demo, got {folder}: choose another")
+    if folder.exists():
+        others = {path.name for path in folder.iterdir()} - {".git"}
+        if others and "app.py" not in others:
+            raise ValueError(
+                f"folder must be new, empty or an earlier Space, got {folder} with "
+                f"{min(others)} in it: choose another"
+            )
+        for name in others:
+            path = folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _FOLDERS:
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    for name in _FILES:
+        shutil.copy2(root / name, folder / name)
+    # Weights are private to their owner on some machines; a Space's user is another.
+    for path in folder.rglob("*"):
+        if path.is_file() and ".git" not in path.relative_to(folder).parts[:-1]:
+            path.chmod(0o644)
+    wanted = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in wanted if line.partition("==")[0] not in _NOT_SERVED]
+    (folder / "requirements.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    head = front_matter((root / "README.md").read_text(encoding="utf-8"))
+    (folder / "README.md").write_text(f"{head}{_BODY}{Environment.table()}\n", encoding="utf-8")
+    (folder / ".gitattributes").write_text(_ATTRIBUTES, encoding="utf-8")
+    return sorted(
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.is_file() and path.relative_to(folder).parts[0] != ".git"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return 0, or 1 where it could not be done."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args(arguments).folder
+    try:
+        files = make_space(folder)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    size = sum((folder / path).stat().st_size for path in files)
+    sys.stdout.write(f"{folder}: {len(files)} files, {size / 2**20:.1f} MiB\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,325 @@
+"""All settings of a cut-out as one value, which can be kept as JSON, sent, and repeated elsewhere.
+
+The page, the programs' endpoints and the command line take the same recipe, so that the same photo
+becomes the same pixels in each. Sizes are in pixels of the photo or in percent of its longer side;
+colours are "#rrggbb". Values are checked when a recipe is made, whoever makes it.
+"""
+
+import json
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from mgm_core.compositing import Colour, Fit
+from mgm_core.foreground import ForegroundMethod
+
+__all__ = [
+    "SHIFT_LIMIT_PX",
+    "VERSION",
+    "Background",
+    "BackgroundKind",
+    "Edit",
+    "MaskKind",
+    "Recipe",
+    "Shadow",
+    "Tool",
+    "read_colour",
+    "read_edits",
+]
+
+MaskKind: TypeAlias = Literal["detect", "binary_mask", "soft_mask", "trimap", "trimap_fg"]
+BackgroundKind: TypeAlias = Literal["transparent", "colour", "gradient", "picture", "blur"]
+Tool: TypeAlias = Literal["add", "remove", "pick", "damage"]
+
+VERSION = 1
+"""Of the JSON form; it changes when an old file could no longer mean the same."""
+
+SHIFT_LIMIT_PX = 200
+_MAX_EDITS = 400
+_MAX_POINTS = 4000
+_COLOUR = "#[0-9a-fA-F]{6}"
+
+
+def _within(default: float | None, low: float, high: float) -> Any:  # noqa: ANN401 - as `field`
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+def _colour(default: str) -> Any:  # noqa: ANN401 - as `field`
+    return field(default=default, metadata={"pattern": _COLOUR, "like": "#1a2b3c"})
+
+
+class _Checked:
+    """Holds a dataclass's values to their types, choices and ranges; lists become tuples."""
+
+    _whose: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for part in fields(self):  # type: ignore[arg-type] # only dataclasses inherit from this
+            given = getattr(self, part.name)
+            value = _checked(f"{self._whose}{part.name}", given, hints[part.name], part.metadata)
+            object.__setattr__(self, part.name, value)
+
+
+@dataclass(frozen=True)
+class Edit(_Checked):
+    """One correction of the guidance by hand.
+
+    Args:
+        tool: "add" and "remove" draw a line of round ends; "pick" drops the region that is hit,
+            or brings it back; "damage" copies a patch of the guidance over another (CutMask,
+            section 3.2).
+        size_px: diameter of the line.
+        points: x and y in px. The line's corners; the point that is hit; the top left and bottom
+            right of the patch that is copied, and the top left of where it goes.
+    """
+
+    _whose = "an edit's "
+
+    tool: Tool
+    size_px: int = _within(1, 1, 2000)
+    points: tuple[tuple[float, float], ...] = field(
+        default=(), metadata={"most": _MAX_POINTS, "low": -100_000, "high": 100_000}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wanted = {"pick": 1, "damage": 3}.get(self.tool)
+        if not self.points or wanted not in (None, len(self.points)):
+            raise ValueError(
+                f"an edit's points must be {wanted or 'some'} for {self.tool}, got "
+                f"{len(self.points)}: undo it and do it again"
+            )
+
+
+@dataclass(frozen=True)
+class Background(_Checked):
+    """What the subject is put over.
+
+    Args:
+        kind: nothing, a colour, a gradient, a picture, or the photo's own background, blurred.
+        colour: of one colour; of a gradient's start; of the margins beside a picture.
+        colour_to: of a gradient's end.
+        angle_deg: where a gradient runs to, as in CSS: 0 is up, 90 right, 180 down.
+        fit: how a picture fills the frame.
+        x: where a picture is, from 0 (its left edge at the frame's) to 1 (right edges meet).
+        y: the same from top to bottom.
+        scale: a picture's size as a multiple of what fits.
+        blur_percent: the blur's standard deviation in percent of the photo's longer side.
+    """
+
+    _whose = "the background's "
+
+    kind: BackgroundKind = "transparent"
+    colour: str = _colour("#ffffff")
+    colour_to: str = _colour("#000000")
+    angle_deg: float = _within(180, -360, 360)
+    fit: Fit = "cover"
+    x: float = _within(0.5, 0, 1)
+    y: float = _within(0.5, 0, 1)
+    scale: float = _within(1, 0.05, 20)
+    blur_percent: float = _within(1, 0.05, 10)
+
+
+@dataclass(frozen=True)
+class Shadow(_Checked):
+    """A soft shadow that the subject casts on what is behind it.
+
+    Args:
+        strength: its opacity behind an opaque subject; 0 is none.
+        x_percent: how far it falls to the right, in percent of the photo's longer side.
+        y_percent: how far it falls down.
+        blur_percent: standard deviation of its softness.
+    """
+
+    _whose = "the shadow's "
+
+    strength: float = _within(0, 0, 1)
+    x_percent: float = _within(1, -25, 25)
+    y_percent: float = _within(2, -25, 25)
+    blur_percent: float = _within(1.5, 0, 10)
+
+
+@dataclass(frozen=True)
+class Recipe(_Checked):
+    """All settings of a cut-out. With the files they decide every pixel of the result.
+
+    Args:
+        segmenter: which segmenter makes the guidance where no mask is brought.
+        category: what it looks for.
+        threshold: probability from which a pixel is subject; 0.5 in the paper.
+        segmenter_side_px: long side that the segmenter is fed with; None for its default.
+        own_mask: the guidance is a mask that has to be brought, and not a segmenter's.
+        mask_kind: how to read that mask.
+        shift_px: diameter in px of the ellipse that dilates (above 0) or erodes the guidance.
+        edits: corrections by hand, which come last.
+        drawn_on: width and height in px of the photo that the corrections were made for; None for
+            any.
+        keep_largest: drop what does not hang together with the largest part of the result.
+        foreground: how the subject's own colours are found.
+        background: what the subject is put over.
+        shadow: what it casts there.
+        light_wrap: how much of the background's light spills over the subject's edge; 0 is none.
+        light_wrap_percent: how far it reaches, as a standard deviation in percent of the photo's
+            longer side.
+    """
+
+    segmenter: str = "portrait"
+    category: str = "person"
+    threshold: float = _within(0.5, 0.01, 0.99)
+    segmenter_side_px: int | None = _within(None, 65, 2049)
+    own_mask: bool = False
+    mask_kind: MaskKind = "detect"
+    shift_px: int = _within(0, -SHIFT_LIMIT_PX, SHIFT_LIMIT_PX)
+    edits: tuple[Edit, ...] = field(default=(), metadata={"most": _MAX_EDITS})
+    drawn_on: tuple[int, int] | None = field(default=None, metadata={"low": 1, "high": 100_000})
+    keep_largest: bool = False
+    foreground: ForegroundMethod = "multilevel"
+    background: Background = field(default_factory=Background)
+    shadow: Shadow = field(default_factory=Shadow)
+    light_wrap: float = _within(0, 0, 1)
+    light_wrap_percent: float = _within(1.5, 0.05, 10)
+
+    def to_json(self) -> str:
+        """Return the recipe as JSON, one setting a line."""
+        lines = [
+            f"  {json.dumps(name)}: {json.dumps(value)}"
+            for name, value in {"version": VERSION, **asdict(self)}.items()
+        ]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Recipe":
+        """Read what `to_json` wrote, or less: what is left out keeps its default.
+
+        Args:
+            text: JSON with the key "version".
+
+        Raises:
+            ValueError: it is no JSON, of another version, or has an unknown key or a wrong value.
+        """
+        try:
+            settings = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"settings must be JSON, got something else ({error}): correct or download them "
+                "anew"
+            ) from error
+        if not isinstance(settings, dict):
+            raise ValueError(
+                f"settings must be a JSON object, got {_shown(settings)}: download them anew"
+            )
+        version = settings.pop("version", None)
+        if version != VERSION or isinstance(version, bool):
+            raise ValueError(
+                f"settings must be of version {VERSION}, got {_shown(version)}: read them with the "
+                "program that wrote them, or make them anew"
+            )
+        recipe: Recipe = _made("settings", settings, cls)
+        return recipe
+
+
+def read_colour(text: str) -> Colour:
+    """Read "#rrggbb".
+
+    Returns:
+        Red, green and blue in [0, 1].
+
+    Raises:
+        ValueError: the text is no such colour.
+    """
+    if not re.fullmatch(_COLOUR, text):
+        raise ValueError(f"colour must look like #1a2b3c, got {text!r}: correct it")
+    # "ff" is 1, whatever the number of bits that a file has for it.
+    red, green, blue = (int(text[i : i + 2], 16) / 0xFF for i in (1, 3, 5))
+    return red, green, blue
+
+
+def read_edits(sent: object) -> tuple[Edit, ...]:
+    """Read the corrections that a browser sends: a list of mappings, as JSON gives it.
+
+    Raises:
+        ValueError: it is anything else, or more than can be meant.
+    """
+    edits: tuple[Edit, ...] = _checked("edits", sent, tuple[Edit, ...], {"most": _MAX_EDITS})
+    return edits
+
+
+def _made(name: str, given: object, kind: Any) -> Any:  # noqa: ANN401 - any of the classes above
+    if isinstance(given, kind):
+        return given
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{name} must hold named values, got {_shown(given)}: correct it")
+    known = [part.name for part in fields(kind)]
+    for key in given:
+        if key not in known:
+            raise ValueError(
+                f"{name} must have only the keys {', '.join(known)}, got {_shown(key)}: correct or "
+                "remove it"
+            )
+    if kind is Edit and "tool" not in given:
+        raise ValueError(f"{name} must say their tool, got {_shown(given)}: add it, or undo it")
+    return kind(**given)
+
+
+def _checked(name: str, given: object, hint: Any, rules: Mapping[str, Any]) -> Any:  # noqa: ANN401 - what the hint says
+    """Return a value as its type has it, or refuse it."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        if given not in inner:
+            raise ValueError(
+                f"{name} must be one of {', '.join(inner)}, got {_shown(given)}: choose one"
+            )
+        return given
+    if origin in (Union, types.UnionType):
+        return None if given is None else _checked(name, given, inner[0], rules)
+    if origin is tuple:
+        return _checked_items(name, given, inner, rules)
+    if is_dataclass(hint):
+        return _made(name, given, hint)
+    if hint in (int, float):
+        return _checked_number(name, given, hint, rules)
+    if not isinstance(given, hint):
+        rule = "true or false" if hint is bool else "text"
+        raise ValueError(f"{name} must be {rule}, got {_shown(given)}: correct it")
+    if "pattern" in rules and not re.fullmatch(rules["pattern"], str(given)):
+        raise ValueError(f"{name} must look like {rules['like']}, got {_shown(given)}: correct it")
+    return given
+
+
+def _checked_items(
+    name: str, given: object, hints: tuple[Any, ...], rules: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    if not isinstance(given, list | tuple):
+        raise ValueError(f"{name} must be a list, got {_shown(given)}: correct it")
+    if hints[-1] is Ellipsis:
+        if len(given) > rules["most"]:
+            raise ValueError(
+                f"{name} must be at most {rules['most']}, got {len(given)}: undo some of them"
+            )
+        hints = (hints[0],) * len(given)
+    elif len(given) != len(hints):
+        raise ValueError(f"{name} must be lists of {len(hints)}, got {_shown(given)}: correct it")
+    return tuple(_checked(name, item, hint, rules) for item, hint in zip(given, hints, strict=True))
+
+
+def _checked_number(name: str, given: object, hint: type, rules: Mapping[str, Any]) -> float:
+    # JSON does not tell 2 from 2.0; and True is an int in Python, but is none here.
+    whole = isinstance(given, int) or (isinstance(given, float) and given.is_integer())
+    if isinstance(given, bool) or not isinstance(given, int | float) or (hint is int and not whole):
+        rule = "a whole number" if hint is int else "a number"
+        raise ValueError(f"{name} must be {rule}, got {_shown(given)}: correct it")
+    if not rules["low"] <= given <= rules["high"]:
+        raise ValueError(
+            f"{name} must lie between {rules['low']:g} and {rules['high']:g}, got "
+            f"{_shown(given)}: move it into this range"
+        )
+    number: float = hint(given)
+    return number
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

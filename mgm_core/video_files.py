@@ -1,0 +1,531 @@
+"""Video files in, frames out, and back: the one module that knows codecs, clocks and rotation.
+
+A frame is float32 (H, W, 3), sRGB in [0, 1] and upright, at a time in seconds. Frames come one by
+one and leave one by one, so that a clip takes no more memory than a few of its frames.
+"""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+from secrets import token_hex
+from types import TracebackType
+from typing import Literal, Protocol, TypeAlias, cast, get_args
+
+import av
+import cv2
+import numpy as np
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from mgm_core.images import encode_png
+
+__all__ = [
+    "Clip",
+    "ClipKind",
+    "ClipLimits",
+    "ClipWriter",
+    "Frame",
+    "VideoError",
+    "clip_kind",
+    "write_clip",
+]
+
+Floats: TypeAlias = NDArray[np.float32]
+SoundPacket: TypeAlias = "Packet[AudioStream]"  # quoted: it is generic for type checkers alone
+ClipKind: TypeAlias = Literal["mp4", "webm", "zip", "folder"]
+
+# Only these run on files from strangers: among FFmpeg's others are play lists, which open whatever
+# file or address they name.
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif"
+_FORMAT_NAMES = "MP4, MOV, WebM, MKV, AVI or MPEG"
+# What a file without colour tags was encoded with, by height, as players take it.
+_HD_HEIGHT_PX = 720
+_UNTAGGED = 2
+_BT709 = 1
+_LIMITED_RANGE = 1
+_HDR_TRANSFERS = (16, 18)  # PQ and HLG
+_MP4_OPTIONS = {"crf": "17", "preset": "veryfast"}
+# Frames that are invisible and only referred to would lose their alpha: hence no auto-alt-ref.
+_WEBM_OPTIONS = {
+    "crf": "24",
+    "b": "0",
+    "auto-alt-ref": "0",
+    "deadline": "good",
+    "cpu-used": "4",
+    "row-mt": "1",
+}
+
+
+class VideoError(ValueError):
+    """A file cannot be read as the clip that it was given for."""
+
+
+@dataclass(frozen=True)
+class ClipLimits:
+    """What a clip may have; every frame costs a pass of the network.
+
+    Args:
+        seconds: length.
+        frames: how many.
+        megapixels: of a frame as it is in the file.
+    """
+
+    seconds: float = 60.0
+    frames: int = 1800
+    megapixels: float = 9.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a clip.
+
+    Args:
+        image: (H, W, 3) float32 sRGB in [0, 1], upright.
+        time_s: when it is shown, in seconds from the start of the file's clock.
+    """
+
+    image: Floats = field(repr=False)
+    time_s: Fraction
+
+
+class Clip:
+    """A clip that is open for reading; a context manager.
+
+    Rotation, as phones note it, is applied. High dynamic range is not mapped to the standard one:
+    `note` says so where it matters.
+
+    Args:
+        path: the file.
+        limits: longer, larger or wider clips are refused, from the header where it tells and
+            while reading where it does not.
+        long_side_px: frames whose long side is larger are shrunk to it; None keeps their size.
+
+    Raises:
+        VideoError: the file is missing, damaged, no video, or over a limit.
+        ValueError: `long_side_px` is below 16.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        limits: ClipLimits = ClipLimits(),
+        *,
+        long_side_px: int | None = None,
+    ) -> None:
+        if long_side_px is not None and long_side_px < 16:
+            raise ValueError(
+                f"long_side_px must be at least 16, got {long_side_px}: 960 suits most clips"
+            )
+        self.name = Path(path).name
+        self.frames_read = 0
+        self._damaged = False
+        self._limits = limits
+        self._long_side_px = long_side_px
+        with self._told():
+            self.container: InputContainer = av.open(
+                str(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+            )
+        try:
+            self._open_streams()
+        except BaseException:
+            self.container.close()
+            raise
+
+    def _open_streams(self) -> None:
+        if not self.container.streams.video:
+            raise VideoError(f"{self.name} must hold video, got a file without: give a clip")
+        self.video: VideoStream = self.container.streams.video[0]
+        audio = self.container.streams.audio
+        self.audio: AudioStream | None = audio[0] if audio else None
+        context = self.video.codec_context
+        self._check_size(context.width, context.height)
+        # The decoder is held to the limit too: a stream may change its size on the way.
+        context.options = {"max_pixels": str(4 * round(self._limits.megapixels * 1e6))}
+        seconds, rate = self.seconds, self.video.average_rate
+        if seconds is not None and seconds > self._limits.seconds:
+            raise self._too_long(f"{seconds:.1f} s")
+        self.frames_expected = self.video.frames or (
+            round(seconds * float(rate)) if seconds and rate else None
+        )
+        if self.frames_expected is not None and self.frames_expected > self._limits.frames:
+            raise self._too_many(self.frames_expected)
+
+    @property
+    def seconds(self) -> float | None:
+        """The length that the header tells, or None."""
+        if self.video.duration is not None and self.video.time_base is not None:
+            return float(self.video.duration * self.video.time_base)
+        return None if self.container.duration is None else self.container.duration / av.time_base
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames a second, on average; 25 where the file does not tell."""
+        return self.video.average_rate or Fraction(25)
+
+    @property
+    def note(self) -> str:
+        """What a viewer should know of the clip once it was read, or nothing."""
+        notes = []
+        if self.video.codec_context.color_trc in _HDR_TRANSFERS:
+            notes.append("The clip is HDR: its colours are taken as they are, and look paler.")
+        if self._damaged or 0 < self.frames_read < 0.9 * self.video.frames:
+            notes.append(
+                f"The file is damaged or was cut off: it could be read for {self.frames_read} "
+                "frames."
+            )
+        return " ".join(notes)
+
+    def __enter__(self) -> "Clip":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.container.close()
+
+    def read(self, heard: Callable[[SoundPacket], None] | None = None) -> Iterator[Frame]:
+        """Return the frames in the order they are shown.
+
+        Args:
+            heard: is given the packets of the first audio stream as they come by.
+
+        Raises:
+            VideoError: the file is damaged before its first frame, or turns out to be over a
+                limit. Damage further on ends the clip there, and `note` tells.
+        """
+        first_s = last_s = None
+        for picture in self._decoded(heard):
+            self.frames_read += 1
+            if self.frames_read > self._limits.frames:
+                raise self._too_many(self.frames_read)
+            last_s = self._time_s(picture, last_s)
+            first_s = last_s if first_s is None else first_s
+            if last_s - first_s > self._limits.seconds:
+                raise self._too_long(f"more than {self._limits.seconds:g} s")
+            yield Frame(self._upright(picture), last_s)
+        if self.frames_read == 0:
+            raise VideoError(f"{self.name} must hold frames, got none: record or export it anew")
+
+    def _decoded(self, heard: Callable[[SoundPacket], None] | None) -> Iterator[VideoFrame]:
+        streams: list[Stream] = [self.video]
+        if self.audio is not None and heard is not None:
+            streams.append(self.audio)
+        packets = self.container.demux(*streams)
+        size: tuple[int, int] | None = None
+        while True:
+            try:
+                with self._told():
+                    packet = next(packets, None)
+                    pictures = (
+                        self.video.decode(cast("Packet[VideoStream]", packet))
+                        if packet is not None and packet.stream is self.video
+                        else []
+                    )
+            except VideoError:
+                if self.frames_read == 0:
+                    raise
+                # What came before the damage took minutes to matte, and is good.
+                self._damaged = True
+                return
+            if packet is None:
+                return
+            if packet.stream is self.audio and heard is not None:
+                heard(cast("SoundPacket", packet))
+            for picture in pictures:
+                found = picture.width, picture.height
+                size = size or found
+                if found != size:
+                    raise VideoError(
+                        f"{self.name} must keep one frame size, got {size[0]}x{size[1]} and then "
+                        f"{found[0]}x{found[1]}: export it anew"
+                    )
+                yield picture
+
+    def _time_s(self, picture: VideoFrame, last_s: Fraction | None) -> Fraction:
+        """Return when a frame is shown: by its own clock, and always later than the one before."""
+        step = 1 / self.frame_rate
+        if picture.pts is None or picture.time_base is None:
+            return Fraction(0) if last_s is None else last_s + step
+        time_s = picture.pts * picture.time_base
+        if last_s is not None and time_s <= last_s:
+            return last_s + step / 100
+        return time_s
+
+    def _upright(self, picture: VideoFrame) -> Floats:
+        untagged = picture.colorspace == _UNTAGGED
+        hd = max(picture.width, picture.height) >= _HD_HEIGHT_PX * 16 // 9
+        stored = picture.to_ndarray(
+            format="gbrpf32le", src_colorspace="ITU709" if untagged and hd else None
+        )
+        image: Floats = np.rot90(np.asarray(stored, np.float32), round(picture.rotation / 90))
+        height, width = image.shape[:2]
+        scale = 1.0 if self._long_side_px is None else self._long_side_px / max(height, width)
+        if scale < 1:
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            shrunk = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+            image = np.asarray(shrunk, np.float32)
+        return np.ascontiguousarray(image.clip(0, 1))
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self._limits.megapixels * 1e6:
+            raise VideoError(
+                f"{self.name} must have at most {self._limits.megapixels:g} megapixels a frame, "
+                f"got {width}x{height}: export it smaller"
+            )
+
+    def _too_long(self, found: str) -> VideoError:
+        return VideoError(
+            f"{self.name} must be at most {self._limits.seconds:g} s long, got {found}: cut it"
+        )
+
+    def _too_many(self, found: int) -> VideoError:
+        return VideoError(
+            f"{self.name} must have at most {self._limits.frames} frames, got {found} or more: "
+            "cut it, or export it at fewer frames a second"
+        )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say what FFmpeg's errors mean for who brought the file."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise VideoError(f"{self.name} must exist, got no such file: check its path") from error
+        except IsADirectoryError as error:
+            raise VideoError(
+                f"{self.name} must be a file, got a folder: name a file in it"
+            ) from error
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(
+                f"{self.name} must be a complete clip ({_FORMAT_NAMES}), got a damaged or unknown "
+                f"file ({error.strerror or error}): record, export or upload it anew"
+            ) from error
+
+
+class ClipWriter(Protocol):
+    """What takes the finished frames."""
+
+    transparent: bool
+    """Whether frames are to have an alpha channel."""
+
+    def write(self, pixels: Floats, time_s: Fraction) -> None:
+        """Add a frame: (H, W, 4) straight RGBA where `transparent`, else (H, W, 3)."""
+        ...
+
+    def hear(self, packet: SoundPacket) -> None:
+        """Add a packet of the clip's sound."""
+        ...
+
+    def finish(self) -> None:
+        """Complete the file."""
+        ...
+
+
+def clip_kind(target: str | PathLike[str]) -> ClipKind:
+    """Return what a target's name asks for: .mp4, .webm, .zip, or a folder for no ending.
+
+    Raises:
+        ValueError: it has another ending.
+    """
+    suffix = Path(target).suffix.lower().removeprefix(".") or "folder"
+    for kind in get_args(ClipKind):
+        if suffix == kind:
+            found: ClipKind = kind
+            return found
+    raise ValueError(
+        f"target must end in .mp4, .webm or .zip or be a folder, got {Path(target).name}: "
+        "choose one of them"
+    )
+
+
+def write_clip(
+    target: str | PathLike[str], source: Clip, *, transparent: bool | None = None
+) -> AbstractContextManager[ClipWriter]:
+    """Open a clip for writing; it is there whole when the context ends well, or else not at all.
+
+    Args:
+        target: ends in .mp4 (H.264, opaque, with the source's sound), .webm (VP9 with alpha and
+            sound), .zip or nothing (PNG pictures and a play list with their times).
+        source: where rate, pixel shape and sound come from.
+        transparent: frames have alpha; None where the format can hold it.
+
+    Raises:
+        ValueError: the ending is another, or the format cannot hold alpha.
+        VideoError: the folder does not exist.
+    """
+    kind = clip_kind(target)
+    path = Path(target)
+    if kind == "mp4" and transparent:
+        raise ValueError("transparent must be False for .mp4, got True: write .webm or .zip")
+    if not path.parent.is_dir():
+        raise VideoError(f"target must be in a folder that exists, got {path}: create its folder")
+    alpha = kind != "mp4" if transparent is None else transparent
+    if kind == "folder":
+        return _folder(path, source, alpha)
+    return _in_one_step(path, kind, source, alpha)
+
+
+@contextmanager
+def _folder(path: Path, source: Clip, transparent: bool) -> Iterator[ClipWriter]:
+    path.mkdir(exist_ok=True)
+    writer = _Pictures(
+        lambda name, data: (path / name).write_bytes(data), source.frame_rate, transparent
+    )
+    yield writer
+    writer.finish()
+
+
+@contextmanager
+def _in_one_step(
+    path: Path, kind: ClipKind, source: Clip, transparent: bool
+) -> Iterator[ClipWriter]:
+    part = path.with_name(f".{path.name}.{token_hex(8)}.part")
+    try:
+        if kind == "zip":
+            with zipfile.ZipFile(part, "x", zipfile.ZIP_STORED) as archive:
+                pictures = _Pictures(archive.writestr, source.frame_rate, transparent)
+                yield pictures
+                pictures.finish()
+        else:
+            with av.open(str(part), "w", format=kind) as container:
+                movie = _Movie(container, kind, source, transparent)
+                yield movie
+                movie.finish()
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _Pictures:
+    """Numbered PNGs, and a play list that FFmpeg reads: `ffmpeg -f concat -i frames.ffconcat`."""
+
+    def __init__(
+        self, put: Callable[[str, bytes], object], rate: Fraction, transparent: bool
+    ) -> None:
+        self.transparent = transparent
+        self._put = put
+        self._rate = rate
+        self._times: list[Fraction] = []
+
+    def write(self, pixels: Floats, time_s: Fraction) -> None:
+        self._times.append(time_s)
+        self._put(f"frame_{len(self._times):05d}.png", encode_png(pixels))
+
+    def hear(self, packet: SoundPacket) -> None:
+        pass  # pictures make no sound
+
+    def finish(self) -> None:
+        lines = ["ffconcat version 1.0"]
+        ends = [*self._times[1:], *(time + 1 / self._rate for time in self._times[-1:])]
+        for number, (start, end) in enumerate(zip(self._times, ends, strict=True), start=1):
+            lines += [f"file frame_{number:05d}.png", f"duration {float(end - start):.6f}"]
+        self._put("frames.ffconcat", ("\n".join(lines) + "\n").encode())
+
+
+class _Movie:
+    """H.264 in MP4 or VP9 with alpha in WebM, with the source's sound."""
+
+    def __init__(
+        self, container: OutputContainer, kind: ClipKind, source: Clip, transparent: bool
+    ) -> None:
+        self.transparent = transparent
+        self._container = container
+        self._source = source
+        self._even = kind == "mp4"  # its chroma has half the size
+        mp4 = kind == "mp4"
+        self._video: VideoStream = container.add_stream(
+            "libx264" if mp4 else "libvpx-vp9",
+            source.frame_rate,
+            _MP4_OPTIONS if mp4 else _WEBM_OPTIONS,
+        )
+        self._video.pix_fmt = "yuva420p" if transparent else "yuv420p"
+        self._time_base = source.video.time_base or Fraction(1, 90_000)
+        context = self._video.codec_context
+        context.time_base = self._time_base
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
+        self._last_pts: int | None = None
+        self._early: list[SoundPacket] = []
+        self._sound = None if source.audio is None else _Sound(container, kind, source.audio)
+
+    def write(self, pixels: Floats, time_s: Fraction) -> None:
+        height, width = pixels.shape[:2]
+        if self._even:
+            pads = ((0, height % 2), (0, width % 2), (0, 0))
+            pixels = np.pad(pixels, pads, mode="edge")
+        if self._last_pts is None:
+            self._video.height, self._video.width = pixels.shape[:2]
+        planar = "gbrapf32le" if self.transparent else "gbrpf32le"
+        picture = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), planar).reformat(
+            format=self._video.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
+        )
+        pts = round(time_s / self._time_base)
+        if self._last_pts is not None:
+            pts = max(pts, self._last_pts + 1)
+        picture.pts, picture.time_base = pts, self._time_base
+        self._last_pts = pts
+        self._container.mux(self._video.encode(picture))
+        while self._early:
+            self.hear(self._early.pop(0))
+
+    def hear(self, packet: SoundPacket) -> None:
+        if self._sound is None:
+            return
+        if self._last_pts is None:
+            # The file's header is written with its first packet, and has to know the frames' size.
+            self._early.append(packet)
+        else:
+            self._sound.hear(packet)
+
+    def finish(self) -> None:
+        if self._last_pts is not None:
+            self._container.mux(self._video.encode(None))
+        if self._sound is not None:
+            self._sound.finish()
+
+
+class _Sound:
+    """The source's sound: copied where the new format can hold its codec, else encoded anew."""
+
+    def __init__(self, container: OutputContainer, kind: ClipKind, source: AudioStream) -> None:
+        self._container = container
+        self._source = source
+        self._resampler: AudioResampler | None = None
+        if source.codec_context.codec.canonical_name in container.supported_codecs:
+            self._stream = container.add_stream_from_template(source)
+            return
+        encoder = "aac" if kind == "mp4" else "libopus"
+        rate = 48_000 if kind == "webm" else source.codec_context.sample_rate
+        layout = "stereo" if source.codec_context.channels > 1 else "mono"
+        self._stream = cast("AudioStream", container.add_stream(encoder, rate, layout=layout))
+        self._resampler = AudioResampler(
+            format="fltp" if kind == "mp4" else "flt", layout=layout, rate=rate
+        )
+
+    def hear(self, packet: SoundPacket) -> None:
+        if self._resampler is not None:
+            for sound in self._source.decode(packet):
+                for resampled in self._resampler.resample(sound):
+                    self._container.mux(self._stream.encode(resampled))
+        elif packet.dts is not None:  # the last, empty one only says that there are no more
+            packet.stream = self._stream
+            self._container.mux_one(packet)
+
+    def finish(self) -> None:
+        if self._resampler is not None:
+            for resampled in self._resampler.resample(None):
+                self._container.mux(self._stream.encode(resampled))
+            self._container.mux(self._stream.encode(None))

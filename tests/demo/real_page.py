@@ -1,0 +1,141 @@
+"""The real page, started as anyone starts it, and what tests do on it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+from playwright.sync_api import expect, sync_playwright
+
+from demo.ui import EXAMPLES_FOLDER
+
+ASTRONAUT = EXAMPLES_FOLDER / "astronaut.png"
+ROOT = Path(__file__).parents[2]
+PATIENCE_MS = 180_000
+# The machine may be busy, and the networks are being loaded when the first photo comes.
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def one_thread():
+    """The environment of a process whose sums come out alike, whatever else runs."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@contextmanager
+def served(folder):
+    """Start the app as anyone starts it, with the networks that come with it; its address."""
+    port = free_port()
+    environment = {
+        **one_thread(),
+        "PORT": str(port),
+        "MGM_MAX_MEGAPIXELS": "1",
+        "GRADIO_TEMP_DIR": str(folder / "gradio"),
+    }
+    log = folder / "log"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out
+        ) as server,
+    ):
+        url = f"http://127.0.0.1:{port}/"
+        until = time.monotonic() + 240
+        while not answers(url):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+        yield url
+        server.terminate()
+    assert "Traceback" not in log.read_text()
+
+
+def answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return response.status == 200
+    except urllib.error.URLError:
+        return False
+
+
+@contextmanager
+def chromium(folder):
+    """Open a browser whose camera sees the astronaut."""
+    film = folder / "camera.mjpeg"
+    film.write_bytes(cv2.imencode(".jpg", cv2.imread(str(ASTRONAUT)))[1].tobytes())
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-video-capture={film}",
+    ]
+    with sync_playwright() as playwright:
+        found = shutil.which("chromium") or shutil.which("google-chrome")
+        opened = playwright.chromium.launch(executable_path=found, args=flags)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def visit(browser, address, **options):
+    """Open the page; at the end, hold it to have had no errors."""
+    context = browser.new_context(accept_downloads=True, **options)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+    page.on(
+        "request",
+        lambda request: (
+            problems.append(f"asked {request.url}")
+            if not request.url.startswith((address, "data:", "blob:"))
+            else None
+        ),
+    )
+    try:
+        page.goto(address)
+        yield page
+        assert problems == []
+    finally:
+        context.close()
+
+
+def upload(page, target, path):
+    page.set_input_files(f"{target} input[type=file]", str(path))
+
+
+def cut_out(page, path):
+    """Upload a photo and wait for its cut-out."""
+    upload(page, "#photo", path)
+    expect(page.locator("#note")).to_contain_text("found")
+    settled(page)
+
+
+def settled(page):
+    """Wait until nothing is being computed."""
+    expect(page.locator("#result .progress-text, #result .eta-bar, #result .loader")).to_have_count(
+        0
+    )
+
+
+def saved(page, button, tmp_path):
+    with page.expect_download() as download:
+        page.click(button)
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    return path

@@ -1,0 +1,89 @@
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from demo.environment import Environment
+from demo.space import front_matter, main, make_space
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub") / "space"
+    make_space(folder)
+    return folder
+
+
+def settings_of(readme):
+    lines = front_matter(readme).splitlines()[1:-1]
+    return {key: value.strip().strip('"') for key, _, value in (x.partition(":") for x in lines)}
+
+
+def test_the_front_matter_is_what_the_hub_wants(space):
+    settings = settings_of((space / "README.md").read_text())
+    assert settings["sdk"] == "gradio"
+    assert settings["sdk_version"] == version("gradio")
+    assert settings["python_version"] == "3.11"
+    assert (space / settings["app_file"]).is_file()
+    assert settings["license"] == "apache-2.0"
+    assert len(settings["short_description"]) <= 60
+    assert {settings["colorFrom"], settings["colorTo"]} <= {
+        "red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray",
+    }  # fmt: skip
+
+
+def test_all_that_the_page_needs_is_there_and_no_more(space):
+    files = {path.relative_to(space).as_posix() for path in space.rglob("*") if path.is_file()}
+    for name in (ROOT / "mgm_core" / "weights").iterdir():
+        assert f"mgm_core/weights/{name.name}" in files
+    assert {"app.py", "LICENSE", "demo/examples/astronaut.png", "demo/ui.py"} <= files
+    assert not [
+        name for name in files if re.search(r"__pycache__|\.pyi?c$|^tests/|^training/", name)
+    ]
+    assert Environment.table() in (space / "README.md").read_text()
+
+
+def test_requirements_are_pinned_and_the_hub_takes_the_binaries(space):
+    wanted = (space / "requirements.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[\w\[\],-]+==[\w.]+", line) for line in wanted)
+    assert f"gradio=={version('gradio')}" in wanted
+    assert not [line for line in wanted if line.startswith("tensorboard")]
+    attributes = (space / ".gitattributes").read_text()
+    for path in space.rglob("*"):
+        if path.suffix in (".safetensors", ".png", ".jpg"):
+            assert f"*{path.suffix} filter=lfs" in attributes
+            assert path.stat().st_mode & 0o044 == 0o044
+        elif path.is_file():
+            path.read_text(encoding="utf-8")
+
+
+def test_an_earlier_space_is_renewed_and_its_history_kept(tmp_path):
+    folder = tmp_path / "space"
+    make_space(folder)
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("ref")
+    (folder / "old.txt").write_text("old")
+    make_space(folder)
+    assert (folder / ".git" / "HEAD").read_text() == "ref"
+    assert not (folder / "old.txt").exists()
+
+
+def test_other_folders_are_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(
+        ValueError, match=r"folder must be new, empty or an earlier Space, got .* with"
+    ):
+        make_space(tmp_path)
+    assert main([str(tmp_path)]) == 1
+    assert "error: folder must be new" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+    with pytest.raises(ValueError, match="folder must lie outside of the demo"):
+        make_space(ROOT / "demo" / "space")
+
+
+def test_a_readme_without_front_matter_is_refused():
+    with pytest.raises(ValueError, match=r"README.md must begin with a Space's front matter"):
+        front_matter("# Hello")

@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+
+from mgm_core.compositing import (
+    blurred_background,
+    composite,
+    fit_background,
+    gradient_background,
+    light_wrapped,
+    rgba,
+    rgba_over_shadow,
+    shaded,
+    soft_shadow,
+)
+from mgm_core.cutout import (
+    Guided,
+    NoSubjectError,
+    background,
+    corrected,
+    cut_out,
+    finished,
+    guidance_from_mask,
+    guidance_from_probability,
+)
+from mgm_core.editing import apply_edits
+from mgm_core.guidance import dilate
+from mgm_core.inference import Matte
+from mgm_core.recipe import Background, Edit, Recipe, Shadow
+
+HEIGHT, WIDTH = 20, 30
+
+
+class TakesGuidance:
+    """Returns the guidance as alpha."""
+
+    def matte(self, image, guidance, *, known=None):
+        return Matte(*[guidance] * 6)
+
+
+@pytest.fixture
+def mask():
+    """A large part and a small one."""
+    plane = np.zeros((HEIGHT, WIDTH), np.float32)
+    plane[5:15, 4:16] = 1
+    plane[8:11, 22:25] = 1
+    return plane
+
+
+@pytest.fixture
+def scene(mask):
+    """Photo, alpha and foreground of a scene."""
+    generator = np.random.default_rng(5)
+    image, foreground = generator.random((2, HEIGHT, WIDTH, 3)).astype(np.float32)
+    return image, mask * np.float32(0.75), foreground
+
+
+def test_the_probability_is_thresholded_at_and_above():
+    probability = np.float32([[0.1, 0.3, 0.7]])
+    guided = guidance_from_probability(probability, Recipe(threshold=0.3))
+    assert guided.guidance.tolist() == [[0, 1, 1]]
+    assert guided.reason == "person found on 67% of the photo"
+    with pytest.raises(NoSubjectError, match=r"got none at a threshold of 0.9 \(highest .* 0.70\)"):
+        guidance_from_probability(probability, Recipe(threshold=0.9))
+
+
+def test_only_a_trimaps_regions_are_known(mask):
+    trimap = mask.copy()
+    trimap[5:15, 4:12] = 0.5
+    detected = guidance_from_mask(trimap)
+    assert detected.known is not None
+    assert detected.reason.endswith(": a trimap")
+    read = guidance_from_mask(trimap, "binary_mask")
+    assert read.known is None
+    assert read.reason.endswith(": a trimap, read as binary mask")
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.4])
+def test_a_mask_that_marks_nothing_is_refused(mask, value):
+    with pytest.raises(NoSubjectError, match="the mask must mark the subject, got all values"):
+        guidance_from_mask(np.full_like(mask, value))
+    faint = mask * np.float32(0.3)
+    with pytest.raises(NoSubjectError, match="got none when it is read as binary mask: read it as"):
+        guidance_from_mask(faint, "binary_mask")
+
+
+def test_corrections_come_after_the_shift_and_make_known_regions_free(mask):
+    trimap = guidance_from_mask(mask, "trimap")
+    grown = corrected(trimap, Recipe(shift_px=4))
+    np.testing.assert_array_equal(grown.guidance, dilate(mask, 4))
+    assert grown.known is trimap.known
+    edit = Edit("remove", 6, ((10.0, 10.0),))
+    edited = corrected(trimap, Recipe(shift_px=4, edits=(edit,)))
+    np.testing.assert_array_equal(edited.guidance, apply_edits(dilate(mask, 4), [edit]))
+    assert edited.known is None
+
+
+def test_corrections_for_another_photo_are_refused(mask):
+    edit = Edit("add", 6, ((10.0, 10.0),))
+    guided = Guided(mask, "")
+    corrected(guided, Recipe(edits=(edit,), drawn_on=(WIDTH, HEIGHT)))
+    corrected(guided, Recipe(drawn_on=(HEIGHT, WIDTH)))  # without corrections it says nothing
+    with pytest.raises(ValueError, match="photo of this size, 30x20, got some for 20x30: take"):
+        corrected(guided, Recipe(edits=(edit,), drawn_on=(HEIGHT, WIDTH)))
+
+
+def test_stray_parts_are_dropped_where_that_is_asked_for(scene, mask):
+    image, _, _ = scene
+    both = cut_out(image, Guided(mask, ""), TakesGuidance(), Recipe(foreground="raw"))
+    largest = cut_out(
+        image, Guided(mask, ""), TakesGuidance(), Recipe(foreground="raw", keep_largest=True)
+    )
+    np.testing.assert_array_equal(both.alpha, mask)
+    assert largest.alpha[:, :18].sum() == 120
+    assert largest.alpha[:, 18:].sum() == 0
+
+
+def test_a_cut_out_is_what_its_recipe_says(scene, mask):
+    image, _, _ = scene
+    recipe = Recipe(foreground="raw", background=Background("colour", "#336699"))
+    cutout = cut_out(image, Guided(mask, ""), TakesGuidance(), recipe)
+    np.testing.assert_array_equal(cutout.rgba(), rgba(image, mask))
+    expected = np.where(mask[..., None] == 1, image, np.float32([0.2, 0.4, 0.6]))
+    np.testing.assert_allclose(cutout.result(), expected, atol=1e-6)
+    clear = cut_out(image, Guided(mask, ""), TakesGuidance(), Recipe(foreground="raw"))
+    np.testing.assert_array_equal(clear.result(), clear.rgba())
+
+
+def test_percent_are_those_of_the_longer_side(scene):
+    image, alpha, foreground = scene
+    made = background(image, alpha, foreground, Recipe(background=Background("blur")))
+    np.testing.assert_array_equal(made, blurred_background(image, alpha, foreground, 0.3))
+
+
+def test_backgrounds_are_those_of_the_recipe(scene):
+    image, alpha, foreground = scene
+    gradient = Background("gradient", "#ff0000", "#0000ff", 30)
+    made = background(image, alpha, foreground, Recipe(background=gradient))
+    np.testing.assert_array_equal(
+        made, gradient_background((1, 0, 0), (0, 0, 1), 30, HEIGHT, WIDTH)
+    )
+    picture = image[:9, :7]
+    wanted = Recipe(background=Background("picture", "#ff0000", fit="contain", x=0.2, y=1, scale=2))
+    made = background(image, alpha, foreground, wanted, picture)
+    np.testing.assert_array_equal(
+        made,
+        fit_background(picture, HEIGHT, WIDTH, "contain", x=0.2, y=1, scale=2, margin=(1, 0, 0)),
+    )
+    assert background(image, alpha, foreground, Recipe()) is None
+    with pytest.raises(ValueError, match="the background must be a picture, got none: give one"):
+        background(image, alpha, foreground, wanted)
+
+
+def test_shadow_and_light_are_off_unless_asked_for(scene):
+    image, alpha, foreground = scene
+    np.testing.assert_array_equal(
+        finished(foreground, alpha, image, Recipe()), composite(foreground, alpha, image)
+    )
+    np.testing.assert_array_equal(
+        finished(foreground, alpha, None, Recipe()), rgba(foreground, alpha)
+    )
+
+
+def test_shadow_and_light_in_their_order(scene):
+    image, alpha, foreground = scene
+    recipe = Recipe(shadow=Shadow(0.5, 10, -10, 2), light_wrap=0.4, light_wrap_percent=5)
+    shadow = soft_shadow(alpha, 3, -3, 0.6, 0.5)
+    behind = shaded(image, shadow)
+    expected = light_wrapped(composite(foreground, alpha, behind), alpha, behind, 1.5, 0.4)
+    np.testing.assert_allclose(finished(foreground, alpha, image, recipe), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        finished(foreground, alpha, None, recipe),
+        rgba_over_shadow(foreground, alpha, shadow),
+        atol=1e-6,
+    )

@@ -1,0 +1,156 @@
+import json
+import math
+
+import pytest
+
+from mgm_core.recipe import (
+    VERSION,
+    Background,
+    Edit,
+    Recipe,
+    Shadow,
+    read_colour,
+    read_edits,
+)
+
+FULL = Recipe(
+    segmenter="deeplabv3_resnet50",
+    category="cat",
+    threshold=0.1 + 0.2,  # a number that no short decimal is
+    segmenter_side_px=513,
+    own_mask=True,
+    mask_kind="trimap",
+    shift_px=-7,
+    edits=(
+        Edit("add", 40, ((1.125, 2.5), (3, -4))),
+        Edit("pick", points=((5, 6),)),
+        Edit("damage", points=((0, 0), (9, 8), (20, 20))),
+    ),
+    drawn_on=(640, 480),
+    keep_largest=True,
+    foreground="raw",
+    background=Background("gradient", "#102030", "#ffffff", 45, "contain", 0.25, 1, 2.5, 3),
+    shadow=Shadow(0.5, -1, 2.5, 0),
+    light_wrap=0.75,
+    light_wrap_percent=2,
+)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), FULL])
+def test_what_is_written_is_read_again(recipe):
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert Recipe.from_json(recipe.to_json().encode()) == recipe
+
+
+def test_every_setting_has_a_line_of_its_own():
+    lines = FULL.to_json().splitlines()
+    assert lines[1] == f'  "version": {VERSION},'
+    assert len(lines) == 2 + len(json.loads(FULL.to_json()))
+
+
+def test_what_is_left_out_keeps_its_default():
+    assert Recipe.from_json('{"version": 1, "background": {"kind": "blur"}}') == Recipe(
+        background=Background("blur")
+    )
+
+
+def test_numbers_come_in_the_type_of_the_setting():
+    recipe = Recipe.from_json('{"version": 1, "shift_px": 4.0, "light_wrap": 1}')
+    assert (type(recipe.shift_px), type(recipe.light_wrap)) == (int, float)
+    assert hash(recipe) == hash(Recipe(shift_px=4, light_wrap=1.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"settings must be JSON, got something else \(Expecting value"),
+        ("{", "settings must be JSON, got something else"),
+        (b"\xff\xd8\xff\xe0 a photograph", "settings must be JSON, got something else"),
+        ("[" * 100_000, r"settings must be JSON, .*recursion.*: correct or download them anew"),
+        ("[1]", r"settings must be a JSON object, got \[1\]: download"),
+        ("{}", "settings must be of version 1, got None: read them with the program that wrote"),
+        ('{"version": 2}', "settings must be of version 1, got 2"),
+        ('{"version": true}', "settings must be of version 1, got True"),
+        ('{"version": 1, "colour": 2}', r"settings must have only the keys segmenter, .*, got 'co"),
+        ('{"version": 1, "background": {"x": 0, "z": 0}}', "background must have only the keys ki"),
+        ('{"version": 1, "background": "blur"}', "background must hold named values, got 'blur'"),
+        ('{"version": 1, "threshold": NaN}', "threshold must lie between 0.01 and 0.99, got nan"),
+        ('{"version": 1, "threshold": "0.5"}', "threshold must be a number, got '0.5': correct"),
+        ('{"version": 1, "threshold": true}', "threshold must be a number, got True"),
+        ('{"version": 1, "shift_px": 1.5}', "shift_px must be a whole number, got 1.5"),
+        ('{"version": 1, "shift_px": 1e999}', "shift_px must be a whole number, got inf"),
+        ('{"version": 1, "shift_px": 1' + 400 * "0" + "}", "shift_px must lie between -200 and"),
+        ('{"version": 1, "keep_largest": 1}', "keep_largest must be true or false, got 1"),
+        ('{"version": 1, "category": null}', "category must be text, got None"),
+        ('{"version": 1, "mask_kind": ["trimap"]}', "mask_kind must be one of detect, binary_mask"),
+        ('{"version": 1, "drawn_on": [640]}', r"drawn_on must be lists of 2, got \[640\]"),
+        ('{"version": 1, "drawn_on": [640, 0]}', "drawn_on must lie between 1 and 100000, got 0"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Recipe(threshold=1.2), "threshold must lie between 0.01 and 0.99, got 1.2: move"),
+        (lambda: Recipe(foreground="x"), "foreground must be one of multilevel, .*, got 'x': choo"),
+        (lambda: Background("x"), "the background's kind must be one of transparent, colour, grad"),
+        (
+            lambda: Background(fit="x"),
+            "the background's fit must be one of cover, contain, stretch",
+        ),
+        (lambda: Background(colour="red"), "background's colour must look like #1a2b3c, got 'red'"),
+        (lambda: Background(scale=math.inf), "the background's scale must lie between 0.05 and 20"),
+        (lambda: Shadow(1.5), "the shadow's strength must lie between 0 and 1, got 1.5"),
+    ],
+)
+def test_no_recipe_is_out_of_its_ranges_whoever_makes_it(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_what_a_browser_sends_is_read():
+    sent = [{"tool": "add", "size_px": 40, "points": [[1, 2.5], [3, 4]]}]
+    assert read_edits(sent) == (Edit("add", 40, ((1.0, 2.5), (3.0, 4.0))),)
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (None, "edits must be a list, got None: correct it"),
+        ([{"tool": "pick", "points": [[1, 1]]}] * 401, "edits must be at most 400, got 401: undo"),
+        (["add"], "edits must hold named values, got 'add'"),
+        ([{"points": [[1, 1]]}], "edits must say their tool, got {'points': .*: add it, or undo"),
+        (
+            [{"tool": "erase"}],
+            "an edit's tool must be one of add, remove, pick, damage, got 'erase",
+        ),
+        (
+            [{"tool": "add", "points": [[0, 0]] * 4001}],
+            "edit's points must be at most 4000, got 40",
+        ),
+        ([{"tool": "add", "points": [[0]]}], r"an edit's points must be lists of 2, got \[0\]"),
+        ([{"tool": "add", "points": ["xy"]}], "an edit's points must be a list, got 'xy'"),
+        ([{"tool": "add", "points": [[0, math.nan]]}], "between -100000 and 100000, got nan"),
+        ([{"tool": "add", "points": []}], "an edit's points must be some for add, got 0: undo it"),
+        ([{"tool": "pick", "points": [[0, 0]] * 2}], "points must be 1 for pick, got 2: undo it"),
+        ([{"tool": "damage", "points": [[0, 0]]}], "points must be 3 for damage, got 1: undo it"),
+        (
+            [{"tool": "add", "size_px": 0, "points": [[0, 0]]}],
+            "size_px must lie between 1 and 2000",
+        ),
+        ([{"tool": "add", "seed": 1}], "edits must have only the keys tool, size_px, points, got"),
+    ],
+)
+def test_what_no_browser_sends_is_refused(sent, message):
+    with pytest.raises(ValueError, match=message):
+        read_edits(sent)
+
+
+def test_colours_are_read():
+    assert read_colour("#3366CC") == (0.2, 0.4, 0.8)
+    with pytest.raises(ValueError, match="colour must look like #1a2b3c, got '#3366CC00': correct"):
+        read_colour("#3366CC00")
