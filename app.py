@@ -87,11 +87,11 @@ def open_annotation(environment: Environment, stack: ExitStack) -> FastAPI | Non
     """Open the dataset that is to be labelled, if there is one, until the stack ends."""
     if not environment.annotate:
         return None
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # Here, as it imports PyTorch, which would keep the page of everyone else from coming up.
     from benchmark_data_tools.annotation.commands import open_service
     from benchmark_data_tools.annotation.server import create_app
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     # A Space is stopped by a signal; it must end the stack, which sends the work to the Hub.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     service = open_service(

@@ -382,11 +382,8 @@ def _controls(parts: dict[str, Any]) -> None:
         parts["background"] = background = gr.Radio(
             BACKGROUNDS, value="transparent", label="Background", elem_id="background"
         )
-        with gr.Row(elem_classes="pair"):
-            parts["colour"] = colour = gr.ColorPicker("#2f6f4f", label="Colour", visible=False)
-            parts["colour_to"] = colour_to = gr.ColorPicker(
-                "#d8e8d0", label="Runs to", visible=False
-            )
+        parts["colour"] = colour = gr.ColorPicker("#2f6f4f", label="Colour", visible=False)
+        parts["colour_to"] = colour_to = gr.ColorPicker("#d8e8d0", label="Runs to", visible=False)
         parts["angle_deg"] = angle = gr.Slider(
             0,
             360,

@@ -370,7 +370,8 @@ def rgba_over_shadow(foreground: Floats, alpha: Floats, shadow: Floats) -> Float
         raise ValueError(
             f"shadow must have alpha's size {alpha.shape}, got {shadow.shape}: make it from alpha"
         )
-    union = 1 - (1 - alpha) * (1 - shadow)
+    # The same as 1 - (1 - alpha)(1 - shadow), and exact where both are next to nothing.
+    union = alpha + shadow * (1 - alpha)
     share = np.divide(alpha, union, out=np.zeros_like(union), where=union > 0)
     return rgba(share[..., None] * foreground, np.clip(union, 0, 1))
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 
 
+@contextmanager
 def started(folder, log, **variables):
+    """Run the demo over a dataset; yields its process and address."""
     port = free_port()
     environment = {
         **os.environ,
@@ -28,22 +31,23 @@ def started(folder, log, **variables):
         "OMP_NUM_THREADS": "1",
         **variables,
     }
-    server = subprocess.Popen(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env=environment,
-        stdout=log.open("wb"),
-        stderr=subprocess.STDOUT,
-    )
-    return server, f"http://127.0.0.1:{port}/"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out
+        ) as server,
+    ):
+        try:
+            yield server, f"http://127.0.0.1:{port}/"
+        finally:
+            server.kill()  # what the demo computes in the background may take minutes to end
 
 
 @pytest.mark.browser
 def test_the_demo_has_a_tab_that_labels(store, tmp_path):
     log = tmp_path / "log"
-    server, address = started(store.folder, log)
-    with server, sync_playwright() as playwright:
-        until = time.monotonic() + 180
+    with started(store.folder, log) as (server, address), sync_playwright() as playwright:
+        until = time.monotonic() + 500
         while True:
             assert server.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
@@ -64,23 +68,26 @@ def test_the_demo_has_a_tab_that_labels(store, tmp_path):
         expect(frame.locator("#save-state")).to_have_text("Saved", timeout=60_000)
         assert store.mask(1).any()
         browser.close()
+        # The signal of a Space that stops: the store is closed, and the Hub would get its part.
         server.terminate()
+        until = time.monotonic() + 120
+        while "closing server" not in log.read_text():
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
     assert "Traceback" not in log.read_text()
 
 
 def test_a_space_without_users_does_not_start_to_label(dataset, tmp_path):
     log = tmp_path / "log"
     Store.create(dataset)[0].engine.dispose()
-    server, _ = started(dataset, log, SPACE_ID="a/b", GRADIO_SERVER_NAME="0.0.0.0")
-    with server:
-        assert server.wait(180) == 1
+    with started(dataset, log, SPACE_ID="a/b", GRADIO_SERVER_NAME="0.0.0.0") as (server, _):
+        assert server.wait(500) == 1
     assert "users must be configured where others can come, got none for host" in log.read_text()
     assert not Users(dataset).configured
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
     log = tmp_path / "log"
-    server, _ = started(make_dataset(tmp_path / "raw"), log)
-    with server:
-        assert server.wait(180) == 1
+    with started(make_dataset(tmp_path / "raw"), log) as (server, _):
+        assert server.wait(500) == 1
     assert "must be a dataset made ready for annotation" in log.read_text()

@@ -253,6 +253,12 @@ def test_without_a_shadow_it_is_the_plain_cut_out():
     np.testing.assert_allclose(joined, rgba(foreground, alpha), atol=1e-6)
 
 
+def test_next_to_no_alpha_is_no_more_than_it_is():
+    alpha = np.float32([np.geomspace(1e-38, 1e-3, 400)])
+    joined = rgba_over_shadow(np.ones((1, 400, 3), np.float32), alpha, np.zeros_like(alpha))
+    np.testing.assert_array_equal(joined[..., 3], alpha)
+
+
 def test_light_spills_over_the_edge_alone():
     alpha = np.zeros((9, 200), np.float32)
     alpha[:, 100:] = 1
