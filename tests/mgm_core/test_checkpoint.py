@@ -118,7 +118,7 @@ def test_every_bundled_file_has_its_hash_and_a_card():
     for name, entry in checkpoint.bundled().items():
         path = checkpoint.bundled_path(name)
         assert path.with_suffix(".md").is_file(), f"{entry.file} has no model card"
-        assert path.stat().st_size <= 30_000_000
+        assert path.stat().st_size <= 25_000_000
     files = {p.name for p in checkpoint.WEIGHTS_FOLDER.glob("*.safetensors")}
     assert files == {entry.file for entry in checkpoint.bundled().values()}
 
