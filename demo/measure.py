@@ -32,9 +32,9 @@ Floats = NDArray[np.float32]
 ROOT = Path(__file__).parents[1]
 PORTRAIT = Path(__file__).parent / "examples" / "astronaut.png"
 # Small, so that what grows beyond it is a leak and no cache.
-MEMORY_MEGABYTES = 200
-# Allocators and pools settle within as many requests.
-SETTLED_AFTER = 10
+MEMORY_MEGABYTES = 100
+# By then the cache is full, and allocators and pools have settled.
+SETTLED_AFTER = 40
 
 
 @contextmanager

@@ -162,7 +162,7 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
             with gr.Row(elem_id="pictures"):
                 with gr.Column(visible=False, min_width=320) as editor_block:
                     editor = guidance_editor("editor")
-                with gr.Column(min_width=320):
+                with gr.Column(min_width=320) as slider_block:
                     result = gr.ImageSlider(
                         label="Photo and result",
                         show_label=False,
@@ -173,8 +173,8 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
                         buttons=["fullscreen"],
                         elem_id="result",
                     )
-            with gr.Column(visible=False, elem_id="closeup-block") as closeup_block:
-                pair = closeup("closeup")
+                with gr.Column(visible=False, min_width=320) as closeup_block:
+                    pair = closeup("closeup")
             with gr.Row(elem_id="status"):
                 note = gr.Markdown(elem_id="note")
                 cancel = gr.Button("Stop", size="sm", elem_id="stop", scale=0, min_width=64)
@@ -230,7 +230,12 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
         **at_once,
     )
     editing.change(lambda on: gr.Column(visible=on), editing, editor_block, **at_once)
-    closely.change(lambda on: gr.Column(visible=on), closely, closeup_block, **at_once)
+    closely.change(
+        lambda on: (gr.Column(visible=on), gr.Column(visible=not on)),
+        closely,
+        [closeup_block, slider_block],
+        **at_once,
+    )
     # States are waited for, not listened to: what is not queued does not tell of their changes.
     edited = editor.edit(handlers.edited, None, edits, **at_once)
     opened = steps_block.expand(lambda: True, None, explained, **at_once)
@@ -240,7 +245,7 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
         "inputs": [view, editing, *controls],
         "outputs": [result, note, editor, pair],
         "trigger_mode": "always_last",
-        "show_progress_on": result,
+        "show_progress_on": [result, pair],
         **on_network,
     }
     seen = [part for part in controls if part not in (photo, edits)]

@@ -23,6 +23,8 @@ from mgm_core.images import write_image
 
 pytestmark = pytest.mark.browser
 CHROMIUM = Path("/usr/bin/chromium")
+# The machine may be busy.
+expect.set_options(timeout=60_000)
 SAVED = "annotator.page.saver.state === 'saved' && !annotator.page.saver.unsaved"
 
 
@@ -331,6 +333,27 @@ def test_the_keyboard_switches_proposed_regions(chromium, address):
         colour = page.evaluate("annotator.view.colour")
         page.keyboard.press("c")
         assert page.evaluate("annotator.view.colour") != colour
+
+
+def test_a_note_that_is_being_typed_is_neither_overwritten_nor_left_behind(
+    chromium, address, store
+):
+    with opened(chromium, address, 1) as page:
+        page.keyboard.press("m")
+        page.keyboard.type("wild ")
+        # Any answer of the server shows the entry anew.
+        page.evaluate("document.querySelector('[data-action=flag]').click()")
+        page.wait_for_function(
+            "document.querySelector('[data-action=flag]').ariaPressed === 'true'"
+        )
+        page.locator("#note").focus()
+        page.keyboard.press("End")
+        page.keyboard.type("curls")
+        page.keyboard.press("Control+Enter")
+        page.wait_for_selector("body[data-opened='2']")
+        expect(page.locator("#note")).to_have_value("")
+    assert store.entry(1).note == "wild curls"
+    assert store.entry(2).note == ""
 
 
 def test_every_control_tells_its_key(chromium, address):

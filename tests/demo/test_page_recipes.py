@@ -274,7 +274,9 @@ def test_photo_and_result_zoom_and_move_together(browser, address):
         page.wait_for_function(loaded)
         sizes = page.locator("#closeup img").evaluate_all("all => all.map(i => i.naturalWidth)")
         assert sizes == [SIDE_PX, SIDE_PX]  # full size, not a thumbnail
+        expect(page.locator("#result")).to_be_hidden()
         fitted, start = zoom(), places()
+        page.locator("#closeup figure").first.scroll_into_view_if_needed()
         pane = page.locator("#closeup figure").first.bounding_box()
         x, y = pane["x"] + pane["width"] * 0.3, pane["y"] + pane["height"] * 0.6
         page.mouse.move(x, y)
@@ -293,6 +295,8 @@ def test_photo_and_result_zoom_and_move_together(browser, address):
         assert zoom() == 100
         page.keyboard.press("0")
         assert places() == start
+        page.uncheck("#closely input")
+        expect(page.locator("#result img").last).to_be_visible()
 
 
 def test_a_photo_of_the_camera(browser, address):

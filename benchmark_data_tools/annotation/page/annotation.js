@@ -74,6 +74,7 @@ async function act(action) {
 
 async function leave() {
   if (!page.entry) return true;
+  await saveNote();
   tools.cancel();
   if (!(await page.saver.flush()) && page.saver.unsaved) {
     if (page.saver.conflict) return false;
@@ -108,6 +109,7 @@ async function open(id) {
     );
   }
   page.entry = entry;
+  $("note").value = page.note = entry.note;
   page.held = held;
   page.image = bitmap;
   page.mask = new Mask(entry.width, entry.height, pixels ?? undefined);
@@ -183,7 +185,7 @@ function showEntry() {
   $("name").title = `${entry.width} x ${entry.height}`;
   $("entry-state").textContent = entry.state.replace("_", " ");
   $("lease").textContent = page.held ? "read only" : me.alone ? "" : `${me.name} · ${me.role}`;
-  $("note").value = entry.note;
+  if ($("note").value === page.note) $("note").value = page.note = entry.note;
   $("comment").hidden = !entry.comment;
   $("comment").textContent = entry.comment;
   $("assignee").value = entry.assignee ?? "";
@@ -399,6 +401,16 @@ async function restore(number) {
   $("history").close();
 }
 
+// `page.note` is the note as the server has it; what is being typed differs from it.
+async function saveNote() {
+  const { entry } = page;
+  const note = $("note").value;
+  if (note === page.note) return;
+  await json(`entries/${entry.id}/note`, { json: { note } });
+  entry.note = note;
+  if (page.entry === entry) page.note = note;
+}
+
 // Asks for a sentence; "" where it is not given.
 function ask(title) {
   const dialog = $("ask");
@@ -540,6 +552,7 @@ document.addEventListener("keydown", (event) => {
       act(() => open(queue.rows[0].id));
     }
     if (!(event.ctrlKey && ["s", "Enter"].includes(event.key))) return;
+    event.target.blur(); // what was typed belongs to this image, and is stored before it is left
   }
   // A focused button keeps Enter and Space, a slider its arrows.
   if (event.target.matches?.("button, a, [type=checkbox]") && ["Enter", " "].includes(event.key) && !event.ctrlKey) return;
@@ -590,10 +603,7 @@ for (const id of ["opening", "dilation", "source"]) {
   });
 }
 $("layer").addEventListener("input", () => act(showLayer));
-$("note").addEventListener("change", () => act(async () => {
-  page.entry.note = $("note").value;
-  await json(`entries/${page.entry.id}/note`, { json: { note: page.entry.note } });
-}));
+$("note").addEventListener("change", () => page.entry && act(saveNote));
 $("assignee").addEventListener("change", () => act(async () => {
   await json(`entries/${page.entry.id}/assignee`, { json: { assignee: $("assignee").value || null } });
   page.entry.assignee = $("assignee").value;
