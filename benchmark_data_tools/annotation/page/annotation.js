@@ -552,7 +552,6 @@ document.addEventListener("keydown", (event) => {
       act(() => open(queue.rows[0].id));
     }
     if (!(event.ctrlKey && ["s", "Enter"].includes(event.key))) return;
-    event.target.blur(); // what was typed belongs to this image, and is stored before it is left
   }
   // A focused button keeps Enter and Space, a slider its arrows.
   if (event.target.matches?.("button, a, [type=checkbox]") && ["Enter", " "].includes(event.key) && !event.ctrlKey) return;
