@@ -166,13 +166,17 @@ class Handlers:
         if controls.photo is None:
             yield None, "", None, None
             return
+        hint = ""
+        if controls.background == "picture" and controls.backdrop is None:
+            controls = controls._replace(background="transparent")
+            hint = ". Add the picture that goes behind"
         with told_to_the_visitor():
             order = controls.order()
             progress(0.05, "Reading the photo")
             before = for_page(self._studio.image(order.photo))
             progress(0.2, "Finding the subject")
             guidance = self._studio.guidance(order)
-            note = _capitalised(guidance.reason)
+            note = _capitalised(guidance.reason) + hint
             canvas: Canvas | None = None
             if editing:
                 height, width = guidance.guidance.shape

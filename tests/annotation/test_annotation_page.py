@@ -484,6 +484,44 @@ def test_a_tab_that_dies_with_unsent_strokes_finds_them_again(chromium, store):
         context.close()
 
 
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_journal_is_forgotten_once_the_server_has_its_strokes(chromium, address, store, reached):
+    with opened(chromium, address, 3) as page:
+        brush(page, 4)
+        stroke(page, (30, 20))
+        saved(page)
+        if not reached:
+            page.evaluate("annotator.page.mask.pixels.fill(255, 0, 10)")
+        # What a page leaves that ends before it could forget.
+        page.evaluate(
+            """async () => {
+              const journal = await import("./journal.js");
+              const {saver, mask} = annotator.page;
+              await saver.journalled;
+              const facts = {base: 0, strokes: 1, seconds: 1, usedProposal: false};
+              await journal.keep(saver.key, facts,
+                [{tile: 0, pixels: mask.readTile(0), generation: 7}]);
+            }"""
+        )
+        page.reload()
+        page.wait_for_selector("body[data-opened='3']")
+        if not reached:
+            expect(page.locator("#conflict")).to_be_visible()
+            page.click("[data-take=union]")
+        saved(page)
+        left = page.evaluate(
+            """async () => {
+              const journal = await import("./journal.js");
+              await annotator.page.saver.journalled;
+              return journal.recall(annotator.page.saver.key);
+            }"""
+        )
+        assert left is None
+        if reached:
+            expect(page.locator("#banner")).to_be_hidden()
+    assert len(store.revisions(3)) == (1 if reached else 3)
+
+
 def test_two_browsers_on_one_image_settle_a_conflict(chromium, address, store):
     with opened(chromium, address, 3) as one, opened(chromium, address, 3) as two:
         for page in (one, two):

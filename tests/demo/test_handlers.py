@@ -6,10 +6,11 @@ import gradio as gr
 import numpy as np
 import pytest
 from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
+from PIL import Image, ImageCms
 
 from demo.handlers import Controls, Handlers, sentence
 from mgm_core.images import read_alpha, read_image, read_mask
-from mgm_core.recipe import Recipe
+from mgm_core.recipe import Edit, Recipe
 
 DEFAULTS = Controls(
     photo=None,
@@ -115,6 +116,51 @@ def test_the_cut_out_is_a_transparent_png_of_full_size(handlers, photo, studio):
     assert np.abs(read_alpha(path) - alpha).max() <= 0.51 / 255
     visible = alpha > 0.01
     assert np.abs(read_image(path) - photo_pixels())[visible].max() <= 0.51 / 255
+
+
+def test_until_a_picture_is_given_the_page_shows_none_and_asks_for_it(handlers, photo):
+    controls = DEFAULTS._replace(photo=photo, background="picture")
+    *_, ((_, cut_out), note, _, _) = shown(handlers, "cut-out", controls)
+    assert note == "Person found on 22% of the photo. Add the picture that goes behind"
+    assert read_image(cut_out)[2, 2] == pytest.approx(1, abs=0.02)  # a white tile
+    with pytest.raises(gr.Error, match=r"background must be a picture, got none\. Give one"):
+        handlers.download("composite", *controls)
+
+
+def test_colours_are_tagged_and_alpha_has_the_bits_that_it_says(handlers, photo):
+    controls = DEFAULTS._replace(photo=photo, background="colour")
+    for name, mode in (("cutout", "RGBA"), ("foreground", "RGB"), ("composite", "RGB")):
+        with Image.open(downloaded(handlers, name, controls)) as picture:
+            assert (picture.mode, picture.size) == (mode, (WIDTH, HEIGHT))
+            assert picture.info["srgb"] == 0
+    for name, mode in (("alpha", "L"), ("alpha16", "I;16"), ("guidance", "L")):
+        with Image.open(downloaded(handlers, name, controls)) as picture:
+            assert (picture.mode, picture.size) == (mode, (WIDTH, HEIGHT))
+
+
+def test_an_srgb_profile_changes_nothing_and_one_that_does_not_fit_is_refused(handlers, tmp_path):
+    other = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pixels = np.rint(photo_pixels() * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "tagged.png", icc_profile=srgb)
+    controls = DEFAULTS._replace(photo=str(tmp_path / "tagged.png"))
+    foreground = read_image(downloaded(handlers, "foreground", controls))
+    assert np.abs(foreground - photo_pixels()).max() <= 0.51 / 255
+    Image.fromarray(pixels).save(tmp_path / "foreign.png", icc_profile=other)
+    with pytest.raises(gr.Error, match="must have a colour profile that fits it"):
+        downloaded(handlers, "foreground", controls._replace(photo=str(tmp_path / "foreign.png")))
+
+
+def test_settings_say_what_they_were_made_with(handlers, photo, mask):
+    stroke = {"tool": "add", "size_px": 4, "points": [[50.0, 6.0]]}
+    controls = DEFAULTS._replace(photo=photo, mask=mask, edits=[stroke], x_percent=25, shadow=0.5)
+    path = downloaded(handlers, "settings", controls)
+    assert path.name == "portrait-settings.json"
+    recipe = Recipe.from_json(path.read_bytes())
+    assert recipe.own_mask
+    assert recipe.drawn_on == (WIDTH, HEIGHT)
+    assert (recipe.background.x, recipe.shadow.strength) == (0.25, 0.5)
+    assert recipe.edits == (Edit("add", 4, ((50.0, 6.0),)),)
 
 
 def test_downloads_hold_what_they_are_called_after(handlers, photo, studio):

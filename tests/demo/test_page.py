@@ -15,6 +15,7 @@ from demo.handlers import Controls
 from demo.ui import CATEGORIES, SEGMENTERS, build
 from mgm_core import segmentation
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
+from mgm_core.recipe import Background, Recipe
 
 
 def test_the_page_offers_what_the_core_has():
@@ -158,11 +159,15 @@ def test_programs_get_the_same(browser, address, tmp_path):
         photo=photo, mask=handle_file(mask), foreground="raw", api_name="/matte"
     )
     green = client.predict(cutout=handle_file(cutout), colour="#00ff00", api_name="/composite")
+    settings = Recipe(foreground="raw", background=Background("colour", "#00ff00")).to_json()
+    result, result_alpha = client.predict(photo=photo, settings=settings, api_name="/apply")
     (first, _, _) = client.predict(photo=photo, sizes="5", api_name="/robustness")
     fine = read_mask(alpha)
     assert np.abs(read_alpha(cutout) - fine).max() <= 0.51 / 255
     expected = fine[..., None] * read_image(ASTRONAUT) + (1 - fine[..., None]) * [0, 1, 0]
     assert np.abs(read_image(green) - expected).max() < 0.01
+    np.testing.assert_array_equal(read_mask(result_alpha), fine)
+    assert np.abs(read_image(result) - expected).max() < 0.01
     assert first["grow_px"] == -5
     assert first["sad"] > 0
 

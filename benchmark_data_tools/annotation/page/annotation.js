@@ -97,9 +97,11 @@ async function open(id) {
   fetching.catch(() => {}); // told of below
   const [entry, kept] = await Promise.all([json(`entries/${id}`), journal.recall(key).catch(() => null)]);
   const base = kept?.facts.base ?? entry.head;
-  const [bitmap, pixels, held] = await Promise.all([
+  const fetchMask = (number) => fetchPixels(`entries/${id}/mask?revision=${number}`, entry.width, entry.height);
+  const [bitmap, pixels, headPixels, held] = await Promise.all([
     fetching,
-    base ? fetchPixels(`entries/${id}/mask?revision=${base}`, entry.width, entry.height) : null,
+    base ? fetchMask(base) : null,
+    base === entry.head ? null : fetchMask(entry.head),
     takeLease(id, false),
   ]);
   if (page.opening !== opening) return; // another one was asked for
@@ -130,8 +132,13 @@ async function open(id) {
   if (held) banner(held);
   if (kept && !tools.readOnly) {
     for (const { tile, pixels: drawn } of kept.tiles) page.mask.writeTile(tile, drawn);
-    saver.recovered(kept.facts);
-    banner("Strokes that had not reached the server were found in this browser and restored.");
+    saver.generation = Math.max(...kept.tiles.map((tile) => tile.generation));
+    if (headPixels?.every((level, n) => level === page.mask.pixels[n])) {
+      saver.rebase(entry.head); // the page ended between the save and the journal's end
+    } else {
+      saver.recovered(kept.facts);
+      banner("Strokes that had not reached the server were found in this browser and restored.");
+    }
   }
   if (entry.conflicts.length && !tools.readOnly) await settle(entry.conflicts[0]);
   document.body.dataset.opened = id;

@@ -62,7 +62,6 @@ export class Saver {
     this.strokes = facts.strokes;
     this.seconds = facts.seconds;
     this.usedProposal = facts.usedProposal;
-    this.generation = 1;
     this.#show("unsaved");
     this.#schedule(0);
   }
