@@ -145,7 +145,7 @@ def gradient_background(
         raise ValueError(f"angle_deg must be finite, got {angle_deg}: 180 runs downwards")
     right, up = np.sin(np.deg2rad(angle_deg)), np.cos(np.deg2rad(angle_deg))
     rows, columns = np.ogrid[0.5 : height + 0.5, 0.5 : width + 0.5]
-    along = (columns - width / 2) * right + (rows - height / 2) * up
+    along = (columns - width / 2) * right - (rows - height / 2) * up
     share = along / (width * abs(right) + height * abs(up)) + 0.5
     blended: Floats = (first + share[..., None] * (last - first)).astype(np.float32)
     return blended
