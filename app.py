@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from demo.annotation_tab import PATH
 from demo.environment import Environment
-from demo.memory import Memory
+from demo.memory import Memory, share_arenas
 from demo.models import Models
 from demo.studio import Studio
 from demo.theme import CSS, SCRIPT, theme
@@ -112,6 +112,7 @@ def forget_in_time(memory: Memory) -> None:
 def main() -> None:
     """Read the settings, start loading the networks, and serve."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    share_arenas()
     environment = Environment.from_variables(os.environ)
     check_mcp(environment)
     with ExitStack() as stack:

@@ -59,7 +59,8 @@ def served(folder):
             time.sleep(0.2)
         yield url
         server.terminate()
-    assert "Traceback" not in log.read_text()
+    said = log.read_text()
+    assert "Traceback" not in said, said
 
 
 def answers(url):

@@ -1,8 +1,9 @@
+import platform
 from dataclasses import dataclass
 
 import numpy as np
 
-from demo.memory import Memory, size_in_bytes
+from demo.memory import Memory, share_arenas, size_in_bytes
 
 
 def of_bytes(count):
@@ -72,3 +73,8 @@ def test_sizes_are_those_of_the_arrays():
     assert size_in_bytes(Pair(of_bytes(7), "x")) == 107
     assert size_in_bytes((of_bytes(7), [of_bytes(3)])) == 10
     assert size_in_bytes(b"four") == 4
+
+
+def test_arenas_are_shared_where_malloc_is_glibcs():
+    glibc = platform.libc_ver()[0] == "glibc"
+    assert share_arenas() == glibc

@@ -270,7 +270,10 @@ def test_photo_and_result_zoom_and_move_together(browser, address):
         cut_out(page, ASTRONAUT)
         page.check("#closely input")
         viewer = page.locator("#closeup [data-zoom]")
-        loaded = "() => [...document.querySelectorAll('#closeup img')].every(i => i.naturalWidth)"
+        loaded = """() => {
+            const pictures = [...document.querySelectorAll("#closeup img")];
+            return pictures.length === 2 && pictures.every((picture) => picture.naturalWidth);
+        }"""
         page.wait_for_function(loaded)
         sizes = page.locator("#closeup img").evaluate_all("all => all.map(i => i.naturalWidth)")
         assert sizes == [SIDE_PX, SIDE_PX]  # full size, not a thumbnail

@@ -6,7 +6,7 @@ from demo_pictures import SUBJECT, photo_pixels, subject_mask
 
 from demo.recipe import File, Order
 from demo.studio import overlay
-from mgm_core.compositing import blurred_background
+from mgm_core.compositing import blurred_background, checkerboard, composite
 from mgm_core.editing import apply_edits
 from mgm_core.guidance import dilate, erode
 from mgm_core.images import write_image
@@ -214,9 +214,10 @@ def test_a_shadow_falls_on_background_and_cut_out_alike(studio, order):
 
 
 def test_the_tiles_on_the_page_shed_no_light(studio, order):
-    plain = studio.view(order, "cut-out")
-    wrapped = studio.view(with_recipe(order, light_wrap=1), "cut-out")
-    assert np.array_equal(plain, wrapped)
+    shown = studio.view(with_recipe(order, light_wrap=1), "cut-out")
+    alpha, tile_px = studio.matte(order).alpha, 4
+    tiles = checkerboard(*alpha.shape, tile_px=tile_px)
+    assert np.array_equal(shown, composite(studio.foreground(order), alpha, tiles))
 
 
 def test_another_foreground_is_another_blur(studio, order):
