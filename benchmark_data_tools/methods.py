@@ -31,9 +31,9 @@ from mgm_core.checkpoint import FOREGROUND_WEIGHTS, bundled, bundled_path, foreg
 from mgm_core.foreground import (
     ForegroundEstimator,
     ForegroundMethod,
-    NetworkEstimator,
     estimate_foreground,
 )
+from mgm_core.foreground_estimator import NetworkEstimator
 from mgm_core.guidance import from_trimap
 from mgm_core.inference import Matter
 from mgm_core.network import EncoderName

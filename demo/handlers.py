@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import gradio as gr
 import numpy as np
@@ -46,7 +46,7 @@ _PROGRESS = gr.Progress()
 Floats: TypeAlias = NDArray[np.float32]
 Comparison: TypeAlias = tuple[str, str]
 Curve: TypeAlias = dict[str, object]
-Experiment: TypeAlias = tuple[Curve, list[tuple[str, str]], str, list[list[object]], str | None]
+Experiment: TypeAlias = tuple[Curve, dict[str, Any], str, list[list[object]], str | None]
 Shown: TypeAlias = tuple[Comparison | None, str, Canvas | None, Pair | None]
 
 
@@ -254,9 +254,10 @@ class Handlers:
                 files[f"guidance{name}.jpg"] = Path(guidance).read_bytes()
                 files[f"alpha{name}.png"] = encode_png(trial.alpha)
             archive = publish(zipped(files), "robustness.zip")
+        pictures = [*zip(guidances, captions, strict=True), *zip(alphas, captions, strict=True)]
         return (
             curve(done),
-            list(zip(guidances, captions, strict=True)) + list(zip(alphas, captions, strict=True)),
+            gr.update(value=pictures, columns=len(done)),  # each result below its guidance
             warm,
             rows,
             archive,

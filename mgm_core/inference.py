@@ -91,16 +91,7 @@ class Matter:
         overlap_px: int = 256,
         coarse_side_px: int | None = None,
     ) -> None:
-        if tile_px < 256 or tile_px % STRIDE:
-            raise ValueError(
-                f"tile_px must be a multiple of {STRIDE} and at least 256, got {tile_px}: "
-                "2048 suits most machines"
-            )
-        if not 0 < overlap_px < tile_px // 2:
-            raise ValueError(
-                f"overlap_px must lie between 0 and half of tile_px, got {overlap_px}: "
-                f"{tile_px // 8} would do"
-            )
+        check_tiles(tile_px, overlap_px, smallest_px=256, usual_px=2048)
         if coarse_side_px is not None and coarse_side_px < 256:
             raise ValueError(
                 f"coarse_side_px must be at least 256 or None, got {coarse_side_px}: "
@@ -283,6 +274,20 @@ def spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
     count = -(-(length - overlap) // (side - overlap))
     starts = np.linspace(0, length - side, count).round().astype(int)
     return [(int(s), int(s) + side) for s in starts]
+
+
+def check_tiles(tile_px: int, overlap_px: int, *, smallest_px: int, usual_px: int) -> None:
+    """Raise unless tiles of this size and overlap cover an image that the network can take."""
+    if tile_px < smallest_px or tile_px % STRIDE:
+        raise ValueError(
+            f"tile_px must be a multiple of {STRIDE} and at least {smallest_px}, got {tile_px}: "
+            f"{usual_px} suits most machines"
+        )
+    if not 0 < overlap_px < tile_px // 2:
+        raise ValueError(
+            f"overlap_px must lie between 0 and half of tile_px, got {overlap_px}: "
+            f"{tile_px // 8} would do"
+        )
 
 
 def _ramp(length: int, overlap: int) -> Plane:

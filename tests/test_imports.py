@@ -1,6 +1,8 @@
 """Imports point towards the core, and Gradio stays in the pages."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,14 @@ def test_imports_point_towards_the_core(path):
     assert ours <= MAY_IMPORT[package]
     if package != "demo":
         assert "gradio" not in names
+
+
+def test_the_page_comes_up_without_waiting_for_pytorch():
+    code = "import sys, app; print('torch' in sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split()[-1] == "False"
 
 
 def test_the_core_draws_nothing_at_random():

@@ -288,7 +288,8 @@ def test_the_experiment_reports_after_every_guidance(handlers, photo):
     assert rows[2][2:] == [0, 0]
     assert len(points["data"]) == 10
     assert points["data"][5] == [0, 0.0, "result"]
-    assert len(strip) == 10
+    assert len(strip["value"]) == 10
+    assert [report[1]["columns"] for report in reports] == [1, 2, 3, 4, 5]
     assert read_image(warm).shape == (HEIGHT, WIDTH, 3)
     with zipfile.ZipFile(archive) as files:
         assert "alpha+8px.png" in files.namelist()

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mgm_core import checkpoint, foreground
+from mgm_core import checkpoint, foreground_estimator
 from mgm_core.compositing import composite, solid_background
-from mgm_core.foreground import NetworkEstimator, estimate_foreground
+from mgm_core.foreground import estimate_foreground
+from mgm_core.foreground_estimator import NetworkEstimator
 from mgm_core.foreground_network import ForegroundNetwork
 
 SIZE = 48
@@ -189,7 +190,7 @@ def test_tiles_without_anything_soft_are_left_as_photographed():
 def test_without_bundled_weights_the_network_says_so(tmp_path, monkeypatch):
     (tmp_path / "manifest.json").write_text("{}")
     monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
-    foreground._bundled_network.cache_clear()
+    foreground_estimator.bundled_estimator.cache_clear()
     image, alpha, _ = scene()
     message = r"foreground network must have bundled weights, got none: foreground_mobilenet_v2 is"
     with pytest.raises(checkpoint.CheckpointError, match=message):

@@ -1,0 +1,134 @@
+"""The foreground colour network made ready for use, at any size, on any device (section 3.2)."""
+
+import functools
+import threading
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mgm_core.checkpoint import FOREGROUND_WEIGHTS, fold_batch_norm, load_foreground
+from mgm_core.hardware import DtypeName, best_dtype, resolve_device
+from mgm_core.inference import check_tiles, spans
+from mgm_core.network import STRIDE
+
+__all__ = ["NetworkEstimator", "bundled_estimator"]
+
+Floats: TypeAlias = NDArray[np.float32]
+
+
+class NetworkEstimator:
+    """The foreground colour network made ready for use, at any size, on any device.
+
+    An image of more than `tile_px`² pixels is cut into tiles of that size whose overlap of
+    `overlap_px` is cross-faded. Tiles where alpha is 0 throughout, or 1 throughout, are left as
+    photographed. One object may serve several threads; they take turns.
+
+    Args:
+        network: Image (N, 3, H, W) and alpha (N, 1, H, W) to foreground colours, in evaluation
+            mode; a `ForegroundNetwork`.
+        device: Where it computes; "auto" takes the fastest there is.
+        dtype: What it computes in; "auto" is bf16 where the hardware has it.
+        tile_px: Side of a tile, a multiple of 32.
+        overlap_px: How far neighbouring tiles overlap, less than half a tile.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        device: str = "auto",
+        dtype: DtypeName = "auto",
+        tile_px: int = 1536,
+        overlap_px: int = 192,
+    ) -> None:
+        check_tiles(tile_px, overlap_px, smallest_px=64, usual_px=1536)
+        self.device = resolve_device(device)
+        self.dtype = best_dtype(self.device, dtype)
+        self.tile_px, self.overlap_px = tile_px, overlap_px
+        network = network.eval()
+        fold_batch_norm(network)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self._turn = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path = FOREGROUND_WEIGHTS,
+        *,
+        device: str = "auto",
+        dtype: DtypeName = "auto",
+    ) -> "NetworkEstimator":
+        """Load weights by bundled name or path; the other arguments are the constructor's.
+
+        Raises:
+            CheckpointError: The weights cannot be used, or are not bundled yet.
+            ValueError: Device or dtype is unknown or not on this machine.
+        """
+        return cls(load_foreground(weights), device=device, dtype=dtype)
+
+    def __call__(self, image: Floats, alpha: Floats) -> Floats:
+        """Estimate foreground colours.
+
+        Args:
+            image: (H, W, 3) float32 in [0, 1].
+            alpha: (H, W) float32 in [0, 1].
+
+        Returns:
+            (H, W, 3) float32 in [0, 1].
+        """
+        height, width = alpha.shape
+        if height * width <= self.tile_px**2:
+            return self._pass(image, alpha)
+        total = np.zeros_like(image, np.float32)
+        weight = np.zeros((height, width, 1), np.float32)
+        for top, bottom in spans(height, self.tile_px, self.overlap_px):
+            for left, right in spans(width, self.tile_px, self.overlap_px):
+                tile = np.s_[top:bottom, left:right]
+                fade = _fade(bottom - top, right - left, self.overlap_px)[..., None]
+                total[tile] += self._tile(image[tile], alpha[tile]) * fade
+                weight[tile] += fade
+        return total / weight
+
+    def _tile(self, image: Floats, alpha: Floats) -> Floats:
+        if alpha.max() == 0 or alpha.min() == 1:
+            return image
+        return self._pass(image, alpha)
+
+    def _pass(self, image: Floats, alpha: Floats) -> Floats:
+        """Run the network once over an image that fits."""
+        height, width = alpha.shape
+        pads = ((0, -height % STRIDE), (0, -width % STRIDE))
+        padded_image = np.pad(image, (*pads, (0, 0)), mode="reflect")
+        padded_alpha = np.pad(alpha, pads, mode="reflect")
+        with self._turn, torch.inference_mode():
+            x = torch.from_numpy(padded_image).float().permute(2, 0, 1)[None].to(self.device)
+            a = torch.from_numpy(padded_alpha).float()[None, None].to(self.device)
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                colours = self.network(x.contiguous(memory_format=torch.channels_last), a)
+        cropped = colours[0, :, :height, :width].float().clamp(0.0, 1.0)
+        foreground: Floats = cropped.permute(1, 2, 0).cpu().numpy()
+        return foreground
+
+
+def _fade(height: int, width: int, overlap_px: int) -> Floats:
+    """Return weights that rise from a tile's borders over the overlap, (H, W) in (0, 1]."""
+    rows, columns = (np.arange(1, side + 1, dtype=np.float32) for side in (height, width))
+    nearest = np.minimum.outer(
+        np.minimum(rows, rows[::-1]),
+        np.minimum(columns, columns[::-1]),
+    )
+    return np.minimum(nearest / overlap_px, 1).astype(np.float32)
+
+
+@functools.cache
+def bundled_estimator() -> NetworkEstimator:
+    """Return the bundled network, loaded once.
+
+    Raises:
+        CheckpointError: Its weights are not bundled yet.
+    """
+    return NetworkEstimator.load()
