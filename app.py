@@ -28,15 +28,13 @@ def launch(
     environment: Environment,
     *,
     annotation: FastAPI | None = None,
-    block: bool = True,
 ) -> str:
-    """Start serving a page.
+    """Start serving a page, and return while it is being served.
 
     Args:
         page: what `build` returned.
         environment: limits and the port.
         annotation: the labelling page, served under `demo.annotation_tab.PATH`.
-        block: wait until the server ends.
 
     Returns:
         The page's address.
@@ -65,7 +63,7 @@ def launch(
         # Before Gradio's own routes, which answer to every path.
         app_kwargs={"routes": routes},
         mcp_server=bool(environment.mcp),
-        prevent_thread_lock=not block,
+        prevent_thread_lock=True,
     )
     return url
 
@@ -120,10 +118,12 @@ def main() -> None:
         models = Models.bundled(environment.weights, environment.device)
         memory = Memory(environment.memory_megabytes * 2**20, environment.keep_minutes * 60)
         page = build(Studio(models, memory, environment.max_megapixels), environment)
-        models.warm_up("portrait")
         threading.Thread(target=forget_in_time, args=(memory,), daemon=True).start()
         logging.getLogger("app").info("http://localhost:%d", environment.port)
         launch(page, environment, annotation=annotation)
+        # Not before, as loading PyTorch keeps the page from coming up.
+        models.warm_up("portrait")
+        page.block_thread()
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ ROOT = Path(__file__).parents[1]
 PORTRAIT = Path(__file__).parent / "examples" / "astronaut.png"
 # Small, so that it is full before the first quarter ends: what grows then is no cache.
 MEMORY_MEGABYTES = 50
+# What a visitor needs to choose a photo; PyTorch and the networks load meanwhile.
+CHOOSING_SECONDS = 10
 
 
 @contextmanager
@@ -117,9 +119,13 @@ def measure(requests: int) -> Iterator[str]:
             yield f"first page        {seconds:6.1f} s"
             photos = portraits(folder, requests)
             client = Client(address, verbose=False, download_files=str(folder))
+            time.sleep(CHOOSING_SECONDS)
             begun = time.monotonic()
             client.predict(photo=handle_file(str(next(photos))), api_name="/matte")
-            yield f"first result      {time.monotonic() - begun:6.1f} s  (1 megapixel)"
+            yield (
+                f"first result      {time.monotonic() - begun:6.1f} s  "
+                f"(1 megapixel, {CHOOSING_SECONDS} s after the page)"
+            )
             marks = [round(requests * quarter / 4) for quarter in (1, 2, 3, 4)]
             memory = []
             begun = time.monotonic()
