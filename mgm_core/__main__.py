@@ -127,6 +127,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="PX",
         help="images over twice this long side are matted at it first; 0: never",
     )
+    network.add_argument(
+        "--least-side",
+        type=int,
+        metavar="PX",
+        help="images of a shorter long side are magnified to it for the network, at most by half; "
+        "0: never; by default 800 for the light network, 0 for ResNet34",
+    )
     network.add_argument("--dtype", choices=get_args(DtypeName), default="auto")
     result = p.add_argument_group("result")
     result.add_argument(
@@ -183,6 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
             device=options.device,
             dtype=options.dtype,
             coarse_side_px=options.coarse_side or None,
+            least_side_px=options.least_side,
         )
         segmenter = None
         if any(job.mask is None for job in todo):

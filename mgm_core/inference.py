@@ -1,7 +1,8 @@
 """`Matter`: image and guidance in, alpha out, at any size, on any device.
 
-Images are padded as the paper's authors do and never resized. What does not fit into memory at
-once is cut into overlapping tiles; see `Matter` for how tiles agree with one another.
+Images are padded as the paper's authors do, and results have their size. What does not fit into
+memory at once is cut into overlapping tiles; small images are magnified for the light network; see
+`Matter` for both.
 
 Source: section 3.1 of the paper; padding as in the authors' released inference.
 """
@@ -20,7 +21,7 @@ from torch import Tensor
 from mgm_core.checkpoint import fold_batch_norm, load_prn
 from mgm_core.decoder import SideOutputs
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
-from mgm_core.network import PRN, STRIDE, Refined
+from mgm_core.network import PRN, STRIDE, EncoderName, Refined
 from mgm_core.refinement import TEST_KERNELS_PX, self_guidance_mask
 
 Plane = NDArray[np.float32]
@@ -31,6 +32,11 @@ PAD_PX = 32
 SMALLEST_PX = 16
 STRAY_ALPHA = 0.05
 COARSE_SIDE_PX = 1280
+# Long side up to which images are magnified; the paper's network takes them as they are. See
+# docs/experiments.md for what it gives. More than the largest magnification also enlarges what is
+# wrong with a mask beyond what the network was trained for.
+LEAST_SIDES_PX: dict[EncoderName, int] = {"resnet34": 0, "mobilenet_v2": 800}
+MAX_MAGNIFICATION = 1.5
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,9 @@ class Matter:
     only the tiles that hold something uncertain are computed. The paper has no such pass, and
     benchmarks leave it out.
 
+    The light network finds more where a strand is several pixels wide: with `least_side_px` an
+    image whose long side is shorter is magnified to it, at most by half, and its matte reduced.
+
     One object may serve several threads; they take turns.
 
     Args:
@@ -79,6 +88,8 @@ class Matter:
         tile_px: Side of a tile, a multiple of 32.
         overlap_px: How far neighbouring tiles overlap, less than half a tile.
         coarse_side_px: Long side of the first pass over large images; None for a single pass.
+        least_side_px: Long side to which smaller images are magnified; 0 leaves them as they are,
+            None takes what suits the network's encoder (`LEAST_SIDES_PX`).
     """
 
     def __init__(
@@ -90,6 +101,7 @@ class Matter:
         tile_px: int = 2048,
         overlap_px: int = 256,
         coarse_side_px: int | None = None,
+        least_side_px: int | None = None,
     ) -> None:
         check_tiles(tile_px, overlap_px, smallest_px=256, usual_px=2048)
         if coarse_side_px is not None and coarse_side_px < 256:
@@ -97,7 +109,13 @@ class Matter:
                 f"coarse_side_px must be at least 256 or None, got {coarse_side_px}: "
                 f"{COARSE_SIDE_PX} suits photographs of people"
             )
-        self.coarse_side_px = coarse_side_px
+        if least_side_px is None:
+            least_side_px = LEAST_SIDES_PX[network.encoder_name]
+        if least_side_px < 0:
+            raise ValueError(
+                f"least_side_px must be 0 or more, got {least_side_px}: 0 magnifies nothing"
+            )
+        self.coarse_side_px, self.least_side_px = coarse_side_px, least_side_px
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
         self.tile_px, self.overlap_px = tile_px, overlap_px
@@ -114,6 +132,7 @@ class Matter:
         device: str = "auto",
         dtype: DtypeName = "auto",
         coarse_side_px: int | None = None,
+        least_side_px: int | None = None,
     ) -> "Matter":
         """Load weights by bundled name or path; the other arguments are the constructor's.
 
@@ -121,7 +140,13 @@ class Matter:
             CheckpointError: The weights cannot be used.
             ValueError: Device or dtype is unknown or not on this machine.
         """
-        return cls(load_prn(weights), device=device, dtype=dtype, coarse_side_px=coarse_side_px)
+        return cls(
+            load_prn(weights),
+            device=device,
+            dtype=dtype,
+            coarse_side_px=coarse_side_px,
+            least_side_px=least_side_px,
+        )
 
     def matte(self, image: Colours, guidance: Plane, *, known: Plane | None = None) -> Matte:
         """Return the matte of one image.
@@ -167,19 +192,40 @@ class Matter:
                 "matte images of other sizes one by one"
             )
         height, width = guidances[0].shape
-        if self.coarse_side_px is not None and max(height, width) > 2 * self.coarse_side_px:
-            each = [self._coarse_to_fine(i, g) for i, g in zip(images, guidances, strict=True)]
-            planes = np.stack(each, axis=1)
-        elif (height + 2 * PAD_PX) * (width + 2 * PAD_PX) <= self.tile_px**2:
-            planes = self._pass(np.stack(images), np.stack(guidances))
+        magnified = self._magnified_size(height, width)
+        if magnified == (height, width):
+            planes = self._planes_of(images, guidances)
         else:
-            each = [self._tiled(i, g) for i, g in zip(images, guidances, strict=True)]
-            planes = np.stack(each, axis=1)
+            planes = self._planes_of(
+                [_resized(image, magnified) for image in images],
+                [_resized(guidance, magnified) for guidance in guidances],
+            )
+            reduced = [[_resized(plane, (height, width)) for plane in each] for each in planes]
+            planes = np.asarray(reduced, np.float32)
+            planes[4:] = planes[4:] >= 0.5
         for n, plane in enumerate(known or ()):
             if plane is not None:
                 check_plane(plane, "known", (height, width))
                 planes[0, n] = np.where((plane == 0) | (plane == 1), plane, planes[0, n])
         return [Matte(**dict(zip(_PLANES, planes[:, n], strict=True))) for n in range(len(images))]
+
+    def _magnified_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width at which the network sees an image."""
+        scale = min(max(1.0, self.least_side_px / max(height, width)), MAX_MAGNIFICATION)
+        return round(height * scale), round(width * scale)
+
+    def _planes_of(
+        self, images: Sequence[Colours], guidances: Sequence[Plane]
+    ) -> NDArray[np.float32]:
+        """Matte images of one size in one pass or, large ones, in several each: (6, N, H, W)."""
+        height, width = guidances[0].shape
+        if self.coarse_side_px is not None and max(height, width) > 2 * self.coarse_side_px:
+            each = [self._coarse_to_fine(i, g) for i, g in zip(images, guidances, strict=True)]
+            return np.stack(each, axis=1)
+        if (height + 2 * PAD_PX) * (width + 2 * PAD_PX) <= self.tile_px**2:
+            return self._pass(np.stack(images), np.stack(guidances))
+        each = [self._tiled(i, g) for i, g in zip(images, guidances, strict=True)]
+        return np.stack(each, axis=1)
 
     def _pass(self, images: Colours, guidances: Plane) -> NDArray[np.float32]:
         """Run the network once over images that fit: (6, N, H, W)."""
@@ -207,10 +253,7 @@ class Matter:
             max(SMALLEST_PX, round(width * scale)),
             max(SMALLEST_PX, round(height * scale)),
         )
-        small_image, small_guidance = (
-            np.asarray(cv2.resize(a, small, interpolation=cv2.INTER_AREA), np.float32).clip(0, 1)
-            for a in (image, guidance)
-        )
+        small_image, small_guidance = (_resized(a, small[::-1]) for a in (image, guidance))
         coarse = self._pass(small_image[None], small_guidance[None])[0, 0]
         alpha = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
         refined = self_guidance_mask(
@@ -246,6 +289,14 @@ class Matter:
         total /= weight
         total[4:] = total[4:] > 0  # self-guidance of any tile
         return total
+
+
+def _resized(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return an image or plane at (height, width): areas averaged, or interpolated."""
+    smaller = size[0] < array.shape[0]
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    resized = cv2.resize(array, size[::-1], interpolation=interpolation)
+    return np.asarray(resized, np.float32).clip(0, 1)
 
 
 def _undisputed(alpha: Plane) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ import torch
 
 from mgm_core.decoder import SideOutputs
 from mgm_core.hardware import best_dtype, cpu_has_bfloat16, resolve_device
-from mgm_core.inference import Matter, spans, without_stray_parts
+from mgm_core.inference import LEAST_SIDES_PX, Matter, spans, without_stray_parts
 from mgm_core.network import PRN, refine
 
 
@@ -186,3 +186,23 @@ def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkey
     np.testing.assert_allclose(matte.alpha[:, :80], 0.25, atol=1e-6)
     with pytest.raises(ValueError, match="coarse_side_px must be at least 256 or None, got 10"):
         Matter(_Local(), device="cpu", coarse_side_px=10)
+
+
+def test_small_images_are_magnified_for_the_light_network_alone(monkeypatch):
+    light = Matter(_Local(), device="cpu", dtype="float32")
+    seen = []
+    whole_pass = light._pass
+    monkeypatch.setattr(light, "_pass", lambda i, g: seen.append(g.shape[1:]) or whole_pass(i, g))
+    image, guidance = np.full((400, 300, 3), 0.4, np.float32), _pair(400, 300)[1]
+    matte = light.matte(image, guidance)
+    light.matte(*_pair(500, 640))
+    light.matte(*_pair(900, 300))
+    # By half at most; to a long side of 800; not at all.
+    assert seen == [(600, 450), (625, 800), (900, 300)]
+    asis = Matter(_Local(), device="cpu", dtype="float32", least_side_px=0).matte(image, guidance)
+    assert matte.alpha.shape == guidance.shape
+    np.testing.assert_allclose(matte.alpha[20::50, 20::50], asis.alpha[20::50, 20::50], atol=0.02)
+    assert set(np.unique(matte.self_guidance_os4)) <= {0, 1}
+    assert LEAST_SIDES_PX["resnet34"] == 0
+    with pytest.raises(ValueError, match="least_side_px must be 0 or more, got -1"):
+        Matter(_Local(), device="cpu", least_side_px=-1)
