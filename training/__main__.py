@@ -10,6 +10,8 @@ python -m training bundle WEIGHTS NAME [--int8]
 import argparse
 import logging
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from mgm_core.checkpoint import CheckpointError
@@ -71,12 +73,14 @@ def _train(arguments: list[str]) -> int:
     parser.add_argument("--profile", action="store_true", help="print where a step's time goes")
     options = parser.parse_intermixed_args(arguments)
     config = load(options.config, options.corrections)
-    trainer = Trainer(config, _task(config), options.resume)
-    if options.profile:
-        for line in profiled(trainer):
+    if not options.profile:
+        Trainer(config, _task(config), options.resume).run()
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        if not options.resume:  # nothing is kept, so that run.folder may hold another run
+            config = replace(config, run=replace(config.run, folder=folder))
+        for line in profiled(Trainer(config, _task(config), options.resume)):
             print(line)
-    else:
-        trainer.run()
     return 0
 
 

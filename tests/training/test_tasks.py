@@ -176,7 +176,11 @@ def test_the_segmenter_learns_people_and_is_held_to_its_start_elsewhere(tmp_path
 
 def test_a_profile_tells_loading_from_computing(tmp_path, data, capsys):
     _config(tmp_path, data, steps=12)
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"of another run")
     assert main([str(tmp_path / "config.toml"), "--profile"]) == 0
+    assert checkpoint.read_bytes() == b"of another run"
     lines = capsys.readouterr().out.splitlines()
     assert re.match(r"device cpu, torch\.(float32|bfloat16), 1 threads", lines[0])
     assert [line.split()[0] for line in lines[1:5]] == [
