@@ -17,6 +17,7 @@ from training import augmentation
 from training.augmentation import Colours, Plane
 from training.config import Config, ConfigError, SourceConfig
 from training.guidance_noise import noisy_mask, noisy_matte, noisy_trimap
+from training.shapes import RandomShapes
 from training.sources import (
     Backgrounds,
     Cutout,
@@ -43,10 +44,13 @@ def open_source(config: SourceConfig, root: Path, max_side_px: int) -> Source:
         ValueError: The folder does not hold what its kind needs.
     """
     folder = root / config.path
-    kinds: dict[str, type[RGBACutouts | ForegroundAlphaFolders | PhotographsWithMasks]] = {
+    kinds: dict[
+        str, type[RGBACutouts | ForegroundAlphaFolders | PhotographsWithMasks | RandomShapes]
+    ] = {
         "rgba": RGBACutouts,
         "fg_alpha": ForegroundAlphaFolders,
         "photo_mask": PhotographsWithMasks,
+        "shapes": RandomShapes,
     }
     return kinds[config.kind](folder, max_side_px, excluded(config, root))
 
@@ -90,7 +94,7 @@ class Composites(Dataset[Example]):
         ]
         if all(s.kind == "photo_mask" for s in config.data.sources):
             raise ConfigError(
-                "data.sources must hold a source with exact alpha (rgba or fg_alpha), got "
+                "data.sources must hold a source with exact alpha (rgba, fg_alpha or shapes), got "
                 "photo_mask alone: add one"
             )
         shares = np.array([s.share for s in config.data.sources])
@@ -122,6 +126,15 @@ class Composites(Dataset[Example]):
             cutout, data.crop_px, data.scales, data.whole_probability, generator
         )
 
+    def _exact_crop(self, cutout: Cutout, generator: Generator) -> tuple[Colours, Plane]:
+        """Return a crop of a cut-out with exact alpha, sometimes in a photograph's colours."""
+        data = self.config.data
+        foreground, alpha = self._crop(cutout, generator)
+        if data.repaint_probability > 0 and generator.random() < data.repaint_probability:
+            photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
+            foreground = augmentation.cropped_background(photograph, data.crop_px, generator)
+        return foreground, alpha
+
     def _guidance(self, alpha: Plane, generator: Generator) -> Plane:
         guidance = self.config.guidance
         draw = generator.random() * (guidance.mask + guidance.trimap + guidance.matte)
@@ -142,13 +155,14 @@ class Composites(Dataset[Example]):
         """
         generator = np.random.default_rng([self.config.run.seed, index])
         cutout = self._cutout(generator)
-        foreground, alpha = self._crop(cutout, generator)
+        crop = self._exact_crop if cutout.exact else self._crop
+        foreground, alpha = crop(cutout, generator)
         supervised = np.ones_like(alpha)
         if cutout.exact:
             if generator.random() < self.config.data.merge_probability:
                 other = self._cutout(generator)
                 if other.exact:
-                    behind = self._crop(other, generator)
+                    behind = self._exact_crop(other, generator)
                     foreground, alpha = augmentation.merged((foreground, alpha), behind)
             foreground = augmentation.jittered(foreground, generator)
             background = augmentation.jittered(self._background(generator), generator)

@@ -46,8 +46,9 @@ class SourceConfig:
     """One folder of foregrounds.
 
     Args:
-        kind: "rgba", "fg_alpha" (folders `fg` and `alpha`) or "photo_mask" (folders `images` and
-            `masks`: photographs that are shown as they are, supervised away from the outline).
+        kind: "rgba", "fg_alpha" (folders `fg` and `alpha`), "shapes" (photographs, which give
+            random shapes their colours) or "photo_mask" (folders `images` and `masks`: photographs
+            that are shown as they are, supervised away from the outline).
         path: Folder, relative to `data.root`.
         share: How often it is drawn, in proportion to the other sources.
         leave_out: Text file of names to leave out, relative to `data.root`; empty for none.
@@ -55,7 +56,7 @@ class SourceConfig:
         keep_out_percent: So many percent of the names, chosen by name, are kept for evaluation.
     """
 
-    kind: Literal["rgba", "fg_alpha", "photo_mask"]
+    kind: Literal["rgba", "fg_alpha", "shapes", "photo_mask"]
     path: str
     share: float = 1.0
     leave_out: str = ""
@@ -75,6 +76,8 @@ class DataConfig:
         scales: Smallest and largest scale of a foreground.
         whole_probability: How often a crop shows a whole foreground.
         merge_probability: How often two foregrounds are merged.
+        repaint_probability: How often a foreground takes a photograph's colours, so that nothing
+            but colour and guidance tells what it is (our extension).
         backdrop_probability: How often the background is a plain gradient.
         camera: Re-JPEG, blur, noise and contrast (section 5).
         random_alpha_blending: For the foreground network: any photograph as foreground.
@@ -88,6 +91,7 @@ class DataConfig:
     scales: tuple[float, float] = (0.6, 1.4)
     whole_probability: float = 0.2
     merge_probability: float = 0.5
+    repaint_probability: float = 0.0
     backdrop_probability: float = 0.1
     camera: bool = False
     random_alpha_blending: bool = True

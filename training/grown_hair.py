@@ -42,6 +42,7 @@ class HairSettings:
         motion_blur_chance: How often the edge is smeared in one direction, 0..1.
         edge_px: alpha is 1 wherever the mask is deeper than this; pixels at a long side of 800.
         reach: alpha is 0 farther outside the mask than this fraction of the long side.
+        everywhere: Whether hair grows on the whole outline, whatever the style.
         most_strands: Upper limit of strands, fringe and fly-aways aside; it bounds the time.
         supersampling: Strands are drawn this many times larger.
     """
@@ -53,6 +54,7 @@ class HairSettings:
     motion_blur_chance: float = 0.06
     edge_px: float = 12.0
     reach: float = 0.35
+    everywhere: bool = False
     most_strands: int = 4000
     supersampling: int = 4
 
@@ -117,7 +119,7 @@ def grow_hair(
     settings = settings or HairSettings()
     subject = study(image, mask, uncertain_px=generator.uniform(4, 7))
     style = _drawn_style(settings, generator)
-    everywhere = style is not None and style.everywhere
+    everywhere = style is not None and (style.everywhere or settings.everywhere)
     hairiness = np.ones_like(subject.depth) if everywhere else subject.hairiness
     roots = hair_roots(subject, hairiness)
     if roots.chance.sum() < 20 * subject.unit:

@@ -24,12 +24,15 @@ from mgm_core.hardware import best_dtype, resolve_device
 from training.config import Config, ConfigError
 from training.distributed import local_part, rank, start, synchronised
 from training.losses import Terms, detached
+from training.portable import Portable, Progress, read_portable, write_portable
 
 log = logging.getLogger(__name__)
 
 Example = dict[str, Tensor]
 
 _PANEL_ROWS = 4
+# An optimiser without memory takes its longest steps first, in the middle of a run as well.
+_FRESH_STEPS = 100
 
 
 class Task(Protocol):
@@ -138,7 +141,7 @@ class Trainer:
     Args:
         config: The run.
         task: What is trained.
-        resume: Go on from the folder's checkpoint.
+        resume: Go on from the folder's checkpoint, or from its portable one if that is all it has.
     """
 
     def __init__(self, config: Config, task: Task, resume: bool) -> None:
@@ -162,10 +165,11 @@ class Trainer:
         self.step = 0
         self.hours = 0.0
         self.best = math.inf
+        self.fresh_since: int | None = None  # step from which the optimiser had to begin anew
         self.parallel = synchronised(self.module, self.device)
         if resume:
             self._restore()
-        elif self.checkpoint_path.exists():
+        elif self.checkpoint_path.exists() or self.portable_path.exists():
             raise ConfigError(
                 f"run.folder must hold no checkpoint of another run, got {run.folder!r}: "
                 "give --resume to go on, or another folder"
@@ -176,14 +180,16 @@ class Trainer:
         """Where the checkpoint is."""
         return self.folder / "checkpoint.pt"
 
+    @property
+    def portable_path(self) -> Path:
+        """Where the checkpoint without the optimiser's state is."""
+        return self.folder / "portable.safetensors"
+
     def _restore(self) -> None:
-        try:
-            saved = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
-        except FileNotFoundError:
-            raise ConfigError(
-                f"run.folder must hold a checkpoint to resume, got {str(self.folder)!r}, which "
-                "has none: start without --resume"
-            ) from None
+        if not self.checkpoint_path.exists():
+            self._restore_portable()
+            return
+        saved = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
         self.module.load_state_dict(saved["module"])
         self.average.state = saved["average"]
         self.optimiser.load_state_dict(saved["optimiser"])
@@ -191,9 +197,29 @@ class Trainer:
         self.step = saved["step"]
         self.hours = saved["hours"]
         self.best = saved.get("best", math.inf)
+        self.fresh_since = saved.get("fresh_since")
+
+    def _restore_portable(self) -> None:
+        if not self.portable_path.exists():
+            raise ConfigError(
+                f"run.folder must hold a checkpoint to resume, got {str(self.folder)!r}, which "
+                "has none: start without --resume"
+            )
+        portable = read_portable(self.portable_path)
+        self.module.load_state_dict(portable.module)
+        self.average.state = {k: v.to(self.device) for k, v in portable.average.items()}
+        progress = portable.progress
+        self.step, self.hours, self.best = progress.step, progress.hours, progress.best
+        self.gradient_norm, self.fresh_since = progress.gradient_norm, progress.step
+        log.warning(
+            "going on from %s, which leaves out the optimiser's state: the rate rises again "
+            "over %d steps",
+            self.portable_path,
+            _FRESH_STEPS,
+        )
 
     def save(self) -> None:
-        """Write the checkpoint and the exported weights, once for all processes."""
+        """Write both checkpoints and the exported weights, once for all processes."""
         if rank() != 0:
             return
         save_atomically(
@@ -205,8 +231,13 @@ class Trainer:
                 "step": self.step,
                 "hours": self.hours,
                 "best": self.best,
+                "fresh_since": self.fresh_since,
             },
             self.checkpoint_path,
+        )
+        progress = Progress(self.step, self.hours, self.best, self.gradient_norm)
+        write_portable(
+            self.portable_path, Portable(self.module.state_dict(), self.average.state, progress)
         )
         self._export(self.folder / "weights.safetensors")
 
@@ -242,6 +273,8 @@ class Trainer:
         rate = learning_rate(
             self.step, self.config.run.steps, optimiser.warm_up, optimiser.learning_rate
         )
+        if self.fresh_since is not None:
+            rate *= min(1.0, (self.step - self.fresh_since + 1) / _FRESH_STEPS)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):

@@ -94,7 +94,10 @@ def _items(config: Config) -> Iterator[_Item]:
             yield _Item(table, f"{source.path}/SOURCES.tsv", "copy")
     for path in config.data.backgrounds:
         for picture in pictures(root / path):
-            yield _Item(picture, f"{path}/{picture.stem}.webp", "RGB")
+            item = _Item(picture, f"{path}/{picture.stem}.webp", "RGB")
+            if item.target not in seen:
+                seen.add(item.target)
+                yield item
 
 
 def _items_of(source: SourceConfig, root: Path) -> Iterator[_Item]:
@@ -103,6 +106,7 @@ def _items_of(source: SourceConfig, root: Path) -> Iterator[_Item]:
         "rgba": (("", "RGBA"),),
         "fg_alpha": (("fg", "RGB"), ("alpha", "L")),
         "photo_mask": (("images", "RGB"), ("masks", "L")),
+        "shapes": (("", "RGB"),),
     }[source.kind]
     for part, mode in parts:
         for picture in pictures(root / source.path / part):

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from training_data import config_text, write_training_data
 
 from mgm_core.checkpoint import load_prn
+from mgm_core.network import PRN
 from training.config import ConfigError, load
 from training.frozen_norm import freeze_batch_norm, plain_state
 from training.loop import (
@@ -21,6 +22,7 @@ from training.loop import (
     learning_rate,
     save_atomically,
 )
+from training.portable import Portable, Progress, read_portable, write_portable
 from training.prn import PRNTask, guide_of
 
 
@@ -82,6 +84,69 @@ def test_one_example_is_learned_by_heart(tmp_path, data):
     batch = next(trainer.batches())
     losses = [trainer.train_step(batch)["loss"] for _ in range(50)]
     assert losses[-1] < losses[0] / 10
+
+
+def test_a_run_goes_on_elsewhere_from_its_portable_checkpoint(tmp_path, data, caplog):
+    whole, _ = _losses(_config(tmp_path, data, "whole"))
+    _, before = _losses(_config(tmp_path, data, "here"), stop_at=3)
+    there = tmp_path / "there"
+    there.mkdir()
+    (tmp_path / "here" / "portable.safetensors").rename(there / "portable.safetensors")
+    config = _config(tmp_path, data, "there")
+    with pytest.raises(ConfigError, match="must hold no checkpoint of another run"):
+        Trainer(config, PRNTask(config), resume=False)
+    after = Trainer(config, PRNTask(config), resume=True)
+    assert "leaves out the optimiser's state" in caplog.text
+    assert (after.step, after.hours, after.best) == (3, before.hours, before.best)
+    for key, value in before.average.state.items():
+        assert torch.equal(after.average.state[key], value)
+    losses, after = _losses(config, resume=True)
+    assert losses[0] == pytest.approx(whole[3], rel=0.01)  # the same examples, rounded weights
+    assert after.step == 6
+
+
+def test_after_a_portable_checkpoint_the_rate_rises_again(tmp_path, data):
+    config = _config(tmp_path, data)
+    _losses(config, stop_at=3)
+    (tmp_path / "run" / "checkpoint.pt").unlink()
+    trainer = Trainer(config, PRNTask(config), resume=True)
+    batch = next(trainer.batches())
+    usual = learning_rate(3, 6, config.optimiser.warm_up, config.optimiser.learning_rate)
+    assert trainer.train_step(batch)["learning_rate"] == pytest.approx(usual / 100)
+    trainer.save()
+    again = Trainer(config, PRNTask(config), resume=True)  # from the full one this time
+    assert again.fresh_since == 3
+
+
+def test_the_bundled_networks_portable_checkpoint_has_at_most_16_mb(tmp_path):
+    network = PRN("mobilenet_v2")
+    freeze_batch_norm(network.encoder)
+    state = network.state_dict()
+    progress = Progress(1, 0.5, math.inf, 0.1)
+    write_portable(tmp_path / "p.safetensors", Portable(state, state, progress))
+    assert (tmp_path / "p.safetensors").stat().st_size <= 16e6
+    assert read_portable(tmp_path / "p.safetensors").progress == progress
+
+
+def test_a_portable_checkpoint_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "portable.safetensors"
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(ConfigError, match="must be a file that a run wrote"):
+        read_portable(path)
+    save_file({"weight": torch.zeros(1)}, path)
+    with pytest.raises(ConfigError, match="must be a file that a run wrote"):
+        read_portable(path)
+
+
+def test_half_precision_is_not_taken_where_it_overflows(tmp_path):
+    state = {"large": torch.tensor([1e6]), "small": torch.tensor([0.1]), "count": torch.tensor(7)}
+    path = tmp_path / "p.safetensors"
+    write_portable(path, Portable(state, state, Progress(0, 0.0, math.inf, 0.0)))
+    back = read_portable(path).module
+    assert back["large"].item() == 1e6
+    assert back["small"].item() == pytest.approx(0.1, rel=1e-3)
+    assert back["count"].item() == 7
+    assert back["small"].dtype == torch.float32
 
 
 def test_killed_at_any_moment_it_goes_on_from_a_whole_checkpoint(tmp_path, data):

@@ -1,0 +1,91 @@
+"""The small checkpoint with which a run goes on where its folder cannot be taken along.
+
+It leaves out the optimiser's state, half of a full checkpoint, and keeps the weights in half
+precision beside their moving average, which is what is exported and stays as it is.
+"""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from training.config import ConfigError
+
+__all__ = ["Portable", "Progress", "read_portable", "write_portable"]
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: steps, hours, best validation, moving average of the gradient's norm."""
+
+    step: int
+    hours: float
+    best: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True)
+class Portable:
+    """What a small checkpoint holds.
+
+    Args:
+        module: State of the module, rounded to half precision.
+        average: State of its moving average.
+        progress: How far the run is.
+    """
+
+    module: State
+    average: State
+    progress: Progress
+
+
+def write_portable(path: Path, portable: Portable) -> None:
+    """Write a small checkpoint; a kill or a full disk leaves the old one."""
+    tensors = {f"average/{k}": _plain(v) for k, v in portable.average.items()}
+    for key, value in portable.module.items():
+        half = value.is_floating_point() and bool(value.abs().max() < torch.finfo(torch.half).max)
+        tensors[f"module/{key}"] = _plain(value.half() if half else value)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, {k: repr(v) for k, v in asdict(portable.progress).items()})
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_portable(path: Path) -> Portable:
+    """Read a small checkpoint.
+
+    Raises:
+        ConfigError: The file is no such checkpoint.
+    """
+    parts: dict[str, State] = {"module": {}, "average": {}}
+    try:
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 - no mapping, it only has keys()
+                part, key = name.split("/", 1)
+                parts[part][key] = file.get_tensor(name)
+            told = file.metadata() or {}
+        progress = Progress(
+            int(told["step"]),
+            float(told["hours"]),
+            float(told["best"]),
+            float(told["gradient_norm"]),
+        )
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"a portable checkpoint must be a file that a run wrote, got {str(path)!r}, which is "
+            f"none ({error}): copy portable.safetensors once more"
+        ) from None
+    average = parts["average"]
+    module = {k: v.to(average[k].dtype) for k, v in parts["module"].items()}
+    return Portable(module, average, progress)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
