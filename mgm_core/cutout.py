@@ -327,7 +327,9 @@ def cut_out(
     """
     guided = corrected(guided, recipe)
     matte = matted(image, guided, matter, recipe)
-    foreground = estimate_foreground(image, matte.alpha, recipe.foreground)
+    foreground = estimate_foreground(
+        image, matte.alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
+    )
     return Cutout(image, guided, matte, foreground, recipe)
 
 

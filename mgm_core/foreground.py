@@ -7,12 +7,15 @@ Estimation", ICPR 2020, and Levin et al., "A Closed Form Solution to Natural Ima
 
 import logging
 import sys
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mgm_core.images import check_image, check_mask
+
+if TYPE_CHECKING:
+    from mgm_core.hardware import DtypeName
 
 __all__ = ["ForegroundEstimator", "ForegroundMethod", "estimate_foreground"]
 
@@ -33,7 +36,12 @@ class ForegroundEstimator(Protocol):
 
 
 def estimate_foreground(
-    image: Floats, alpha: Floats, method: ForegroundMethod | ForegroundEstimator = "multilevel"
+    image: Floats,
+    alpha: Floats,
+    method: ForegroundMethod | ForegroundEstimator = "multilevel",
+    *,
+    device: str = "auto",
+    dtype: "DtypeName" = "auto",
 ) -> Floats:
     """Estimate foreground colours; where alpha is 1 they are the image's, exactly.
 
@@ -42,16 +50,19 @@ def estimate_foreground(
         alpha: (H, W) float in [0, 1].
         method: "multilevel" is fast, and takes some 110 bytes of memory a pixel; "closed_form" is
             slow, takes six times as much, and is for images of up to 4 megapixels; "network" asks
-            the bundled network on the best device; "raw" takes the image's colours, fringe and
+            the bundled network; "raw" takes the image's colours, fringe and
             all. Or an estimator, such as a `NetworkEstimator`
             (`foreground_estimator.py`) with other weights.
+        device: Where "network" computes; "auto" takes the fastest there is. The other methods
+            compute on the CPU.
+        dtype: What "network" computes in; "auto" is bf16 where the hardware has it.
 
     Returns:
         (H, W, 3) float32 in [0, 1]. Where alpha is 0 the colours mean nothing.
 
     Raises:
         ValueError: an array is out of range, their sizes differ, the image is too large, or there
-            is no such method.
+            is no such method, or no such device.
         CheckpointError: "network" has no weights.
     """
     check_image("image", image)
@@ -63,6 +74,11 @@ def estimate_foreground(
         )
     if callable(method):
         estimate = method
+    elif method == "network":
+        # Imported on use: PyTorch takes seconds, and the page must not wait for them.
+        from mgm_core.foreground_estimator import bundled_estimator
+
+        estimate = bundled_estimator(device, dtype)
     elif method in _METHODS:
         estimate = _METHODS[method]
     else:
@@ -70,13 +86,6 @@ def estimate_foreground(
         raise ValueError(f"method must be one of {methods}, got {method!r}: choose one of them")
     foreground = np.clip(estimate(image, alpha), 0, 1)
     return np.where(alpha[..., None] == 1, image, foreground).astype(np.float32)
-
-
-def _network(image: Floats, alpha: Floats) -> Floats:
-    # Imported on use: PyTorch takes seconds, and the page must not wait for them.
-    from mgm_core.foreground_estimator import bundled_estimator
-
-    return bundled_estimator()(image, alpha)
 
 
 def _raw(image: Floats, alpha: Floats) -> Floats:
@@ -105,10 +114,9 @@ def _closed_form(image: Floats, alpha: Floats) -> Floats:
     return foreground
 
 
-_METHODS: dict[str, ForegroundEstimator] = {
+_METHODS: dict[ForegroundMethod, ForegroundEstimator] = {
     "multilevel": _multilevel,
     "closed_form": _closed_form,
-    "network": _network,
     "raw": _raw,
 }
 

@@ -125,10 +125,11 @@ def _fade(height: int, width: int, overlap_px: int) -> Floats:
 
 
 @functools.cache
-def bundled_estimator() -> NetworkEstimator:
-    """Return the bundled network, loaded once.
+def bundled_estimator(device: str, dtype: DtypeName) -> NetworkEstimator:
+    """Return the bundled network, loaded once for each device and number format.
 
     Raises:
         CheckpointError: Its weights are not bundled yet.
+        ValueError: Device or dtype is unknown or not on this machine.
     """
-    return NetworkEstimator.load()
+    return NetworkEstimator.load(device=device, dtype=dtype)

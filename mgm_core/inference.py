@@ -117,7 +117,7 @@ class Matter:
             )
         self.coarse_side_px, self.least_side_px = coarse_side_px, least_side_px
         self.device = resolve_device(device)
-        self.dtype = best_dtype(self.device, dtype)
+        self.dtype, self.dtype_name = best_dtype(self.device, dtype), dtype
         self.tile_px, self.overlap_px = tile_px, overlap_px
         network = network.eval()
         fold_batch_norm(network)

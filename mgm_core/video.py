@@ -121,7 +121,9 @@ def matte_clip(
             )
             alpha = steadier.alpha(image, probability, functools.partial(alpha_of, image))
             found = found or bool(alpha.any())
-            foreground = estimate_foreground(image, alpha, recipe.foreground)
+            foreground = estimate_foreground(
+                image, alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
+            )
             if behind is None or recipe.background.kind == "blur":
                 behind = background(image, alpha, foreground, recipe, picture)
             pixels = finished(foreground, alpha, behind, recipe)

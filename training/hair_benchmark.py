@@ -29,7 +29,7 @@ from mgm_core.checkpoint import sha256_of
 from mgm_core.compositing import composite, fit_background
 from mgm_core.guidance import trimap_from_alpha
 from mgm_core.images import read_image, read_mask, write_image
-from training.grown_hair import Cutout, HairSettings, grow_hair, pairs
+from training.grown_hair import Grown, HairSettings, grow_hair, pairs
 from training.hair_subject import Floats
 from training.sources import kept_out, pictures
 
@@ -102,7 +102,7 @@ def make(
     _write_lists(out, origins)
 
 
-def _grown(portraits: list[tuple[Path, Path]], seed: int) -> Iterator[tuple[Path, Cutout]]:
+def _grown(portraits: list[tuple[Path, Path]], seed: int) -> Iterator[tuple[Path, Grown]]:
     """Grow hair on each portrait in turn, without end; those that it refuses are left out."""
     waiting = list(portraits)
     attempt = 0
@@ -123,10 +123,10 @@ def _grown(portraits: list[tuple[Path, Path]], seed: int) -> Iterator[tuple[Path
     )
 
 
-def _cutout(image_path: Path, mask_path: Path, generator: Generator) -> Cutout:
+def _cutout(image_path: Path, mask_path: Path, generator: Generator) -> Grown:
     image, mask = _limited(read_image(image_path)), _limited(read_mask(mask_path))
     found = grow_hair(image, mask, generator, HairSettings(no_hair_chance=0.0))
-    return Cutout(_rounded(found.foreground), _rounded(found.alpha))
+    return Grown(_rounded(found.foreground), _rounded(found.alpha))
 
 
 def _limited(picture: Floats) -> Floats:
@@ -142,7 +142,7 @@ def _rounded(picture: Floats) -> Floats:
     return (np.rint(picture * 255) / 255).astype(np.float32)
 
 
-def _write(out: Path, name: str, cutout: Cutout, background: Floats) -> None:
+def _write(out: Path, name: str, cutout: Grown, background: Floats) -> None:
     height, width = cutout.alpha.shape
     trimap = trimap_from_alpha(cutout.alpha, TRIMAP_KERNEL_PX)
     made = {

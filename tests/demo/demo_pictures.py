@@ -42,6 +42,9 @@ class FakeSegmenter:
 class FakeMatter:
     """Blurs the guidance; every level is told apart by its value."""
 
+    device = "cpu"
+    dtype_name = "float32"
+
     seen: list = field(default_factory=list)
 
     def matte(self, image, guidance, *, known=None):

@@ -33,6 +33,9 @@ HEIGHT, WIDTH = 20, 30
 class TakesGuidance:
     """Returns the guidance as alpha."""
 
+    device = "cpu"
+    dtype_name = "float32"
+
     def matte(self, image, guidance, *, known=None):
         return Matte(*[guidance] * 6)
 

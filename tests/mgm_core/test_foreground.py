@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from mgm_core import checkpoint, foreground_estimator
+from mgm_core import checkpoint, cutout, foreground_estimator
 from mgm_core.compositing import composite, solid_background
 from mgm_core.foreground import estimate_foreground
 from mgm_core.foreground_estimator import NetworkEstimator
 from mgm_core.foreground_network import ForegroundNetwork
+from mgm_core.inference import Matter
+from mgm_core.network import PRN
+from mgm_core.recipe import Recipe
 
 SIZE = 48
 COLOUR = (0.9, 0.2, 0.1)
@@ -195,6 +198,29 @@ def test_without_bundled_weights_the_network_says_so(tmp_path, monkeypatch):
     message = r"foreground network must have bundled weights, got none: foreground_mobilenet_v2 is"
     with pytest.raises(checkpoint.CheckpointError, match=message):
         estimate_foreground(image, alpha, "network")
+
+
+def test_the_network_computes_where_it_is_asked_to():
+    image, alpha, _ = scene()
+    with pytest.raises(ValueError, match="device must be auto, cpu, cuda, cuda:N or mps, got 'tpu'"):
+        estimate_foreground(image, alpha, "network", device="tpu")
+    exact = estimate_foreground(image, alpha, "network", device="cpu", dtype="float32")
+    rounded = estimate_foreground(image, alpha, "network", device="cpu", dtype="bfloat16")
+    assert 0 < np.abs(exact - rounded).max() < 0.1
+
+
+def test_a_cut_out_asks_the_network_on_the_matting_networks_device(monkeypatch):
+    asked = {}
+
+    def estimate(image, alpha, method, **where):
+        asked.update(method=method, **where)
+        return image
+
+    monkeypatch.setattr(cutout, "estimate_foreground", estimate)
+    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32")
+    image, alpha, _ = scene()
+    cutout.cut_out(image, cutout.Guided(alpha, ""), matter, Recipe(foreground="network"))
+    assert asked == {"method": "network", "device": "cpu", "dtype": "float32"}
 
 
 def test_bad_tiles_are_refused():

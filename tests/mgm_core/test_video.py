@@ -33,6 +33,9 @@ class FindsRed:
 class TakesGuidance:
     """Returns the guidance as alpha, and counts."""
 
+    device = "cpu"
+    dtype_name = "float32"
+
     def __init__(self):
         self.count = 0
 
