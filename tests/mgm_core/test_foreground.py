@@ -202,9 +202,7 @@ def test_without_bundled_weights_the_network_says_so(tmp_path, monkeypatch):
 
 def test_the_network_computes_where_it_is_asked_to():
     image, alpha, _ = scene()
-    with pytest.raises(ValueError, match="device must be auto, cpu, .* or mps, got 'tpu'"):
-        ValueError, match="device must be auto, cpu, cuda, cuda:N or mps, got 'tpu'"
-    ):
+    with pytest.raises(ValueError, match=r"device must be auto, cpu, .* or mps, got 'tpu'"):
         estimate_foreground(image, alpha, "network", device="tpu")
     exact = estimate_foreground(image, alpha, "network", device="cpu", dtype="float32")
     rounded = estimate_foreground(image, alpha, "network", device="cpu", dtype="bfloat16")
