@@ -107,6 +107,7 @@ class GuidanceConfig:
         trimap: Share of trimaps (our extension).
         matte: Share of soft mattes of low quality (our extension).
         cut_mask_probability: How often CutMask spoils a binary mask.
+        mask_kernels_px: Smallest and largest kernel that a binary mask is eroded and dilated by.
         kernels_px: Range of the kernels that self-guidance is dilated by after stride 8 and 4.
     """
 
@@ -114,15 +115,24 @@ class GuidanceConfig:
     trimap: float = 0.0
     matte: float = 0.0
     cut_mask_probability: float = 0.25
+    mask_kernels_px: tuple[int, int] = (1, 30)
     kernels_px: tuple[int, int] = (30, 15)
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the levels at stride 8, 4 and 1 (Eq. 5), and whether composition counts."""
+    """What is minimised.
+
+    Args:
+        level_weights: Weights of the levels at stride 8, 4 and 1 (Eq. 5).
+        composition: Whether the composition loss counts.
+        squared: Weight of the mean squared error beside l1, composition and Laplacian, whose
+            weights are 1; the paper has none.
+    """
 
     level_weights: tuple[float, float, float] = (1.0, 2.0, 3.0)
     composition: bool = True
+    squared: float = 0.0
 
 
 @dataclass(frozen=True)

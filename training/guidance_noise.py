@@ -76,9 +76,14 @@ def cut_mask(
     return out
 
 
-def noisy_mask(alpha: Plane, generator: Generator, cut_mask_probability: float = 0.25) -> Plane:
+def noisy_mask(
+    alpha: Plane,
+    generator: Generator,
+    cut_mask_probability: float = 0.25,
+    kernels_px: tuple[int, int] = KERNELS_PX,
+) -> Plane:
     """Return the paper's perturbed binary guidance: binarise, erode/dilate, CutMask."""
-    mask = eroded_dilated(binarised(alpha, generator), generator)
+    mask = eroded_dilated(binarised(alpha, generator), generator, kernels_px)
     if generator.random() < cut_mask_probability:
         mask = cut_mask(mask, generator)
     return mask

@@ -32,6 +32,19 @@ def l1(difference: Tensor, area: Tensor) -> Tensor:
     return difference.abs().sum() / (area * difference.shape[1])
 
 
+def squared(difference: Tensor, area: Tensor) -> Tensor:
+    """Return the mean squared difference over the modulated area (our extension).
+
+    Where image and guidance leave several alphas possible, an l1 loss asks for their median, which
+    turns half-transparent hair solid. The squared one asks for their mean.
+
+    Args:
+        difference: (prediction - truth) times g_l, (N, C, H, W).
+        area: Number of pixels where g_l is one, scalar, at least 1.
+    """
+    return difference.square().sum() / (area * difference.shape[1])
+
+
 def composition(difference: Tensor, foreground: Tensor, background: Tensor, area: Tensor) -> Tensor:
     """Return the mean absolute error of the image that the predicted alpha composites (Eq. 1).
 
@@ -80,6 +93,7 @@ def level_terms(
     self_guidance: Tensor,
     foreground: Tensor | None,
     background: Tensor | None,
+    squared_weight: float = 0.0,
 ) -> Terms:
     """Return the terms of Eq. 4 for one level, modulated by its self-guidance (Eq. 5).
 
@@ -89,6 +103,7 @@ def level_terms(
         self_guidance: g_l, (N, 1, H, W), bool or 0 to 1.
         foreground: True colours, or None to leave the composition loss out.
         background: Likewise.
+        squared_weight: Weight of the squared difference; 0 leaves it out, as the paper does.
     """
     g = self_guidance.to(prediction.dtype)
     area = mean_over_processes(g.sum()).clamp_min(1.0)
@@ -96,6 +111,8 @@ def level_terms(
     terms = {"l1": l1(difference, area), "laplacian": laplacian(difference, area)}
     if foreground is not None and background is not None:
         terms["composition"] = composition(difference, foreground, background, area)
+    if squared_weight > 0:
+        terms["squared"] = squared_weight * squared(difference, area)
     return terms
 
 

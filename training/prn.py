@@ -121,7 +121,7 @@ class PRNTask:
         if config.network.variant == "baseline":
             weights = (0.0, 0.0, weights[-1])
         terms = [
-            level_terms(level, truth, g * supervised, foreground, background)
+            level_terms(level, truth, g * supervised, foreground, background, config.loss.squared)
             for level, g in zip((os8, os4, os1), guides, strict=True)
         ]
         return weighted_sum(terms, weights)

@@ -88,6 +88,16 @@ def test_mattes_are_soft_and_resemble_alpha(alpha):
         assert np.corrcoef(matte.ravel(), alpha.ravel())[0, 1] > 0.4
 
 
+def test_masks_move_as_far_as_the_kernels_allow(alpha):
+    def moved(kernels_px):
+        sure = (alpha > 0.01) == (alpha >= 1.0)  # no threshold changes these pixels
+        masks = [noisy_mask(alpha, g, 0.0, kernels_px) for g in _seeds(40)]
+        return np.mean([np.abs(mask - (alpha >= 0.5))[sure].mean() for mask in masks])
+
+    assert moved((1, 1)) == 0
+    assert 0 < moved((1, 8)) < moved((20, 30))
+
+
 def test_a_seed_decides_everything(alpha):
     for make in (noisy_mask, noisy_trimap, noisy_matte):
         one, two = make(alpha, np.random.default_rng(7)), make(alpha, np.random.default_rng(7))

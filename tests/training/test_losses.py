@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.losses import composition, l1, laplacian, level_terms, weighted_sum
+from training.losses import composition, l1, laplacian, level_terms, squared, weighted_sum
 
 
 def _case(channels=1, seed=0):
@@ -38,6 +38,33 @@ def test_l1_of_a_case_by_hand():
     difference = torch.tensor([[[[0.0, -0.5], [1.0, 0.0]]]])
     assert l1(difference, torch.tensor(4.0)).item() == pytest.approx(1.5 / 4)
     assert l1(difference, torch.tensor(2.0)).item() == pytest.approx(1.5 / 2)
+
+
+def test_squared_of_a_case_by_hand():
+    difference = torch.tensor([[[[0.0, -0.5], [1.0, 0.0]]]])
+    assert squared(difference, torch.tensor(4.0)).item() == pytest.approx(1.25 / 4)
+    assert squared(difference, torch.tensor(2.0)).item() == pytest.approx(1.25 / 2)
+
+
+def test_the_squared_term_is_weighted_and_left_out_unless_asked_for():
+    alpha, truth, g = _case()
+    assert "squared" not in level_terms(alpha, truth, g, None, None)
+    found = level_terms(alpha, truth, g, None, None, 4.0)["squared"]
+    expected = 4 * ((alpha - truth) * g).square().sum() / g.sum()
+    torch.testing.assert_close(found, expected)
+
+
+def test_l1_asks_for_the_median_and_squared_for_the_mean():
+    truths = torch.tensor([0.2, 1.0, 1.0])
+    candidates = torch.linspace(0, 1, 101)
+    area = torch.tensor(3.0)
+
+    def best(loss):
+        losses = [loss((c - truths).view(3, 1, 1, 1), area).item() for c in candidates]
+        return candidates[int(np.argmin(losses))].item()
+
+    assert best(l1) == pytest.approx(1.0)
+    assert best(squared) == pytest.approx(0.73, abs=0.006)
 
 
 def test_composition_is_the_error_of_the_composite():
