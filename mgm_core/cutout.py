@@ -201,23 +201,22 @@ def corrected(guided: Guided, recipe: Recipe) -> Guided:
 
 
 def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "Matte":
-    """Run the matting network.
+    """Run the matting network, and drop what hangs together with nothing that is guided.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
         guided: Corrected guidance of the image's size.
         matter: The matting network.
-        recipe: Whether stray parts are dropped.
+        recipe: Whether all parts but the largest are dropped too.
 
     Raises:
         ValueError: Sizes differ.
     """
-    matte = matter.matte(image, guided.guidance, known=guided.known)
-    if not recipe.keep_largest:
-        return matte
-    from mgm_core.inference import without_stray_parts
+    from mgm_core.inference import without_stray_parts, without_unguided_parts
 
-    return replace(matte, alpha=without_stray_parts(matte.alpha))
+    matte = matter.matte(image, guided.guidance, known=guided.known)
+    alpha = without_unguided_parts(matte.alpha, guided.guidance)
+    return replace(matte, alpha=without_stray_parts(alpha) if recipe.keep_largest else alpha)
 
 
 def background(

@@ -397,15 +397,47 @@ def without_stray_parts(alpha: Plane) -> Plane:
     Returns:
         (H, W) float32, 0 in the other parts.
     """
-    present = (alpha > STRAY_ALPHA).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(present, connectivity=8)
+    count, labels, stats = _parts(alpha)
     if count <= 2:
         return alpha
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    return _only_parts(alpha, labels, np.arange(count) == largest)
+
+
+def without_unguided_parts(alpha: Plane, guidance: Plane) -> Plane:
+    """Drop connected parts of alpha > 0.05 in which no pixel is guided, and their faint fringe.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        guidance: (H, W) float32 in [0, 1]; above 0 it guides, unknown pixels of a trimap too.
+
+    Returns:
+        (H, W) float32, 0 in the dropped parts.
+    """
+    count, labels, _ = _parts(alpha)
+    kept = np.zeros(count, np.bool_)
+    kept[labels[guidance > 0]] = True
+    if kept[1:].all():
+        return alpha
+    return _only_parts(alpha, labels, kept)
+
+
+def _parts(alpha: Plane) -> tuple[int, NDArray[np.int32], NDArray[np.int32]]:
+    """Return number, labels and statistics of the connected parts; label 0 is what is fainter."""
+    present = (alpha > STRAY_ALPHA).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(present, connectivity=8)
+    return count, np.asarray(labels, np.int32), np.asarray(stats, np.int32)
+
+
+def _only_parts(alpha: Plane, labels: NDArray[np.int32], kept: NDArray[np.bool_]) -> Plane:
+    """Return alpha of the parts whose labels are kept; `kept[0]` does not matter."""
+    present = (labels > 0).astype(np.uint8)
+    if not present.any():
+        return alpha
     # What is fainter goes with the part that it is nearest to.
     _, nearest = cv2.distanceTransformWithLabels(
         1 - present, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     part_of = np.zeros(int(nearest.max()) + 1, labels.dtype)
     part_of[nearest[present == 1]] = labels[present == 1]
-    return np.where(part_of[nearest] == largest, alpha, np.float32(0)).astype(np.float32)
+    return np.where(kept[part_of[nearest]], alpha, np.float32(0)).astype(np.float32)

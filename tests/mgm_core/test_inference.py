@@ -7,7 +7,13 @@ import torch
 
 from mgm_core.decoder import SideOutputs
 from mgm_core.hardware import best_dtype, cpu_has_bfloat16, resolve_device
-from mgm_core.inference import LEAST_SIDES_PX, Matter, spans, without_stray_parts
+from mgm_core.inference import (
+    LEAST_SIDES_PX,
+    Matter,
+    spans,
+    without_stray_parts,
+    without_unguided_parts,
+)
 from mgm_core.network import PRN, refine
 
 
@@ -146,6 +152,22 @@ def test_stray_parts_go_with_their_fringe_and_the_largest_keeps_its_own():
     assert (kept[:, :20] == alpha[:, :20]).all()
     assert (kept[:, 20:] == 0).all()
     assert without_stray_parts(kept) is kept
+
+
+def test_parts_that_nothing_guides_are_dropped():
+    alpha = np.zeros((20, 60), np.float32)
+    alpha[5:15, 5:15] = alpha[5:15, 25:35] = alpha[5:15, 45:55] = 1
+    alpha[:, 36:38] = 0.04  # fainter than a part; goes with the nearest one
+    guidance = np.zeros_like(alpha)
+    guidance[8, 5], guidance[8, 50] = 1, 0.5
+    kept = without_unguided_parts(alpha, guidance)
+    assert (kept[:, :20] == alpha[:, :20]).all()
+    assert (kept[:, 20:39] == 0).all()
+    assert (kept[:, 45:] == alpha[:, 45:]).all()
+    assert without_unguided_parts(kept, guidance) is kept
+    assert not without_unguided_parts(alpha, np.zeros_like(alpha)).any()
+    nothing = np.zeros_like(alpha)
+    assert without_unguided_parts(nothing, guidance) is nothing
 
 
 def test_devices_and_dtypes(tmp_path):
