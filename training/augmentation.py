@@ -105,6 +105,26 @@ def cropped_cutout(
     return view(cutout, centre, scale, crop_px, generator)
 
 
+def placed_cutout(
+    cutout: Cutout, crop_px: int, scales: tuple[float, float], generator: Generator
+) -> tuple[Colours, Plane]:
+    """Return a square crop with the cut-out anywhere in it, often reaching past a side.
+
+    Args:
+        cutout: Source of colours and alpha.
+        crop_px: Side of the crop.
+        scales: Smallest and largest scale, drawn evenly in the logarithm.
+        generator: Draws everything.
+
+    Returns:
+        Foreground (S, S, 3) and alpha (S, S), float32 in [0, 1].
+    """
+    scale = float(np.exp(generator.uniform(*np.log(scales))))
+    x, y = cutout.centres[generator.integers(len(cutout.centres))]
+    x, y = np.array([x, y]) + generator.uniform(-0.5, 0.5, 2) * crop_px / scale
+    return view(cutout, (float(x), float(y)), scale, crop_px, generator)
+
+
 def view(
     cutout: Cutout, centre: tuple[float, float], scale: float, crop_px: int, generator: Generator
 ) -> tuple[Colours, Plane]:

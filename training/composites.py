@@ -135,6 +135,15 @@ class Composites(Dataset[Example]):
             foreground = augmentation.cropped_background(photograph, data.crop_px, generator)
         return foreground, alpha
 
+    def _with_distractor(self, background: Colours, generator: Generator) -> Colours:
+        """Return the background with another cut-out in it, which no guidance will mark."""
+        colours, alpha = augmentation.placed_cutout(
+            self._exact_cutout(generator), self.config.data.crop_px, self.config.data.scales,
+            generator,
+        )  # fmt: skip
+        colours = augmentation.jittered(colours, generator)
+        return np.asarray(background + alpha[..., None] * (colours - background), np.float32)
+
     def _guidance(self, alpha: Plane, generator: Generator) -> Plane:
         guidance = self.config.guidance
         draw = generator.random() * (guidance.mask + guidance.trimap + guidance.matte)
@@ -153,19 +162,22 @@ class Composites(Dataset[Example]):
             exact everywhere, foreground and background are the same, so that the composition loss
             is zero.
         """
+        data = self.config.data
         generator = np.random.default_rng([self.config.run.seed, index])
         cutout = self._cutout(generator)
         crop = self._exact_crop if cutout.exact else self._crop
         foreground, alpha = crop(cutout, generator)
         supervised = np.ones_like(alpha)
         if cutout.exact:
-            if generator.random() < self.config.data.merge_probability:
+            if generator.random() < data.merge_probability:
                 other = self._cutout(generator)
                 if other.exact:
                     behind = self._exact_crop(other, generator)
                     foreground, alpha = augmentation.merged((foreground, alpha), behind)
             foreground = augmentation.jittered(foreground, generator)
             background = augmentation.jittered(self._background(generator), generator)
+            if data.distractor_probability > 0 and generator.random() < data.distractor_probability:
+                background = self._with_distractor(background, generator)
             if generator.random() < 0.3:
                 background = augmentation.matched(background, foreground, alpha, generator)
             image = alpha[..., None] * foreground + (1.0 - alpha[..., None]) * background
@@ -175,7 +187,7 @@ class Composites(Dataset[Example]):
             alpha = (alpha > 0.5).astype(np.float32)
             band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_ROUGH_BAND_PX, _ROUGH_BAND_PX))
             supervised = (cv2.dilate(alpha, band) == cv2.erode(alpha, band)).astype(np.float32)
-        if self.config.data.camera:
+        if data.camera:
             image = augmentation.camera(image, generator)
         guidance = self._guidance(alpha, generator)
         return {

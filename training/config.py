@@ -78,6 +78,8 @@ class DataConfig:
         merge_probability: How often two foregrounds are merged.
         repaint_probability: How often a foreground takes a photograph's colours, so that nothing
             but colour and guidance tells what it is (our extension).
+        distractor_probability: How often the background holds another cut-out, which is no part
+            of the subject and which no guidance marks (our extension).
         backdrop_probability: How often the background is a plain gradient.
         camera: Re-JPEG, blur, noise and contrast (section 5).
         random_alpha_blending: For the foreground network: any photograph as foreground.
@@ -92,6 +94,7 @@ class DataConfig:
     whole_probability: float = 0.2
     merge_probability: float = 0.5
     repaint_probability: float = 0.0
+    distractor_probability: float = 0.0
     backdrop_probability: float = 0.1
     camera: bool = False
     random_alpha_blending: bool = True

@@ -137,6 +137,32 @@ def test_repainted_foregrounds_take_a_photographs_colours(tmp_path):
     assert all(changed)
 
 
+def test_distractors_stand_in_the_background_alone(tmp_path):
+    write_training_data(tmp_path / "data")
+    path = tmp_path / "c.toml"
+    path.write_text(config_text(tmp_path / "data", tmp_path / "run", 2))
+    plain = ["data.merge_probability=0.0", "data.camera=false"]
+
+    def examples(*corrections):
+        return Composites(load(path, [*plain, *corrections]))
+
+    usual, never = examples(), examples("data.distractor_probability=0.0")
+    always = examples("data.distractor_probability=1.0")
+    assert np.array_equal(usual[1]["image"], never[1]["image"])
+    changed = 0
+    for i in range(12):
+        without, example = usual[i], always[i]
+        if float(example["supervised"].min()) < 1:
+            continue
+        assert np.array_equal(example["alpha"], without["alpha"])
+        assert np.array_equal(example["foreground"], without["foreground"])
+        alpha, behind = example["alpha"], example["background"]
+        mixed = alpha * example["foreground"] + (1 - alpha) * behind
+        assert np.allclose(example["image"], mixed, atol=1e-6)
+        changed += not np.allclose(behind, without["background"], atol=0.05)
+    assert changed
+
+
 def test_kept_out_photographs_give_no_colours(photographs):
     kept = [p.stem for p in photographs.iterdir() if kept_out(p.stem, 50)]
     shapes = RandomShapes(photographs, leave_out=lambda name: kept_out(name, 50))
