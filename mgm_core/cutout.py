@@ -25,7 +25,7 @@ from mgm_core.compositing import (
 )
 from mgm_core.editing import apply_edits
 from mgm_core.foreground import estimate_foreground
-from mgm_core.guidance import detect_kind, shift_boundary, to_guidance
+from mgm_core.guidance import detect_kind, from_probability, shift_boundary, to_guidance
 from mgm_core.recipe import MaskKind, Recipe, read_colour
 
 # The networks are handed in; without their modules, which import PyTorch, a page is up sooner.
@@ -133,7 +133,7 @@ def guidance_from_segmenter(
 
 
 def guidance_from_probability(probability: Floats, recipe: Recipe = _AS_THE_PAPER) -> Guided:
-    """Threshold the probability of the category (section 5).
+    """Threshold the probability of the category (section 5), doubtful specks left out.
 
     Args:
         probability: (H, W) float32 in [0, 1].
@@ -142,7 +142,7 @@ def guidance_from_probability(probability: Floats, recipe: Recipe = _AS_THE_PAPE
     Raises:
         NoSubjectError: No pixel reaches the threshold.
     """
-    guidance = (probability >= np.float32(recipe.threshold)).astype(np.float32)
+    guidance = from_probability(probability, recipe.threshold)
     if not guidance.any():
         raise NoSubjectError(
             f"the photo must show a {recipe.category}, got none at a threshold of "

@@ -26,6 +26,7 @@ from mgm_core import __main__ as photographs
 from mgm_core.cutout import Guided, NoSubjectError, background, corrected, finished, matted
 from mgm_core.foreground import estimate_foreground
 from mgm_core.images import read_image
+from mgm_core.guidance import from_probability
 from mgm_core.inference import Matter
 from mgm_core.recipe import Recipe
 from mgm_core.segmentation import Segmenter, SegmenterError
@@ -107,7 +108,7 @@ def matte_clip(
     found = False
 
     def alpha_of(image: Floats, probability: Floats) -> Floats:
-        plane = (probability >= np.float32(recipe.threshold)).astype(np.float32)
+        plane = from_probability(probability, recipe.threshold)
         guided = corrected(Guided(plane, recipe.category), recipe)
         if not guided.guidance.any():
             return guided.guidance  # spares the network; a subject may come later, or have left

@@ -7,6 +7,7 @@ from mgm_core.guidance import (
     dilate,
     erode,
     from_binary_mask,
+    from_probability,
     from_soft_mask,
     from_trimap,
     from_trimap_fg,
@@ -306,3 +307,22 @@ def test_other_bad_input_is_refused():
 def test_arrays_that_are_no_masks_are_refused(function, name):
     with pytest.raises(ValueError, match=rf"^{name} must be float in \[0, 1\], got uint8"):
         function(np.zeros((2, 2), np.uint8))
+
+
+def test_specks_that_the_segmenter_doubts_are_dropped():
+    probability = np.zeros((60, 60), np.float32)
+    probability[10:50, 10:40] = 0.6  # the largest part, 1200 px: doubted, but kept
+    probability[2:4, 2:7] = 0.79  # 10 px
+    probability[2:4, 50:55] = 0.7
+    probability[2, 52] = 0.85  # 10 px, sure of one of them
+    probability[40:44, 50:53] = 0.55  # 12 px: a hundredth of the largest
+    expected = (probability > 0).astype(np.float32)
+    expected[2:4, 2:7] = 0
+    guidance = from_probability(probability)
+    assert np.array_equal(guidance, expected)
+    assert guidance.dtype == np.float32
+    whole = from_probability(probability, 0.75)  # the 10 px are all that is left beside one
+    assert whole.sum() == 11
+    assert not from_probability(probability, 0.9).any()
+    with pytest.raises(ValueError, match="threshold must be above 0"):
+        from_probability(probability, 0.0)
