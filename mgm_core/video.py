@@ -25,8 +25,8 @@ from tqdm import tqdm
 from mgm_core import __main__ as photographs
 from mgm_core.cutout import Guided, NoSubjectError, background, corrected, finished, matted
 from mgm_core.foreground import estimate_foreground
-from mgm_core.images import read_image
 from mgm_core.guidance import from_probability
+from mgm_core.images import read_image
 from mgm_core.inference import Matter
 from mgm_core.recipe import Recipe
 from mgm_core.segmentation import Segmenter, SegmenterError
