@@ -99,7 +99,7 @@ def test_dilation_agrees_with_its_slow_twin_on_every_device_path(kernel_px):
             if 0 <= y < 20 and 0 <= x < 26:
                 expected[y, x] = True
     assert np.array_equal(dilated(mask, [kernel_px])[0, 0].numpy(), expected)
-    assert np.array_equal(_dilated_on_device(mask, kernel_px)[0, 0].numpy(), expected)
+    assert np.array_equal(_dilated_on_device(mask, [kernel_px])[0, 0].numpy(), expected)
 
 
 def test_each_mask_of_a_batch_has_its_own_kernel():
