@@ -208,10 +208,13 @@ def _hairiness(colour: Floats, depth: Floats, top: int, head_px: float) -> Float
     rows, columns = np.mgrid[: depth.shape[0], : depth.shape[1]]
     below = (rows - top / 2) / (head_px / 2)
     strip = (depth > 0.03 * head_px) & (depth < 0.12 * head_px) & (below < 0.6)
+    nowhere = np.zeros((height, width), np.float32)
+    if not strip.any():
+        return nowhere
     middle = np.median(columns[(depth > 0) & (below < 1)])
     face = (abs(below - 0.65) < 0.15) & (abs(columns - middle) < 0.075 * head_px) & (depth > 0)
-    if not strip.any() or not face.any():
-        return np.zeros((height, width), np.float32)
+    if not face.any():
+        return nowhere
     to_hair = np.linalg.norm(lab - np.median(lab[strip], axis=0), axis=-1)
     to_skin = np.linalg.norm(lab - np.median(lab[face], axis=0), axis=-1)
     grey = _grey(small)
