@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,6 +18,7 @@ from training import augmentation
 from training.augmentation import Colours, Plane
 from training.config import Config, ConfigError, SourceConfig
 from training.guidance_noise import noisy_mask, noisy_matte, noisy_trimap
+from training.made_up_hair import GrownHair
 from training.shapes import RandomShapes
 from training.sources import (
     Backgrounds,
@@ -34,7 +36,7 @@ from training.sources import (
 Example = dict[str, Tensor]
 
 # Rough masks are trusted this far from their outline, in px of the photograph.
-_ROUGH_BAND_PX = 30
+ROUGH_BAND_PX = 30
 
 
 def open_source(config: SourceConfig, root: Path, max_side_px: int) -> Source:
@@ -45,14 +47,56 @@ def open_source(config: SourceConfig, root: Path, max_side_px: int) -> Source:
     """
     folder = root / config.path
     kinds: dict[
-        str, type[RGBACutouts | ForegroundAlphaFolders | PhotographsWithMasks | RandomShapes]
+        str,
+        type[
+            RGBACutouts | ForegroundAlphaFolders | GrownHair | PhotographsWithMasks | RandomShapes
+        ],
     ] = {
         "rgba": RGBACutouts,
         "fg_alpha": ForegroundAlphaFolders,
+        "hair": GrownHair,
         "photo_mask": PhotographsWithMasks,
         "shapes": RandomShapes,
     }
     return kinds[config.kind](folder, max_side_px, excluded(config, root))
+
+
+def data_root(config: Config) -> Path:
+    """Return the folder that all paths of a configuration are relative to.
+
+    Raises:
+        ConfigError: It is no folder.
+    """
+    root = Path(config.data.root)
+    if not root.is_dir():
+        raise ConfigError(
+            f"data.root must be a folder, got {config.data.root!r}: give data.root=PATH"
+        )
+    return root
+
+
+def open_backgrounds(config: Config) -> Backgrounds:
+    """Open the photographs that the configuration puts behind its foregrounds."""
+    root, percent = data_root(config), config.data.backgrounds_keep_out_percent
+    return Backgrounds(
+        [root / path for path in config.data.backgrounds],
+        leave_out=lambda name: kept_out(name, percent),
+    )
+
+
+def cumulative_shares(config: Config) -> NDArray[np.float64]:
+    """Return how often the first, the first two, ... of the sources are drawn, rising to 1.
+
+    Raises:
+        ConfigError: No source has exact alpha.
+    """
+    if all(s.kind == "photo_mask" for s in config.data.sources):
+        raise ConfigError(
+            "data.sources must hold a source with exact alpha (rgba, fg_alpha, hair or shapes), "
+            "got photo_mask alone: add one"
+        )
+    shares = np.array([s.share for s in config.data.sources])
+    return np.cumsum(shares / shares.sum())
 
 
 def excluded(config: SourceConfig, root: Path) -> LeaveOut:
@@ -83,23 +127,13 @@ class Composites(Dataset[Example]):
     """
 
     def __init__(self, config: Config) -> None:
-        root = Path(config.data.root)
-        if not root.is_dir():
-            raise ConfigError(
-                f"data.root must be a folder, got {config.data.root!r}: give data.root=PATH"
-            )
+        root = data_root(config)
         self.config = config
         self.sources = [
             Remembered(open_source(s, root, config.data.max_side_px)) for s in config.data.sources
         ]
-        if all(s.kind == "photo_mask" for s in config.data.sources):
-            raise ConfigError(
-                "data.sources must hold a source with exact alpha (rgba, fg_alpha or shapes), got "
-                "photo_mask alone: add one"
-            )
-        shares = np.array([s.share for s in config.data.sources])
-        self.cumulative_shares = np.cumsum(shares / shares.sum())
-        self.backgrounds = Backgrounds([root / path for path in config.data.backgrounds])
+        self.cumulative_shares = cumulative_shares(config)
+        self.backgrounds = open_backgrounds(config)
 
     def _cutout(self, generator: Generator) -> Cutout:
         which = int(np.searchsorted(self.cumulative_shares, generator.random(), side="right"))
@@ -185,7 +219,7 @@ class Composites(Dataset[Example]):
             image = augmentation.jittered(foreground, generator, 0.5)
             foreground = background = image
             alpha = (alpha > 0.5).astype(np.float32)
-            band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_ROUGH_BAND_PX, _ROUGH_BAND_PX))
+            band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ROUGH_BAND_PX, ROUGH_BAND_PX))
             supervised = (cv2.dilate(alpha, band) == cv2.erode(alpha, band)).astype(np.float32)
         if data.camera:
             image = augmentation.camera(image, generator)

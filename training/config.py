@@ -47,8 +47,9 @@ class SourceConfig:
 
     Args:
         kind: "rgba", "fg_alpha" (folders `fg` and `alpha`), "shapes" (photographs, which give
-            random shapes their colours) or "photo_mask" (folders `images` and `masks`: photographs
-            that are shown as they are, supervised away from the outline).
+            random shapes their colours), "hair" (folders `images` and `masks`: portraits that hair
+            is grown on) or "photo_mask" (folders `images` and `masks`: photographs that are shown
+            as they are, supervised away from the outline).
         path: Folder, relative to `data.root`.
         share: How often it is drawn, in proportion to the other sources.
         leave_out: Text file of names to leave out, relative to `data.root`; empty for none.
@@ -56,7 +57,7 @@ class SourceConfig:
         keep_out_percent: So many percent of the names, chosen by name, are kept for evaluation.
     """
 
-    kind: Literal["rgba", "fg_alpha", "shapes", "photo_mask"]
+    kind: Literal["rgba", "fg_alpha", "shapes", "hair", "photo_mask"]
     path: str
     share: float = 1.0
     leave_out: str = ""
@@ -72,6 +73,8 @@ class DataConfig:
         root: Folder that all other paths are relative to.
         sources: Folders of foregrounds.
         backgrounds: Folders of photographs.
+        backgrounds_keep_out_percent: How many percent of the backgrounds, by their names, are
+            kept for evaluation.
         crop_px: Side of the training crop.
         scales: Smallest and largest scale of a foreground.
         whole_probability: How often a crop shows a whole foreground.
@@ -83,12 +86,22 @@ class DataConfig:
         backdrop_probability: How often the background is a plain gradient.
         camera: Re-JPEG, blur, noise and contrast (section 5).
         random_alpha_blending: For the foreground network: any photograph as foreground.
+        own_colours_probability: How often Random Alpha Blending leaves a cut-out its own colours,
+            which are known where alpha is above 0 alone (our extension).
         max_side_px: Larger foregrounds are reduced to this long side when read.
+        on_device: Compose and augment on the computing device, from a stock in its memory, instead
+            of in the loading processes.
+        batches_at_once: Of how many steps the batches are made together, since on a GPU many take
+            hardly longer than one.
+        made_up: How many cut-outs the stock holds of each source that makes them up (shapes, hair).
+        made_up_first: How many of them a run waits for.
+        made_up_each_step: How many are made anew each step.
     """
 
     root: str
     sources: tuple[SourceConfig, ...]
     backgrounds: tuple[str, ...]
+    backgrounds_keep_out_percent: int = 0
     crop_px: int = 512
     scales: tuple[float, float] = (0.6, 1.4)
     whole_probability: float = 0.2
@@ -98,7 +111,13 @@ class DataConfig:
     backdrop_probability: float = 0.1
     camera: bool = False
     random_alpha_blending: bool = True
+    own_colours_probability: float = 0.0
     max_side_px: int = 1000
+    on_device: bool = False
+    batches_at_once: int = 4
+    made_up: int = 1500
+    made_up_first: int = 300
+    made_up_each_step: int = 1
 
 
 @dataclass(frozen=True)
@@ -173,6 +192,8 @@ class RunConfig:
     Args:
         folder: Where checkpoints and logs go.
         steps: Length of the whole run.
+        minutes: Where above 0, the run ends after so many minutes of training by the clock if it
+            has not come to its last step; rate and curriculum follow whichever is further.
         batch: Crops a step, over all processes.
         seed: Everything random depends on it and on the step alone.
         device: "auto" takes CUDA where there is one.
@@ -189,6 +210,7 @@ class RunConfig:
 
     folder: str
     steps: int
+    minutes: float = 0.0
     batch: int = 8
     seed: int = 0
     device: str = "auto"

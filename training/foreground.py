@@ -21,12 +21,12 @@ from training import augmentation
 from training.augmentation import Plane
 from training.composites import Composites, Example, channels_first
 from training.config import Config, ConfigError
+from training.device_foregrounds import DeviceForegrounds
 from training.distributed import mean_over_processes
 from training.frozen_norm import freeze_batch_norm, plain_state
 from training.loop import encoder_and_rest
 from training.losses import Terms, l1, laplacian
-
-_SHAPE_PROBABILITY = 0.25
+from training.shapes import BLOB_PROBABILITY, random_alpha
 
 
 class ForegroundExamples(Composites):
@@ -48,11 +48,14 @@ class ForegroundExamples(Composites):
         crop_px = self.config.data.crop_px
         colours, alpha = self._crop(self._exact_cutout(generator), generator)
         supervised = np.ones_like(alpha)
-        if not self.config.data.random_alpha_blending:
+        own_colours = self.config.data.own_colours_probability
+        if not self.config.data.random_alpha_blending or (
+            own_colours > 0 and generator.random() < own_colours
+        ):
             foreground = augmentation.jittered(colours, generator)
             supervised = (alpha > 0).astype(np.float32)
         else:
-            if generator.random() < _SHAPE_PROBABILITY:
+            if generator.random() < BLOB_PROBABILITY:
                 alpha = random_alpha(crop_px, generator)
             photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
             foreground = augmentation.cropped_background(photograph, crop_px, generator)
@@ -71,15 +74,6 @@ class ForegroundExamples(Composites):
             "alpha": torch.from_numpy(np.ascontiguousarray(alpha))[None],
             "supervised": torch.from_numpy(supervised)[None],
         }
-
-
-def random_alpha(crop_px: int, generator: Generator) -> Plane:
-    """Return a smooth random alpha: noise of a random coarseness, more or less contrasted."""
-    cells = int(generator.integers(3, 24))
-    noise = generator.standard_normal((cells, cells)).astype(np.float32)
-    smooth = augmentation.enlarged(noise, crop_px)
-    gain = np.exp(generator.uniform(-1.0, 2.0))
-    return np.asarray(np.clip(smooth * gain + generator.uniform(0.2, 0.8), 0, 1), np.float32)
 
 
 def worn(alpha: Plane, generator: Generator) -> Plane:
@@ -116,15 +110,19 @@ class ForegroundTask:
         """Open the training data."""
         return ForegroundExamples(self.config)
 
+    def on_device(self, device: torch.device, step: int) -> DeviceForegrounds:
+        """Open the training data, made on the device."""
+        return DeviceForegrounds(self.config, device, step)
+
     def parameter_groups(self) -> list[dict[str, object]]:
         """Return the encoder's and the other parameters with their learning-rate factors."""
         assert isinstance(self.module, ForegroundNetwork)
         factor = self.config.optimiser.encoder_rate_factor
         return encoder_and_rest(self.module, self.module.encoder, factor)
 
-    def losses(self, module: nn.Module, batch: Example, step: int) -> Terms:
+    def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
         """Return the loss and its terms for one batch: l1, composition and Laplacian."""
-        del step
+        del step, fraction
         foreground = module(batch["image"], batch["alpha"]).float()
         supervised = batch["supervised"]
         area = mean_over_processes(supervised.sum()).clamp_min(1.0)

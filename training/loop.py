@@ -35,19 +35,36 @@ _PANEL_ROWS = 4
 _FRESH_STEPS = 100
 
 
+class DeviceExamples(Protocol):
+    """Training data that is made on the computing device, a batch at once."""
+
+    def batch(self, step: int) -> Example:
+        """Return the batch of a step."""
+
+
 class Task(Protocol):
     """What is trained."""
 
     module: nn.Module
 
     def dataset(self) -> Dataset[Example]:
-        """Open the training data."""
+        """Open the training data, made in the loading processes."""
+
+    def on_device(self, device: torch.device, step: int) -> DeviceExamples:
+        """Open the training data, made on the device, for a run that begins with this step."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return parameter groups with a learning-rate `factor` each."""
 
-    def losses(self, module: nn.Module, batch: Example, step: int) -> Terms:
-        """Return the term `loss`, to be minimised, and others to be logged."""
+    def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
+        """Return the term `loss`, to be minimised, and others to be logged.
+
+        Args:
+            module: The network, possibly wrapped for several devices.
+            batch: Stacked examples.
+            step: Number of the step; everything that is drawn depends on it.
+            fraction: How much of the run is over, which decides a curriculum.
+        """
 
     def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights as the product loads them."""
@@ -78,7 +95,7 @@ class NonFiniteLossError(RuntimeError):
     """The loss is not a number any more; going on would destroy the weights."""
 
 
-def learning_rate(step: int, steps: int, warm_up: float, peak: float) -> float:
+def learning_rate(step: float, steps: int, warm_up: float, peak: float) -> float:
     """Return the rate at a step: linear warm-up, then half a cosine to zero (section 4)."""
     rise = max(1, round(steps * warm_up))
     if step < rise:
@@ -118,11 +135,12 @@ class MovingAverage:
     def update(self, module: nn.Module, step: int) -> None:
         """Move towards the module's state after `step`."""
         decay = min(self.decay, (step + 1) / (step + 10))
-        for key, value in module.state_dict().items():
-            if value.is_floating_point():
-                self.state[key].lerp_(value, 1 - decay)
-            else:
-                self.state[key].copy_(value)
+        state = module.state_dict()
+        numbers = [k for k, v in state.items() if v.is_floating_point()]
+        averages = [self.state[k] for k in numbers]
+        torch._foreach_lerp_(averages, [state[k] for k in numbers], 1 - decay)
+        for key in state.keys() - set(numbers):
+            self.state[key].copy_(state[key])
 
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
@@ -159,6 +177,7 @@ class Trainer:
             lr=config.optimiser.learning_rate,
             betas=config.optimiser.betas,
             weight_decay=config.optimiser.weight_decay,
+            fused=self.device.type == "cuda",
         )
         self.average = MovingAverage(self.module, config.optimiser.ema)
         self.gradient_norm = 0.0
@@ -251,34 +270,44 @@ class Trainer:
         save_file(weights, partial, self.task.metadata())
         partial.replace(path)
 
+    @property
+    def fraction(self) -> float:
+        """How much of the run is over, by steps or by the clock, whichever is further."""
+        run = self.config.run
+        by_clock = self.hours * 60 / run.minutes if run.minutes > 0 else 0.0
+        return max(self.step / run.steps, by_clock)
+
     def batches(self) -> Iterator[Example]:
         """Return the batches from this step to the run's end."""
+        if self.config.data.on_device:
+            examples = self.task.on_device(self.device, self.step)
+            steps = range(self.step, self.config.run.steps)
+            return (channels_last(examples.batch(step)) for step in steps)
+        return self._loaded()
+
+    def _loaded(self) -> Iterator[Example]:
         run = self.config.run
         loader: DataLoader[Example] = DataLoader(
             self.task.dataset(),
             batch_sampler=_ConsecutiveBatches(self.step, run.steps, run.batch),
             num_workers=run.workers,
-            worker_init_fn=_single_threaded,
+            worker_init_fn=single_threaded,
             prefetch_factor=4 if run.workers else None,
         )
         for batch in loader:
-            yield {
-                k: v.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-                for k, v in batch.items()
-            }
+            yield channels_last({k: v.to(self.device) for k, v in batch.items()})
 
     def train_step(self, batch: Example) -> dict[str, float]:
         """Take one step and return the logged terms."""
         optimiser = self.config.optimiser
-        rate = learning_rate(
-            self.step, self.config.run.steps, optimiser.warm_up, optimiser.learning_rate
-        )
+        steps, fraction = self.config.run.steps, self.fraction
+        rate = learning_rate(fraction * steps, steps, optimiser.warm_up, optimiser.learning_rate)
         if self.fresh_since is not None:
             rate *= min(1.0, (self.step - self.fresh_since + 1) / _FRESH_STEPS)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            terms = self.task.losses(self.parallel, batch, self.step)
+            terms = self.task.losses(self.parallel, batch, self.step, fraction)
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]  # untyped in torch
         norm = self._clip()
@@ -309,12 +338,13 @@ class Trainer:
         writer = SummaryWriter(self.folder / "log") if rank() == 0 else None
         log.info("training on %s in %s from step %d", self.device, self.dtype, self.step)
         self.module.train()
+        batches = self.batches()
         last_save = started = time.monotonic()
         running: dict[str, float] = {}
         bar = tqdm(
             total=run.steps, initial=self.step, unit="step", mininterval=10, disable=rank() != 0
         )
-        for batch in self.batches():
+        for batch in batches:
             for name, value in self.train_step(batch).items():
                 running[name] = running.get(name, 0.0) + value / run.log_every
             bar.update()
@@ -330,11 +360,14 @@ class Trainer:
                 running = {}
             if writer is not None and run.panel_every and self.step % run.panel_every == 0:
                 writer.add_image("panel", self.panel(batch), self.step)
-            if now - last_save > 60 * run.checkpoint_minutes or self.step == run.steps:
+            over = self.fraction >= 1
+            if now - last_save > 60 * run.checkpoint_minutes or over:
                 self.save()
                 last_save = time.monotonic()
             if run.validation and self.step % run.validate_every == 0:
                 self._validate(writer)
+            if over:
+                break
         bar.close()
         if writer is not None:
             writer.close()
@@ -370,7 +403,12 @@ class Trainer:
             self._export(self.folder / "best.safetensors")
 
 
-def _single_threaded(worker: int) -> None:
+def channels_last(batch: Example) -> Example:
+    """Return a batch with pixels' channels side by side, as convolutions are fastest."""
+    return {k: v.contiguous(memory_format=torch.channels_last) for k, v in batch.items()}
+
+
+def single_threaded(worker: int) -> None:
     """Keep a loading process to one thread; two cores have no room for more."""
     del worker
     import cv2

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from training.composites import excluded
 from training.config import Config, ConfigError, SourceConfig
-from training.sources import pictures
+from training.sources import kept_out, pictures
 
 # Long side of foregrounds, of backgrounds, and WebP quality: tried in this order until all fits.
 _SETTINGS = (
@@ -95,7 +95,8 @@ def _items(config: Config) -> Iterator[_Item]:
     for path in config.data.backgrounds:
         for picture in pictures(root / path):
             item = _Item(picture, f"{path}/{picture.stem}.webp", "RGB")
-            if item.target not in seen:
+            kept = kept_out(picture.stem, config.data.backgrounds_keep_out_percent)
+            if item.target not in seen and not kept:
                 seen.add(item.target)
                 yield item
 
@@ -106,6 +107,7 @@ def _items_of(source: SourceConfig, root: Path) -> Iterator[_Item]:
         "rgba": (("", "RGBA"),),
         "fg_alpha": (("fg", "RGB"), ("alpha", "L")),
         "photo_mask": (("images", "RGB"), ("masks", "L")),
+        "hair": (("images", "RGB"), ("masks", "L")),
         "shapes": (("", "RGB"),),
     }[source.kind]
     for part, mode in parts:

@@ -19,6 +19,7 @@ from mgm_core.network import PRN, Fusion
 from mgm_core.refinement import fuse, self_guidance_mask
 from training.composites import Composites, Example
 from training.config import Config, ConfigError, Variant
+from training.device_composites import DeviceComposites
 from training.distributed import local_part
 from training.frozen_norm import freeze_batch_norm, plain_state
 from training.loop import encoder_and_rest
@@ -80,22 +81,26 @@ class PRNTask:
         """Open the training data."""
         return Composites(self.config)
 
+    def on_device(self, device: torch.device, step: int) -> DeviceComposites:
+        """Open the training data, made on the device."""
+        return DeviceComposites(self.config, device, step)
+
     def parameter_groups(self) -> list[dict[str, object]]:
         """Return the encoder's and the other parameters with their learning-rate factors."""
         assert isinstance(self.module, PRN)
         factor = self.config.optimiser.encoder_rate_factor
         return encoder_and_rest(self.module, self.module.encoder, factor)
 
-    def losses(self, module: nn.Module, batch: Example, step: int) -> Terms:
+    def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
         """Return the loss and its terms for one batch.
 
         Args:
             module: The network, possibly wrapped for several devices.
             batch: Examples as `Composites` gives them, stacked.
-            step: Step of the run; decides the curriculum and all that is drawn.
+            step: Step of the run; decides all that is drawn.
+            fraction: How much of the run is over; decides the curriculum.
         """
         config = self.config
-        fraction = step / config.run.steps
         generator = np.random.default_rng([config.run.seed, step, 1])
         optimiser = config.optimiser
         guide = guide_of(fraction, optimiser.true_guidance_until, optimiser.self_guidance_from)

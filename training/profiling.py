@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import profile
 from torch.utils.data import DataLoader
 
 from training.config import ConfigError
-from training.loop import Trainer
+from training.loop import Example, Trainer, channels_last
 
 _LOADED = 24
 _STEPS = 6
@@ -33,35 +33,52 @@ def profiled(trainer: Trainer) -> Iterator[str]:
         )
     # First, since a loading process that is forked after threads of this one have worked can hang.
     together = _examples_a_second(trainer)
-    loader = DataLoader(trainer.task.dataset(), batch_size=run.batch, sampler=range(_LOADED))
-    for _ in loader:  # the first pass reads files, which the second finds in memory
-        pass
-    begun = time.perf_counter()
-    batches = list(loader)
-    loading = (time.perf_counter() - begun) / _LOADED
-
-    batch = {
-        k: v.to(trainer.device, memory_format=torch.channels_last) for k, v in batches[0].items()
-    }
+    loading, batch = _loading(trainer)
     trainer.module.train()
     trainer.train_step(batch)
     begun = time.perf_counter()
     for _ in range(_STEPS):
         trainer.train_step(batch)
     computing = (time.perf_counter() - begun) / _STEPS / run.batch
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+    with profile() as profiler:
         trainer.train_step(batch)
 
     yield f"device {trainer.device}, {trainer.dtype}, {torch.get_num_threads()} threads"
-    yield f"loading    {loading * 1e3:8.1f} ms an example, one process"
+    made = "on the device" if trainer.config.data.on_device else "one process"
+    yield f"loading    {loading * 1e3:8.1f} ms an example, {made}"
     yield f"computing  {computing * 1e3:8.1f} ms an example, {1 / computing:.2f} examples/s"
-    yield f"loading takes {loading / max(1, run.workers) / computing:.0%} of computing's time"
+    side_by_side = 1 if trainer.config.data.on_device else max(1, run.workers)
+    yield f"loading takes {loading / side_by_side / computing:.0%} of computing's time"
     yield f"together   {together:8.2f} examples/s, {run.workers} loading beside the computing"
-    rows = sorted(profiler.key_averages(), key=lambda row: -row.self_cpu_time_total)
-    total = sum(row.self_cpu_time_total for row in rows)
-    for row in rows[:_ROWS]:
-        share = row.self_cpu_time_total / total
-        yield f"{share:6.1%}  {row.self_cpu_time_total / 1e3:8.1f} ms  {row.count:5d} x  {row.key}"
+    everything = profiler.key_averages()
+    # A GPU's own kernels where there are any: the processor only starts them.
+    kernels = [row for row in everything if row.device_type.name != "CPU"]
+    times = [
+        (row.self_device_time_total if kernels else row.self_cpu_time_total, row)
+        for row in kernels or everything
+    ]
+    total = sum(time_us for time_us, _ in times)
+    for time_us, row in sorted(times, key=lambda pair: -pair[0])[:_ROWS]:
+        yield f"{time_us / total:6.1%}  {time_us / 1e3:8.1f} ms  {row.count:5d} x  {row.key}"
+
+
+def _loading(trainer: Trainer) -> tuple[float, Example]:
+    """Return the seconds that making an example takes, and a batch."""
+    run = trainer.config.run
+    if trainer.config.data.on_device:
+        made = trainer.batches()
+        begun = time.perf_counter()
+        for _ in range(_STEPS):
+            batch = next(made)
+        float(batch["image"].sum())  # waits for the device
+        return (time.perf_counter() - begun) / _STEPS / run.batch, batch
+    loader = DataLoader(trainer.task.dataset(), batch_size=run.batch, sampler=range(_LOADED))
+    for _ in loader:  # the first pass reads files, which the second finds in memory
+        pass
+    begun = time.perf_counter()
+    batches = list(loader)
+    seconds = (time.perf_counter() - begun) / _LOADED
+    return seconds, channels_last({k: v.to(trainer.device) for k, v in batches[0].items()})
 
 
 def _examples_a_second(trainer: Trainer) -> float:

@@ -6,6 +6,7 @@ cut-outs of animals, they are held to those of the starting network.
 """
 
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -177,14 +178,25 @@ class SegmenterTask:
         """Open the training data."""
         return SegmenterExamples(self.config, self.teacher)
 
+    def on_device(self, device: torch.device, step: int) -> NoReturn:
+        """Refuse: the segmenter's examples are made in the loading processes alone.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(
+            f"data.on_device must be false for the segmenter, got true for {device} from step "
+            f"{step}: its examples are made in the loading processes"
+        )
+
     def parameter_groups(self) -> list[dict[str, object]]:
         """Return the parameters that are trained; none is new."""
         trained = [p for p in self.module.parameters() if p.requires_grad]
         return [{"params": trained, "factor": 1.0}]
 
-    def losses(self, module: nn.Module, batch: Example, step: int) -> Terms:
+    def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
         """Return the cross-entropy of person against the rest, at stride 2, for one batch."""
-        del step
+        del step, fraction
         x = _normalised(batch["image"])
         person, labelled = batch["person"], batch["labelled"]
         size = [(side - 1) // 2 + 1 for side in person.shape[2:]]

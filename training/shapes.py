@@ -20,11 +20,20 @@ from numpy.typing import NDArray
 from training.grown_hair import HairSettings, grow_hair
 from training.sources import Backgrounds, Cutout, LeaveOut, as_cutout, nothing
 
-__all__ = ["SHAPES", "RandomShapes", "holed", "random_field", "soft_shape"]
+__all__ = [
+    "BLOB_PROBABILITY",
+    "SHAPES",
+    "RandomShapes",
+    "holed",
+    "random_alpha",
+    "random_field",
+    "soft_shape",
+]
 
 Plane = NDArray[np.float32]
 
 SHAPES = 1500
+BLOB_PROBABILITY = 0.25  # how often Random Alpha Blending takes a smooth random alpha
 SIDE_PX = 480
 _SEED = 5
 
@@ -79,6 +88,15 @@ def soft_shape(field: Plane, level: float, softness: Plane) -> Plane:
         (S, S) float32 in [0, 1].
     """
     return np.asarray(np.clip(0.5 + (field - level) / softness, 0.0, 1.0), np.float32)
+
+
+def random_alpha(crop_px: int, generator: Generator) -> Plane:
+    """Return a smooth random alpha: noise of a random coarseness, more or less contrasted."""
+    cells = int(generator.integers(3, 24))
+    noise = generator.standard_normal((cells, cells)).astype(np.float32)
+    smooth = cv2.resize(noise, (crop_px, crop_px), None, 0, 0, cv2.INTER_CUBIC)
+    gain = np.exp(generator.uniform(-1.0, 2.0))
+    return np.asarray(np.clip(smooth * gain + generator.uniform(0.2, 0.8), 0, 1), np.float32)
 
 
 def holed(alpha: Plane, generator: Generator) -> Plane:

@@ -114,6 +114,14 @@ def _read(path: Path, mode: str, max_side_px: int) -> Bytes:
     return np.asarray(picture.resize(size, Image.Resampling.BOX))
 
 
+def limited(plane: NDArray[np.float32], max_side_px: int) -> NDArray[np.float32]:
+    """Reduce an image or a mask to this long side where it is larger."""
+    size = _limited((plane.shape[1], plane.shape[0]), max_side_px)
+    if size == (plane.shape[1], plane.shape[0]):
+        return plane
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
 def spread_colours(rgba: Bytes) -> Bytes:
     """Give every transparent pixel the colour of the nearest pixel that has one.
 

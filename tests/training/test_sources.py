@@ -145,6 +145,14 @@ def test_data_that_cannot_be_trained_on(tmp_path, data):
         Composites(_config(tmp_path, data, CUTOUTS + 'leave_out = "none.txt"\n'))
 
 
+def test_kept_out_backgrounds_are_neither_shown_nor_packed(tmp_path, data):
+    config = _config(tmp_path, data, CUTOUTS, ["data.backgrounds_keep_out_percent=10"])
+    assert [kept_out(name, 10) for name in ("0", "1")] == [True, False]
+    assert [path.stem for path in Composites(config).backgrounds.paths] == ["1"]
+    pack(config, tmp_path / "packed", limit_mb=1.0)
+    assert [path.stem for path in (tmp_path / "packed/backgrounds").iterdir()] == ["1"]
+
+
 def test_a_pack_is_small_and_trains_like_its_sources(tmp_path, data):
     config = _config(tmp_path, data, CUTOUTS + PHOTOS + PAIRS)
     packed = pack(config, tmp_path / "packed", limit_mb=1.0)

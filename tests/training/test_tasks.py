@@ -108,6 +108,15 @@ def test_random_alpha_blending_knows_the_foreground_everywhere(tmp_path, data):
     assert ((example["supervised"] == 1) == (example["alpha"] > 0)).all()
 
 
+def test_random_alpha_blending_leaves_some_cutouts_their_own_colours(tmp_path, data):
+    config = _config(tmp_path, data, "foreground", ["data.own_colours_probability=0.5"])
+    rows = [ForegroundExamples(config)[index] for index in range(24)]
+    own = sum(bool((row["supervised"] == 0).any()) for row in rows)
+    assert 6 <= own <= 18
+    for row in rows:
+        assert (row["supervised"][row["alpha"] > 0] == 1).all()
+
+
 def test_random_alphas_differ_and_are_soft():
     alphas = [random_alpha(64, np.random.default_rng(i)) for i in range(8)]
     for alpha in alphas:
@@ -164,7 +173,7 @@ def test_the_segmenter_learns_people_and_is_held_to_its_start_elsewhere(tmp_path
     labelled = torch.tensor([1.0, 0.0])[:, None, None, None]
     batch = {"image": image, "person": torch.zeros(2, 1, 65, 65), "labelled": labelled}
     with torch.no_grad():
-        loss = task.losses(task.module, batch, 0)["loss"]
+        loss = task.losses(task.module, batch, 0, 0.0)["loss"]
         odds = person_odds(corner_aligned_logits(start.eval(), image * 2 - 1))[..., ::2, ::2]
     chance = odds.sigmoid()
     told, held = -(1 - chance[0]).log(), -chance[1] * chance[1].log()
