@@ -8,7 +8,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +24,8 @@ WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 FOREGROUND_WEIGHTS = "foreground_mobilenet_v2"
 # A tensor stored in 8 bits has its scales, which broadcast to it, under its name and this.
 INT8_SCALES = ".int8_scales"
+# Metadata of the first file of weights that are spread over several.
+PARTS = "parts"
 State = dict[str, Tensor]
 
 
@@ -33,12 +35,26 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Bundled:
-    """An entry of the manifest of bundled weights."""
+    """An entry of the manifest of bundled weights.
+
+    Args:
+        name: What they are loaded by.
+        file: Their file; of several, the first.
+        sha256: Its hash.
+        architecture: The network they are of.
+        further: Hashes of further files, by their names.
+    """
 
     name: str
     file: str
     sha256: str
     architecture: str
+    further: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Hash of each file, by its name."""
+        return {self.file: self.sha256, **self.further}
 
 
 def bundled() -> dict[str, Bundled]:
@@ -65,38 +81,52 @@ def bundled_path(name: str) -> Path:
             f"weights must be a file or one of {', '.join(sorted(known))}, got {name!r}: "
             "correct the path or the name"
         )
-    path = WEIGHTS_FOLDER / known[name].file
-    if not path.is_file():
-        raise CheckpointError(
-            f"weights {name!r} must be at {path}, which is missing: install the package again"
-        )
-    found = sha256_of(path)
-    if found != known[name].sha256:
-        raise CheckpointError(
-            f"weights {name!r} must have SHA-256 {known[name].sha256}, got {found}: the file was "
-            "changed or cut short; install the package again, or load it by its path"
-        )
-    return path
+    for file, sha256 in known[name].hashes.items():
+        path = WEIGHTS_FOLDER / file
+        if not path.is_file():
+            raise CheckpointError(
+                f"weights {name!r} must be at {path}, which is missing: install the package again"
+            )
+        found = sha256_of(path)
+        if found != sha256:
+            raise CheckpointError(
+                f"weights {name!r} must have SHA-256 {sha256}, got {found}: the file was "
+                "changed or cut short; install the package again, or load it by its path"
+            )
+    return WEIGHTS_FOLDER / known[name].file
+
+
+def part_path(path: Path, number: int) -> Path:
+    """Return the file of a part, from 1 on: `a.safetensors`, `a.2.safetensors`, ..."""
+    return path if number == 1 else path.with_suffix(f".{number}.safetensors")
 
 
 def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
     """Return a file's tensors, half precision and 8 bits widened to float32, and its metadata.
 
+    Tensors of further parts, which lie beside the first, are read as well.
+
     Raises:
-        CheckpointError: The file is missing, not in the safetensors format, or its 8-bit tensors
+        CheckpointError: A file is missing, not in the safetensors format, or its 8-bit tensors
             and their scales do not fit together.
     """
+    state, metadata = _read_part(path)
+    for number in range(2, int(metadata.get(PARTS, "1")) + 1):
+        state |= _read_part(part_path(path, number))[0]
+    return _widened(state, path), metadata
+
+
+def _read_part(path: Path) -> tuple[State, dict[str, str]]:
     try:
         with safe_open(path, "pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-            metadata = file.metadata() or {}
+            return state, file.metadata() or {}
     except FileNotFoundError:
         raise CheckpointError(f"weights must exist, got {path}: correct the path") from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"weights must be a safetensors file, got {path}: {error}; fetch it again"
         ) from error
-    return _widened(state, path), metadata
 
 
 def _widened(state: State, path: Path) -> State:

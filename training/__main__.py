@@ -151,7 +151,8 @@ def _bundle(arguments: list[str]) -> int:
     parser.add_argument("--int8", action="store_true", help="8 bits a weight instead of 16")
     options = parser.parse_args(arguments)
     path = bundle(options.weights, options.name, int8=options.int8)
-    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    for file in sorted(path.parent.glob(f"{options.name}.*safetensors")):
+        print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
     return 0
 
 

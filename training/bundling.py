@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from mgm_core.checkpoint import (
     INT8_SCALES,
+    PARTS,
     WEIGHTS_FOLDER,
     State,
     load_prn,
+    part_path,
     read_safetensors,
     sha256_of,
 )
@@ -27,6 +29,7 @@ _LARGEST_INT8 = 127
 # Smaller weights, such as the first layer's and the heads', stay in half precision: they are one
 # part in a hundred of the file and most of what rounding costs.
 _SMALLEST_CODED = 4096
+LARGEST_FILE = 24_000_000  # bytes; hosts of code warn of larger files or refuse them
 
 
 def halved(state: State) -> State:
@@ -77,6 +80,19 @@ def _coded(weight: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
     return (weight / scales).round().to(torch.int8), scales
 
 
+def in_parts(state: State, largest: int) -> list[State]:
+    """Spread tensors over files of at most so many bytes each, in their order."""
+    parts: list[State] = [{}]
+    size = 0
+    for key, value in state.items():
+        size += value.nbytes
+        if size > largest and parts[-1]:
+            parts.append({})
+            size = value.nbytes
+        parts[-1][key] = value
+    return parts
+
+
 def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER, *, int8: bool = False) -> Path:
     """Write weights beside their hash, so that `name` loads them; they are widened when loaded.
 
@@ -87,6 +103,9 @@ def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER, *, int8: boo
         name: Name to load them by.
         folder: Folder of the file and of the manifest.
         int8: Store 8 bits a weight instead of half precision.
+
+    Returns:
+        The file, of several the first.
 
     Raises:
         ConfigError: A value cannot be stored.
@@ -103,8 +122,14 @@ def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER, *, int8: boo
     else:
         stored = halved(state)
     path = folder / f"{name}.safetensors"
-    save_file(stored, path, metadata | {"precision": "int8" if int8 else "float16"})
-    path.chmod(0o644)  # safetensors leaves it to the owner alone; others run the product, too
+    parts = in_parts(stored, LARGEST_FILE)
+    told = metadata | {"precision": "int8" if int8 else "float16", PARTS: str(len(parts))}
+    files = [part_path(path, number + 1) for number in range(len(parts))]
+    for old in folder.glob(f"{name}.[0-9]*.safetensors"):
+        old.unlink()  # of weights that had more parts
+    for file, part in zip(files, parts, strict=True):
+        save_file(part, file, told)
+        file.chmod(0o644)  # safetensors leaves it to the owner alone; others run the product, too
     manifest_path = folder / "manifest.json"
     manifest = json.loads(manifest_path.read_text("utf-8")) if manifest_path.exists() else {}
     architecture = "/".join(metadata[k] for k in ("network", "encoder", "fusion") if k in metadata)
@@ -113,6 +138,8 @@ def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER, *, int8: boo
         "sha256": sha256_of(path),
         "architecture": architecture or "deeplabv3/mobilenet_v2_half",
     }
+    if len(files) > 1:
+        manifest[name]["further"] = {file.name: sha256_of(file) for file in files[1:]}
     text = json.dumps(dict(sorted(manifest.items())), indent=2)
     manifest_path.write_text(f"{text}\n", "utf-8")
     return path

@@ -17,7 +17,8 @@ from mgm_core.foreground import estimate_foreground
 from mgm_core.foreground_network import ForegroundNetwork
 from mgm_core.network import PRN
 from training import __main__ as command
-from training.bundling import bundle, halved, in_8_bits
+from training import bundling
+from training.bundling import bundle, halved, in_8_bits, in_parts
 from training.config import ConfigError
 
 PRN_METADATA = {"encoder": "mobilenet_v2", "fusion": "progressive"}
@@ -46,6 +47,37 @@ def test_8_bits_of_a_case_done_by_hand(tmp_path):
     assert state.keys() == {"a.weight", *others}
     expected = torch.tensor([[12.7, -6.4, 0], [0, 0, 0]])
     torch.testing.assert_close(state["a.weight"][:, :3], expected)
+
+
+def test_parts_hold_as_much_as_they_may():
+    state = {
+        name: torch.zeros(size, dtype=torch.int8)
+        for name, size in zip("abcd", (3, 2, 9, 1), strict=True)
+    }
+    assert [list(part) for part in in_parts(state, 5)] == [["a", "b"], ["c"], ["d"]]
+    assert [list(part) for part in in_parts(state, 15)] == [["a", "b", "c", "d"]]
+
+
+def test_large_weights_are_spread_over_files(prn_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundling, "LARGEST_FILE", 2_000_000)
+    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    bundle(prn_file, "prn_large", tmp_path)
+    files = [tmp_path / f"prn_large{part}.safetensors" for part in ("", ".2", ".3")]
+    assert {file.name for file in files} == set(checkpoint.bundled()["prn_large"].hashes)
+    assert all(file.stat().st_size < 2_100_000 for file in files)
+    original, loaded = load_prn(prn_file).state_dict(), load_prn("prn_large").state_dict()
+    for key, value in loaded.items():
+        torch.testing.assert_close(value, original[key], atol=1e-3, rtol=1e-3)
+    content = files[1].read_bytes()
+    files[1].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match="must have SHA-256"):
+        load_prn("prn_large")
+    files[1].unlink()
+    with pytest.raises(CheckpointError, match=r"must exist, got .*prn_large\.2\.safetensors"):
+        load_prn(files[0])
+    monkeypatch.undo()
+    bundle(prn_file, "prn_large", tmp_path)
+    assert [file.exists() for file in files] == [True, False, False]
 
 
 def test_scales_belong_to_the_output_channels():
@@ -88,9 +120,14 @@ def test_the_paper_s_network_fits_into_30_megabytes_and_its_transposed_convoluti
         PRN("resnet34").state_dict(), weights, {"encoder": "resnet34", "fusion": "progressive"}
     )
     path = bundle(weights, "prn_resnet34", tmp_path, int8=True)
-    assert 29e6 < path.stat().st_size < 30e6
-    assert path.stat().st_size < 0.26 * weights.stat().st_size
-    stored = load_file(path)
+    files = sorted(tmp_path.glob("prn_resnet34.*safetensors"))
+    sizes = [file.stat().st_size for file in files]
+    assert len(files) == 2
+    assert max(sizes) < 25e6
+    assert 29e6 < sum(sizes) < 30e6
+    assert sum(sizes) < 0.26 * weights.stat().st_size
+    assert path in files
+    stored = load_file(files[0]) | load_file(files[1])
     assert stored["decoder.layer1.0.conv1.weight.int8_scales"].shape == (1, 512, 1, 1)
     assert stored["encoder.layer1.0.conv1.weight.int8_scales"].shape == (64, 1, 1, 1)
     assert load_prn(path).encoder_name == "resnet34"
