@@ -26,7 +26,8 @@ def to_alpha(logits: Tensor, scale: int) -> Tensor:
     """Enlarge a head's output by `scale` and squash it into [0, 1]."""
     if scale > 1:
         logits = F.interpolate(logits, scale_factor=scale, mode="bilinear", align_corners=False)
-    return (torch.tanh(logits) + 1) / 2
+    # In float32: around 1, bf16 knows no alphas closer than 1/256.
+    return (torch.tanh(logits.float()) + 1) / 2
 
 
 def alpha_head(in_channels: int, channels: int, out_channels: int = 1) -> nn.Sequential:
@@ -147,6 +148,19 @@ def _conv_bn_relu(in_channels: int, channels: int, dilation: int = 1) -> nn.Sequ
     )
 
 
+class _Residual(nn.Module):
+    """A 3x3 convolution beside an identity path."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what the convolution finds: (N, channels, h, w), all >= 0 before and after."""
+        return F.relu(x + self.bn1(self.conv1(x)))
+
+
 class LightContext(nn.Module):
     """A lean stand-in for ASPP: 1x1, two dilated 3x3 and pooled branches at stride 32."""
 
@@ -180,7 +194,7 @@ def _enlarged(x: Tensor) -> Tensor:
 
 
 class LightDecoder(nn.Module):
-    """One 3x3 convolution a stage, made for CPUs; the last level works on 2x2 blocks of pixels.
+    """Two 3x3 convolutions a stage, made for CPUs; the last level works on 2x2 blocks of pixels.
 
     Convolutions with few channels at full resolution are what a CPU is slowest at. So the finest
     features are computed at stride 2 from the inputs' 2x2 blocks (nothing is lost: each pixel
@@ -191,12 +205,13 @@ class LightDecoder(nn.Module):
         super().__init__()
         c2, c4, c8, c16, c32 = encoder_channels
         self.context = LightContext(c32, 128)
-        self.stage16 = _conv_bn_relu(128 + c16, 96)
-        self.stage8 = _conv_bn_relu(96 + c8, 64)
-        self.stage4 = _conv_bn_relu(64 + c4, 48)
+        self.stage16 = nn.Sequential(*_conv_bn_relu(128 + c16, 96), _Residual(96))
+        self.stage8 = nn.Sequential(*_conv_bn_relu(96 + c8, 64), _Residual(64))
+        self.stage4 = nn.Sequential(*_conv_bn_relu(64 + c4, 48), _Residual(48))
         self.narrow = nn.Conv2d(48, 24, 1)  # before enlarging: four times fewer pixels
         self.stage2 = _conv_bn_relu(24 + c2 + 4 * INPUT_CHANNELS, 32)
         self.stage1 = _conv_bn_relu(32, 32)
+        self.residual1 = _Residual(32)
         self.head_os8 = alpha_head(64, 32)
         self.head_os4 = alpha_head(48, 24)
         self.head_os1 = nn.Sequential(*alpha_head(32, 32, 4), nn.PixelShuffle(2))
@@ -210,5 +225,5 @@ class LightDecoder(nn.Module):
         x = self.stage4(torch.cat([_enlarged(x), x4], dim=1))
         os4 = to_alpha(self.head_os4(x), 4)
         x = self.stage2(torch.cat([_enlarged(self.narrow(x)), x2, F.pixel_unshuffle(x1, 2)], 1))
-        x = x + self.stage1(x)
+        x = self.residual1(x + self.stage1(x))
         return SideOutputs(os8, os4, to_alpha(self.head_os1(x), 1))

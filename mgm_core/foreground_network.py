@@ -23,10 +23,10 @@ def _stage(in_channels: int, channels: int) -> nn.Sequential:
 
 
 class ForegroundNetwork(nn.Module):
-    """MobileNetV2 and a light decoder; the result is the image plus a correction.
+    """MobileNetV2 and a light decoder, which says what to change in the image.
 
-    Where alpha is 1 the answer is the image itself. So the network says what to change, and starts
-    from changing nothing.
+    It predicts what lies behind the subject too, since that tells more of a half-transparent
+    pixel's colour than anything else: `unseen` makes the two agree with the image.
     """
 
     image_mean: Tensor
@@ -42,7 +42,7 @@ class ForegroundNetwork(nn.Module):
         self.narrow = nn.Conv2d(48, 24, 1)
         self.stage2 = _stage(24 + c2 + 4 * INPUT_CHANNELS, 32)
         self.stage1 = _stage(32, 32)
-        self.head = nn.Conv2d(32, 4 * 3, 3, padding=1)
+        self.head = nn.Conv2d(32, 4 * 6, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
@@ -66,8 +66,30 @@ class ForegroundNetwork(nn.Module):
         x = self.stage4(torch.cat([_enlarged(x), x4], dim=1))
         x = self.stage2(torch.cat([_enlarged(self.narrow(x)), x2, F.pixel_unshuffle(x1, 2)], 1))
         x = x + self.stage1(x)
-        correction = F.pixel_shuffle(self.head(x), 2)
-        return image + correction
+        foreground, background = F.pixel_shuffle(self.head(x), 2).chunk(2, dim=1)
+        return image + unseen(foreground, background, alpha)
+
+
+def unseen(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:
+    """Return the change of F in the nearest pair of changes that leave the image as it is.
+
+    An image is a pair of colours already, F = B = I. Of all changes f', b' of them with
+    alpha f' + (1 - alpha) b' = 0, so that Eq. 1 holds still, the nearest to those given has the
+    least (f' - f)² + (b' - b)². Where alpha is 1, f' is 0; where alpha is 0, it is f.
+
+    Args:
+        foreground: (N, 3, H, W) change of F, f.
+        background: (N, 3, H, W) change of B, b.
+        alpha: (N, 1, H, W) in [0, 1].
+
+    Returns:
+        (N, 3, H, W), f'.
+
+    Source: the fusion of Forte and Pitié, "F, B, Alpha Matting", 2020, as an exact projection.
+    """
+    behind = 1 - alpha
+    across = behind * foreground - alpha * background
+    return behind * across / (alpha.square() + behind.square())
 
 
 def _enlarged(x: Tensor) -> Tensor:

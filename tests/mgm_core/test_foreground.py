@@ -10,7 +10,7 @@ from mgm_core import checkpoint, cutout, foreground_estimator
 from mgm_core.compositing import composite, solid_background
 from mgm_core.foreground import estimate_foreground
 from mgm_core.foreground_estimator import NetworkEstimator
-from mgm_core.foreground_network import ForegroundNetwork
+from mgm_core.foreground_network import ForegroundNetwork, unseen
 from mgm_core.inference import Matter
 from mgm_core.network import PRN
 from mgm_core.recipe import Recipe
@@ -151,6 +151,20 @@ def test_an_untrained_network_gives_back_the_image():
     image, alpha = noise(40, 50)
     found = estimate_foreground(image, alpha, estimator(ForegroundNetwork()))
     np.testing.assert_allclose(found, image, atol=1e-6)
+
+
+def test_unseen_changes_leave_the_image_as_it_is():
+    generator = torch.Generator().manual_seed(1)
+    f, b = torch.rand(2, 1, 3, 40, 40, generator=generator, dtype=torch.float64) - 0.5
+    alpha = torch.rand(1, 1, 40, 40, generator=generator, dtype=torch.float64)
+    alpha[..., 0], alpha[..., 1] = 0, 1
+    found, behind = unseen(f, b, alpha), unseen(b, f, 1 - alpha)
+    composited = alpha * found + (1 - alpha) * behind
+    torch.testing.assert_close(composited, torch.zeros_like(composited))
+    assert (found[..., 0] == f[..., 0]).all()
+    assert (found[..., 1] == 0).all()
+    # The nearest such pair: what was given differs from it along (alpha, 1 - alpha) alone.
+    torch.testing.assert_close((f - found) * (1 - alpha), (b - behind) * alpha)
 
 
 def test_opaque_pixels_are_the_images_with_the_network_too():
