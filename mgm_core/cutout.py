@@ -201,7 +201,7 @@ def corrected(guided: Guided, recipe: Recipe) -> Guided:
 
 
 def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "Matte":
-    """Run the matting network, and drop what hangs together with nothing that is guided.
+    """Run the matting network, and drop what is far from the guidance or hangs together with none.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
@@ -212,10 +212,11 @@ def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "
     Raises:
         ValueError: Sizes differ.
     """
-    from mgm_core.inference import without_stray_parts, without_unguided_parts
+    from mgm_core.inference import within_reach, without_stray_parts, without_unguided_parts
 
     matte = matter.matte(image, guided.guidance, known=guided.known)
-    alpha = without_unguided_parts(matte.alpha, guided.guidance)
+    near = within_reach(matte.alpha, guided.guidance)
+    alpha = without_unguided_parts(near, guided.guidance)
     return replace(matte, alpha=without_stray_parts(alpha) if recipe.keep_largest else alpha)
 
 

@@ -31,6 +31,7 @@ DEFAULT_WEIGHTS = "prn_mobilenet_v2"
 PAD_PX = 32
 SMALLEST_PX = 16
 STRAY_ALPHA = 0.05
+REACH = 0.1  # of the longer side; chosen on the grown-hair benchmark (docs/experiments.md)
 COARSE_SIDE_PX = 1280
 # Long side up to which images are magnified; the paper's network takes them as they are. See
 # docs/experiments.md for what it gives. More than the largest magnification also enlarges what is
@@ -420,6 +421,27 @@ def without_unguided_parts(alpha: Plane, guidance: Plane) -> Plane:
     if kept[1:].all():
         return alpha
     return _only_parts(alpha, labels, kept)
+
+
+def within_reach(alpha: Plane, guidance: Plane) -> Plane:
+    """Fade alpha out where it is farther from all that is guided than hair reaches.
+
+    In busy backgrounds the network sees a haze of subject far from any guidance; hair that a mask
+    leaves out lies next to it. Full up to `REACH` of the longer side, nothing from twice that on.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        guidance: (H, W) float32 in [0, 1]; above 0 it guides, unknown pixels of a trimap too.
+
+    Returns:
+        (H, W) float32.
+    """
+    unguided = (guidance <= 0).astype(np.uint8)
+    if not unguided.any():
+        return alpha
+    distance = cv2.distanceTransform(unguided, cv2.DIST_L2, cv2.DIST_MASK_5)
+    share = np.clip(2 - distance / np.float32(REACH * max(alpha.shape)), 0, 1)
+    return np.asarray(alpha * share, np.float32)
 
 
 def _parts(alpha: Plane) -> tuple[int, NDArray[np.int32], NDArray[np.int32]]:

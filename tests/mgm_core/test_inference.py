@@ -11,6 +11,7 @@ from mgm_core.inference import (
     LEAST_SIDES_PX,
     Matter,
     spans,
+    within_reach,
     without_stray_parts,
     without_unguided_parts,
 )
@@ -168,6 +169,20 @@ def test_parts_that_nothing_guides_are_dropped():
     assert not without_unguided_parts(alpha, np.zeros_like(alpha)).any()
     nothing = np.zeros_like(alpha)
     assert without_unguided_parts(nothing, guidance) is nothing
+
+
+def test_what_is_far_from_all_guidance_fades_out():
+    alpha = np.full((10, 200), 0.5, np.float32)
+    guidance = np.zeros_like(alpha)
+    guidance[:, 0] = 0.01
+    kept = within_reach(alpha, guidance)
+    assert (kept[:, :21] == 0.5).all()  # a tenth of 200 px
+    assert (kept[:, 41:] == 0).all()
+    np.testing.assert_allclose(kept[5, 30], 0.25, atol=0.01)
+    assert (np.diff(kept[5]) <= 0).all()
+    everywhere = np.full_like(alpha, 0.5)
+    assert within_reach(alpha, everywhere) is alpha
+    assert not within_reach(alpha, np.zeros_like(alpha)).any()
 
 
 def test_devices_and_dtypes(tmp_path):
