@@ -42,15 +42,15 @@ class FrozenNormConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return norm(conv(x))."""
         weight = self.weight * self.scale[:, None, None, None]
-        return F.conv2d(
-            x,
-            weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-        )
+        if x.device.type == "cpu" and self.groups > 1 and self.dilation != (1, 1):
+            # oneDNN's weight gradient of dilated depthwise convolutions is wrong in bf16 with
+            # channels last, now and then infinite (seen in PyTorch 2.14 on avx512_bf16).
+            with torch.autocast("cpu", enabled=False):
+                return self._convolved(x.float(), weight.float())
+        return self._convolved(x, weight)
+
+    def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 def _pairs(module: nn.Module) -> list[tuple[nn.Sequential, int]]:

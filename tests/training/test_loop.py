@@ -226,6 +226,25 @@ def test_the_average_follows_the_weights():
     assert average.state["weight"].item() == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("dilation", [1, 2, 4])
+def test_depthwise_convolutions_learn_the_same_in_bf16(dilation):
+    generator = torch.Generator().manual_seed(0)
+    conv = torch.nn.Conv2d(32, 32, 3, 1, dilation, dilation, 32, bias=False)
+    sequence = torch.nn.Sequential(conv, torch.nn.BatchNorm2d(32))
+    freeze_batch_norm(sequence)
+    sequence.to(memory_format=torch.channels_last)
+    x, upstream = torch.randn(2, 2, 32, 41, 41, generator=generator)
+    gradients = []
+    for enabled in (False, True):
+        sequence.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found = sequence(x.contiguous(memory_format=torch.channels_last))
+        found.backward(upstream.to(found.dtype))
+        gradients.append(conv.weight.grad.clone())
+    error = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
+    assert error < 0.02
+
+
 def test_frozen_norms_compute_the_same_and_come_apart_again():
     torch.manual_seed(0)
     sequence = torch.nn.Sequential(
