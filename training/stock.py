@@ -126,7 +126,9 @@ class Stock:
         data = config.data
         ready = len(made_up) * data.made_up_first + step * self._each_step
         oldest = max(0, ready - len(made_up) * data.made_up)
-        end = ready + (config.run.steps - step) * self._each_step
+        together = data.batches_at_once
+        steps = -(-config.run.steps // together) * together
+        end = ready + (steps - step) * self._each_step
         self._next = oldest
         self._feed = self._made(made_up, range(oldest, end))
         for _ in tqdm(range(oldest, ready), desc="made up", unit="cut-out", mininterval=5):

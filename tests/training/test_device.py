@@ -326,6 +326,11 @@ def test_a_run_that_begins_later_sees_the_same_batches(tmp_path, data):
     assert not torch.equal(batches[5]["image"], batches[6]["image"])
 
 
+def test_a_run_may_end_within_batches_that_are_made_together(tmp_path, data):
+    examples = DeviceComposites(_config(tmp_path, data, extra=SHAPES, steps=6), CPU)
+    assert [len(examples.batch(step)["image"]) for step in range(6)] == 6 * [2]
+
+
 def test_made_up_cutouts_take_the_place_of_the_oldest(tmp_path, data):
     config = _config(tmp_path, data, extra=SHAPES)
     stock = Stock(config, CPU)
