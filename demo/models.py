@@ -134,6 +134,10 @@ class _OnLentGpu:
         segmenter: name of a segmenter; None for the matting network.
     """
 
+    # Where and in what the foreground network computes, which runs in this process.
+    device = "cpu"
+    dtype_name = "auto"
+
     def __init__(self, computed: Callable[..., Any], segmenter: str | None) -> None:
         self._computed = computed
         self._segmenter = segmenter

@@ -126,10 +126,16 @@ class Studio:
 
     def foreground(self, order: Order) -> Floats:
         """Return the subject's own colours, (H, W, 3)."""
-        alpha = self.matte(order).alpha
+        alpha, matter = self.matte(order).alpha, self.models.matter()
         return self._memory.get(
             self._foreground_key(order),
-            lambda: estimate_foreground(self.image(order.photo), alpha, order.recipe.foreground),
+            lambda: estimate_foreground(
+                self.image(order.photo),
+                alpha,
+                order.recipe.foreground,
+                device=str(matter.device),
+                dtype=matter.dtype_name,
+            ),
         )
 
     def background(self, order: Order) -> Floats | None:

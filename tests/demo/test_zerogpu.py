@@ -7,7 +7,10 @@ import pytest
 from demo_pictures import FakeMatter, FakeSegmenter, photo_pixels, subject_mask
 
 from demo.models import Models
+from demo.recipe import File, Order
+from demo.studio import Studio
 from demo.zerogpu import lends_a_gpu, on_gpu
+from mgm_core.recipe import Recipe
 
 
 @pytest.fixture
@@ -57,6 +60,15 @@ def test_the_networks_run_where_the_gpu_is(spaces):
     assert loaded == ["portrait", "matter"]
     assert np.array_equal(probability, FakeSegmenter().probability(photo_pixels()))
     assert np.array_equal(matte.alpha, FakeMatter().matte(photo_pixels(), subject_mask()).alpha)
+
+
+def test_foreground_colours_are_found_without_the_gpu(spaces, memory, photo):
+    models = Models(FakeMatter, lambda name: FakeSegmenter())
+    studio = Studio(models, memory, max_megapixels=1.0)
+    colours = studio.foreground(Order(File.at(photo), Recipe(foreground="network")))
+    assert colours.shape == photo_pixels().shape
+    assert [task for _, task in spaces.calls] == ["probability", "matte"]
+    assert (models.matter().device, models.matter().dtype_name) == ("cpu", "auto")
 
 
 def test_warming_up_does_not_ask_for_the_gpu(spaces):
