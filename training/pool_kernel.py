@@ -13,6 +13,9 @@ __all__ = ["sampled"]
 
 _BLOCK = 256
 
+# Triton compiles the decorated functions from their source; their arguments are pointers and
+# numbers of its own, which Python's annotations cannot tell.
+
 
 @triton.jit
 def _weight(distance, sharpness):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
