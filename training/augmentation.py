@@ -17,16 +17,16 @@ Colours = NDArray[np.float32]
 Plane = NDArray[np.float32]
 
 _INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
-_ROTATION_DEGREES = 30.0
-_SHEAR_DEGREES = 10.0
+ROTATION_DEGREES = 30.0
+SHEAR_DEGREES = 10.0
 
 
 def _affine(
     centre: tuple[float, float], scale: float, crop_px: int, generator: Generator
 ) -> NDArray[np.float64]:
     """Return the 2x3 map from the picture to a crop centred on `centre`, randomly turned."""
-    angle = np.deg2rad(generator.normal(0.0, _ROTATION_DEGREES / 3))
-    shear = np.tan(np.deg2rad(generator.uniform(-_SHEAR_DEGREES, _SHEAR_DEGREES)))
+    angle = np.deg2rad(generator.normal(0.0, ROTATION_DEGREES / 3))
+    shear = np.tan(np.deg2rad(generator.uniform(-SHEAR_DEGREES, SHEAR_DEGREES)))
     stretch = np.exp(generator.normal(0.0, 0.05))
     flip = -1.0 if generator.random() < 0.5 else 1.0
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

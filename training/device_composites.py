@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mgm_core.refinement import dilated
 from training import device_augmentation as augmentation
+from training.augmentation import ROTATION_DEGREES, SHEAR_DEGREES
 from training.composites import ROUGH_BAND_PX, Example, cumulative_shares
 from training.config import Config
 from training.device_augmentation import Drawn, on
@@ -28,8 +29,6 @@ __all__ = ["DeviceComposites", "affine_maps"]
 Colours = Tensor
 Indices = NDArray[np.int64]
 
-_ROTATION_DEGREES = 30.0
-_SHEAR_DEGREES = 10.0
 _COARSE_KERNEL_PX = 3
 
 
@@ -48,8 +47,8 @@ def affine_maps(
         (N, 2, 3), as `Views` takes them.
     """
     n = len(scales)
-    angle = np.deg2rad(generator.normal(0.0, _ROTATION_DEGREES / 3, n))
-    shear = np.tan(np.deg2rad(generator.uniform(-_SHEAR_DEGREES, _SHEAR_DEGREES, n)))
+    angle = np.deg2rad(generator.normal(0.0, ROTATION_DEGREES / 3, n))
+    shear = np.tan(np.deg2rad(generator.uniform(-SHEAR_DEGREES, SHEAR_DEGREES, n)))
     stretch = np.exp(generator.normal(0.0, 0.05, n))
     flip = np.where(generator.random(n) < 0.5, -1.0, 1.0)
     rotation = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1)

@@ -13,12 +13,9 @@ __all__ = ["sampled"]
 
 _BLOCK = 256
 
-# Triton compiles the decorated functions from their source; their arguments are pointers and
-# numbers of its own, which Python's annotations cannot tell.
-
 
 @triton.jit
-def _weight(distance, sharpness):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _weight(distance, sharpness):
     x = tl.abs(distance)
     near = (1.25 * x - 2.25) * x * x + 1
     far = -0.75 * (((x - 5) * x + 8) * x - 4)
@@ -27,14 +24,14 @@ def _weight(distance, sharpness):  # type: ignore[no-untyped-def]  # noqa: ANN00
 
 
 @triton.jit
-def _reflected(place, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _reflected(place, size):
     last = tl.maximum(size - 1, 1.0)
     folded = last - tl.abs(place - 2 * last * tl.floor(place / (2 * last)) - last)
     return tl.minimum(folded, size - 1).to(tl.int64)
 
 
 @triton.jit
-def _sample(pixels, starts, rows, out, side, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, N803
+def _sample(pixels, starts, rows, out, side, BLOCK: tl.constexpr):
     n = tl.program_id(1)
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = place < side * side
