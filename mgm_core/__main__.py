@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=unset,
         metavar="PX",
-        help="its long side in px",
+        help="one look at this long side in px; default: people twice, the second time closer",
     )
     guidance.add_argument(
         "--shift",

@@ -150,7 +150,7 @@ class Recipe(_Checked):
         segmenter: which segmenter makes the guidance where no mask is brought.
         category: what it looks for.
         threshold: probability from which a pixel is subject; 0.5 in the paper.
-        segmenter_side_px: long side that the segmenter is fed with; None for its default.
+        segmenter_side_px: long side that the segmenter is fed with once; None for its default.
         own_mask: the guidance is a mask that has to be brought, and not a segmenter's.
         mask_kind: how to read that mask.
         shift_px: diameter in px of the ellipse that dilates (above 0) or erodes the guidance.

@@ -37,6 +37,12 @@ CATEGORIES = (
 
 PERSON = CATEGORIES.index("person")
 THRESHOLD = 0.5
+PERSON_PX = 240
+"""How large people are in the closer look, as the square root of their area in px."""
+
+_CLOSER = (4 / 3, 2.0)
+"""Smallest and largest size of the closer look, as a multiple of the first."""
+
 BUNDLED = "portrait"
 BUNDLED_CLASSES = "portrait_classes"
 
@@ -86,6 +92,11 @@ def person_odds(logits: Tensor) -> Tensor:
     return person - _others(logits).logsumexp(dim=1, keepdim=True)
 
 
+def person_px(person: NDArray[np.bool_]) -> float:
+    """Return how large a person is: the square root of its area in px, at least 1."""
+    return max(1.0, float(person.sum()) ** 0.5)
+
+
 def _others(logits: Tensor) -> Tensor:
     return torch.cat([logits[:, :PERSON], logits[:, PERSON + 1 :]], dim=1)
 
@@ -105,6 +116,11 @@ class PortraitNetworks(nn.Module):
     def odds(self, x: Tensor) -> Tensor:
         """Return the log-odds of person at the input's size, (N, 1, H, W)."""
         return person_odds(corner_aligned_logits(self.person, x))
+
+    def mirrored_odds(self, x: Tensor) -> Tensor:
+        """Return the mean of `odds` and what it finds in the mirrored image, mirrored back."""
+        seen, mirrored = self.odds(torch.cat([x, x.flip(3)])).chunk(2)
+        return (seen + mirrored.flip(3)) / 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits of the 21 categories at the input's size, (N, 21, H, W)."""
@@ -238,7 +254,8 @@ class Segmenter:
         Args:
             image: (H, W, 3) float32 in [0, 1].
             category: One of `CATEGORIES`.
-            long_side_px: Long side that the network is fed with; None for its default.
+            long_side_px: Long side that the network is fed with; None for its default, where the
+                bundled segmenter looks for people twice, the second time closer.
 
         Returns:
             (H, W) float32 in [0, 1].
@@ -248,11 +265,27 @@ class Segmenter:
         """
         index = category_index(category)
         if index == PERSON and isinstance(self.network, PortraitNetworks):
-            odds = self._computed(image, long_side_px, self.network.odds)
+            if long_side_px is None:
+                odds = self._looked_twice(image, self.network)
+            else:
+                odds = self._computed(image, long_side_px, self.network.odds)
             small: Plane = odds[0].sigmoid().cpu().numpy()
         else:
             small = self.probabilities(image, long_side_px=long_side_px)[index]
         return enlarged(small, image.shape[:2], corner_aligned=self._kind.corner_aligned)
+
+    def _looked_twice(self, image: Colours, networks: PortraitNetworks) -> Tensor:
+        """Return the log-odds of person, (1, h, w), the mean of all looks.
+
+        The second look is closer the smaller people are: where they cover little of the image,
+        legs and arms are a few px wide at the default size, and a face that fills it is too large
+        at twice the size to be seen as one.
+        """
+        side = self.default_long_side_px
+        odds = self._computed(image, side, networks.mirrored_odds)
+        times = np.clip(PERSON_PX / person_px((odds > 0).cpu().numpy()), *_CLOSER)
+        closer = self._computed(image, round(times * side), networks.mirrored_odds)
+        return (_resized(odds, closer.shape[1:]) + closer) / 2
 
     def _logits(self, x: Tensor) -> Tensor:
         if isinstance(self.network, PortraitNetworks):
@@ -283,6 +316,10 @@ class Segmenter:
             x = x.to(self.device).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 return network(x)[0].float()
+
+
+def _resized(planes: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(planes[None], size, mode="bilinear", align_corners=True)[0]
 
 
 def enlarged(plane: Plane, size: tuple[int, ...], *, corner_aligned: bool) -> Plane:

@@ -32,6 +32,8 @@ class NetworkConfig:
         frozen_norm: Keep MobileNetV2's batch-norm statistics (`frozen_norm.py`).
         start: Weights (safetensors) of this network to go on from; empty for none.
         encoder_start: ImageNet weights for the encoder alone; empty for none.
+        teacher: Weights of the network that says what no label says (the segmenter alone); empty
+            for `start`.
     """
 
     encoder: Literal["resnet34", "mobilenet_v2"] = "mobilenet_v2"
@@ -39,6 +41,7 @@ class NetworkConfig:
     frozen_norm: bool = True
     start: str = ""
     encoder_start: str = ""
+    teacher: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Masks of people say what is a person and nothing of the other twenty classes, which a network of
 their own keeps. So only the odds of person are trained; on photographs without labels, and on
-cut-outs of animals, they are held to those of the starting network.
+cut-outs of animals, they are held to those of the teacher, by default the starting network.
 """
 
 from pathlib import Path
@@ -21,9 +21,11 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabV3
 from mgm_core.checkpoint import load_checked
 from mgm_core.segmentation import (
     PERSON,
+    PERSON_PX,
     corner_aligned_logits,
     half_width_deeplab,
     person_odds,
+    person_px,
 )
 from training import augmentation
 from training.augmentation import Colours, Plane
@@ -33,11 +35,15 @@ from training.frozen_norm import freeze_batch_norm, plain_state
 from training.losses import Terms
 from training.sources import Backgrounds, Cutout, Remembered
 
-# A cut-out counts as a person where the starting network sees one in most of it.
+# A cut-out counts as a person where the teacher sees one in most of it.
 _PERSON_SHARE = 0.6
 # The first blocks see edges and textures, which pretraining learned from far more pictures. Their
 # strides are the finest: leaving them as they are also saves time.
 _FROZEN_BLOCKS = 4
+# The largest person of an example, as a multiple of `PERSON_PX`.
+_LARGEST = 1.3
+# The largest picture's long side, as a multiple of the crop's.
+_CLOSEST = 3.0
 
 
 class SegmenterExamples(Dataset[Example]):
@@ -45,7 +51,7 @@ class SegmenterExamples(Dataset[Example]):
 
     Args:
         config: What is drawn, from where, how often.
-        teacher: The starting network; tells people from animals among cut-outs.
+        teacher: The network that tells people from animals among cut-outs.
     """
 
     def __init__(self, config: Config, teacher: nn.Module) -> None:
@@ -115,7 +121,7 @@ class SegmenterExamples(Dataset[Example]):
         }
 
     def _unlabelled(self, generator: Generator) -> Colours:
-        """Return a photograph, or an animal's cut-out over one, that only the start has named."""
+        """Return a photograph, or an animal's cut-out over one, that only the teacher has named."""
         crop_px = self.config.data.crop_px
         photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
         background = augmentation.cropped_background(photograph, crop_px, generator)
@@ -142,11 +148,22 @@ class SegmenterExamples(Dataset[Example]):
         return (share * colours + (1 - share) * background).astype(np.float32), alpha
 
     def _view(self, cutout: Cutout, generator: Generator) -> tuple[Colours, Plane]:
-        """Return most of a picture, as the segmenter is fed with at use, randomly turned."""
+        """Return part of a picture, as the segmenter is fed with at use, randomly turned.
+
+        Most of the picture at the smallest scale; at the largest, a person as large as the second,
+        closer look sees it.
+        """
         data = self.config.data
         height, width = cutout.rgba.shape[:2]
-        scale = data.crop_px / max(height, width) * np.exp(generator.uniform(*np.log(data.scales)))
-        centre = np.array([width, height]) * generator.uniform(0.35, 0.65, 2)
+        whole = data.crop_px / max(height, width)
+        close = _LARGEST * PERSON_PX / person_px(cutout.rgba[..., 3] > 127)
+        close = min(close, _CLOSEST * whole)
+        smallest, largest = whole * data.scales[0], max(whole * data.scales[1], close)
+        scale = np.exp(generator.uniform(np.log(smallest), np.log(largest)))
+        if scale > whole * data.scales[1]:
+            centre = cutout.centres[int(generator.integers(len(cutout.centres)))].astype(float)
+        else:
+            centre = np.array([width, height]) * generator.uniform(0.35, 0.65, 2)
         return augmentation.view(cutout, (float(centre[0]), float(centre[1])), float(scale),
                                  data.crop_px, generator)  # fmt: skip
 
@@ -155,8 +172,8 @@ class SegmenterTask:
     """Network, data and loss of the segmenter's training.
 
     Args:
-        config: The run; `network.start` names the weights that it starts from and, where nothing
-            is labelled, is held to.
+        config: The run; `network.start` names the weights that it starts from, `network.teacher`
+            those that it is held to where nothing is labelled.
     """
 
     def __init__(self, config: Config) -> None:
@@ -166,7 +183,8 @@ class SegmenterTask:
                 "give network.start=FILE"
             )
         self.config = config
-        self.teacher = _started(config.network.start).eval().requires_grad_(False)
+        teacher = config.network.teacher or config.network.start
+        self.teacher = _started(teacher).eval().requires_grad_(False)
         network = _started(config.network.start)
         freeze_batch_norm(network)
         for name, parameter in network.named_parameters():

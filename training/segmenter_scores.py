@@ -29,10 +29,11 @@ def scores(config: Config, weights: Path, limits: dict[str, int]) -> Iterator[st
 
     Args:
         config: The segmenter's training; its sources' `keep_out_percent` tells what was kept out.
-        weights: The weights for people to score; the other classes are the start's.
+        weights: The weights for people to score; the other classes are the start's, which is what
+            training held them to (`network.teacher`, or else `network.start`).
         limits: For a folder's path, how many of its pictures count, in the order of their names.
     """
-    start_path = Path(config.network.start)
+    start_path = Path(config.network.teacher or config.network.start)
     segmenter = _segmenter(weights, start_path)
     root = Path(config.data.root)
     for source in config.data.sources:

@@ -95,14 +95,18 @@ class Stock:
             opaque = np.full((*picture.shape[:2], 1), 255, np.uint8)
             self.pool.put(slot, np.concatenate([picture, opaque], axis=2))
         self._slots: list[NDArray[np.int64]] = []
+        self._made_up: list[NDArray[np.int64]] = []
         first = len(photographs)
+        del photographs  # they and the cut-outs are gigabytes, which the pool holds by now
         for i in range(len(sources)):
-            size = len(files[i]) if i in files else data.made_up
-            self._slots.append(np.arange(first, first + size))
-            for slot, cutout in zip(self._slots[i], files.get(i, []), strict=False):
+            cutouts = files.pop(i, [])
+            self._slots.append(np.arange(first, first + (len(cutouts) or data.made_up)))
+            if not cutouts:
+                self._made_up.append(self._slots[i])
+            for slot, cutout in zip(self._slots[i], cutouts, strict=False):
                 self._put(int(slot), cutout)
-            first += size
-        self._made_up = [self._slots[i] for i in range(len(sources)) if i not in files]
+            first += len(self._slots[i])
+        del cutouts
         self._room = room
         self._each_step = len(made_up) * data.made_up_each_step
         self._feed: Iterator[Cutout | None] = iter(())
@@ -133,6 +137,8 @@ class Stock:
         self._feed = self._made(made_up, range(oldest, end))
         for _ in tqdm(range(oldest, ready), desc="made up", unit="cut-out", mininterval=5):
             self._take()
+        if not self._each_step:
+            self._feed = iter(())  # ends the loading processes, which share and keep memory
 
     def _take(self) -> None:
         """Put the next made-up cut-out in the place of the oldest."""

@@ -127,3 +127,49 @@ def test_the_bundled_segmenter_finds_the_person_and_the_cat(pictures):
     cat = segmenter.probability(pictures["chelsea"], "cat")
     assert (cat[100:250, 150:300] > 0.5).mean() > 0.98
     assert (segmenter.probability(pictures["chelsea"], "person") > 0.5).mean() < 0.02
+
+
+class _Looks(PortraitNetworks):
+    """Sees people in so much of the image from above, and keeps the sizes it was shown."""
+
+    def __init__(self, share):
+        super().__init__(torch.nn.Identity(), torch.nn.Identity())
+        self.share, self.sizes = share, []
+
+    def odds(self, x):
+        self.sizes.append(tuple(x.shape))
+        height, width = x.shape[2:]
+        area = (torch.arange(height)[:, None] < self.share * height).expand(height, width)
+        return torch.where(area, 4.0, -4.0)[None, None].repeat(len(x), 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("share", "sizes"),
+    [
+        (0.5, [385, 513]),  # large enough: a third closer
+        (0.2, [385, 537]),  # 385 * 240 / sqrt(77 * 385), next 8n + 1
+        (0.0, [385, 769]),  # nobody found: twice the size is the closest look
+    ],
+)
+def test_people_are_looked_at_closer_the_smaller_they_are(share, sizes):
+    networks = _Looks(share)
+    found = Segmenter("portrait", networks, device="cpu", dtype="float32").probability(
+        _image(100, 100)
+    )
+    assert networks.sizes == [(2, 3, side, side) for side in sizes]
+    assert (found > 0.5).mean() == pytest.approx(share, abs=0.01)
+    networks.sizes.clear()
+    Segmenter("portrait", networks, device="cpu", dtype="float32").probability(
+        _image(100, 100), long_side_px=129
+    )
+    assert networks.sizes == [(1, 3, 129, 129)]
+
+
+def test_people_are_found_alike_in_the_mirrored_image(pictures):
+    segmenter = Segmenter.load(device="cpu", dtype="float32")
+    image = pictures["astronaut"]
+    mirror = np.ascontiguousarray(image[:, ::-1])
+    found, mirrored = segmenter.probability(image), segmenter.probability(mirror)
+    np.testing.assert_allclose(mirrored[:, ::-1], found, atol=1e-3)
+    single = [segmenter.probability(i, long_side_px=385) for i in (image, mirror)]
+    assert np.abs(single[1][:, ::-1] - single[0]).max() > 0.1

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import numpy as np
@@ -10,13 +11,20 @@ from mgm_core.checkpoint import bundled_path, load_prn
 from mgm_core.foreground_network import ForegroundNetwork
 from mgm_core.images import read_image, write_image
 from mgm_core.network import PRN
-from mgm_core.segmentation import corner_aligned_logits, half_width_deeplab, person_odds
+from mgm_core.segmentation import (
+    PERSON_PX,
+    corner_aligned_logits,
+    half_width_deeplab,
+    person_odds,
+    person_px,
+)
 from training.__main__ import main
 from training.config import ConfigError, load
 from training.foreground import ForegroundExamples, ForegroundTask, random_alpha
 from training.loop import Trainer
 from training.prn import FUSIONS, PRNTask
 from training.segmenter import SegmenterTask
+from training.sources import Cutout
 from training.spectral_norm import add_spectral_norm, without_spectral_norm
 
 
@@ -179,8 +187,46 @@ def test_the_segmenter_learns_people_and_is_held_to_its_start_elsewhere(tmp_path
     told, held = -(1 - chance[0]).log(), -chance[1] * chance[1].log()
     held -= (1 - chance[1]) * (1 - chance[1]).log()
     torch.testing.assert_close(loss, (told.mean() + held.mean()) / 2, atol=1e-4, rtol=1e-3)
+    further = SegmenterTask(
+        dataclasses.replace(
+            config,
+            network=dataclasses.replace(
+                config.network,
+                start=str(tmp_path / "run" / "weights.safetensors"),
+                teacher=str(tmp_path / "start.safetensors"),
+            ),
+        )
+    )
+    weight = further.teacher.state_dict()["classifier.1.weight"]
+    assert torch.equal(weight, before["classifier.1.weight"])
+    assert torch.equal(
+        further.module.state_dict()["network.classifier.1.weight"], exported["classifier.1.weight"]
+    )
     with pytest.raises(ConfigError, match=r"network\.start must name the segmenter's starting"):
         SegmenterTask(_config(tmp_path, data, "segmenter"))
+
+
+def test_the_segmenter_learns_small_people_from_far_and_near(tmp_path, data):
+    save_file(half_width_deeplab().state_dict(), tmp_path / "start.safetensors")
+    corrections = [
+        f"network.start={tmp_path / 'start.safetensors'}",
+        "data.crop_px=321",
+        "data.scales=[0.9, 1.6]",
+    ]
+    examples = SegmenterTask(_config(tmp_path, data, "segmenter", corrections)).dataset()
+    picture = np.zeros((600, 600, 4), np.uint8)
+    picture[200:400, 200:400] = 255
+    cutout = Cutout(picture, np.full((1, 2), 300, np.int32), exact=False)
+    views = [examples._view(cutout, np.random.default_rng(seed)) for seed in range(60)]
+    sizes = [person_px(alpha > 0.5) for _, alpha in views]
+    whole = 321 / 600 * 200  # the person's size where the picture fills the crop
+    assert whole * 0.8 < min(sizes) < whole * 1.2
+    assert PERSON_PX < max(sizes) < 1.4 * PERSON_PX
+    assert np.median(sizes) < 0.8 * PERSON_PX  # drawn evenly in their logarithm
+    picture[200:400, 200:400] = 0
+    picture[300, 300] = 255  # hardly anything: no closer than three times the crop
+    views = [examples._view(cutout, np.random.default_rng(seed)) for seed in range(60)]
+    assert max(person_px(alpha > 0.5) for _, alpha in views) < 3
 
 
 def test_a_profile_tells_loading_from_computing(tmp_path, data, capsys):
