@@ -33,7 +33,7 @@ def test_the_astronaut_becomes_a_cutout_with_soft_edges_and_no_background_tint(
     alpha, colours = read_alpha(target), read_image(target)
     soft = (alpha > 0.05) & (alpha < 0.95)
     assert 0.005 < soft.mean() < 0.2  # hair is not a hard edge
-    assert alpha[200:500, 150:250].mean() > 0.98
+    assert alpha[200:430, 150:250].mean() > 0.99  # below, where the helmet begins is uncertain
     assert alpha[:150, 430:].mean() < 0.02
     # Behind the hair on the left is a flag and a bright wall: the hair must stay dark.
     hair = soft & (np.arange(512)[:, None] < 160) & (np.arange(512)[None] < 300)
