@@ -6,6 +6,7 @@ others are torchvision's own weights, which are downloaded once. The paper thres
 probability at 0.5 (section 5).
 """
 
+import math
 import threading
 import urllib.error
 from collections.abc import Callable
@@ -94,7 +95,7 @@ def person_odds(logits: Tensor) -> Tensor:
 
 def person_px(person: NDArray[np.bool_]) -> float:
     """Return how large a person is: the square root of its area in px, at least 1."""
-    return max(1.0, float(person.sum()) ** 0.5)
+    return max(1.0, math.sqrt(np.count_nonzero(person)))
 
 
 def _others(logits: Tensor) -> Tensor:
