@@ -286,7 +286,8 @@ class Segmenter:
         odds = self._computed(image, side, networks.mirrored_odds)
         times = np.clip(PERSON_PX / person_px((odds > 0).cpu().numpy()), *_CLOSER)
         closer = self._computed(image, round(times * side), networks.mirrored_odds)
-        return (_resized(odds, closer.shape[1:]) + closer) / 2
+        whole = F.interpolate(odds[None], closer.shape[1:], mode="bilinear", align_corners=True)[0]
+        return (whole + closer) / 2
 
     def _logits(self, x: Tensor) -> Tensor:
         if isinstance(self.network, PortraitNetworks):
@@ -317,10 +318,6 @@ class Segmenter:
             x = x.to(self.device).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 return network(x)[0].float()
-
-
-def _resized(planes: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(planes[None], size, mode="bilinear", align_corners=True)[0]
 
 
 def enlarged(plane: Plane, size: tuple[int, ...], *, corner_aligned: bool) -> Plane:
