@@ -4,6 +4,7 @@
 |---|---|
 | `prn_mobilenet_v2`, or other bundled weights | this project's network |
 | `weights:PATH` | this project's network with other weights |
+| `lines:NAME`, `lines:weights:PATH` | either, refined by colour lines, as the product does |
 | `closed_form` `knn` `learning_based` `large_kernel` `random_walk` `shared_sampling` | PyMatting |
 | `folder:PATH` | predictions of any other method, one picture an image |
 | `guidance` | the guidance itself, taken as the matte: what is there to be gained |
@@ -27,7 +28,13 @@ from benchmark_data_tools.layouts import files_by_name
 from benchmark_data_tools.metrics import FloatImage
 from benchmark_data_tools.protocols import Case
 from benchmark_data_tools.samples import read_colours, read_grey, sha256
-from mgm_core.checkpoint import FOREGROUND_WEIGHTS, bundled, bundled_path, foreground_path
+from mgm_core.checkpoint import (
+    COLOUR_LINE_WEIGHTS,
+    FOREGROUND_WEIGHTS,
+    bundled,
+    bundled_path,
+    foreground_path,
+)
 from mgm_core.foreground import (
     ForegroundEstimator,
     ForegroundMethod,
@@ -49,6 +56,7 @@ PYMATTING = {
 # Of the classical methods only closed-form matting brings its own colours.
 FOREGROUNDS = {"closed_form": "closed_form"}
 DEFAULT_FOREGROUND = "multilevel"
+COLOUR_LINES = "lines:"
 
 
 class AlphaMethod(Protocol):
@@ -160,16 +168,24 @@ def parse(text: str, table: str) -> MethodSpec:
         raise ValueError(
             f"method must not name a foreground method outside table 3, got {text}: write {alpha}"
         )
-    for part in (alpha, foreground):
+    network = alpha.removeprefix(COLOUR_LINES)
+    for part in (network, foreground):
         kind, colon, path = part.partition(":")
         named = colon and kind in ("weights", "folder", "network")
         if named and not (path and Path(path).exists()):
             raise ValueError(f"method must name what exists, got {part}: check the path")
-    known = [*_matting_networks(), *PYMATTING, "guidance", "truth"]
-    if alpha.partition(":")[0] not in ("weights", "folder") and alpha not in known:
+    ours = _matting_networks()
+    known = [*ours, *PYMATTING, "guidance", "truth"]
+    if network != alpha:
+        if not network.startswith("weights:") and network not in ours:
+            raise ValueError(
+                f"method must name a matting network after {COLOUR_LINES}, one of "
+                f"{', '.join(ours)} or weights:PATH, got {alpha}: correct its name"
+            )
+    elif alpha.partition(":")[0] not in ("weights", "folder") and alpha not in known:
         raise ValueError(
             f"method must be one of {', '.join(known)}, "
-            f"weights:PATH or folder:PATH, got {alpha}: correct its name"
+            f"weights:PATH, folder:PATH or lines:NETWORK, got {alpha}: correct its name"
         )
     return MethodSpec(alpha, foreground if table == "3" else None)
 
@@ -202,6 +218,9 @@ def identity(spec: MethodSpec) -> dict[str, str]:
     for role, name in (("alpha", spec.alpha), ("refiner", spec.refiner)):
         if name is None or name in ("guidance", "truth"):
             continue
+        if name.startswith(COLOUR_LINES):
+            found[f"{role}_lines_sha256"] = sha256(bundled_path(COLOUR_LINE_WEIGHTS))
+            name = name.removeprefix(COLOUR_LINES)
         kind, _, path = name.partition(":")
         if kind == "folder":
             found[f"{role}_sha256"] = _sha256_of_folder(Path(path))
@@ -225,7 +244,8 @@ def alpha_method(name: str) -> AlphaMethod:
     Returns:
         The method.
     """
-    kind, _, path = name.partition(":")
+    network = name.removeprefix(COLOUR_LINES)
+    kind, _, path = network.partition(":")
     if kind == "folder":
         return _FromFolder(Path(path))
     if name in PYMATTING:
@@ -235,7 +255,8 @@ def alpha_method(name: str) -> AlphaMethod:
     if name == "truth":
         return lambda case, name, variant: case.pictures.alpha
     # float32 wherever it runs, so that figures of two machines compare.
-    return _ours(Matter.load(Path(path) if kind == "weights" else name, dtype="float32"))
+    matter = Matter.load(Path(path) if kind == "weights" else network, dtype="float32")
+    return _ours(matter, colour_lines=network != name)
 
 
 @functools.lru_cache(maxsize=2)
@@ -310,10 +331,13 @@ def check_folder(spec: MethodSpec, variants: list[str], names: list[str]) -> Non
             _existing(files, name, folder)
 
 
-def _ours(matter: Matter) -> AlphaMethod:
+def _ours(matter: Matter, *, colour_lines: bool) -> AlphaMethod:
     def predict(case: Case, name: str, variant: str) -> FloatImage:
         known = from_trimap(case.trimap) if case.enforce and case.trimap is not None else None
-        return matter.matte(case.pictures.image, case.guidance, known=known).alpha
+        matte = matter.matte(
+            case.pictures.image, case.guidance, known=known, colour_lines=colour_lines
+        )
+        return matte.alpha
 
     return predict
 

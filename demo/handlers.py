@@ -61,6 +61,7 @@ class Controls(NamedTuple):
     mask_kind: MaskKind
     shift_px: float
     edits: object
+    colour_lines: bool
     keep_largest: bool
     foreground: ForegroundMethod
     background: BackgroundKind
@@ -112,6 +113,7 @@ class Controls(NamedTuple):
             mask_kind=self.mask_kind,
             shift_px=round(self.shift_px),
             edits=read_edits(self.edits),
+            colour_lines=self.colour_lines,
             keep_largest=self.keep_largest,
             foreground=self.foreground,
             background=background,

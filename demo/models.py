@@ -120,7 +120,7 @@ class Models:
                 estimate_foreground(image, guidance)
                 return
             self.segmenter(segmenter).probability(image)
-            alpha = self.matter().matte(image, guidance).alpha
+            alpha = self.matter().matte(image, guidance, colour_lines=True).alpha
             estimate_foreground(image, alpha)
         except Exception:  # whatever it is, the first visitor meets it again and is told
             _logger.exception("the networks could not be made ready ahead of the first visitor")

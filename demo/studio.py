@@ -205,7 +205,9 @@ def _matte_key(order: Order, guided: Guided) -> Hashable:
     content = hashlib.blake2b(guided.guidance.tobytes(), digest_size=16)
     if guided.known is not None:
         content.update(guided.known.tobytes())
-    return "matte", order.photo.digest, content.hexdigest(), order.recipe.keep_largest
+    recipe = order.recipe
+    settings = recipe.colour_lines, recipe.keep_largest
+    return "matte", order.photo.digest, content.hexdigest(), settings
 
 
 def overlay(image: Floats, plane: Floats) -> Floats:

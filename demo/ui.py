@@ -370,6 +370,12 @@ def _controls(parts: dict[str, Any]) -> None:
             0.05, 0.95, 0.5, step=0.05, label="Threshold", info="0.5 in the paper"
         )
         parts["segmenter"] = gr.Dropdown(SEGMENTERS, value="portrait", label="Segmenter")
+        parts["colour_lines"] = gr.Checkbox(
+            value=True,
+            label="Follow colour lines",
+            info="Finer hair, cleaner edges; takes longer",
+            elem_id="colour-lines",
+        )
         parts["keep_largest"] = gr.Checkbox(
             label="Keep only the largest part", elem_id="keep-largest"
         )

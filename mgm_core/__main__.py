@@ -135,6 +135,12 @@ def parser() -> argparse.ArgumentParser:
         "0: never; by default 800 for the light network, 0 for ResNet34",
     )
     network.add_argument("--dtype", choices=get_args(DtypeName), default="auto")
+    network.add_argument(
+        "--colour-lines",
+        action=argparse.BooleanOptionalAction,
+        default=unset,
+        help="refine alpha by colour lines: finer hair, longer; by default yes, in clips never",
+    )
     result = p.add_argument_group("result")
     result.add_argument(
         "--background",

@@ -201,20 +201,23 @@ def corrected(guided: Guided, recipe: Recipe) -> Guided:
 
 
 def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "Matte":
-    """Run the matting network, and drop what is far from the guidance or hangs together with none.
+    """Run the matting network and what refines its alpha, and drop what no guidance is near to.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
         guided: Corrected guidance of the image's size.
         matter: The matting network.
-        recipe: Whether all parts but the largest are dropped too.
+        recipe: Whether alpha is refined by colour lines; whether all parts but the largest are
+            dropped too.
 
     Raises:
         ValueError: Sizes differ.
     """
     from mgm_core.inference import within_reach, without_stray_parts, without_unguided_parts
 
-    matte = matter.matte(image, guided.guidance, known=guided.known)
+    matte = matter.matte(
+        image, guided.guidance, known=guided.known, colour_lines=recipe.colour_lines
+    )
     near = within_reach(matte.alpha, guided.guidance)
     alpha = without_unguided_parts(near, guided.guidance)
     return replace(matte, alpha=without_stray_parts(alpha) if recipe.keep_largest else alpha)

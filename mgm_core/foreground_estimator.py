@@ -12,8 +12,8 @@ from torch import nn
 
 from mgm_core.checkpoint import FOREGROUND_WEIGHTS, fold_batch_norm, load_foreground
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
-from mgm_core.inference import check_tiles, spans
 from mgm_core.network import STRIDE
+from mgm_core.tiles import check_tiles, fade, spans
 
 __all__ = ["NetworkEstimator", "bundled_estimator"]
 
@@ -88,9 +88,9 @@ class NetworkEstimator:
         for top, bottom in spans(height, self.tile_px, self.overlap_px):
             for left, right in spans(width, self.tile_px, self.overlap_px):
                 tile = np.s_[top:bottom, left:right]
-                fade = _fade(bottom - top, right - left, self.overlap_px)[..., None]
-                total[tile] += self._tile(image[tile], alpha[tile]) * fade
-                weight[tile] += fade
+                share = fade(bottom - top, right - left, self.overlap_px)[..., None]
+                total[tile] += self._tile(image[tile], alpha[tile]) * share
+                weight[tile] += share
         return total / weight
 
     def _tile(self, image: Floats, alpha: Floats) -> Floats:
@@ -112,16 +112,6 @@ class NetworkEstimator:
         cropped = colours[0, :, :height, :width].float().clamp(0.0, 1.0)
         foreground: Floats = cropped.permute(1, 2, 0).cpu().numpy()
         return foreground
-
-
-def _fade(height: int, width: int, overlap_px: int) -> Floats:
-    """Return weights that rise from a tile's borders over the overlap, (H, W) in (0, 1]."""
-    rows, columns = (np.arange(1, side + 1, dtype=np.float32) for side in (height, width))
-    nearest = np.minimum.outer(
-        np.minimum(rows, rows[::-1]),
-        np.minimum(columns, columns[::-1]),
-    )
-    return np.minimum(nearest / overlap_px, 1).astype(np.float32)
 
 
 @functools.cache

@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgm_core.checkpoint import fold_batch_norm, load_prn
+from mgm_core.colour_line_refiner import ColourLineRefiner
+from mgm_core.colour_lines import undecided
 from mgm_core.decoder import SideOutputs
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.network import PRN, STRIDE, EncoderName, Refined
 from mgm_core.refinement import TEST_KERNELS_PX, self_guidance_mask
+from mgm_core.tiles import check_tiles, fade, spans
 
 Plane = NDArray[np.float32]
 Colours = NDArray[np.float32]
@@ -45,7 +48,7 @@ class Matte:
     """Alpha and how it came about; every plane is (H, W) float32 in [0, 1].
 
     Args:
-        alpha: The refined alpha.
+        alpha: The refined alpha, by colour lines too where they were asked for.
         os8: Raw alpha at stride 8, enlarged.
         os4: Raw alpha at stride 4, enlarged.
         os1: Raw alpha at stride 1.
@@ -80,6 +83,9 @@ class Matter:
     The light network finds more where a strand is several pixels wide: with `least_side_px` an
     image whose long side is shorter is magnified to it, at most by half, and its matte reduced.
 
+    With `colour_lines` alpha goes on to one more level, which the paper has not: where the network
+    left it undecided, or a trimap does, it is solved for from the image (`colour_lines.py`).
+
     One object may serve several threads; they take turns.
 
     Args:
@@ -91,6 +97,7 @@ class Matter:
         coarse_side_px: Long side of the first pass over large images; None for a single pass.
         least_side_px: Long side to which smaller images are magnified; 0 leaves them as they are,
             None takes what suits the network's encoder (`LEAST_SIDES_PX`).
+        refiner: What refines by colour lines; None loads the bundled one when it is first needed.
     """
 
     def __init__(
@@ -103,6 +110,7 @@ class Matter:
         overlap_px: int = 256,
         coarse_side_px: int | None = None,
         least_side_px: int | None = None,
+        refiner: ColourLineRefiner | None = None,
     ) -> None:
         check_tiles(tile_px, overlap_px, smallest_px=256, usual_px=2048)
         if coarse_side_px is not None and coarse_side_px < 256:
@@ -123,6 +131,7 @@ class Matter:
         network = network.eval()
         fold_batch_norm(network)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self._refiner = refiner
         self._turn = threading.Lock()
 
     @classmethod
@@ -149,7 +158,14 @@ class Matter:
             least_side_px=least_side_px,
         )
 
-    def matte(self, image: Colours, guidance: Plane, *, known: Plane | None = None) -> Matte:
+    def matte(
+        self,
+        image: Colours,
+        guidance: Plane,
+        *,
+        known: Plane | None = None,
+        colour_lines: bool = False,
+    ) -> Matte:
         """Return the matte of one image.
 
         Args:
@@ -157,11 +173,14 @@ class Matter:
             guidance: (H, W) float32 in [0, 1].
             known: (H, W) float32; where it is 0 or 1, alpha takes its value (a trimap's known
                 regions), elsewhere it is left. None enforces nothing.
+            colour_lines: Whether alpha is refined by colour lines.
 
         Raises:
+            CheckpointError: Colour lines were asked for, and their weights cannot be used.
             ValueError: An array has a wrong shape, type or range.
         """
-        return self.matte_batch([image], [guidance], known=[known])[0]
+        matted = self.matte_batch([image], [guidance], known=[known], colour_lines=colour_lines)
+        return matted[0]
 
     def matte_batch(
         self,
@@ -169,6 +188,7 @@ class Matter:
         guidances: Sequence[Plane],
         *,
         known: Sequence[Plane | None] | None = None,
+        colour_lines: bool = False,
     ) -> list[Matte]:
         """Return the mattes of several images of one size in one pass.
 
@@ -176,8 +196,10 @@ class Matter:
             images: N images, (H, W, 3) float32 in [0, 1].
             guidances: N guidances, (H, W) float32 in [0, 1].
             known: N planes or Nones, as for `matte`.
+            colour_lines: As for `matte`.
 
         Raises:
+            CheckpointError: Colour lines were asked for, and their weights cannot be used.
             ValueError: An array has a wrong shape, type or range, or sizes differ.
         """
         if len(images) != len(guidances) or not images:
@@ -204,11 +226,21 @@ class Matter:
             reduced = [[_resized(plane, (height, width)) for plane in each] for each in planes]
             planes = np.asarray(reduced, np.float32)
             planes[4:] = planes[4:] >= 0.5
-        for n, plane in enumerate(known or ()):
+        for n, plane in enumerate(known or [None] * len(images)):
+            open_to_lines = undecided(planes[0, n]) if plane is None and colour_lines else None
             if plane is not None:
                 check_plane(plane, "known", (height, width))
-                planes[0, n] = np.where((plane == 0) | (plane == 1), plane, planes[0, n])
+                open_to_lines = (plane != 0) & (plane != 1)
+                planes[0, n] = np.where(open_to_lines, planes[0, n], plane)
+            if colour_lines:
+                assert open_to_lines is not None
+                planes[0, n] = self._by_colour_lines(images[n], planes[0, n], open_to_lines)
         return [Matte(**dict(zip(_PLANES, planes[:, n], strict=True))) for n in range(len(images))]
+
+    def _by_colour_lines(self, image: Colours, alpha: Plane, where: NDArray[np.bool_]) -> Plane:
+        if self._refiner is None:
+            self._refiner = ColourLineRefiner.load(device=str(self.device), dtype=self.dtype_name)
+        return self._refiner(image, alpha, where)
 
     def _magnified_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width at which the network sees an image."""
@@ -282,11 +314,9 @@ class Matter:
                     planes = self._pass(image[tile][None], guidance[tile][None])
                 else:
                     planes = _undisputed(guidance[tile])
-                fade = np.minimum.outer(
-                    _ramp(y1 - y0, self.overlap_px), _ramp(x1 - x0, self.overlap_px)
-                )
-                total[(slice(None), *tile)] += planes[:, 0] * fade
-                weight[tile] += fade
+                share = fade(y1 - y0, x1 - x0, self.overlap_px)
+                total[(slice(None), *tile)] += planes[:, 0] * share
+                weight[tile] += share
         total /= weight
         total[4:] = total[4:] > 0  # self-guidance of any tile
         return total
@@ -313,39 +343,6 @@ def _planes(refined: Refined) -> tuple[Tensor, ...]:
         refined.self_guidance_os4,
         refined.self_guidance_os1,
     )
-
-
-def spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
-    """Cut a length into the fewest spans of at most `side` that overlap by `overlap` or more.
-
-    >>> spans(10, 6, 2)
-    [(0, 6), (4, 10)]
-    """
-    if length <= side:
-        return [(0, length)]
-    count = -(-(length - overlap) // (side - overlap))
-    starts = np.linspace(0, length - side, count).round().astype(int)
-    return [(int(s), int(s) + side) for s in starts]
-
-
-def check_tiles(tile_px: int, overlap_px: int, *, smallest_px: int, usual_px: int) -> None:
-    """Raise unless tiles of this size and overlap cover an image that the network can take."""
-    if tile_px < smallest_px or tile_px % STRIDE:
-        raise ValueError(
-            f"tile_px must be a multiple of {STRIDE} and at least {smallest_px}, got {tile_px}: "
-            f"{usual_px} suits most machines"
-        )
-    if not 0 < overlap_px < tile_px // 2:
-        raise ValueError(
-            f"overlap_px must lie between 0 and half of tile_px, got {overlap_px}: "
-            f"{tile_px // 8} would do"
-        )
-
-
-def _ramp(length: int, overlap: int) -> Plane:
-    """Return weights that rise from an end over `overlap` px and fall towards the other."""
-    rise = np.arange(1, length + 1, dtype=np.float32)
-    return np.minimum(np.minimum(rise, rise[::-1]) / overlap, 1.0).astype(np.float32)
 
 
 def check_plane(plane: Plane, name: str, shape: tuple[int, int] | None = None) -> None:

@@ -157,6 +157,7 @@ class Recipe(_Checked):
         edits: corrections by hand, which come last.
         drawn_on: width and height in px of the photo that the corrections were made for; None for
             any.
+        colour_lines: go on from the matting network's alpha by colour lines (`colour_lines.py`).
         keep_largest: drop what does not hang together with the largest part of the result.
         foreground: how the subject's own colours are found.
         background: what the subject is put over.
@@ -175,6 +176,7 @@ class Recipe(_Checked):
     shift_px: int = _within(0, -SHIFT_LIMIT_PX, SHIFT_LIMIT_PX)
     edits: tuple[Edit, ...] = field(default=(), metadata={"most": _MAX_EDITS})
     drawn_on: tuple[int, int] | None = field(default=None, metadata={"low": 1, "high": 100_000})
+    colour_lines: bool = True
     keep_largest: bool = False
     foreground: ForegroundMethod = "multilevel"
     background: Background = field(default_factory=Background)

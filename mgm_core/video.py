@@ -6,7 +6,7 @@
 
 The options on guidance, network and result are those of photographs (`python -m mgm_core --help`),
 --settings included. Every frame goes the way of a photograph, with what was decided about the
-frame before (`steadying.py`).
+frame before (`steadying.py`), but for colour lines, which take longer than all the rest.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -39,7 +39,7 @@ Floats: TypeAlias = NDArray[np.float32]
 
 # What the command for photographs can do and this one cannot.
 _FOR_PHOTOGRAPHS_ALONE = (
-    "mask", "trimap", "recursive", "skip_existing", "save_alpha", "save_foreground"
+    "mask", "trimap", "recursive", "skip_existing", "save_alpha", "save_foreground", "colour_lines"
 )  # fmt: skip
 
 _logger = logging.getLogger("mgm")
@@ -83,7 +83,8 @@ def matte_clip(
         target: see `write_clip`.
         segmenter: finds the subject in each frame.
         matter: the matting network.
-        recipe: as for photographs; without a mask of one's own and corrections by hand.
+        recipe: as for photographs; without a mask of one's own and corrections by hand. Colour
+            lines are left out.
         picture: for a background of that kind, (h, w, 3) float32 in [0, 1].
         steadier: carries what was decided from frame to frame; None takes a new one.
         stopped: asked after each frame; once it says so the clip ends there, complete.
@@ -102,6 +103,7 @@ def matte_clip(
             "settings for a clip must be without corrections by hand and a mask, got some that "
             "were made for a photo: take them out of the settings"
         )
+    recipe = replace(recipe, colour_lines=False)
     steadier = steadier or Steadier()
     transparent = recipe.background.kind == "transparent"
     behind: Floats | None = None
@@ -174,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(own: argparse.Namespace, options: argparse.Namespace) -> None:
     for name in _FOR_PHOTOGRAPHS_ALONE:
-        if getattr(options, name):
+        if getattr(options, name, False):
             option = name.replace("_", "-")
             raise ValueError(f"--{option} must not be given for a clip, got one: leave it out")
     recipe, picture_path = photographs.recipe_of(options)

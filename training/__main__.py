@@ -17,6 +17,7 @@ from pathlib import Path
 from mgm_core.checkpoint import CheckpointError
 from mgm_core.images import ImageError
 from training.bundling import bundle
+from training.colour_lines import ColourLineTask
 from training.config import Config, ConfigError, load
 from training.distributed import stop
 from training.foreground import ForegroundTask
@@ -28,7 +29,8 @@ from training.segmenter import SegmenterTask
 from training.segmenter_scores import scores
 from training.sheets import example_sheet, guidance_sheet
 
-_TASKS: dict[str, type[ForegroundTask | PRNTask | SegmenterTask]] = {
+_TASKS: dict[str, type[ColourLineTask | ForegroundTask | PRNTask | SegmenterTask]] = {
+    "colour_lines": ColourLineTask,
     "foreground": ForegroundTask,
     "prn": PRNTask,
     "segmenter": SegmenterTask,

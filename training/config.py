@@ -34,6 +34,8 @@ class NetworkConfig:
         encoder_start: ImageNet weights for the encoder alone; empty for none.
         teacher: Weights of the network that says what no label says (the segmenter alone); empty
             for `start`.
+        matting: Matting weights, a bundled name or a path, whose alpha is gone on from (colour
+            lines alone).
     """
 
     encoder: Literal["resnet34", "mobilenet_v2"] = "mobilenet_v2"
@@ -42,6 +44,7 @@ class NetworkConfig:
     start: str = ""
     encoder_start: str = ""
     teacher: str = ""
+    matting: str = "prn_mobilenet_v2"
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ class DataConfig:
         made_up: How many cut-outs the stock holds of each source that makes them up (shapes, hair).
         made_up_first: How many of them a run waits for.
         made_up_each_step: How many are made anew each step.
+        kept_examples: How many different examples there are, each made once, kept on the disk, and
+            shown again flipped and turned (colour lines alone).
     """
 
     root: str
@@ -121,6 +126,7 @@ class DataConfig:
     made_up: int = 1500
     made_up_first: int = 300
     made_up_each_step: int = 1
+    kept_examples: int = 5000
 
 
 @dataclass(frozen=True)
@@ -232,7 +238,7 @@ class Config:
     """A whole training run."""
 
     version: int
-    task: Literal["prn", "foreground", "segmenter"]
+    task: Literal["prn", "foreground", "segmenter", "colour_lines"]
     run: RunConfig
     data: DataConfig
     network: NetworkConfig = field(default_factory=NetworkConfig)

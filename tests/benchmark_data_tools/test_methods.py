@@ -17,6 +17,7 @@ from benchmark_data_tools.methods import (
 from benchmark_data_tools.protocols import Settings, case
 from benchmark_data_tools.samples import load
 from mgm_core import checkpoint
+from mgm_core.guidance import from_trimap
 from mgm_core.images import write_image
 
 
@@ -47,6 +48,8 @@ def test_paths_are_read_whole(tmp_path):
         ("folder:/nowhere", "method must name what exists, got folder:/nowhere: check the path"),
         ("weights:", "method must name what exists, got weights:: check the path"),
         ("portrait", "method must be one of prn_"),
+        ("lines:knn", "method must name a matting network after lines:, one of prn_"),
+        ("lines:weights:/nowhere", "method must name what exists, got weights:/nowhere: check"),
         ("truth+network", "must not name a foreground method outside table 3, got truth+network"),
         ("knn+multilevel", "must not name a foreground method outside table 3, got knn+multil"),
     ],
@@ -124,6 +127,20 @@ def test_identities_follow_content(tmp_path, untrained):
         "alpha_pymatting",
         "refiner_sha256",
     }
+
+
+def test_lines_refine_a_network_s_answer(mini_benchmark, untrained):
+    asked = question(mini_benchmark)
+    spec = parse(f"lines:{untrained}", "1")
+    found = identity(spec)
+    assert found["alpha_sha256"] == identity(MethodSpec(untrained))["alpha_sha256"]
+    assert len(found["alpha_lines_sha256"]) == 64
+    assert parse("lines:prn_mobilenet_v2+multilevel", "3").alpha == "lines:prn_mobilenet_v2"
+    plain, refined = (alpha_method(name)(asked, "", "") for name in (untrained, spec.alpha))
+    known = from_trimap(asked.trimap) != 0.5
+    assert (plain == refined)[known].all()
+    errors = [np.abs(a - asked.pictures.alpha)[~known].mean() for a in (plain, refined)]
+    assert errors[1] < errors[0]
 
 
 def test_guidance_and_truth_answer_with_themselves(mini_benchmark):

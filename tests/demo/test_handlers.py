@@ -21,6 +21,7 @@ DEFAULTS = Controls(
     mask_kind="detect",
     shift_px=0,
     edits=[],
+    colour_lines=True,
     keep_largest=False,
     foreground="raw",
     background="transparent",

@@ -127,6 +127,7 @@ def test_what_is_given_beside_settings_overrides_them(tmp_path, photos):
         tmp_path,
         *("--threshold", "0.6", "--shift", "-3", "--category", "cat", "--segmenter-side", "321"),
         *("--foreground", "multilevel", "--keep-largest", "--kind", "soft_mask"),
+        "--no-colour-lines",
         *("--background", picture, "--fit", "contain", "--position", "0.25,1", "--scale", "1.5"),
         *("--shadow", "0.75,-1,3", "--light-wrap", "0.25,3"),
     )
@@ -138,6 +139,7 @@ def test_what_is_given_beside_settings_overrides_them(tmp_path, photos):
         shift_px=-3,
         edits=SAVED.edits,
         drawn_on=SAVED.drawn_on,
+        colour_lines=False,
         keep_largest=True,
         background=Background(
             "picture", "#ff0000", "#0000ff", 45, fit="contain", x=0.25, y=1, scale=1.5

@@ -21,6 +21,7 @@ from mgm_core.cutout import (
     finished,
     guidance_from_mask,
     guidance_from_probability,
+    matted,
 )
 from mgm_core.editing import apply_edits
 from mgm_core.guidance import dilate
@@ -36,7 +37,8 @@ class TakesGuidance:
     device = "cpu"
     dtype_name = "float32"
 
-    def matte(self, image, guidance, *, known=None):
+    def matte(self, image, guidance, *, known=None, colour_lines=False):
+        self.colour_lines = colour_lines
         return Matte(*[guidance] * 6)
 
 
@@ -175,3 +177,10 @@ def test_shadow_and_light_in_their_order(scene):
         rgba_over_shadow(foreground, alpha, shadow),
         atol=1e-6,
     )
+
+
+def test_colour_lines_are_followed_unless_the_recipe_says_otherwise(mask):
+    image, matter = np.zeros((HEIGHT, WIDTH, 3), np.float32), TakesGuidance()
+    for recipe, followed in ((Recipe(), True), (Recipe(colour_lines=False), False)):
+        matted(image, Guided(mask, ""), matter, recipe)
+        assert matter.colour_lines is followed

@@ -10,12 +10,12 @@ from mgm_core.hardware import best_dtype, cpu_has_bfloat16, resolve_device
 from mgm_core.inference import (
     LEAST_SIDES_PX,
     Matter,
-    spans,
     within_reach,
     without_stray_parts,
     without_unguided_parts,
 )
 from mgm_core.network import PRN, refine
+from mgm_core.tiles import spans
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ FULL = Recipe(
         Edit("damage", points=((0, 0), (9, 8), (20, 20))),
     ),
     drawn_on=(640, 480),
+    colour_lines=False,
     keep_largest=True,
     foreground="raw",
     background=Background("gradient", "#102030", "#ffffff", 45, "contain", 0.25, 1, 2.5, 3),

@@ -39,7 +39,10 @@ def test_corrections_replace_values_of_every_kind():
         ("run.steps=7.5", "run.steps must be of type int, got 7.5 of type float"),
         ("run.steps=true", "run.steps must be of type int, got True of type bool"),
         ("run.seed", "a correction must read key=value, got 'run.seed'"),
-        ("task=video", "task must be one of 'prn', 'foreground', 'segmenter', got 'video'"),
+        (
+            "task=video",
+            "task must be one of 'prn', 'foreground', 'segmenter', 'colour_lines', got 'video'",
+        ),
         ("data.scales=[1.0]", "data.scales must hold 2 values, got 1"),
         ("data.backgrounds=x", "data.backgrounds must be a list, got 'x'"),
         ("run.steps.x=1", "run.steps.x must name a key in a table, but 'steps' is a value"),

@@ -1,0 +1,210 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from mgm_core.colour_line_network import STRIDE, ColourLineNetwork
+from mgm_core.colour_line_refiner import ColourLineRefiner
+from mgm_core.colour_lines import STRENGTHS, colour_line_alphas, undecided
+from mgm_core.inference import Matter
+from mgm_core.network import PRN
+
+EPSILON = 1e-7  # pymatting's, in the windows' covariance
+
+
+def _composite(height, width, seed=0):
+    """Return an image of two plain colours, its alpha, and a prior that has lost the detail."""
+    generator = np.random.default_rng(seed)
+    alpha = np.zeros((height, width), np.float32)
+    alpha[:, width // 3 : 2 * width // 3] = generator.random((height, 1), np.float32)
+    alpha[:, 2 * width // 3 :] = 1
+    image = alpha[..., None] * np.float32([0.9, 0.3, 0.1]) + (1 - alpha[..., None]) * np.float32(
+        [0.1, 0.4, 0.8]
+    )
+    prior = np.where((alpha > 0) & (alpha < 1), np.float32(0.5), alpha)
+    return image.astype(np.float32), alpha, prior
+
+
+def test_undecided_is_what_lies_between_and_what_is_near():
+    alpha = np.zeros((1, 40), np.float32)
+    alpha[:, 20:] = 1
+    assert not undecided(alpha).any()
+    alpha[:, 19] = 0.5
+    assert np.flatnonzero(undecided(alpha)[0]).tolist() == list(range(12, 27))
+    alpha[:, 19] = 0.9 / 255  # 0 to eight bits
+    assert not undecided(alpha).any()
+
+
+def test_a_weak_prior_follows_the_image_and_a_strong_one_the_network():
+    image, alpha, prior = _composite(24, 30)
+    where = undecided(prior)
+    weak, strong = colour_line_alphas(image, prior, where, (1e-4, 1e4))
+    before = np.abs(prior - alpha)[where].mean()
+    assert before > 0.1
+    assert np.abs(weak - alpha)[where].mean() < 0.02 * before
+    assert np.abs(strong - prior).max() < 1e-3
+
+
+def test_it_solves_what_the_definition_says():
+    generator = np.random.default_rng(1)
+    image = generator.random((7, 8, 3), np.float32)
+    prior = generator.random((7, 8), np.float32)
+    where = np.zeros((7, 8), np.bool_)
+    where[2:5, 1:7] = True
+
+    laplacian = np.zeros((56, 56))
+    for y in range(1, 6):
+        for x in range(1, 7):
+            if not where[y - 1 : y + 2, x - 1 : x + 2].any():
+                continue
+            pixels = [(y + j) * 8 + x + i for j in (-1, 0, 1) for i in (-1, 0, 1)]
+            colours = image.reshape(-1, 3)[pixels].astype(np.float64)
+            centred = colours - colours.mean(0)
+            inverse = np.linalg.inv(centred.T @ centred / 9 + EPSILON / 9 * np.eye(3))
+            laplacian[np.ix_(pixels, pixels)] += np.eye(9) - (1 + centred @ inverse @ centred.T) / 9
+    inside = where.ravel()
+    strength = 0.01
+    wanted_prior = prior.ravel()[inside].astype(np.float64)
+    weight = strength * 0.25 / (wanted_prior * (1 - wanted_prior) + 0.05)
+    solved = np.linalg.solve(
+        laplacian[np.ix_(inside, inside)] + np.diag(weight),
+        weight * wanted_prior - laplacian[np.ix_(inside, ~inside)] @ prior.ravel()[~inside],
+    )
+    found = colour_line_alphas(image, prior, where, [strength])[0]
+    np.testing.assert_allclose(found[where], solved.clip(0, 1), atol=2e-3)
+    assert (found[~where] == prior[~where]).all()
+
+
+def test_nothing_to_solve_for_leaves_alpha():
+    image, alpha, _ = _composite(12, 15)
+    solved = colour_line_alphas(image, alpha, np.zeros(alpha.shape, np.bool_))
+    assert solved.shape == (len(STRENGTHS), *alpha.shape)
+    assert (solved == alpha).all()
+
+
+@pytest.mark.parametrize("picture", ["grey", "plain"])
+def test_pictures_without_colour_lines_still_give_alphas(picture):
+    image, _, prior = _composite(24, 30)
+    if picture == "grey":
+        image = np.repeat(image.mean(2, keepdims=True), 3, axis=2)
+    else:
+        image = np.full_like(image, 0.5)
+    solved = colour_line_alphas(image, prior, undecided(prior))
+    assert np.isfinite(solved).all()
+    assert solved.min() >= 0
+    assert solved.max() <= 1
+
+
+def test_what_does_not_fit_together_is_refused():
+    image, alpha, prior = _composite(12, 15)
+    where = undecided(prior)
+    for arrays in ((image[1:], alpha, where), (image, alpha, where[1:])):
+        with pytest.raises(ValueError, match="must have one size, got"):
+            colour_line_alphas(*arrays)
+    text = "strengths must be above 0, got 0: 1e-3 is usual"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        colour_line_alphas(image, alpha, where, (1e-3, 0.0))
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = ColourLineNetwork()
+    torch.nn.init.normal_(network.head.weight, std=1.0)
+    return network.eval()
+
+
+def test_the_network_begins_with_the_mean_and_learns_in_every_part():
+    torch.manual_seed(1)
+    network = ColourLineNetwork()
+    image, candidates = torch.rand(2, 3, 32, 48), torch.rand(2, 3, 32, 48)
+    alpha = network(image, candidates)
+    assert alpha.shape == (2, 1, 32, 48)
+    torch.testing.assert_close(alpha, candidates.mean(1, keepdim=True))
+    torch.nn.init.normal_(network.head.weight)
+    network(image, candidates).square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in network.parameters())
+
+
+def test_the_networks_alpha_lies_among_the_candidates(network):
+    torch.manual_seed(2)
+    image, candidates = torch.rand(2, 3, 32, 48), torch.rand(2, 3, 32, 48)
+    alpha = network(image, candidates)[:, 0]
+    assert (alpha >= candidates.amin(1) - 1e-6).all()
+    assert (alpha <= candidates.amax(1) + 1e-6).all()
+    assert (alpha - candidates.mean(1)).abs().max() > 0.1
+    alone = torch.cat([network(image[i : i + 1], candidates[i : i + 1])[:, 0] for i in (0, 1)])
+    torch.testing.assert_close(alpha, alone, atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def refiner():
+    return ColourLineRefiner.load(device="cpu", dtype="float32")
+
+
+def test_the_bundled_network_makes_alpha_better_and_only_where_it_is_asked(refiner):
+    image, alpha, prior = _composite(60, 90)
+    where = undecided(prior)
+    where[:20] = False
+    refined = refiner(image, prior, where)
+    assert refined.dtype == np.float32
+    assert (refined[~where] == prior[~where]).all()
+    before, after = (((a - alpha)[where] ** 2).mean() for a in (prior, refined))
+    assert after < 0.5 * before
+    assert (refiner(image, prior, np.zeros_like(where)) == prior).all()
+
+
+def test_tiles_agree_with_the_whole(refiner):
+    image, _, prior = _composite(200, 150)
+    where = undecided(prior)
+    tiled = ColourLineRefiner(
+        refiner.network, device="cpu", dtype="float32", tile_px=128, overlap_px=56
+    )
+    whole = refiner(image, prior, where)
+    apart, changed = (np.abs(a - whole).mean() for a in (tiled(image, prior, where), prior))
+    assert apart < 0.1 * changed
+
+
+def test_tiles_with_nothing_undecided_cost_nothing(refiner, monkeypatch):
+    image, _, prior = _composite(300, 64)
+    where = np.zeros(prior.shape, np.bool_)
+    where[:8, 30], where[290:, 30] = True, True
+    tiles = ColourLineRefiner(
+        refiner.network, device="cpu", dtype="float32", tile_px=64, overlap_px=16
+    )
+    passes = []
+    inner = tiles._pass
+    monkeypatch.setattr(tiles, "_pass", lambda *a: passes.append(a[0].shape) or inner(*a))
+    tiles(image, prior, where)
+    assert len(passes) == 2
+    assert all(side <= 64 for shape in passes for side in shape[:2])
+
+
+def test_matter_refines_where_alpha_is_undecided_or_the_trimap_is():
+    torch.manual_seed(3)
+    calls = []
+
+    class _Refiner:
+        def __call__(self, image, alpha, where):
+            calls.append((alpha.copy(), where.copy()))
+            return np.where(where, np.float32(0.25), alpha)
+
+    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=_Refiner())
+    image, _, prior = _composite(64, 90)
+    assert not calls
+    plain = matter.matte(image, prior).alpha
+    assert not calls
+    refined = matter.matte(image, prior, colour_lines=True).alpha
+    where = undecided(plain)
+    assert (calls[0][1] == where).all()
+    assert (refined == np.where(where, np.float32(0.25), plain)).all()
+    known = np.where((prior > 0) & (prior < 1), np.float32(0.5), prior)
+    enforced = matter.matte(image, known, known=known, colour_lines=True).alpha
+    assert (calls[1][1] == (known == 0.5)).all()
+    assert (enforced == np.where(known == 0.5, np.float32(0.25), known)).all()
+
+
+def test_sides_need_not_be_multiples_of_the_stride(refiner):
+    image, _, prior = _composite(STRIDE * 3 + 5, STRIDE * 4 + 3)
+    assert refiner(image, prior, undecided(prior)).shape == prior.shape

@@ -1,0 +1,224 @@
+"""Training of the network that weighs colour lines against the matting network's alpha.
+
+Examples are those of the matting network. The frozen matting network mattes each, colour lines are
+solved for where it is undecided (`mgm_core/colour_lines.py`), and what is learned is which of the
+alphas to believe at each pixel. Making an example takes several times as long as learning from it,
+so that a run keeps its examples, and shows them again flipped and turned.
+
+Source: ours; the paper has nothing of the kind. Losses are those of section 3.1, but for
+composition.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mgm_core.checkpoint import fold_batch_norm, load_checked, load_prn, read_safetensors
+from mgm_core.colour_line_network import ColourLineNetwork
+from mgm_core.colour_lines import STRENGTHS, colour_line_alphas, undecided
+from mgm_core.decoder import SideOutputs
+from mgm_core.network import PRN
+from training.augmentation import Plane
+from training.composites import Composites, Example
+from training.config import Config, ConfigError
+from training.losses import Terms, level_terms
+
+# Photographs without colours have no colour lines, only lines of brightness.
+_GREY_PROBABILITY = 0.05
+_UNKNOWN = 0.5  # in a trimap
+# Planes of an example: colours, candidates, alpha, where it is supervised.
+_CANDIDATES = 1 + len(STRENGTHS)
+_PARTS = {"image": 3, "candidates": _CANDIDATES, "alpha": 1, "supervised": 1}
+
+
+class ColourLineExamples(Composites):
+    """Examples with the matting network's alpha and colour lines', numbered without end.
+
+    There are `data.kept_examples` different ones. They are kept in 8 bits in the run's folder, in a
+    file that all loading processes share, and are pure functions of the configuration, so that
+    whoever needs one that is not there yet makes it.
+
+    Args:
+        config: What is drawn, from where, how often; `network.matting` is what mattes.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        if config.data.kept_examples < 1:
+            raise ConfigError(
+                f"data.kept_examples must be 1 or more, got {config.data.kept_examples}: "
+                "5000 are enough"
+            )
+        self._network: PRN | None = None
+        settings = config.data, config.guidance, config.run.seed, config.network.matting
+        shape = config.data.kept_examples, sum(_PARTS.values()), *(config.data.crop_px,) * 2
+        self._kept = _Kept(Path(config.run.folder), shape, repr(settings))
+
+    def __getitem__(self, index: int) -> Example:
+        """Return example `index`.
+
+        Returns:
+            `image` (3, S, S), `candidates` (C, S, S), the network's alpha first, `alpha`
+            (1, S, S), float32 in [0, 1], and `supervised` (1, S, S), 1 where there is something to
+            decide and alpha is exact, else 0.
+        """
+        count = self.config.data.kept_examples
+        order = np.random.default_rng([self.config.run.seed, index // count, 6])
+        number = int(order.permutation(count)[index % count])
+        planes = self._kept.read(number)
+        if planes is None:
+            planes = self._kept.write(number, self._made(number))
+        generator = np.random.default_rng([self.config.run.seed, index, 7])
+        planes = np.rot90(planes, int(generator.integers(4)), axes=(1, 2))
+        if generator.random() < 0.5:
+            planes = planes[:, :, ::-1]
+        tensor = torch.from_numpy(planes.astype(np.float32) / np.iinfo(np.uint8).max)
+        return dict(zip(_PARTS, torch.split(tensor, list(_PARTS.values())), strict=True))
+
+    def _made(self, number: int) -> NDArray[np.float32]:
+        """Make an example: its planes, (P, S, S) in [0, 1]."""
+        example = super().__getitem__(number)
+        image = example["image"]
+        generator = np.random.default_rng([self.config.run.seed, number, 5])
+        if generator.random() < _GREY_PROBABILITY:
+            image = image.mean(0, keepdim=True).expand(3, -1, -1).contiguous()
+        guidance = example["guidance"][0].numpy()
+        matte = self._matted(image, example["guidance"])
+        where = undecided(matte)
+        if _is_trimap(guidance):
+            where = guidance == _UNKNOWN
+            matte = np.where(where, matte, guidance)
+        pixels = np.ascontiguousarray(image.numpy().transpose(1, 2, 0))
+        lines = colour_line_alphas(pixels, matte, where)
+        supervised = example["supervised"].numpy() * where
+        return np.concatenate([image.numpy(), matte[None], lines, example["alpha"], supervised])
+
+    def _matted(self, image: Tensor, guidance: Tensor) -> Plane:
+        """Matte one example with the frozen network, which each loading process loads itself."""
+        if self._network is None:
+            self._network = load_prn(self.config.network.matting)
+            fold_batch_norm(self._network)
+        with torch.inference_mode():
+            levels = self._network(image[None], guidance[None])
+            alpha = self._network.refined(SideOutputs(*levels)).alpha
+        return np.asarray(alpha[0, 0].clamp(0, 1).numpy(), np.float32)
+
+
+class _Kept:
+    """Examples in a file, and a second one that tells which are there; opened on first use.
+
+    Args:
+        folder: The run's.
+        shape: Of all of them: how many, planes, height and width.
+        settings: What they depend on; those of other settings are in other files.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, ...], settings: str) -> None:
+        self._folder, self._shape = folder, shape
+        self._name = hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()
+        self._open: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
+
+    def _files(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        if self._open is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            files = []
+            for name, shape in (("examples", self._shape), ("present", self._shape[:1])):
+                path = self._folder / f"{name}-{self._name}.raw"
+                with path.open("ab") as file:
+                    file.truncate(int(np.prod(shape)))  # zeros, where it was shorter
+                files.append(np.memmap(path, np.uint8, "r+", shape=shape))
+            self._open = files[0], files[1]
+        return self._open
+
+    def read(self, number: int) -> NDArray[np.uint8] | None:
+        """Return an example, or None where it has not been made."""
+        examples, present = self._files()
+        return np.array(examples[number]) if present[number] else None
+
+    def write(self, number: int, planes: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Keep an example, and return it as it is read from then on."""
+        examples, present = self._files()
+        examples[number] = np.rint(planes * np.iinfo(np.uint8).max).clip(0, 255)
+        present[number] = 1
+        return np.array(examples[number])
+
+
+def _is_trimap(guidance: Plane) -> bool:
+    """Tell a trimap from masks, which have no 0.5, and from soft mattes, which have all values."""
+    known = (guidance == 0) | (guidance == 1)
+    return bool((known | (guidance == _UNKNOWN)).all() and not known.all())
+
+
+class ColourLineTask:
+    """Network, data and loss of one training.
+
+    Args:
+        config: The run.
+    """
+
+    def __init__(self, config: Config) -> None:
+        if config.data.on_device:
+            raise ConfigError(
+                "data.on_device must be false for the task 'colour_lines', got true: colour lines "
+                "are solved for by the loading processes"
+            )
+        self.config = config
+        network = ColourLineNetwork()
+        if config.network.start:
+            start = config.network.start
+            load_checked(network, read_safetensors(Path(start))[0], start)
+        self.module: nn.Module = network
+
+    def dataset(self) -> ColourLineExamples:
+        """Open the training data."""
+        return ColourLineExamples(self.config)
+
+    def on_device(self, device: torch.device, step: int) -> NoReturn:
+        """Refuse: the constructor says why."""
+        raise AssertionError(f"no examples are made on {device} in step {step}")
+
+    def parameter_groups(self) -> list[dict[str, object]]:
+        """Return all parameters, at one rate."""
+        return [{"params": list(self.module.parameters()), "factor": 1.0}]
+
+    def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
+        """Return the loss and its terms for one batch, and those of the matting network's alpha."""
+        del step, fraction
+        squared = self.config.loss.squared
+        truth, supervised = batch["alpha"], batch["supervised"]
+        alpha = module(batch["image"], batch["candidates"])
+        terms = level_terms(alpha, truth, supervised, None, None, squared)
+        matte = batch["candidates"][:, :1]
+        before = level_terms(matte, truth, supervised, None, None, squared)
+        return {
+            "loss": torch.stack(list(terms.values())).sum(),
+            **{name: value.detach() for name, value in terms.items()},
+            **{f"{name}_before": value for name, value in before.items()},
+        }
+
+    def panel(self, batch: Example) -> list[Tensor]:
+        """Return image, candidates, alpha and truth."""
+        alpha = self.module(batch["image"], batch["candidates"])
+        return [
+            batch["image"],
+            *torch.split(batch["candidates"], 1, dim=1),
+            alpha,
+            batch["alpha"],
+        ]
+
+    def validate(self, state: dict[str, Tensor]) -> None:
+        """There is no validation for this task."""
+        del state
+
+    def metadata(self) -> dict[str, str]:
+        """Return what the manifest says of the weights."""
+        return {"encoder": "plain", "network": "colour_lines"}
+
+    def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the state under the keys that `mgm_core` loads."""
+        return state
