@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,6 +29,7 @@ INT8_SCALES = ".int8_scales"
 # Metadata of the first file of weights that are spread over several.
 PARTS = "parts"
 State = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class CheckpointError(ValueError):
@@ -327,6 +328,13 @@ def _path_of(weights: str | Path) -> Path:
 
 def _encoder_of(state: State) -> str:
     return "mobilenet_v2" if "encoder.features.0.0.weight" in state else "resnet34"
+
+
+def made_ready(network: Network, device: torch.device) -> Network:
+    """Return a network as it computes fastest: batch norm folded, on its device, channels last."""
+    network = network.eval()
+    fold_batch_norm(network)
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def fold_batch_norm(module: nn.Module) -> None:

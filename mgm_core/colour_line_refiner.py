@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mgm_core.checkpoint import COLOUR_LINE_WEIGHTS, fold_batch_norm, load_colour_lines
+from mgm_core.checkpoint import COLOUR_LINE_WEIGHTS, load_colour_lines, made_ready
 from mgm_core.colour_line_network import STRIDE, ColourLineNetwork
 from mgm_core.colour_lines import colour_line_alphas
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
@@ -54,9 +54,7 @@ class ColourLineRefiner:
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
         self.tile_px, self.overlap_px = tile_px, overlap_px
-        network = network.eval()
-        fold_batch_norm(network)
-        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.network = made_ready(network, self.device)
         self._turn = threading.Lock()
 
     @classmethod

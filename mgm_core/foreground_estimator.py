@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mgm_core.checkpoint import FOREGROUND_WEIGHTS, fold_batch_norm, load_foreground
+from mgm_core.checkpoint import FOREGROUND_WEIGHTS, load_foreground, made_ready
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.network import STRIDE
 from mgm_core.tiles import check_tiles, fade, spans
@@ -49,9 +49,7 @@ class NetworkEstimator:
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
         self.tile_px, self.overlap_px = tile_px, overlap_px
-        network = network.eval()
-        fold_batch_norm(network)
-        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.network = made_ready(network, self.device)
         self._turn = threading.Lock()
 
     @classmethod

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mgm_core.checkpoint import fold_batch_norm, load_prn
+from mgm_core.checkpoint import load_prn, made_ready
 from mgm_core.colour_line_refiner import ColourLineRefiner
 from mgm_core.colour_lines import undecided
 from mgm_core.decoder import SideOutputs
@@ -128,9 +128,7 @@ class Matter:
         self.device = resolve_device(device)
         self.dtype, self.dtype_name = best_dtype(self.device, dtype), dtype
         self.tile_px, self.overlap_px = tile_px, overlap_px
-        network = network.eval()
-        fold_batch_norm(network)
-        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.network = made_ready(network, self.device)
         self._refiner = refiner
         self._turn = threading.Lock()
 
@@ -227,14 +225,14 @@ class Matter:
             planes = np.asarray(reduced, np.float32)
             planes[4:] = planes[4:] >= 0.5
         for n, plane in enumerate(known or [None] * len(images)):
-            open_to_lines = undecided(planes[0, n]) if plane is None and colour_lines else None
+            where = None
             if plane is not None:
                 check_plane(plane, "known", (height, width))
-                open_to_lines = (plane != 0) & (plane != 1)
-                planes[0, n] = np.where(open_to_lines, planes[0, n], plane)
+                where = (plane != 0) & (plane != 1)
+                planes[0, n] = np.where(where, planes[0, n], plane)
             if colour_lines:
-                assert open_to_lines is not None
-                planes[0, n] = self._by_colour_lines(images[n], planes[0, n], open_to_lines)
+                where = undecided(planes[0, n]) if where is None else where
+                planes[0, n] = self._by_colour_lines(images[n], planes[0, n], where)
         return [Matte(**dict(zip(_PLANES, planes[:, n], strict=True))) for n in range(len(images))]
 
     def _by_colour_lines(self, image: Colours, alpha: Plane, where: NDArray[np.bool_]) -> Plane:
