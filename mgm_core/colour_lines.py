@@ -16,9 +16,11 @@ of the kind.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from mgm_core.refinement import TEST_KERNELS_PX, self_guidance_mask
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -31,9 +33,6 @@ Booleans: TypeAlias = NDArray[np.bool_]
 STRENGTHS = (1e-4, 1e-3)
 """Of the prior, weak and strong, in units of the Laplacian; chosen on the grown-hair benchmark."""
 
-# Beyond what is neither 0 nor 1 to eight bits; as after stride 8 (section 3.1).
-_UNDECIDED_KERNEL_PX = 15
-_MARGIN = 1 / 255
 _LARGEST_VARIANCE = 0.25  # of a pixel that is 0 or 1, at alpha 0.5
 _LEAST_VARIANCE = 0.05  # even a network that is sure may be wrong
 # The solution changes little below this share of what the prior leaves open.
@@ -44,7 +43,7 @@ _STRIP_PX = 64
 
 
 def undecided(alpha: Floats) -> Booleans:
-    """Return where alpha is neither 0 nor 1, to eight bits, or near to such a place.
+    """Return where alpha is neither 0 nor 1, to eight bits, or near to it, as after stride 8.
 
     Args:
         alpha: (H, W) float32 in [0, 1].
@@ -52,9 +51,9 @@ def undecided(alpha: Floats) -> Booleans:
     Returns:
         (H, W) bool.
     """
-    between = ((alpha >= _MARGIN) & (alpha <= 1 - _MARGIN)).astype(np.uint8)
-    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_UNDECIDED_KERNEL_PX,) * 2)
-    return cv2.dilate(between, ellipse) > 0
+    mask = self_guidance_mask(torch.from_numpy(alpha)[None, None], TEST_KERNELS_PX[:1])
+    found: Booleans = mask[0, 0].numpy()
+    return found
 
 
 def colour_line_alphas(
