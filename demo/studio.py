@@ -27,7 +27,6 @@ from mgm_core.cutout import (
     matted,
 )
 from mgm_core.foreground import estimate_foreground
-from mgm_core.guidance import shift_boundary
 from mgm_core.images import read_image, read_mask
 from mgm_core.recipe import Recipe
 
@@ -110,7 +109,7 @@ class Studio:
         guided = corrected(guided, recipe)
         if order.perturb_px is None:
             return guided
-        return Guided(shift_boundary(guided.guidance, order.perturb_px), guided.reason)
+        return replace(guided.shifted(order.perturb_px), known=None)
 
     def matte(self, order: Order) -> "Matte":
         """Return the matte: alpha, its levels and their self-guidance."""
@@ -203,8 +202,9 @@ class Studio:
 
 def _matte_key(order: Order, guided: Guided) -> Hashable:
     content = hashlib.blake2b(guided.guidance.tobytes(), digest_size=16)
-    if guided.known is not None:
-        content.update(guided.known.tobytes())
+    for plane in (guided.known, guided.solid):
+        content.update(b"" if plane is None else plane.tobytes())
+        content.update(b"|")
     recipe = order.recipe
     settings = recipe.colour_lines, recipe.keep_largest
     return "matte", order.photo.digest, content.hexdigest(), settings

@@ -25,7 +25,13 @@ from mgm_core.compositing import (
 )
 from mgm_core.editing import apply_edits
 from mgm_core.foreground import estimate_foreground
-from mgm_core.guidance import detect_kind, from_probability, shift_boundary, to_guidance
+from mgm_core.guidance import (
+    detect_kind,
+    from_probability,
+    shift_boundary,
+    solid_inside,
+    to_guidance,
+)
 from mgm_core.recipe import MaskKind, Recipe, read_colour
 
 # The networks are handed in; without their modules, which import PyTorch, a page is up sooner.
@@ -45,6 +51,7 @@ __all__ = [
     "guidance_from_mask",
     "guidance_from_probability",
     "guidance_from_segmenter",
+    "guidance_of_frame",
     "matted",
 ]
 
@@ -67,11 +74,17 @@ class Guided:
         guidance: (H, W) float32 in [0, 1].
         reason: One sentence for the user.
         known: The trimap whose known regions alpha must keep, or None.
+        solid: The least alpha, (H, W) float32 in [0, 1], or None; see `guidance.solid_inside`.
     """
 
     guidance: Floats = field(repr=False)
     reason: str
     known: Floats | None = field(default=None, repr=False)
+    solid: Floats | None = field(default=None, repr=False)
+
+    def shifted(self, signed_kernel_px: int) -> "Guided":
+        """Return it with the boundary moved outwards, or inwards below 0; what is solid stays."""
+        return replace(self, guidance=shift_boundary(self.guidance, signed_kernel_px))
 
 
 @dataclass(frozen=True)
@@ -149,7 +162,19 @@ def guidance_from_probability(probability: Floats, recipe: Recipe = _AS_THE_PAPE
             f"{recipe.threshold:g} (highest probability {probability.max():.2f}): lower the "
             "threshold, choose another subject, or bring a mask"
         )
-    return Guided(guidance, f"{recipe.category} found on {guidance.mean():.0%} of the photo")
+    reason = f"{recipe.category} found on {guidance.mean():.0%} of the photo"
+    return Guided(guidance, reason, solid=_solid(guidance, recipe))
+
+
+def guidance_of_frame(probability: Floats, recipe: Recipe) -> Guided:
+    """Threshold the probability in one frame of a clip, where the category need not be found."""
+    guidance = from_probability(probability, recipe.threshold)
+    return Guided(guidance, recipe.category, solid=_solid(guidance, recipe))
+
+
+def _solid(guidance: Floats, recipe: Recipe) -> Floats | None:
+    """Return what is solid inside persons; other things, as bicycles, may have gaps anywhere."""
+    return solid_inside(guidance) if recipe.category == "person" else None
 
 
 def guidance_from_mask(mask: Floats, kind: MaskKind = "detect") -> Guided:
@@ -185,9 +210,9 @@ def corrected(guided: Guided, recipe: Recipe) -> Guided:
     Raises:
         ValueError: The corrections were made for a photograph of another size.
     """
-    guidance, known = shift_boundary(guided.guidance, recipe.shift_px), guided.known
+    guided = guided.shifted(recipe.shift_px)
     if recipe.edits:
-        height, width = guidance.shape
+        height, width = guided.guidance.shape
         if recipe.drawn_on not in (None, (width, height)):
             assert recipe.drawn_on is not None
             raise ValueError(
@@ -195,13 +220,15 @@ def corrected(guided: Guided, recipe: Recipe) -> Guided:
                 f"{width}x{height}, got some for {recipe.drawn_on[0]}x{recipe.drawn_on[1]}: "
                 'take their own photo, or leave out "edits"'
             )
-        # A hand's correction also corrects what a trimap took for known.
-        guidance, known = apply_edits(guidance, recipe.edits), None
-    return Guided(guidance, guided.reason, known)
+        guidance = apply_edits(guided.guidance, recipe.edits)
+        # A hand's correction also corrects what a trimap took for known, and what seemed solid.
+        solid = None if guided.solid is None else np.minimum(guided.solid, guidance)
+        return Guided(guidance, guided.reason, solid=solid)
+    return guided
 
 
 def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "Matte":
-    """Run the matting network and what refines its alpha, and drop what no guidance is near to.
+    """Run the matting network and what refines its alpha; drop what is far from all guidance.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
@@ -220,6 +247,8 @@ def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "
     )
     near = within_reach(matte.alpha, guided.guidance)
     alpha = without_unguided_parts(near, guided.guidance)
+    if guided.solid is not None:
+        alpha = np.maximum(alpha, guided.solid)
     return replace(matte, alpha=without_stray_parts(alpha) if recipe.keep_largest else alpha)
 
 

@@ -23,9 +23,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mgm_core import __main__ as photographs
-from mgm_core.cutout import Guided, NoSubjectError, background, corrected, finished, matted
+from mgm_core.cutout import (
+    NoSubjectError,
+    background,
+    corrected,
+    finished,
+    guidance_of_frame,
+    matted,
+)
 from mgm_core.foreground import estimate_foreground
-from mgm_core.guidance import from_probability
 from mgm_core.images import read_image
 from mgm_core.inference import Matter
 from mgm_core.recipe import Recipe
@@ -110,8 +116,7 @@ def matte_clip(
     found = False
 
     def alpha_of(image: Floats, probability: Floats) -> Floats:
-        plane = from_probability(probability, recipe.threshold)
-        guided = corrected(Guided(plane, recipe.category), recipe)
+        guided = corrected(guidance_of_frame(probability, recipe), recipe)
         if not guided.guidance.any():
             return guided.guidance  # spares the network; a subject may come later, or have left
         return matted(image, guided, matter, recipe).alpha

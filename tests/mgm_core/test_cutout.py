@@ -21,10 +21,11 @@ from mgm_core.cutout import (
     finished,
     guidance_from_mask,
     guidance_from_probability,
+    guidance_of_frame,
     matted,
 )
 from mgm_core.editing import apply_edits
-from mgm_core.guidance import dilate
+from mgm_core.guidance import dilate, solid_inside
 from mgm_core.inference import Matte
 from mgm_core.recipe import Background, Edit, Recipe, Shadow
 
@@ -184,3 +185,46 @@ def test_colour_lines_are_followed_unless_the_recipe_says_otherwise(mask):
     for recipe, followed in ((Recipe(), True), (Recipe(colour_lines=False), False)):
         matted(image, Guided(mask, ""), matter, recipe)
         assert matter.colour_lines is followed
+
+
+class _LosesAll:
+    """Returns no subject at all."""
+
+    def matte(self, image, guidance, *, known=None, colour_lines=False):
+        return Matte(*[np.zeros_like(guidance)] * 6)
+
+
+def test_what_lies_deep_inside_a_found_person_is_no_hole():
+    probability = np.ones((100, 100), np.float32)
+    probability[:, :30] = 0
+    image = np.zeros((100, 100, 3), np.float32)
+    guided = guidance_from_probability(probability, Recipe())
+    solid = solid_inside(guided.guidance)
+    assert solid.max() == 1
+    for found in (guided, guidance_of_frame(probability, Recipe())):
+        np.testing.assert_array_equal(matted(image, found, _LosesAll(), Recipe()).alpha, solid)
+    # Nothing is said of other things, nor of masks that somebody brings.
+    for other in (
+        guidance_from_probability(probability, Recipe(category="bicycle")),
+        guidance_of_frame(probability, Recipe(category="bicycle")),
+        guidance_from_mask(probability),
+    ):
+        assert matted(image, other, _LosesAll(), Recipe()).alpha.max() == 0
+
+
+def test_what_is_solid_stays_when_the_boundary_moves_and_goes_where_a_hand_removes_it():
+    probability = np.ones((100, 100), np.float32)
+    probability[:, :30] = 0
+    guided = guidance_from_probability(probability, Recipe())
+    assert guided.solid is not None
+    for moved in (corrected(guided, Recipe(shift_px=15)), guided.shifted(-15)):
+        assert not np.array_equal(moved.guidance, guided.guidance)
+        np.testing.assert_array_equal(moved.solid, guided.solid)
+    recipe = Recipe(edits=(Edit("remove", 20, ((80.0, 50.0),)),))
+    edited = corrected(guided, recipe)
+    removed = edited.guidance < guided.guidance
+    assert removed.sum() > 200
+    assert (guided.solid[removed] == 1).all()
+    assert (edited.solid[removed] == 0).all()
+    np.testing.assert_array_equal(edited.solid[~removed], guided.solid[~removed])
+    assert corrected(guidance_from_mask(probability), recipe).solid is None

@@ -13,6 +13,7 @@ from mgm_core.guidance import (
     from_trimap_fg,
     known_regions,
     shift_boundary,
+    solid_inside,
     to_guidance,
     trimap_from_alpha,
     trimap_from_probability,
@@ -326,3 +327,18 @@ def test_specks_that_the_segmenter_doubts_are_dropped():
     assert not from_probability(probability, 0.9).any()
     with pytest.raises(ValueError, match="threshold must be above 0"):
         from_probability(probability, 0.0)
+
+
+def test_solid_is_what_lies_deep_inside_whatever_the_frame_cuts_off():
+    guidance = np.zeros((50, 100), np.float32)
+    guidance[:, 40:] = 1
+    share = solid_inside(guidance)
+    assert share.dtype == np.float32
+    # Columns 40 and on are 1, 2, ... px deep, of 100: 0 up to 8 px, full from 12 px on.
+    expected = [0, 0.25, 0.5, 0.75, 1, 1]
+    np.testing.assert_allclose(share[:, 47:53], [expected] * 50, atol=1e-5)
+    assert (share[:, :48] == 0).all()
+    assert (share[:, 51:] == 1).all()
+    assert (solid_inside(np.ones((5, 5), np.float32)) == 1).all()
+    assert (solid_inside(np.full((5, 5), 0.99, np.float32)) == 0).all()
+    assert (solid_inside(np.zeros((5, 5), np.float32)) == 0).all()
