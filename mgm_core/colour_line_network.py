@@ -1,8 +1,9 @@
 """The network that decides, pixel by pixel, between the matting network's alpha and colour lines'.
 
 Colour lines find strands that the matting network blurs, and lose themselves where subject and
-background share colours; this network sees which. Its alpha is a mean of the candidates, weighted
-at each pixel, and so never outside them.
+background share colours; this network sees which. The matting network comes with two looks at the
+image, which differ where it errs. The alpha is a mean of the candidates, weighted at each pixel,
+and so never outside them.
 
 Source: ours; the paper has nothing of the kind. See `colour_lines.py`.
 """
@@ -11,13 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ColourLineNetwork"]
+from mgm_core.colour_lines import STRENGTHS
 
+__all__ = ["CANDIDATES", "LOOKS", "STRIDE", "ColourLineNetwork"]
+
+LOOKS = 2
+"""The matting network's alphas among the candidates: as always, and mirrored and closer."""
+CANDIDATES = LOOKS + len(STRENGTHS)
 STRIDE = 16
 """Sides of the input are multiples of this."""
 
-_WIDTHS = (32, 48, 64, 64)  # at strides 2, 4, 8 and 16
-_FINE_WIDTH = 16  # at stride 1
+_WIDTHS = (48, 64, 80, 80)  # at strides 2, 4, 8 and 16
+_FINE_WIDTH = 24  # at stride 1
 _MIDDLE = 0.5
 
 
@@ -25,10 +31,10 @@ class ColourLineNetwork(nn.Module):
     """A small U-Net over image and candidates, which gives the candidates' weights.
 
     Args:
-        candidates: How many alphas there are to choose from; the matting network's is the first.
+        candidates: How many alphas there are to choose from, the matting network's looks first.
     """
 
-    def __init__(self, candidates: int = 3) -> None:
+    def __init__(self, candidates: int = CANDIDATES) -> None:
         super().__init__()
         inputs = 3 + candidates
         w2, w4, w8, w16 = _WIDTHS

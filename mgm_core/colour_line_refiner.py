@@ -73,49 +73,53 @@ class ColourLineRefiner:
         """
         return cls(load_colour_lines(weights), device=device, dtype=dtype)
 
-    def __call__(self, image: Floats, alpha: Floats, where: Booleans) -> Floats:
+    def __call__(
+        self, image: Floats, alpha: Floats, where: Booleans, closer: Floats | None = None
+    ) -> Floats:
         """Refine alpha.
 
         Args:
             image: (H, W, 3) float32 in [0, 1].
             alpha: (H, W) float32 in [0, 1].
             where: (H, W) bool, the undecided pixels; the others keep their alpha.
+            closer: (H, W) float32 in [0, 1], alpha by a closer look; None where there was none.
 
         Returns:
             (H, W) float32 in [0, 1].
         """
+        looks = np.stack([alpha, alpha if closer is None else closer])
         refined = alpha.copy()
         if not where.any():
             return refined
         rows, columns = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
         top, left = max(0, rows[0] - _CONTEXT_PX), max(0, columns[0] - _CONTEXT_PX)
         part = np.s_[top : rows[-1] + 1 + _CONTEXT_PX, left : columns[-1] + 1 + _CONTEXT_PX]
-        found = self._tiled(image[part], alpha[part], where[part])
+        found = self._tiled(image[part], looks[(slice(None), *part)], where[part])
         refined[part] = np.where(where[part], found, alpha[part])
         return refined
 
-    def _tiled(self, image: Floats, alpha: Floats, where: Booleans) -> Floats:
+    def _tiled(self, image: Floats, looks: Floats, where: Booleans) -> Floats:
         """Refine tile by tile and cross-fade the overlaps."""
-        height, width = alpha.shape
-        total = np.zeros_like(alpha)
-        weight = np.zeros_like(alpha)
+        height, width = where.shape
+        total = np.zeros((height, width), np.float32)
+        weight = np.zeros((height, width), np.float32)
         for top, bottom in spans(height, self.tile_px, self.overlap_px):
             for left, right in spans(width, self.tile_px, self.overlap_px):
                 tile = np.s_[top:bottom, left:right]
                 share = fade(bottom - top, right - left, self.overlap_px)
-                found = alpha[tile]
+                found = looks[0][tile]
                 if where[tile].any():
-                    found = self._pass(image[tile], alpha[tile], where[tile])
+                    found = self._pass(image[tile], looks[(slice(None), *tile)], where[tile])
                 total[tile] += found * share
                 weight[tile] += share
         return total / weight
 
-    def _pass(self, image: Floats, alpha: Floats, where: Booleans) -> Floats:
+    def _pass(self, image: Floats, looks: Floats, where: Booleans) -> Floats:
         """Refine what fits at once."""
         threads = torch.get_num_threads()
-        candidates = np.concatenate([alpha[None], colour_line_alphas(image, alpha, where)])
+        candidates = np.concatenate([looks, colour_line_alphas(image, looks.mean(0), where)])
         torch.set_num_threads(threads)  # pymatting's compiler takes all cores, PyTorch's share too
-        height, width = alpha.shape
+        height, width = where.shape
         pads = ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE))
         with self._turn, torch.inference_mode():
             x, c = (

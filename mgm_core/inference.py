@@ -41,6 +41,10 @@ COARSE_SIDE_PX = 1280
 # wrong with a mask beyond what the network was trained for.
 LEAST_SIDES_PX: dict[EncoderName, int] = {"resnet34": 0, "mobilenet_v2": 800}
 MAX_MAGNIFICATION = 1.5
+# How much closer the second look is, and the long side up to which it is; what is larger is
+# resolved well, and takes long enough.
+CLOSER = 1.4
+CLOSER_SIDE_PX = 1792
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ class Matter:
     image whose long side is shorter is magnified to it, at most by half, and its matte reduced.
 
     With `colour_lines` alpha goes on to one more level, which the paper has not: where the network
-    left it undecided, or a trimap does, it is solved for from the image (`colour_lines.py`).
+    left it undecided, or a trimap does, it is solved for from the image (`colour_lines.py`). The
+    network then takes a second look at the image, mirrored and closer, unless the image is large.
 
     One object may serve several threads; they take turns.
 
@@ -212,33 +217,62 @@ class Matter:
                 f"images must have one size in a batch, got {[i.shape for i in images]}: "
                 "matte images of other sizes one by one"
             )
+        planes = self._look(images, guidances)
+        for n, plane in enumerate(known or [None] * len(images)):
+            if plane is not None:
+                check_plane(plane, "known", guidances[n].shape)
+                planes[0, n] = _enforced(planes[0, n], plane)
+            if colour_lines:
+                closer = self.closer_look(images[n], guidances[n])
+                planes[0, n] = self._by_colour_lines(images[n], planes[0, n], closer, plane)
+        return [Matte(**dict(zip(_PLANES, planes[:, n], strict=True))) for n in range(len(images))]
+
+    def closer_look(self, image: Colours, guidance: Plane) -> Plane | None:
+        """Return alpha of the mirrored and magnified image, or None where the image is large.
+
+        Args:
+            image: (H, W, 3) float32 in [0, 1], sides of 16 px or more.
+            guidance: (H, W) float32 in [0, 1].
+
+        Returns:
+            (H, W) float32 in [0, 1], not mirrored and of the image's size.
+        """
+        height, width = guidance.shape
+        scale = min(CLOSER, CLOSER_SIDE_PX / max(height, width))
+        if scale < 1:
+            return None
+        size = round(height * scale), round(width * scale)
+        mirrored = [_resized(plane[:, ::-1], size) for plane in (image, guidance)]
+        alpha = self._look(mirrored[:1], mirrored[1:])[0, 0, :, ::-1]
+        return _resized(alpha, (height, width))
+
+    def _by_colour_lines(
+        self, image: Colours, alpha: Plane, closer: Plane | None, known: Plane | None
+    ) -> Plane:
+        if known is None:
+            mean = alpha if closer is None else np.float32(0.5) * (alpha + closer)
+            where = undecided(mean)
+        else:
+            where = _unknown(known)
+            closer = None if closer is None else _enforced(closer, known)
+        if self._refiner is None:
+            self._refiner = ColourLineRefiner.load(device=str(self.device), dtype=self.dtype_name)
+        return self._refiner(image, alpha, where, closer)
+
+    def _look(self, images: Sequence[Colours], guidances: Sequence[Plane]) -> NDArray[np.float32]:
+        """Matte images of one size, magnified where they are small: (6, N, H, W)."""
         height, width = guidances[0].shape
         magnified = self._magnified_size(height, width)
         if magnified == (height, width):
-            planes = self._planes_of(images, guidances)
-        else:
-            planes = self._planes_of(
-                [_resized(image, magnified) for image in images],
-                [_resized(guidance, magnified) for guidance in guidances],
-            )
-            reduced = [[_resized(plane, (height, width)) for plane in each] for each in planes]
-            planes = np.asarray(reduced, np.float32)
-            planes[4:] = planes[4:] >= 0.5
-        for n, plane in enumerate(known or [None] * len(images)):
-            where = None
-            if plane is not None:
-                check_plane(plane, "known", (height, width))
-                where = (plane != 0) & (plane != 1)
-                planes[0, n] = np.where(where, planes[0, n], plane)
-            if colour_lines:
-                where = undecided(planes[0, n]) if where is None else where
-                planes[0, n] = self._by_colour_lines(images[n], planes[0, n], where)
-        return [Matte(**dict(zip(_PLANES, planes[:, n], strict=True))) for n in range(len(images))]
-
-    def _by_colour_lines(self, image: Colours, alpha: Plane, where: NDArray[np.bool_]) -> Plane:
-        if self._refiner is None:
-            self._refiner = ColourLineRefiner.load(device=str(self.device), dtype=self.dtype_name)
-        return self._refiner(image, alpha, where)
+            return self._planes_of(images, guidances)
+        planes = self._planes_of(
+            [_resized(image, magnified) for image in images],
+            [_resized(guidance, magnified) for guidance in guidances],
+        )
+        reduced = [[_resized(plane, (height, width)) for plane in each] for each in planes]
+        planes = np.asarray(reduced, np.float32)
+        planes[4:] = planes[4:] >= 0.5
+        return planes
 
     def _magnified_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width at which the network sees an image."""
@@ -326,6 +360,15 @@ def _resized(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
     interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     resized = cv2.resize(array, size[::-1], interpolation=interpolation)
     return np.asarray(resized, np.float32).clip(0, 1)
+
+
+def _unknown(known: Plane) -> NDArray[np.bool_]:
+    where: NDArray[np.bool_] = (known != 0) & (known != 1)
+    return where
+
+
+def _enforced(alpha: Plane, known: Plane) -> Plane:
+    return np.where(_unknown(known), alpha, known)
 
 
 def _undisputed(alpha: Plane) -> NDArray[np.float32]:

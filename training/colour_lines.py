@@ -1,8 +1,10 @@
 """Training of the network that weighs colour lines against the matting network's alpha.
 
-Examples are those of the matting network. The frozen matting network mattes each, colour lines are
-solved for where it is undecided (`mgm_core/colour_lines.py`), and what is learned is which of the
-alphas to believe at each pixel. Making an example takes several times as long as learning from it,
+Examples are those of the matting network. The frozen matting network looks at each twice, as in use
+(`mgm_core/inference.py`), colour lines are solved for where it is undecided
+(`mgm_core/colour_lines.py`), and what is learned is which of the alphas to believe at each pixel.
+The matting network has learned from the same pictures and errs less on them than on new ones; so
+some are matted turned. Making an example takes several times as long as learning from it,
 so that a run keeps its examples, and shows them again flipped and turned.
 
 Source: ours; the paper has nothing of the kind. Losses are those of section 3.1, but for
@@ -18,11 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mgm_core.checkpoint import fold_batch_norm, load_checked, load_prn, read_safetensors
-from mgm_core.colour_line_network import ColourLineNetwork
-from mgm_core.colour_lines import STRENGTHS, colour_line_alphas, undecided
-from mgm_core.decoder import SideOutputs
-from mgm_core.network import PRN
+from mgm_core.checkpoint import load_checked, read_safetensors
+from mgm_core.colour_line_network import CANDIDATES, LOOKS, ColourLineNetwork
+from mgm_core.colour_lines import colour_line_alphas, undecided
+from mgm_core.inference import Matter
 from training.augmentation import Plane
 from training.composites import Composites, Example
 from training.config import Config, ConfigError
@@ -30,10 +31,11 @@ from training.losses import Terms, level_terms
 
 # Photographs without colours have no colour lines, only lines of brightness.
 _GREY_PROBABILITY = 0.05
+_TURNED_PROBABILITY = 0.25
+_ONE_LOOK_PROBABILITY = 0.15  # as at large photographs
 _UNKNOWN = 0.5  # in a trimap
 # Planes of an example: colours, candidates, alpha, where it is supervised.
-_CANDIDATES = 1 + len(STRENGTHS)
-_PARTS = {"image": 3, "candidates": _CANDIDATES, "alpha": 1, "supervised": 1}
+_PARTS = {"image": 3, "candidates": CANDIDATES, "alpha": 1, "supervised": 1}
 
 
 class ColourLineExamples(Composites):
@@ -54,7 +56,7 @@ class ColourLineExamples(Composites):
                 f"data.kept_examples must be 1 or more, got {config.data.kept_examples}: "
                 "5000 are enough"
             )
-        self._network: PRN | None = None
+        self._matter: Matter | None = None
         settings = config.data, config.guidance, config.run.seed, config.network.matting
         shape = config.data.kept_examples, sum(_PARTS.values()), *(config.data.crop_px,) * 2
         self._kept = _Kept(Path(config.run.folder), shape, repr(settings))
@@ -63,7 +65,7 @@ class ColourLineExamples(Composites):
         """Return example `index`.
 
         Returns:
-            `image` (3, S, S), `candidates` (C, S, S), the network's alpha first, `alpha`
+            `image` (3, S, S), `candidates` (C, S, S), the network's looks first, `alpha`
             (1, S, S), float32 in [0, 1], and `supervised` (1, S, S), 1 where there is something to
             decide and alpha is exact, else 0.
         """
@@ -88,25 +90,32 @@ class ColourLineExamples(Composites):
         if generator.random() < _GREY_PROBABILITY:
             image = image.mean(0, keepdim=True).expand(3, -1, -1).contiguous()
         guidance = example["guidance"][0].numpy()
-        matte = self._matted(image, example["guidance"])
-        where = undecided(matte)
+        pixels = np.ascontiguousarray(image.numpy().transpose(1, 2, 0)).clip(0, 1)
+        turns = int(generator.integers(1, 4)) if generator.random() < _TURNED_PROBABILITY else 0
+        looks = self._looks(np.rot90(pixels, turns), np.rot90(guidance, turns))
+        looks = np.rot90(looks, -turns, axes=(1, 2))
+        if generator.random() < _ONE_LOOK_PROBABILITY:
+            looks = np.repeat(looks[:1], LOOKS, axis=0)
+        where = undecided(np.ascontiguousarray(looks.mean(0)))
         if _is_trimap(guidance):
             where = guidance == _UNKNOWN
-            matte = np.where(where, matte, guidance)
-        pixels = np.ascontiguousarray(image.numpy().transpose(1, 2, 0))
-        lines = colour_line_alphas(pixels, matte, where)
+            looks = np.where(where, looks, guidance)
+        lines = colour_line_alphas(pixels, looks.mean(0), where)
         supervised = example["supervised"].numpy() * where
-        return np.concatenate([image.numpy(), matte[None], lines, example["alpha"], supervised])
+        return np.concatenate([image.numpy(), looks, lines, example["alpha"], supervised])
 
-    def _matted(self, image: Tensor, guidance: Tensor) -> Plane:
-        """Matte one example with the frozen network, which each loading process loads itself."""
-        if self._network is None:
-            self._network = load_prn(self.config.network.matting)
-            fold_batch_norm(self._network)
-        with torch.inference_mode():
-            levels = self._network(image[None], guidance[None])
-            alpha = self._network.refined(SideOutputs(*levels)).alpha
-        return np.asarray(alpha[0, 0].clamp(0, 1).numpy(), np.float32)
+    def _looks(self, pixels: NDArray[np.float32], guidance: Plane) -> NDArray[np.float32]:
+        """Matte one example twice with the frozen network; each loading process loads it itself."""
+        if self._matter is None:
+            self._matter = Matter.load(self.config.network.matting, device="cpu", least_side_px=0)
+        pixels, guidance = np.ascontiguousarray(pixels), np.ascontiguousarray(guidance)
+        closer = self._matter.closer_look(pixels, guidance)
+        if closer is None:
+            raise ConfigError(
+                f"data.crop_px must be small enough for a closer look, got {len(guidance)}: "
+                "320 is usual"
+            )
+        return np.stack([self._matter.matte(pixels, guidance).alpha, closer])
 
 
 class _Kept:
@@ -187,14 +196,14 @@ class ColourLineTask:
         return [{"params": list(self.module.parameters()), "factor": 1.0}]
 
     def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
-        """Return the loss and its terms for one batch, and those of the matting network's alpha."""
+        """Return the loss and its terms for one batch, and those of the matting network's looks."""
         del step, fraction
         squared = self.config.loss.squared
         truth, supervised = batch["alpha"], batch["supervised"]
         alpha = module(batch["image"], batch["candidates"])
         terms = level_terms(alpha, truth, supervised, None, None, squared)
-        matte = batch["candidates"][:, :1]
-        before = level_terms(matte, truth, supervised, None, None, squared)
+        mean = batch["candidates"][:, :LOOKS].mean(1, keepdim=True)
+        before = level_terms(mean, truth, supervised, None, None, squared)
         return {
             "loss": torch.stack(list(terms.values())).sum(),
             **{name: value.detach() for name, value in terms.items()},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mgm_core.colour_line_network import STRIDE, ColourLineNetwork
+from mgm_core.colour_line_network import CANDIDATES, STRIDE, ColourLineNetwork
 from mgm_core.colour_line_refiner import ColourLineRefiner
 from mgm_core.colour_lines import STRENGTHS, colour_line_alphas, undecided
 from mgm_core.inference import Matter
@@ -118,7 +118,7 @@ def network():
 def test_the_network_begins_with_the_mean_and_learns_in_every_part():
     torch.manual_seed(1)
     network = ColourLineNetwork()
-    image, candidates = torch.rand(2, 3, 32, 48), torch.rand(2, 3, 32, 48)
+    image, candidates = torch.rand(2, 3, 32, 48), torch.rand(2, CANDIDATES, 32, 48)
     alpha = network(image, candidates)
     assert alpha.shape == (2, 1, 32, 48)
     torch.testing.assert_close(alpha, candidates.mean(1, keepdim=True))
@@ -129,7 +129,7 @@ def test_the_network_begins_with_the_mean_and_learns_in_every_part():
 
 def test_the_networks_alpha_lies_among_the_candidates(network):
     torch.manual_seed(2)
-    image, candidates = torch.rand(2, 3, 32, 48), torch.rand(2, 3, 32, 48)
+    image, candidates = torch.rand(2, 3, 32, 48), torch.rand(2, CANDIDATES, 32, 48)
     alpha = network(image, candidates)[:, 0]
     assert (alpha >= candidates.amin(1) - 1e-6).all()
     assert (alpha <= candidates.amax(1) + 1e-6).all()
@@ -186,8 +186,8 @@ def test_matter_refines_where_alpha_is_undecided_or_the_trimap_is():
     calls = []
 
     class _Refiner:
-        def __call__(self, image, alpha, where):
-            calls.append((alpha.copy(), where.copy()))
+        def __call__(self, image, alpha, where, closer):
+            calls.append((closer.copy(), where.copy()))
             return np.where(where, np.float32(0.25), alpha)
 
     matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=_Refiner())
@@ -196,13 +196,45 @@ def test_matter_refines_where_alpha_is_undecided_or_the_trimap_is():
     plain = matter.matte(image, prior).alpha
     assert not calls
     refined = matter.matte(image, prior, colour_lines=True).alpha
-    where = undecided(plain)
-    assert (calls[0][1] == where).all()
+    closer, where = calls[0]
+    assert (where == undecided((plain + closer) / 2)).all()
+    assert where[undecided(plain)].all()
     assert (refined == np.where(where, np.float32(0.25), plain)).all()
     known = np.where((prior > 0) & (prior < 1), np.float32(0.5), prior)
     enforced = matter.matte(image, known, known=known, colour_lines=True).alpha
-    assert (calls[1][1] == (known == 0.5)).all()
+    closer, where = calls[1]
+    assert (where == (known == 0.5)).all()
+    assert (closer[~where] == known[~where]).all()
     assert (enforced == np.where(known == 0.5, np.float32(0.25), known)).all()
+
+
+def test_what_one_look_is_sure_of_and_the_other_denies_is_undecided():
+    torch.manual_seed(4)
+    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=_Whole())
+    alpha, closer = np.ones((40, 50), np.float32), np.ones((40, 50), np.float32)
+    closer[20, 20] = 0
+    refined = matter._by_colour_lines(np.zeros((40, 50, 3), np.float32), alpha, closer, None)
+    assert refined[20, 20] == 0.5
+    assert (refined == 1).sum() == refined.size - (refined == 0.5).sum()
+    assert not undecided(alpha).any()
+
+
+class _Whole:
+    """Refines everything undecided to 0.5."""
+
+    def __call__(self, image, alpha, where, closer):
+        return np.where(where, np.float32(0.5), alpha)
+
+
+def test_a_second_look_helps_where_the_first_errs(refiner):
+    image, alpha, prior = _composite(60, 90)
+    where = undecided(prior)
+    errors = [
+        ((refiner(image, prior, where, closer) - alpha)[where] ** 2).mean()
+        for closer in (None, prior, alpha)
+    ]
+    assert errors[0] == errors[1]
+    assert errors[2] < errors[0]
 
 
 def test_sides_need_not_be_multiples_of_the_stride(refiner):

@@ -1,6 +1,7 @@
 import itertools
 import threading
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -223,6 +224,33 @@ def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkey
     np.testing.assert_allclose(matte.alpha[:, :80], 0.25, atol=1e-6)
     with pytest.raises(ValueError, match="coarse_side_px must be at least 256 or None, got 10"):
         Matter(_Local(), device="cpu", coarse_side_px=10)
+
+
+def test_a_closer_look_is_mirrored_and_magnified_and_left_out_at_large_images(monkeypatch):
+    matter = Matter(_Local(), device="cpu", dtype="float32")
+    seen = []
+    whole_pass = matter._pass
+    monkeypatch.setattr(matter, "_pass", lambda i, g: seen.append((i, g)) or whole_pass(i, g))
+    image, guidance = _pair(1000, 800)
+    guidance[:, 700:] = 0
+    closer = matter.closer_look(image, guidance)
+    assert closer.shape == guidance.shape
+    assert closer.dtype == np.float32
+    images, guidances = seen[0]
+    assert images.shape == (1, 1400, 1120, 3)
+    np.testing.assert_allclose(
+        cv2.resize(guidances[0], (800, 1000), interpolation=cv2.INTER_AREA),
+        guidance[:, ::-1],
+        atol=0.5,
+    )
+    # What is guided is where it was, though it was seen mirrored.
+    inside = cv2.erode(guidance, np.ones((9, 9))) > 0
+    beside = cv2.dilate(guidance, np.ones((9, 9))) == 0
+    assert closer[inside].min() > closer[beside].max()
+    matter.closer_look(*_pair(64, 1700))
+    assert seen[1][0].shape == (1, 67, 1792, 3)
+    assert matter.closer_look(*_pair(64, 1793)) is None
+    assert len(seen) == 2
 
 
 def test_small_images_are_magnified_for_the_light_network_alone(monkeypatch):

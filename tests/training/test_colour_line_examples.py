@@ -35,14 +35,15 @@ def test_an_example_is_what_the_product_would_see(tmp_path, data):
         example = examples[index]
         assert {k: tuple(v.shape) for k, v in example.items()} == {
             "image": (3, 64, 64),
-            "candidates": (3, 64, 64),
+            "candidates": (5, 64, 64),
             "alpha": (1, 64, 64),
             "supervised": (1, 64, 64),
         }
-        matte, *lines = example["candidates"].numpy()
+        first, second, *lines = example["candidates"].numpy()
+        matte = (first + second) / 2
         where = example["supervised"][0].numpy() == 1
         image = np.ascontiguousarray(example["image"].numpy().transpose(1, 2, 0))
-        assert all((line == matte)[~where].all() for line in lines)
+        assert (np.abs(lines - matte)[:, ~where] < 1.1 / 255).all()
         if where.any():
             # As kept in 8 bits, so that the solution differs a little.
             again = colour_line_alphas(image, matte, where)
@@ -110,7 +111,7 @@ def test_training_lowers_the_loss_and_is_loaded_as_it_was_trained(tmp_path, data
         load_prn(tmp_path / "run" / "weights.safetensors")
     with torch.no_grad():
         panel = task.panel(_batch(task))
-    assert [p.shape[1] for p in panel] == [3, 1, 1, 1, 1, 1]
+    assert [p.shape[1] for p in panel] == [3, 1, 1, 1, 1, 1, 1, 1]
 
 
 def _batch(task):
