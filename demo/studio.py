@@ -98,7 +98,8 @@ class Studio:
         """
         recipe = order.recipe
         if order.mask is not None:
-            guided = guidance_from_mask(self.fitting_mask(order, order.mask), recipe.mask_kind)
+            mask = self.fitting_mask(order, order.mask)
+            guided = guidance_from_mask(mask, recipe.mask_kind, recipe.category)
         elif recipe.own_mask:
             raise ValueError(
                 "a mask must come with these settings, got none: they were made with one; bring "

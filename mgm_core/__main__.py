@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
         choices=CATEGORIES,
         default=unset,
         metavar="NAME",
-        help="one of VOC's 20, default person",
+        help="one of VOC's 20, default person; with --mask, what it shows",
     )
     guidance.add_argument("--threshold", type=float, default=unset, help="probability, default 0.5")
     guidance.add_argument(
@@ -214,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
             image = read_image(job.source, max_megapixels=options.max_megapixels)
             if job.mask is not None:
                 mask = read_mask(job.mask, max_megapixels=options.max_megapixels)
-                guided = guidance_from_mask(mask, recipe.mask_kind)
+                guided = guidance_from_mask(mask, recipe.mask_kind, recipe.category)
             else:
                 assert segmenter is not None
                 guided = guidance_from_segmenter(image, segmenter, recipe)

@@ -163,26 +163,27 @@ def guidance_from_probability(probability: Floats, recipe: Recipe = _AS_THE_PAPE
             "threshold, choose another subject, or bring a mask"
         )
     reason = f"{recipe.category} found on {guidance.mean():.0%} of the photo"
-    return Guided(guidance, reason, solid=_solid(guidance, recipe))
+    return Guided(guidance, reason, solid=_solid(guidance, recipe.category))
 
 
 def guidance_of_frame(probability: Floats, recipe: Recipe) -> Guided:
     """Threshold the probability in one frame of a clip, where the category need not be found."""
     guidance = from_probability(probability, recipe.threshold)
-    return Guided(guidance, recipe.category, solid=_solid(guidance, recipe))
+    return Guided(guidance, recipe.category, solid=_solid(guidance, recipe.category))
 
 
-def _solid(guidance: Floats, recipe: Recipe) -> Floats | None:
+def _solid(guidance: Floats, category: str) -> Floats | None:
     """Return what is solid inside persons; other things, as bicycles, may have gaps anywhere."""
-    return solid_inside(guidance) if recipe.category == "person" else None
+    return solid_inside(guidance) if category == "person" else None
 
 
-def guidance_from_mask(mask: Floats, kind: MaskKind = "detect") -> Guided:
+def guidance_from_mask(mask: Floats, kind: MaskKind = "detect", category: str = "person") -> Guided:
     """Read a mask that the user brings.
 
     Args:
         mask: (H, W) float32 in [0, 1].
         kind: What the mask is.
+        category: What it shows; deep inside a person's binary mask there are no holes.
 
     Raises:
         NoSubjectError: The mask has one value everywhere, or marks nothing when it is read so.
@@ -201,7 +202,12 @@ def guidance_from_mask(mask: Floats, kind: MaskKind = "detect") -> Guided:
             f"the mask must mark the subject, got none when it is read as "
             f"{kind.replace('_', ' ')}: read it as another kind"
         )
-    return Guided(guidance, reason, guidance if kind == "trimap" else None)
+    return Guided(
+        guidance,
+        reason,
+        known=guidance if kind == "trimap" else None,
+        solid=_solid(guidance, category) if kind == "binary_mask" else None,
+    )
 
 
 def corrected(guided: Guided, recipe: Recipe) -> Guided:

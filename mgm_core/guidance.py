@@ -329,8 +329,8 @@ def shift_boundary(guidance: Floats, signed_kernel_px: int) -> Floats:
 def solid_inside(guidance: Floats) -> Floats:
     """Return the least alpha that depth inside guidance stands for, where gaps are not that deep.
 
-    So it is with persons that the segmenter finds: what the matting network leaves out far inside
-    them is nearly always a hole in clothes. 0 up to a depth of `SOLID_FROM` of the longer side, 1
+    So it is with persons: what the matting network leaves out far inside them is nearly always a
+    hole in clothes. 0 up to a depth of `SOLID_FROM` of the longer side, 1
     from `SOLID` on. The picture's border is no boundary.
 
     Args:

@@ -148,7 +148,7 @@ class Recipe(_Checked):
 
     Args:
         segmenter: which segmenter makes the guidance where no mask is brought.
-        category: what it looks for.
+        category: what it looks for, and what a mask shows: persons have no holes deep inside.
         threshold: probability from which a pixel is subject; 0.5 in the paper.
         segmenter_side_px: long side that the segmenter is fed with once; None for its default.
         own_mask: the guidance is a mask that has to be brought, and not a segmenter's.

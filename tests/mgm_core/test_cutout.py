@@ -201,13 +201,19 @@ def test_what_lies_deep_inside_a_found_person_is_no_hole():
     guided = guidance_from_probability(probability, Recipe())
     solid = solid_inside(guided.guidance)
     assert solid.max() == 1
-    for found in (guided, guidance_of_frame(probability, Recipe())):
+    for found in (
+        guided,
+        guidance_of_frame(probability, Recipe()),
+        guidance_from_mask(probability),
+    ):
         np.testing.assert_array_equal(matted(image, found, _LosesAll(), Recipe()).alpha, solid)
-    # Nothing is said of other things, nor of masks that somebody brings.
+    # Nothing is said of other things, nor where a mask tells more than inside and outside.
     for other in (
         guidance_from_probability(probability, Recipe(category="bicycle")),
         guidance_of_frame(probability, Recipe(category="bicycle")),
-        guidance_from_mask(probability),
+        guidance_from_mask(probability, "binary_mask", "bicycle"),
+        guidance_from_mask(probability, "soft_mask"),
+        guidance_from_mask(probability, "trimap"),
     ):
         assert matted(image, other, _LosesAll(), Recipe()).alpha.max() == 0
 
@@ -227,4 +233,4 @@ def test_what_is_solid_stays_when_the_boundary_moves_and_goes_where_a_hand_remov
     assert (guided.solid[removed] == 1).all()
     assert (edited.solid[removed] == 0).all()
     np.testing.assert_array_equal(edited.solid[~removed], guided.solid[~removed])
-    assert corrected(guidance_from_mask(probability), recipe).solid is None
+    assert corrected(guidance_from_mask(probability, "soft_mask"), recipe).solid is None
