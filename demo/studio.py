@@ -203,7 +203,7 @@ class Studio:
 
 def _matte_key(order: Order, guided: Guided) -> Hashable:
     content = hashlib.blake2b(guided.guidance.tobytes(), digest_size=16)
-    for plane in (guided.known, guided.solid):
+    for plane in (guided.known, guided.person):
         content.update(b"" if plane is None else plane.tobytes())
         content.update(b"|")
     recipe = order.recipe

@@ -74,16 +74,25 @@ class Guided:
         guidance: (H, W) float32 in [0, 1].
         reason: One sentence for the user.
         known: The trimap whose known regions alpha must keep, or None.
-        solid: The least alpha, (H, W) float32 in [0, 1], or None; see `guidance.solid_inside`.
+        person: The guidance before corrections, where it is a person's and so has no gaps deep
+            inside; else None.
     """
 
     guidance: Floats = field(repr=False)
     reason: str
     known: Floats | None = field(default=None, repr=False)
-    solid: Floats | None = field(default=None, repr=False)
+    person: Floats | None = field(default=None, repr=False)
+
+    @property
+    def solid(self) -> Floats | None:
+        """The least alpha, (H, W) float32 in [0, 1], or None; see `guidance.solid_inside`.
+
+        It stays where the boundary moves, and goes where a hand removes the subject.
+        """
+        return None if self.person is None else np.minimum(solid_inside(self.person), self.guidance)
 
     def shifted(self, signed_kernel_px: int) -> "Guided":
-        """Return it with the boundary moved outwards, or inwards below 0; what is solid stays."""
+        """Return it with the boundary moved outwards, or inwards below 0."""
         return replace(self, guidance=shift_boundary(self.guidance, signed_kernel_px))
 
 
@@ -163,18 +172,18 @@ def guidance_from_probability(probability: Floats, recipe: Recipe = _AS_THE_PAPE
             "threshold, choose another subject, or bring a mask"
         )
     reason = f"{recipe.category} found on {guidance.mean():.0%} of the photo"
-    return Guided(guidance, reason, solid=_solid(guidance, recipe.category))
+    return Guided(guidance, reason, person=_person(guidance, recipe.category))
 
 
 def guidance_of_frame(probability: Floats, recipe: Recipe) -> Guided:
     """Threshold the probability in one frame of a clip, where the category need not be found."""
     guidance = from_probability(probability, recipe.threshold)
-    return Guided(guidance, recipe.category, solid=_solid(guidance, recipe.category))
+    return Guided(guidance, recipe.category, person=_person(guidance, recipe.category))
 
 
-def _solid(guidance: Floats, category: str) -> Floats | None:
-    """Return what is solid inside persons; other things, as bicycles, may have gaps anywhere."""
-    return solid_inside(guidance) if category == "person" else None
+def _person(guidance: Floats, category: str) -> Floats | None:
+    """Return a person's guidance, and None for other things, which may have gaps anywhere."""
+    return guidance if category == "person" else None
 
 
 def guidance_from_mask(mask: Floats, kind: MaskKind = "detect", category: str = "person") -> Guided:
@@ -206,7 +215,7 @@ def guidance_from_mask(mask: Floats, kind: MaskKind = "detect", category: str = 
         guidance,
         reason,
         known=guidance if kind == "trimap" else None,
-        solid=_solid(guidance, category) if kind == "binary_mask" else None,
+        person=_person(guidance, category) if kind == "binary_mask" else None,
     )
 
 
@@ -227,9 +236,8 @@ def corrected(guided: Guided, recipe: Recipe) -> Guided:
                 'take their own photo, or leave out "edits"'
             )
         guidance = apply_edits(guided.guidance, recipe.edits)
-        # A hand's correction also corrects what a trimap took for known, and what seemed solid.
-        solid = None if guided.solid is None else np.minimum(guided.solid, guidance)
-        return Guided(guidance, guided.reason, solid=solid)
+        # A hand's correction also corrects what a trimap took for known.
+        return replace(guided, guidance=guidance, known=None)
     return guided
 
 
@@ -253,8 +261,8 @@ def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "
     )
     near = within_reach(matte.alpha, guided.guidance)
     alpha = without_unguided_parts(near, guided.guidance)
-    if guided.solid is not None:
-        alpha = np.maximum(alpha, guided.solid)
+    if (solid := guided.solid) is not None:
+        alpha = np.maximum(alpha, solid)
     return replace(matte, alpha=without_stray_parts(alpha) if recipe.keep_largest else alpha)
 
 
