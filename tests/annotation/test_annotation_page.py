@@ -14,6 +14,7 @@ from annotation_samples import (
     service_of,
     serving,
 )
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import expect, sync_playwright
 
 from benchmark_data_tools.annotation.store import Store
@@ -23,8 +24,18 @@ from mgm_core.images import write_image
 
 pytestmark = pytest.mark.browser
 CHROMIUM = Path("/usr/bin/chromium")
-# The machine may be busy.
-expect.set_options(timeout=60_000)
+PATIENCE_MS = 60_000  # the machine may be busy
+expect.set_options(timeout=PATIENCE_MS)
+STATE = """() => {
+  const {mask, entry, held, saver} = annotator.page;
+  return JSON.stringify({
+    opened: document.body.dataset.opened, dialogs: document.querySelectorAll("dialog[open]").length,
+    banner: document.getElementById("banner").textContent, focus: document.activeElement.id,
+    cursor: annotator.tools.cursor, readOnly: annotator.tools.readOnly, steps: mask?.steps.length,
+    entry: entry?.id, held, state: saver?.state, generation: saver?.generation,
+    savedGeneration: saver?.savedGeneration, saving: Boolean(saver?.saving), paused: saver?.paused,
+  });
+}"""
 SAVED = "annotator.page.saver.state === 'saved' && !annotator.page.saver.unsaved"
 
 
@@ -44,7 +55,7 @@ def opened(chromium, address, entry=None, **options):
     page = context.new_page()
     problems = []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(address + (f"#{entry}" if entry else ""))
     if entry:
         page.wait_for_selector(f"body[data-opened='{entry}']")
@@ -62,7 +73,10 @@ def address(store):
 
 
 def saved(page):
-    page.wait_for_function(SAVED)
+    try:
+        page.wait_for_function(SAVED)
+    except PlaywrightTimeoutError as error:
+        raise AssertionError(f"not saved: {page.evaluate(STATE)}") from error
 
 
 def at(page, x, y):
@@ -636,3 +650,21 @@ def test_history_on_24_megapixels_keeps_no_whole_frames_and_undoes_to_nothing(ch
         assert page.evaluate("annotator.page.mask.pixels.some(Boolean)") is False
         saved(page)
     assert not store.mask(1).any()
+
+
+def test_without_its_png_worker_strokes_wait_and_are_saved_when_it_loads_again(
+    chromium, address, store
+):
+    with opened(chromium, address) as page:
+        page.route("**/png.js", lambda route: route.abort())
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        page.evaluate("location.hash = '#1'")
+        page.wait_for_selector("body[data-opened='1']")
+        brush(page, 3)
+        stroke(page, (10.5, 10.5), (20.5, 10.5))
+        expect(page.locator("#banner")).to_contain_text("png.js did not load")
+        assert store.mask(1) is None
+        page.unroute("**/png.js")
+        saved(page)
+        assert (store.mask(1)[10, 10:21] == 255).all()

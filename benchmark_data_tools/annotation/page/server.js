@@ -39,17 +39,30 @@ export function randomId() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
 }
 
-const worker = new Worker("png.js");
 const waiting = new Map();
+let worker = null;
 let asked = 0;
-worker.onmessage = ({ data }) => {
-  const { resolve, reject } = waiting.get(data.id);
-  waiting.delete(data.id);
-  if (data.error) reject(new Error(data.error));
-  else resolve(data.result);
-};
+
+function startWorker() {
+  worker = new Worker("png.js");
+  worker.onmessage = ({ data }) => {
+    const { resolve, reject } = waiting.get(data.id);
+    waiting.delete(data.id);
+    if (data.error) reject(new Error(data.error));
+    else resolve(data.result);
+  };
+  // It could not be loaded, or broke: the next one who asks starts another.
+  worker.onerror = (event) => {
+    worker = null;
+    for (const { reject } of waiting.values()) {
+      reject(new Error(`this browser makes no PNG now (${event.message ?? "png.js did not load"})`));
+    }
+    waiting.clear();
+  };
+}
 
 function ask(message, transfer) {
+  if (!worker) startWorker();
   const id = ++asked;
   return new Promise((resolve, reject) => {
     waiting.set(id, { resolve, reject });
