@@ -16,6 +16,12 @@ from training.sources import Bytes, Cutout
 Colours = NDArray[np.float32]
 Plane = NDArray[np.float32]
 
+_JPEG_BLOCK_PX = 8
+_JPEG_SAMPLINGS = (
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+)
 _INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 ROTATION_DEGREES = 30.0
 SHEAR_DEGREES = 10.0
@@ -251,13 +257,23 @@ def camera(image: Colours, generator: Generator) -> Colours:
             grain = cv2.GaussianBlur(grain, (0, 0), 0.7).astype(np.float32) * 2
         image = np.clip(image + grain, 0.0, 1.0)
     if generator.random() < 0.5:
-        quality = int(generator.integers(35, 96))
-        coded = cv2.imencode(
-            ".jpg",
-            (image[..., ::-1] * 255 + 0.5).astype(np.uint8),
-            [cv2.IMWRITE_JPEG_QUALITY, quality],
-        )[1]
-        decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-        assert decoded is not None  # it was coded one line above
-        image = decoded[..., ::-1].astype(np.float32) / np.float32(255)
+        image = _as_jpeg(image, generator)
     return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def _as_jpeg(image: Colours, generator: Generator) -> Colours:
+    """Return an image as JPEG gives it back, its blocks anywhere: photographs come cropped."""
+    quality = int(generator.integers(20, 97))
+    sampling = _JPEG_SAMPLINGS[generator.integers(len(_JPEG_SAMPLINGS))]
+    top, left = (int(n) for n in generator.integers(0, _JPEG_BLOCK_PX, 2))
+    height, width = image.shape[:2]
+    padded = cv2.copyMakeBorder(image, top, 0, left, 0, cv2.BORDER_REPLICATE)
+    coded = cv2.imencode(
+        ".jpg",
+        (padded[..., ::-1] * 255 + 0.5).astype(np.uint8),
+        [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling],
+    )[1]
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert decoded is not None  # it was coded one line above
+    part = decoded[top : top + height, left : left + width, ::-1]
+    return part.astype(np.float32) / np.float32(255)

@@ -17,7 +17,7 @@ from mgm_core.refinement import dilated
 
 Drawn = NDArray[Any]
 
-_BLOCK = 8  # JPEG's block of a cosine transform
+BLOCK = 8  # of a cosine transform
 _MACROBLOCK = 16  # and of four luma blocks that share their colours
 # The tables of the JPEG standard's Annex K.
 _LUMA_TABLE = (
@@ -35,7 +35,7 @@ _CHROMA_TABLE = (
     (18, 21, 26, 66, 99, 99, 99, 99),
     (24, 26, 56, 99, 99, 99, 99, 99),
     (47, 66, 99, 99, 99, 99, 99, 99),
-    *((99,) * _BLOCK,) * 4,
+    *((99,) * BLOCK,) * 4,
 )
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 _HALF = 0.5
@@ -107,8 +107,8 @@ def matched(background: Tensor, foreground: Tensor, alpha: Tensor, shares: Drawn
 
 @lru_cache(maxsize=4)
 def _cosines(device: torch.device) -> Tensor:
-    place, wave = np.arange(_BLOCK), np.arange(_BLOCK)[:, None]
-    rows = np.cos((2 * place + 1) * wave * np.pi / (2 * _BLOCK)) / 2
+    place, wave = np.arange(BLOCK), np.arange(BLOCK)[:, None]
+    rows = np.cos((2 * place + 1) * wave * np.pi / (2 * BLOCK)) / 2
     rows[0] /= np.sqrt(2)
     return torch.from_numpy(rows.astype(np.float32)).to(device)
 
@@ -117,7 +117,7 @@ def _coded(plane: Tensor, table: Tensor) -> Tensor:
     """Round blocks' cosine coefficients: plane (N, C, H, W) around 0, table (N, 8, 8)."""
     n, channels, height, width = plane.shape
     cosines = _cosines(plane.device)
-    blocks = plane.reshape(n, channels, height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
+    blocks = plane.reshape(n, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
     blocks = blocks.transpose(3, 4)
     steps = table[:, None, None, None]
     coefficients = ((cosines @ blocks @ cosines.T) / steps).round() * steps
@@ -147,13 +147,15 @@ def jpeg(colours: Tensor, qualities: Drawn) -> Tensor:
     return decoded.round().clamp_(0, 255) / 255
 
 
-def padded_jpeg(colours: Tensor, qualities: Drawn) -> Tensor:
-    """Return `jpeg` of pictures of any size."""
-    height, width = colours.shape[2:]
-    padding = (0, -width % _MACROBLOCK, 0, -height % _MACROBLOCK)
+def padded_jpeg(colours: Tensor, qualities: Drawn, before: tuple[int, int] = (0, 0)) -> Tensor:
+    """Return `jpeg` of pictures of any size, with so many rows and columns before them."""
+    top, left = before
+    height, width = colours.shape[2] + top, colours.shape[3] + left
+    padding = (left, -width % _MACROBLOCK, top, -height % _MACROBLOCK)
     if not any(padding):
         return jpeg(colours, qualities)
-    return jpeg(F.pad(colours, padding, mode="replicate"), qualities)[..., :height, :width]
+    coded = jpeg(F.pad(colours, padding, mode="replicate"), qualities)
+    return coded[..., top:height, left:width]
 
 
 def eroded(mask: Tensor, kernels_px: list[int]) -> Tensor:

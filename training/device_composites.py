@@ -313,8 +313,9 @@ class DeviceComposites:
             image[noisy] = (image[noisy] + grain).clamp_(0, 1)
         coded = np.flatnonzero(generator.random(n) < 0.5)
         if len(coded):
-            qualities = generator.integers(35, 96, len(coded))
-            image[coded] = augmentation.padded_jpeg(image[coded], qualities)
+            qualities = generator.integers(20, 97, len(coded))
+            top, left = (int(px) for px in generator.integers(0, augmentation.BLOCK, 2))
+            image[coded] = augmentation.padded_jpeg(image[coded], qualities, (top, left))
         return image
 
     def _guidance(self, alpha: Tensor, generator: Generator) -> Tensor:

@@ -134,3 +134,15 @@ def test_the_camera_stays_in_range_and_the_same_seed_takes_the_same_photograph()
         shots.append(np.abs(shot - image).max())
     assert min(shots) == 0  # some are left as they are
     assert max(shots) > 0.1
+
+
+def test_jpegs_blocks_lie_anywhere():
+    flat = np.tile(np.linspace(0.2, 0.8, 64, dtype=np.float32)[:, None, None], (1, 64, 3))
+    starts = set()
+    for seed in range(60):
+        shot = augmentation._as_jpeg(flat, np.random.default_rng(seed))
+        assert shot.shape == flat.shape
+        assert np.abs(shot - flat).max() < 0.1
+        steps = np.abs(np.diff((shot - flat).mean(axis=(1, 2)), n=2))
+        starts.add(int(np.argmax([steps[start::8].sum() for start in range(8)])))
+    assert len(starts) >= 6

@@ -216,6 +216,17 @@ def test_jpeg_takes_any_size():
     assert 0 < error[0] < error[1] < 0.1
 
 
+def test_jpegs_blocks_may_lie_anywhere():
+    colours = _colours(1, side=64)
+    qualities = np.array([10])
+    found = device_augmentation.padded_jpeg(colours, qualities, (3, 5))
+    assert found.shape == colours.shape
+    padded = torch.nn.functional.pad(colours, (5, 0, 3, 0), mode="replicate")
+    expected = device_augmentation.padded_jpeg(padded, qualities)[..., 3:, 5:]
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, device_augmentation.padded_jpeg(colours, qualities))
+
+
 def test_cut_mask_copies_its_patches():
     mask = (torch.rand(2, 1, 20, 20, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     patches = np.array([[5, 7, 2, 3, 11, 9], [0, 4, 1, 1, 2, 2]])
