@@ -1,9 +1,9 @@
 """The network that decides, pixel by pixel, between the matting network's alpha and colour lines'.
 
 Colour lines find strands that the matting network blurs, and lose themselves where subject and
-background share colours; this network sees which. The matting network comes with two looks at the
-image, which differ where it errs. The alpha is a mean of the candidates, weighted at each pixel,
-and so never outside them.
+background share colours; this network sees which. The matting network comes with three looks at the
+image, which differ where it errs, and with the guidance that it had: what is far from it is less
+sure. The alpha is a mean of the candidates, weighted at each pixel, and so never outside them.
 
 Source: ours; the paper has nothing of the kind. See `colour_lines.py`.
 """
@@ -16,8 +16,8 @@ from mgm_core.colour_lines import STRENGTHS
 
 __all__ = ["CANDIDATES", "LOOKS", "STRIDE", "ColourLineNetwork"]
 
-LOOKS = 2
-"""The matting network's alphas among the candidates: as always, and mirrored and closer."""
+LOOKS = 3
+"""The matting network's alphas among them: as always, closer and mirrored, and closest."""
 CANDIDATES = LOOKS + len(STRENGTHS)
 STRIDE = 16
 """Sides of the input are multiples of this."""
@@ -28,7 +28,7 @@ _MIDDLE = 0.5
 
 
 class ColourLineNetwork(nn.Module):
-    """A small U-Net over image and candidates, which gives the candidates' weights.
+    """A small U-Net over image, guidance and candidates, which gives the candidates' weights.
 
     Args:
         candidates: How many alphas there are to choose from, the matting network's looks first.
@@ -36,7 +36,7 @@ class ColourLineNetwork(nn.Module):
 
     def __init__(self, candidates: int = CANDIDATES) -> None:
         super().__init__()
-        inputs = 3 + candidates
+        inputs = 3 + 1 + candidates
         w2, w4, w8, w16 = _WIDTHS
         self.stage2 = _two_convolutions(4 * inputs, w2)
         self.stage4 = _two_convolutions(w2, w4)
@@ -51,17 +51,18 @@ class ColourLineNetwork(nn.Module):
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, image: Tensor, candidates: Tensor) -> Tensor:
+    def forward(self, image: Tensor, guidance: Tensor, candidates: Tensor) -> Tensor:
         """Return alpha.
 
         Args:
             image: (N, 3, H, W) RGB in [0, 1]; H and W multiples of 16.
+            guidance: (N, 1, H, W) in [0, 1].
             candidates: (N, C, H, W) alphas in [0, 1].
 
         Returns:
             (N, 1, H, W) float32 in [0, 1].
         """
-        x1 = torch.cat([image, candidates], dim=1) - _MIDDLE
+        x1 = torch.cat([image, guidance, candidates], dim=1) - _MIDDLE
         x2 = self.stage2(F.pixel_unshuffle(x1, 2))
         x4 = self.stage4(F.max_pool2d(x2, 2))
         x8 = self.stage8(F.max_pool2d(x4, 2))

@@ -16,6 +16,7 @@ of the kind.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from mgm_core.refinement import TEST_KERNELS_PX, self_guidance_mask
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["STRENGTHS", "colour_line_alphas", "undecided"]
+__all__ = ["STRENGTHS", "colour_line_alphas", "undecided", "without_grain"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Booleans: TypeAlias = NDArray[np.bool_]
@@ -39,6 +40,9 @@ _LEAST_VARIANCE = 0.05  # even a network that is sure may be wrong
 _TOLERANCE = 1e-3
 _MOST_STEPS = 1000
 _RADIUS_PX = 1  # of a window
+# What is smoothed: enough for the steps between JPEG blocks, and no strand (docs/experiments.md).
+_GRAIN_DIAMETER_PX, _GRAIN_SIGMA_PX = 9, 3.0
+_GRAIN_LEVELS = 0.015  # of colours in [0, 1]
 _STRIP_PX = 64
 
 
@@ -54,6 +58,23 @@ def undecided(alpha: Floats) -> Booleans:
     mask = self_guidance_mask(torch.from_numpy(alpha)[None, None], TEST_KERNELS_PX[:1])
     found: Booleans = mask[0, 0].numpy()
     return found
+
+
+def without_grain(image: Floats) -> Floats:
+    """Smooth the faint steps that compression leaves in plain surroundings; strands stay.
+
+    Colour lines would follow a JPEG's blocks there, and hair's fringe come out in squares.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+
+    Returns:
+        The same size, type and range.
+    """
+    smooth: Floats = cv2.bilateralFilter(
+        np.ascontiguousarray(image), _GRAIN_DIAMETER_PX, _GRAIN_LEVELS, _GRAIN_SIGMA_PX
+    ).clip(0, 1)
+    return smooth
 
 
 def colour_line_alphas(

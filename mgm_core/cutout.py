@@ -56,10 +56,13 @@ __all__ = [
 ]
 
 Floats: TypeAlias = NDArray[np.float32]
+Booleans: TypeAlias = NDArray[np.bool_]
 CutoutSettings: TypeAlias = Recipe
 """A recipe's name where only its settings up to the foreground count, as in clips."""
 
 _AS_THE_PAPER = Recipe()
+# Chosen on training photographs (docs/experiments.md).
+_CERTAIN_PROBABILITY = 0.99
 
 
 class NoSubjectError(ValueError):
@@ -76,12 +79,15 @@ class Guided:
         known: The trimap whose known regions alpha must keep, or None.
         person: The guidance before corrections, where it is a person's and so has no gaps deep
             inside; else None.
+        certain: (H, W) bool, where a person is as good as certain, so that alpha that surrounds it
+            has no gap there; None where nothing tells.
     """
 
     guidance: Floats = field(repr=False)
     reason: str
     known: Floats | None = field(default=None, repr=False)
     person: Floats | None = field(default=None, repr=False)
+    certain: Booleans | None = field(default=None, repr=False)
 
     @property
     def solid(self) -> Floats | None:
@@ -172,18 +178,21 @@ def guidance_from_probability(probability: Floats, recipe: Recipe = _AS_THE_PAPE
             "threshold, choose another subject, or bring a mask"
         )
     reason = f"{recipe.category} found on {guidance.mean():.0%} of the photo"
-    return Guided(guidance, reason, person=_person(guidance, recipe.category))
+    return _of_category(guidance, reason, probability, recipe.category)
 
 
 def guidance_of_frame(probability: Floats, recipe: Recipe) -> Guided:
     """Threshold the probability in one frame of a clip, where the category need not be found."""
     guidance = from_probability(probability, recipe.threshold)
-    return Guided(guidance, recipe.category, person=_person(guidance, recipe.category))
+    return _of_category(guidance, recipe.category, probability, recipe.category)
 
 
-def _person(guidance: Floats, category: str) -> Floats | None:
-    """Return a person's guidance, and None for other things, which may have gaps anywhere."""
-    return guidance if category == "person" else None
+def _of_category(guidance: Floats, reason: str, probability: Floats, category: str) -> Guided:
+    """Return guidance that knows what a person is; other things may have gaps anywhere."""
+    if category != "person":
+        return Guided(guidance, reason)
+    certain = probability >= _CERTAIN_PROBABILITY
+    return Guided(guidance, reason, person=guidance, certain=certain)
 
 
 def guidance_from_mask(mask: Floats, kind: MaskKind = "detect", category: str = "person") -> Guided:
@@ -215,7 +224,7 @@ def guidance_from_mask(mask: Floats, kind: MaskKind = "detect", category: str = 
         guidance,
         reason,
         known=guidance if kind == "trimap" else None,
-        person=_person(guidance, category) if kind == "binary_mask" else None,
+        person=guidance if kind == "binary_mask" and category == "person" else None,
     )
 
 
@@ -244,6 +253,8 @@ def corrected(guided: Guided, recipe: Recipe) -> Guided:
 def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "Matte":
     """Run the matting network and what refines its alpha; drop what is far from all guidance.
 
+    In persons, alpha is solid deep inside, and gaps that are certainly person are filled.
+
     Args:
         image: (H, W, 3) float32 in [0, 1].
         guided: Corrected guidance of the image's size.
@@ -254,7 +265,12 @@ def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "
     Raises:
         ValueError: Sizes differ.
     """
-    from mgm_core.inference import within_reach, without_stray_parts, without_unguided_parts
+    from mgm_core.inference import (
+        within_reach,
+        without_gaps,
+        without_stray_parts,
+        without_unguided_parts,
+    )
 
     matte = matter.matte(
         image, guided.guidance, known=guided.known, colour_lines=recipe.colour_lines
@@ -263,6 +279,8 @@ def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "
     alpha = without_unguided_parts(near, guided.guidance)
     if (solid := guided.solid) is not None:
         alpha = np.maximum(alpha, solid)
+    if guided.certain is not None:
+        alpha = without_gaps(alpha, guided.certain & (guided.guidance == 1))
     return replace(matte, alpha=without_stray_parts(alpha) if recipe.keep_largest else alpha)
 
 

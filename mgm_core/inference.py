@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgm_core.checkpoint import load_prn, made_ready
-from mgm_core.colour_line_refiner import ColourLineRefiner
+from mgm_core.colour_line_refiner import ColourLineRefiner, all_looks
 from mgm_core.colour_lines import undecided
 from mgm_core.decoder import SideOutputs
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
@@ -35,15 +35,16 @@ PAD_PX = 32
 SMALLEST_PX = 16
 STRAY_ALPHA = 0.05
 REACH = 0.1  # of the longer side; chosen on the grown-hair benchmark (docs/experiments.md)
+WHOLE_ALPHA = 0.9  # what is less is a gap
 COARSE_SIDE_PX = 1280
 # Long side up to which images are magnified; the paper's network takes them as they are. See
 # docs/experiments.md for what it gives. More than the largest magnification also enlarges what is
 # wrong with a mask beyond what the network was trained for.
 LEAST_SIDES_PX: dict[EncoderName, int] = {"resnet34": 0, "mobilenet_v2": 800}
 MAX_MAGNIFICATION = 1.5
-# How much closer the second look is, and the long side up to which it is; what is larger is
-# resolved well, and takes long enough.
-CLOSER = 1.4
+# How much closer the second look, which is mirrored, and the third one are, and the long side up
+# to which they are; what is larger is resolved well, and takes long enough.
+CLOSER, CLOSEST = 1.4, 2.0
 CLOSER_SIDE_PX = 1792
 
 
@@ -89,7 +90,8 @@ class Matter:
 
     With `colour_lines` alpha goes on to one more level, which the paper has not: where the network
     left it undecided, or a trimap does, it is solved for from the image (`colour_lines.py`). The
-    network then takes a second look at the image, mirrored and closer, unless the image is large.
+    network then looks at the image again, closer and mirrored, and closer still, unless it is
+    large.
 
     One object may serve several threads; they take turns.
 
@@ -223,41 +225,46 @@ class Matter:
                 check_plane(plane, "known", guidances[n].shape)
                 planes[0, n] = _enforced(planes[0, n], plane)
             if colour_lines:
-                closer = self.closer_look(images[n], guidances[n])
-                planes[0, n] = self._by_colour_lines(images[n], planes[0, n], closer, plane)
+                planes[0, n] = self._by_colour_lines(images[n], guidances[n], planes[0, n], plane)
         return [Matte(**dict(zip(_PLANES, planes[:, n], strict=True))) for n in range(len(images))]
 
-    def closer_look(self, image: Colours, guidance: Plane) -> Plane | None:
-        """Return alpha of the mirrored and magnified image, or None where the image is large.
+    def closer_looks(self, image: Colours, guidance: Plane) -> list[Plane]:
+        """Return alpha of the magnified image, first of the mirrored one.
+
+        Two planes, one where the second would hardly come closer, none where the image is large.
 
         Args:
             image: (H, W, 3) float32 in [0, 1], sides of 16 px or more.
             guidance: (H, W) float32 in [0, 1].
 
         Returns:
-            (H, W) float32 in [0, 1], not mirrored and of the image's size.
+            Planes (H, W) float32 in [0, 1], not mirrored and of the image's size.
         """
         height, width = guidance.shape
-        scale = min(CLOSER, CLOSER_SIDE_PX / max(height, width))
-        if scale < 1:
-            return None
-        size = round(height * scale), round(width * scale)
-        mirrored = [_resized(plane[:, ::-1], size) for plane in (image, guidance)]
-        alpha = self._look(mirrored[:1], mirrored[1:])[0, 0, :, ::-1]
-        return _resized(alpha, (height, width))
+        largest = CLOSER_SIDE_PX / max(height, width)
+        looks = []
+        for closer, wanted, step in ((1.0, CLOSER, -1), (CLOSER, CLOSEST, 1)):
+            scale = min(wanted, largest)
+            if scale < closer:
+                break
+            size = round(height * scale), round(width * scale)
+            seen = [_resized(plane[:, ::step], size) for plane in (image, guidance)]
+            alpha = self._look(seen[:1], seen[1:])[0, 0, :, ::step]
+            looks.append(_resized(alpha, (height, width)))
+        return looks
 
     def _by_colour_lines(
-        self, image: Colours, alpha: Plane, closer: Plane | None, known: Plane | None
+        self, image: Colours, guidance: Plane, alpha: Plane, known: Plane | None
     ) -> Plane:
+        closer = self.closer_looks(image, guidance)
         if known is None:
-            mean = alpha if closer is None else np.float32(0.5) * (alpha + closer)
-            where = undecided(mean)
+            where = undecided(all_looks([alpha, *closer]).mean(0))
         else:
             where = _unknown(known)
-            closer = None if closer is None else _enforced(closer, known)
+            closer = [_enforced(look, known) for look in closer]
         if self._refiner is None:
             self._refiner = ColourLineRefiner.load(device=str(self.device), dtype=self.dtype_name)
-        return self._refiner(image, alpha, where, closer)
+        return self._refiner(image, guidance, alpha, where, closer)
 
     def _look(self, images: Sequence[Colours], guidances: Sequence[Plane]) -> NDArray[np.float32]:
         """Matte images of one size, magnified where they are small: (6, N, H, W)."""
@@ -480,6 +487,26 @@ def within_reach(alpha: Plane, guidance: Plane) -> Plane:
     distance = cv2.distanceTransform(unguided, cv2.DIST_L2, cv2.DIST_MASK_5)
     share = np.clip(2 - distance / np.float32(REACH * max(alpha.shape)), 0, 1)
     return np.asarray(alpha * share, np.float32)
+
+
+def without_gaps(alpha: Plane, certain: NDArray[np.bool_]) -> Plane:
+    """Fill connected parts of alpha < 0.9 that lie in what is certainly subject.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        certain: (H, W) bool.
+
+    Returns:
+        (H, W) float32, 1 in the filled parts.
+    """
+    gaps = (alpha < WHOLE_ALPHA).astype(np.uint8)
+    count, labels = cv2.connectedComponents(gaps, connectivity=8)
+    filled = np.ones(count, np.bool_)
+    filled[0] = False
+    filled[labels[~certain]] = False
+    if not filled.any():
+        return alpha
+    return np.where(filled[labels], np.float32(1), alpha)
 
 
 def _parts(alpha: Plane) -> tuple[int, NDArray[np.int32], NDArray[np.int32]]:

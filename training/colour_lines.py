@@ -1,7 +1,7 @@
 """Training of the network that weighs colour lines against the matting network's alpha.
 
-Examples are those of the matting network. The frozen matting network looks at each twice, as in use
-(`mgm_core/inference.py`), colour lines are solved for where it is undecided
+Examples are those of the matting network. The frozen matting network looks at each three times, as
+in use (`mgm_core/inference.py`), colour lines are solved for where it is undecided
 (`mgm_core/colour_lines.py`), and what is learned is which of the alphas to believe at each pixel.
 The matting network has learned from the same pictures and errs less on them than on new ones; so
 some are matted turned. Making an example takes several times as long as learning from it,
@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from mgm_core.checkpoint import load_checked, read_safetensors
 from mgm_core.colour_line_network import CANDIDATES, LOOKS, ColourLineNetwork
-from mgm_core.colour_lines import colour_line_alphas, undecided
+from mgm_core.colour_line_refiner import all_looks
+from mgm_core.colour_lines import colour_line_alphas, undecided, without_grain
 from mgm_core.inference import Matter
 from training.augmentation import Plane
 from training.composites import Composites, Example
@@ -32,10 +33,12 @@ from training.losses import Terms, level_terms
 # Photographs without colours have no colour lines, only lines of brightness.
 _GREY_PROBABILITY = 0.05
 _TURNED_PROBABILITY = 0.25
-_ONE_LOOK_PROBABILITY = 0.15  # as at large photographs
+# Of one, two and three looks: large photographs get fewer.
+_LOOK_SHARES = (0.1, 0.15, 0.75)
 _UNKNOWN = 0.5  # in a trimap
-# Planes of an example: colours, candidates, alpha, where it is supervised.
-_PARTS = {"image": 3, "candidates": CANDIDATES, "alpha": 1, "supervised": 1}
+_LEAST_ERROR = 0.02  # mean absolute one of an example; smaller ones count no more
+# Planes of an example.
+_PARTS = {"image": 3, "guidance": 1, "candidates": CANDIDATES, "alpha": 1, "supervised": 1}
 
 
 class ColourLineExamples(Composites):
@@ -65,9 +68,9 @@ class ColourLineExamples(Composites):
         """Return example `index`.
 
         Returns:
-            `image` (3, S, S), `candidates` (C, S, S), the network's looks first, `alpha`
-            (1, S, S), float32 in [0, 1], and `supervised` (1, S, S), 1 where there is something to
-            decide and alpha is exact, else 0.
+            `image` (3, S, S), `guidance` (1, S, S), `candidates` (C, S, S), the network's looks
+            first, `alpha` (1, S, S), float32 in [0, 1], and `supervised` (1, S, S), 1 where there
+            is something to decide and alpha is exact, else 0.
         """
         count = self.config.data.kept_examples
         order = np.random.default_rng([self.config.run.seed, index // count, 6])
@@ -94,28 +97,30 @@ class ColourLineExamples(Composites):
         turns = int(generator.integers(1, 4)) if generator.random() < _TURNED_PROBABILITY else 0
         looks = self._looks(np.rot90(pixels, turns), np.rot90(guidance, turns))
         looks = np.rot90(looks, -turns, axes=(1, 2))
-        if generator.random() < _ONE_LOOK_PROBABILITY:
-            looks = np.repeat(looks[:1], LOOKS, axis=0)
-        where = undecided(np.ascontiguousarray(looks.mean(0)))
+        count = 1 + int(generator.choice(LOOKS, p=_LOOK_SHARES))
+        looks = all_looks(list(looks[:count]))
+        where = undecided(looks.mean(0))
         if _is_trimap(guidance):
             where = guidance == _UNKNOWN
             looks = np.where(where, looks, guidance)
-        lines = colour_line_alphas(pixels, looks.mean(0), where)
+        lines = colour_line_alphas(without_grain(pixels), looks.mean(0), where)
         supervised = example["supervised"].numpy() * where
-        return np.concatenate([image.numpy(), looks, lines, example["alpha"], supervised])
+        return np.concatenate(
+            [image.numpy(), guidance[None], looks, lines, example["alpha"], supervised]
+        )
 
     def _looks(self, pixels: NDArray[np.float32], guidance: Plane) -> NDArray[np.float32]:
-        """Matte one example twice with the frozen network; each loading process loads it itself."""
+        """Look at one example with the frozen network; each loading process loads it itself."""
         if self._matter is None:
             self._matter = Matter.load(self.config.network.matting, device="cpu", least_side_px=0)
         pixels, guidance = np.ascontiguousarray(pixels), np.ascontiguousarray(guidance)
-        closer = self._matter.closer_look(pixels, guidance)
-        if closer is None:
+        closer = self._matter.closer_looks(pixels, guidance)
+        if len(closer) < LOOKS - 1:
             raise ConfigError(
-                f"data.crop_px must be small enough for a closer look, got {len(guidance)}: "
+                f"data.crop_px must be small enough for closer looks, got {len(guidance)}: "
                 "320 is usual"
             )
-        return np.stack([self._matter.matte(pixels, guidance).alpha, closer])
+        return np.stack([self._matter.matte(pixels, guidance).alpha, *closer])
 
 
 class _Kept:
@@ -163,6 +168,27 @@ def _is_trimap(guidance: Plane) -> bool:
     return bool((known | (guidance == _UNKNOWN)).all() and not known.all())
 
 
+def balanced(supervised: Tensor, difference: Tensor) -> Tensor:
+    """Weight examples by how little the matting network errs in them.
+
+    Its error differs fiftyfold between examples, most of all by how ambiguous they are. Without
+    weights the few that nobody could solve would decide; with them it counts by what share an
+    error becomes smaller.
+
+    Args:
+        supervised: (N, 1, H, W), 1 where there is something to learn, else 0.
+        difference: (N, 1, H, W), what the network errs by.
+
+    Returns:
+        (N, 1, H, W), the weight instead of 1; its mean is 1.
+    """
+    dimensions = (1, 2, 3)
+    area = supervised.sum(dimensions, keepdim=True)
+    error = (difference.abs() * supervised).sum(dimensions, keepdim=True) / area.clamp_min(1)
+    weight = 1 / (error + _LEAST_ERROR)
+    return supervised * weight * (area.sum() / (area * weight).sum().clamp_min(1))
+
+
 class ColourLineTask:
     """Network, data and loss of one training.
 
@@ -199,10 +225,11 @@ class ColourLineTask:
         """Return the loss and its terms for one batch, and those of the matting network's looks."""
         del step, fraction
         squared = self.config.loss.squared
-        truth, supervised = batch["alpha"], batch["supervised"]
-        alpha = module(batch["image"], batch["candidates"])
-        terms = level_terms(alpha, truth, supervised, None, None, squared)
+        truth = batch["alpha"]
         mean = batch["candidates"][:, :LOOKS].mean(1, keepdim=True)
+        supervised = balanced(batch["supervised"], mean - truth)
+        alpha = module(batch["image"], batch["guidance"], batch["candidates"])
+        terms = level_terms(alpha, truth, supervised, None, None, squared)
         before = level_terms(mean, truth, supervised, None, None, squared)
         return {
             "loss": torch.stack(list(terms.values())).sum(),
@@ -211,10 +238,11 @@ class ColourLineTask:
         }
 
     def panel(self, batch: Example) -> list[Tensor]:
-        """Return image, candidates, alpha and truth."""
-        alpha = self.module(batch["image"], batch["candidates"])
+        """Return image, guidance, candidates, alpha and truth."""
+        alpha = self.module(batch["image"], batch["guidance"], batch["candidates"])
         return [
             batch["image"],
+            batch["guidance"],
             *torch.split(batch["candidates"], 1, dim=1),
             alpha,
             batch["alpha"],

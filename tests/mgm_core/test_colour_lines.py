@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from mgm_core.colour_line_network import CANDIDATES, STRIDE, ColourLineNetwork
-from mgm_core.colour_line_refiner import ColourLineRefiner
-from mgm_core.colour_lines import STRENGTHS, colour_line_alphas, undecided
+from mgm_core.colour_line_network import CANDIDATES, LOOKS, STRIDE, ColourLineNetwork
+from mgm_core.colour_line_refiner import ColourLineRefiner, all_looks
+from mgm_core.colour_lines import STRENGTHS, colour_line_alphas, undecided, without_grain
 from mgm_core.inference import Matter
 from mgm_core.network import PRN
 
@@ -96,6 +96,28 @@ def test_pictures_without_colour_lines_still_give_alphas(picture):
     assert solved.max() <= 1
 
 
+def test_steps_between_a_jpegs_blocks_are_smoothed_and_strands_stay():
+    step, strand = np.float32(0.008), np.float32(0.1)
+    rows, columns = np.indices((64, 64)) // 8
+    image = np.full((64, 64, 3), 0.2, np.float32)
+    image += step * ((rows + columns) % 2)[..., None].astype(np.float32)
+    image[:, 30] += strand
+    smooth = without_grain(image)
+    assert smooth.dtype == np.float32
+    assert np.abs(np.diff(smooth[:, :26], axis=1)).max() < 0.75 * step
+    contrast = smooth[:, 30] - (smooth[:, 29] + smooth[:, 31]) / 2
+    np.testing.assert_allclose(contrast, strand, atol=step)
+    assert (without_grain(np.ones_like(image)) == 1).all()
+
+
+def test_looks_not_taken_are_stood_for_by_the_last():
+    planes = [np.full((2, 3), n, np.float32) for n in range(LOOKS)]
+    for taken in range(1, LOOKS + 1):
+        looks = all_looks(planes[:taken])
+        assert looks.shape == (LOOKS, 2, 3)
+        assert looks[:, 0, 0].tolist() == [min(n, taken - 1) for n in range(LOOKS)]
+
+
 def test_what_does_not_fit_together_is_refused():
     image, alpha, prior = _composite(12, 15)
     where = undecided(prior)
@@ -118,23 +140,26 @@ def network():
 def test_the_network_begins_with_the_mean_and_learns_in_every_part():
     torch.manual_seed(1)
     network = ColourLineNetwork()
-    image, candidates = torch.rand(2, 3, 32, 48), torch.rand(2, CANDIDATES, 32, 48)
-    alpha = network(image, candidates)
+    image, guidance = torch.rand(2, 3, 32, 48), torch.rand(2, 1, 32, 48)
+    candidates = torch.rand(2, CANDIDATES, 32, 48)
+    alpha = network(image, guidance, candidates)
     assert alpha.shape == (2, 1, 32, 48)
     torch.testing.assert_close(alpha, candidates.mean(1, keepdim=True))
     torch.nn.init.normal_(network.head.weight)
-    network(image, candidates).square().sum().backward()
+    network(image, guidance, candidates).square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in network.parameters())
 
 
 def test_the_networks_alpha_lies_among_the_candidates(network):
     torch.manual_seed(2)
-    image, candidates = torch.rand(2, 3, 32, 48), torch.rand(2, CANDIDATES, 32, 48)
-    alpha = network(image, candidates)[:, 0]
+    image, guidance = torch.rand(2, 3, 32, 48), torch.rand(2, 1, 32, 48)
+    candidates = torch.rand(2, CANDIDATES, 32, 48)
+    alpha = network(image, guidance, candidates)[:, 0]
     assert (alpha >= candidates.amin(1) - 1e-6).all()
     assert (alpha <= candidates.amax(1) + 1e-6).all()
     assert (alpha - candidates.mean(1)).abs().max() > 0.1
-    alone = torch.cat([network(image[i : i + 1], candidates[i : i + 1])[:, 0] for i in (0, 1)])
+    each = [[planes[i : i + 1] for planes in (image, guidance, candidates)] for i in (0, 1)]
+    alone = torch.cat([network(*planes)[:, 0] for planes in each])
     torch.testing.assert_close(alpha, alone, atol=1e-5, rtol=0)
 
 
@@ -147,12 +172,12 @@ def test_the_bundled_network_makes_alpha_better_and_only_where_it_is_asked(refin
     image, alpha, prior = _composite(60, 90)
     where = undecided(prior)
     where[:20] = False
-    refined = refiner(image, prior, where)
+    refined = refiner(image, prior, prior, where)
     assert refined.dtype == np.float32
     assert (refined[~where] == prior[~where]).all()
     before, after = (((a - alpha)[where] ** 2).mean() for a in (prior, refined))
     assert after < 0.5 * before
-    assert (refiner(image, prior, np.zeros_like(where)) == prior).all()
+    assert (refiner(image, prior, prior, np.zeros_like(where)) == prior).all()
 
 
 def test_tiles_agree_with_the_whole(refiner):
@@ -161,8 +186,8 @@ def test_tiles_agree_with_the_whole(refiner):
     tiled = ColourLineRefiner(
         refiner.network, device="cpu", dtype="float32", tile_px=128, overlap_px=56
     )
-    whole = refiner(image, prior, where)
-    apart, changed = (np.abs(a - whole).mean() for a in (tiled(image, prior, where), prior))
+    whole = refiner(image, prior, prior, where)
+    apart, changed = (np.abs(a - whole).mean() for a in (tiled(image, prior, prior, where), prior))
     assert apart < 0.1 * changed
 
 
@@ -176,7 +201,7 @@ def test_tiles_with_nothing_undecided_cost_nothing(refiner, monkeypatch):
     passes = []
     inner = tiles._pass
     monkeypatch.setattr(tiles, "_pass", lambda *a: passes.append(a[0].shape) or inner(*a))
-    tiles(image, prior, where)
+    tiles(image, prior, prior, where)
     assert len(passes) == 2
     assert all(side <= 64 for shape in passes for side in shape[:2])
 
@@ -186,8 +211,8 @@ def test_matter_refines_where_alpha_is_undecided_or_the_trimap_is():
     calls = []
 
     class _Refiner:
-        def __call__(self, image, alpha, where, closer):
-            calls.append((closer.copy(), where.copy()))
+        def __call__(self, image, guidance, alpha, where, closer):
+            calls.append(([look.copy() for look in closer], where.copy()))
             return np.where(where, np.float32(0.25), alpha)
 
     matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=_Refiner())
@@ -197,23 +222,25 @@ def test_matter_refines_where_alpha_is_undecided_or_the_trimap_is():
     assert not calls
     refined = matter.matte(image, prior, colour_lines=True).alpha
     closer, where = calls[0]
-    assert (where == undecided((plain + closer) / 2)).all()
+    assert len(closer) == 2
+    assert (where == undecided(np.mean([plain, *closer], axis=0))).all()
     assert where[undecided(plain)].all()
     assert (refined == np.where(where, np.float32(0.25), plain)).all()
     known = np.where((prior > 0) & (prior < 1), np.float32(0.5), prior)
     enforced = matter.matte(image, known, known=known, colour_lines=True).alpha
     closer, where = calls[1]
     assert (where == (known == 0.5)).all()
-    assert (closer[~where] == known[~where]).all()
+    assert all((look[~where] == known[~where]).all() for look in closer)
     assert (enforced == np.where(known == 0.5, np.float32(0.25), known)).all()
 
 
-def test_what_one_look_is_sure_of_and_the_other_denies_is_undecided():
+def test_what_one_look_is_sure_of_and_another_denies_is_undecided(monkeypatch):
     torch.manual_seed(4)
     matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=_Whole())
     alpha, closer = np.ones((40, 50), np.float32), np.ones((40, 50), np.float32)
     closer[20, 20] = 0
-    refined = matter._by_colour_lines(np.zeros((40, 50, 3), np.float32), alpha, closer, None)
+    monkeypatch.setattr(matter, "closer_looks", lambda *_: [alpha, closer])
+    refined = matter._by_colour_lines(np.zeros((40, 50, 3), np.float32), alpha, alpha, None)
     assert refined[20, 20] == 0.5
     assert (refined == 1).sum() == refined.size - (refined == 0.5).sum()
     assert not undecided(alpha).any()
@@ -222,16 +249,16 @@ def test_what_one_look_is_sure_of_and_the_other_denies_is_undecided():
 class _Whole:
     """Refines everything undecided to 0.5."""
 
-    def __call__(self, image, alpha, where, closer):
+    def __call__(self, image, guidance, alpha, where, closer):
         return np.where(where, np.float32(0.5), alpha)
 
 
-def test_a_second_look_helps_where_the_first_errs(refiner):
+def test_closer_looks_help_where_the_first_errs(refiner):
     image, alpha, prior = _composite(60, 90)
     where = undecided(prior)
     errors = [
-        ((refiner(image, prior, where, closer) - alpha)[where] ** 2).mean()
-        for closer in (None, prior, alpha)
+        ((refiner(image, prior, prior, where, closer) - alpha)[where] ** 2).mean()
+        for closer in ([], [prior], [alpha])
     ]
     assert errors[0] == errors[1]
     assert errors[2] < errors[0]
@@ -239,4 +266,4 @@ def test_a_second_look_helps_where_the_first_errs(refiner):
 
 def test_sides_need_not_be_multiples_of_the_stride(refiner):
     image, _, prior = _composite(STRIDE * 3 + 5, STRIDE * 4 + 3)
-    assert refiner(image, prior, undecided(prior)).shape == prior.shape
+    assert refiner(image, prior, prior, undecided(prior)).shape == prior.shape

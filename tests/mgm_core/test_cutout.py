@@ -218,6 +218,35 @@ def test_what_lies_deep_inside_a_found_person_is_no_hole():
         assert matted(image, other, _LosesAll(), Recipe()).alpha.max() == 0
 
 
+class _HasGap:
+    """Returns the guidance with a gap in it."""
+
+    def matte(self, image, guidance, *, known=None, colour_lines=False):
+        alpha = guidance.copy()
+        alpha[20:24, 33:36] = 0.2
+        return Matte(*[alpha] * 6)
+
+
+@pytest.mark.parametrize(
+    ("doubt", "category", "edits", "filled"),
+    [
+        (0.0, "person", (), True),
+        (0.02, "person", (), False),
+        (0.0, "bicycle", (), False),
+        (0.0, "person", (Edit("remove", 3, ((34.0, 22.0),)),), False),
+    ],
+)
+def test_a_gap_in_what_is_certainly_a_person_is_filled(doubt, category, edits, filled):
+    probability = np.zeros((100, 100), np.float32)
+    probability[:, 30:40] = 1
+    probability[22, 34] -= np.float32(doubt)
+    recipe = Recipe(category=category, edits=edits)
+    guided = corrected(guidance_from_probability(probability, recipe), recipe)
+    alpha = matted(np.zeros((100, 100, 3), np.float32), guided, _HasGap(), recipe).alpha
+    assert (alpha[20:24, 33:36] == 1).all() == filled
+    assert (alpha[:, :30] == 0).all()
+
+
 def test_what_is_solid_stays_when_the_boundary_moves_and_goes_where_a_hand_removes_it():
     probability = np.ones((100, 100), np.float32)
     probability[:, :30] = 0

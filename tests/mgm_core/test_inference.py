@@ -12,6 +12,7 @@ from mgm_core.inference import (
     LEAST_SIDES_PX,
     Matter,
     within_reach,
+    without_gaps,
     without_stray_parts,
     without_unguided_parts,
 )
@@ -226,31 +227,34 @@ def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkey
         Matter(_Local(), device="cpu", coarse_side_px=10)
 
 
-def test_a_closer_look_is_mirrored_and_magnified_and_left_out_at_large_images(monkeypatch):
+def test_closer_looks_are_mirrored_and_magnified_and_left_out_at_large_images(monkeypatch):
     matter = Matter(_Local(), device="cpu", dtype="float32")
     seen = []
     whole_pass = matter._pass
     monkeypatch.setattr(matter, "_pass", lambda i, g: seen.append((i, g)) or whole_pass(i, g))
     image, guidance = _pair(1000, 800)
     guidance[:, 700:] = 0
-    closer = matter.closer_look(image, guidance)
-    assert closer.shape == guidance.shape
-    assert closer.dtype == np.float32
-    images, guidances = seen[0]
-    assert images.shape == (1, 1400, 1120, 3)
-    np.testing.assert_allclose(
-        cv2.resize(guidances[0], (800, 1000), interpolation=cv2.INTER_AREA),
-        guidance[:, ::-1],
-        atol=0.5,
-    )
-    # What is guided is where it was, though it was seen mirrored.
-    inside = cv2.erode(guidance, np.ones((9, 9))) > 0
-    beside = cv2.dilate(guidance, np.ones((9, 9))) == 0
-    assert closer[inside].min() > closer[beside].max()
-    matter.closer_look(*_pair(64, 1700))
-    assert seen[1][0].shape == (1, 67, 1792, 3)
-    assert matter.closer_look(*_pair(64, 1793)) is None
-    assert len(seen) == 2
+    looks = matter.closer_looks(image, guidance)
+    assert [images.shape for images, _ in seen] == [(1, 1400, 1120, 3), (1, 1792, 1434, 3)]
+    for closer, (_, guidances), step in zip(looks, seen, (-1, 1), strict=True):
+        assert closer.shape == guidance.shape
+        assert closer.dtype == np.float32
+        np.testing.assert_allclose(
+            cv2.resize(guidances[0], (800, 1000), interpolation=cv2.INTER_AREA),
+            guidance[:, ::step],
+            atol=0.5,
+        )
+        # What is guided is where it was, though it was seen mirrored.
+        inside = cv2.erode(guidance, np.ones((9, 9))) > 0
+        beside = cv2.dilate(guidance, np.ones((9, 9))) == 0
+        assert closer[inside].min() > closer[beside].max()
+    # A third look that comes no closer than the second is not taken.
+    assert len(matter.closer_looks(*_pair(64, 1281))) == 1
+    assert len(matter.closer_looks(*_pair(64, 1280))) == 2
+    assert len(matter.closer_looks(*_pair(64, 1700))) == 1
+    assert seen[5][0].shape == (1, 67, 1792, 3)
+    assert matter.closer_looks(*_pair(64, 1793)) == []
+    assert len(seen) == 6
 
 
 def test_small_images_are_magnified_for_the_light_network_alone(monkeypatch):
@@ -271,3 +275,22 @@ def test_small_images_are_magnified_for_the_light_network_alone(monkeypatch):
     assert LEAST_SIDES_PX["resnet34"] == 0
     with pytest.raises(ValueError, match="least_side_px must be 0 or more, got -1"):
         Matter(_Local(), device="cpu", least_side_px=-1)
+
+
+def test_gaps_that_are_certainly_subject_are_filled_whole_or_not_at_all():
+    alpha = np.zeros((40, 60), np.float32)
+    alpha[5:35, 5:55] = 1
+    certain = np.zeros(alpha.shape, np.bool_)
+    certain[8:32, 8:40] = True
+    filled = alpha.copy()
+    alpha[10:14, 10:14] = 0.3  # certain all over
+    alpha[20:24, 36:44] = 0.3  # in part
+    alpha[26:30, 45:49] = 0.3  # nowhere
+    alpha[28:30, 20:22] = 0.95  # no gap
+    filled[20:24, 36:44] = filled[26:30, 45:49] = 0.3
+    filled[28:30, 20:22] = 0.95
+    found = without_gaps(alpha, certain)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, filled)
+    assert without_gaps(found, certain) is found
+    assert (without_gaps(alpha, np.ones_like(certain))[alpha < 0.9] == 1).all()

@@ -6,8 +6,8 @@ import torch
 from training_data import config_text, write_training_data
 
 from mgm_core.checkpoint import CheckpointError, load_colour_lines, load_prn
-from mgm_core.colour_lines import colour_line_alphas
-from training.colour_lines import ColourLineExamples, ColourLineTask
+from mgm_core.colour_lines import colour_line_alphas, without_grain
+from training.colour_lines import ColourLineExamples, ColourLineTask, balanced
 from training.config import ConfigError, load
 from training.loop import Trainer
 
@@ -35,18 +35,19 @@ def test_an_example_is_what_the_product_would_see(tmp_path, data):
         example = examples[index]
         assert {k: tuple(v.shape) for k, v in example.items()} == {
             "image": (3, 64, 64),
-            "candidates": (5, 64, 64),
+            "guidance": (1, 64, 64),
+            "candidates": (6, 64, 64),
             "alpha": (1, 64, 64),
             "supervised": (1, 64, 64),
         }
-        first, second, *lines = example["candidates"].numpy()
-        matte = (first + second) / 2
+        looks, lines = np.split(example["candidates"].numpy(), [3])
+        matte = looks.mean(0)
         where = example["supervised"][0].numpy() == 1
         image = np.ascontiguousarray(example["image"].numpy().transpose(1, 2, 0))
         assert (np.abs(lines - matte)[:, ~where] < 1.1 / 255).all()
         if where.any():
             # As kept in 8 bits, so that the solution differs a little.
-            again = colour_line_alphas(image, matte, where)
+            again = colour_line_alphas(without_grain(image), matte, where)
             assert np.abs(again - lines)[:, where].mean() < 0.1
 
 
@@ -111,7 +112,22 @@ def test_training_lowers_the_loss_and_is_loaded_as_it_was_trained(tmp_path, data
         load_prn(tmp_path / "run" / "weights.safetensors")
     with torch.no_grad():
         panel = task.panel(_batch(task))
-    assert [p.shape[1] for p in panel] == [3, 1, 1, 1, 1, 1, 1, 1]
+    assert [p.shape[1] for p in panel] == [3, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_examples_count_by_how_little_the_network_errs_in_them():
+    supervised = torch.zeros(4, 1, 8, 8)
+    supervised[:3, :, :, :4] = 1
+    supervised[2, :, 4:] = 0
+    difference = torch.ones(4, 1, 8, 8) * torch.tensor([0.01, -0.1, 0.4, 0.5])[:, None, None, None]
+    weights = balanced(supervised, difference)
+    assert torch.equal(weights > 0, supervised > 0)
+    assert weights.sum() == pytest.approx(supervised.sum())
+    each = weights[:3, 0, 0, 0]
+    assert (each[0] / each[1]).item() == pytest.approx(0.12 / 0.03)
+    assert (each[1] / each[2]).item() == pytest.approx(0.42 / 0.12)
+    nothing = torch.zeros_like(supervised)
+    assert torch.equal(balanced(nothing, difference), nothing)
 
 
 def _batch(task):
