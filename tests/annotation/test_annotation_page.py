@@ -652,6 +652,23 @@ def test_history_on_24_megapixels_keeps_no_whole_frames_and_undoes_to_nothing(ch
     assert not store.mask(1).any()
 
 
+def test_a_closed_dialog_takes_no_keys_though_its_button_still_has_the_focus(chromium, address):
+    with opened(chromium, address, 1) as page:
+        brush(page, 1)
+        page.keyboard.press("ArrowRight")
+        page.evaluate(
+            """() => {
+              const help = document.getElementById("help");
+              help.showModal();
+              const button = document.activeElement;
+              help.close();
+              if (button.tagName !== "BUTTON") throw new Error(button.tagName);
+              button.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", bubbles: true}));
+            }"""
+        )
+        assert drawn(page, (30, 40)).sum() == 255
+
+
 def test_without_its_png_worker_strokes_wait_and_are_saved_when_it_loads_again(
     chromium, address, store
 ):

@@ -551,18 +551,20 @@ function perform(action, event) {
 
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
-  const typing = event.target.matches?.("input:not([type=range]):not([type=checkbox]), textarea, select");
+  // Until the next frame is drawn, a closed dialog's button still has the focus.
+  const target = event.target.closest?.("dialog") ? document.body : event.target;
+  const typing = target.matches?.("input:not([type=range]):not([type=checkbox]), textarea, select");
   if (typing) {
     if (event.key === "Escape") $("frame").focus();
-    else if (event.key === "Enter" && event.target.id === "search" && queue.rows.length) {
+    else if (event.key === "Enter" && target.id === "search" && queue.rows.length) {
       $("frame").focus();
       act(() => open(queue.rows[0].id));
     }
     if (!(event.ctrlKey && ["s", "Enter"].includes(event.key))) return;
   }
   // A focused button keeps Enter and Space, a slider its arrows.
-  if (event.target.matches?.("button, a, [type=checkbox]") && ["Enter", " "].includes(event.key) && !event.ctrlKey) return;
-  if (event.target.matches?.("[type=range]") && event.key.startsWith("Arrow")) return;
+  if (target.matches?.("button, a, [type=checkbox]") && ["Enter", " "].includes(event.key) && !event.ctrlKey) return;
+  if (target.matches?.("[type=range]") && event.key.startsWith("Arrow")) return;
   const action = actionOf(event);
   if (!action) return;
   event.preventDefault();
