@@ -62,7 +62,7 @@ CutoutSettings: TypeAlias = Recipe
 
 _AS_THE_PAPER = Recipe()
 # Chosen on training photographs (docs/experiments.md).
-_CERTAIN_PROBABILITY = 0.99
+_CERTAIN_PROBABILITY = 0.98
 
 
 class NoSubjectError(ValueError):

@@ -231,7 +231,7 @@ class _HasGap:
     ("doubt", "category", "edits", "filled"),
     [
         (0.0, "person", (), True),
-        (0.02, "person", (), False),
+        (0.03, "person", (), False),
         (0.0, "bicycle", (), False),
         (0.0, "person", (Edit("remove", 3, ((34.0, 22.0),)),), False),
     ],
