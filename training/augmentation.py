@@ -16,7 +16,8 @@ from training.sources import Bytes, Cutout
 Colours = NDArray[np.float32]
 Plane = NDArray[np.float32]
 
-_JPEG_BLOCK_PX = 8
+JPEG_BLOCK_PX = 8
+JPEG_QUALITIES = (20, 97)  # the last is left out
 _JPEG_SAMPLINGS = (
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
@@ -263,9 +264,9 @@ def camera(image: Colours, generator: Generator) -> Colours:
 
 def _as_jpeg(image: Colours, generator: Generator) -> Colours:
     """Return an image as JPEG gives it back, its blocks anywhere: photographs come cropped."""
-    quality = int(generator.integers(20, 97))
+    quality = int(generator.integers(*JPEG_QUALITIES))
     sampling = _JPEG_SAMPLINGS[generator.integers(len(_JPEG_SAMPLINGS))]
-    top, left = (int(n) for n in generator.integers(0, _JPEG_BLOCK_PX, 2))
+    top, left = (int(n) for n in generator.integers(0, JPEG_BLOCK_PX, 2))
     height, width = image.shape[:2]
     padded = cv2.copyMakeBorder(image, top, 0, left, 0, cv2.BORDER_REPLICATE)
     coded = cv2.imencode(

@@ -173,7 +173,7 @@ def balanced(supervised: Tensor, difference: Tensor) -> Tensor:
 
     Its error differs fiftyfold between examples, most of all by how ambiguous they are. Without
     weights the few that nobody could solve would decide; with them it counts by what share an
-    error becomes smaller.
+    error becomes smaller. A squared difference that is multiplied by it counts by its square.
 
     Args:
         supervised: (N, 1, H, W), 1 where there is something to learn, else 0.

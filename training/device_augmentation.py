@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgm_core.refinement import dilated
+from training.augmentation import JPEG_BLOCK_PX
 
 Drawn = NDArray[Any]
 
-BLOCK = 8  # of a cosine transform
-_MACROBLOCK = 16  # and of four luma blocks that share their colours
+_MACROBLOCK = 16  # four blocks of a JPEG's luma that share their colours
 # The tables of the JPEG standard's Annex K.
 _LUMA_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -35,7 +35,7 @@ _CHROMA_TABLE = (
     (18, 21, 26, 66, 99, 99, 99, 99),
     (24, 26, 56, 99, 99, 99, 99, 99),
     (47, 66, 99, 99, 99, 99, 99, 99),
-    *((99,) * BLOCK,) * 4,
+    *((99,) * JPEG_BLOCK_PX,) * 4,
 )
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 _HALF = 0.5
@@ -107,8 +107,8 @@ def matched(background: Tensor, foreground: Tensor, alpha: Tensor, shares: Drawn
 
 @lru_cache(maxsize=4)
 def _cosines(device: torch.device) -> Tensor:
-    place, wave = np.arange(BLOCK), np.arange(BLOCK)[:, None]
-    rows = np.cos((2 * place + 1) * wave * np.pi / (2 * BLOCK)) / 2
+    place, wave = np.arange(JPEG_BLOCK_PX), np.arange(JPEG_BLOCK_PX)[:, None]
+    rows = np.cos((2 * place + 1) * wave * np.pi / (2 * JPEG_BLOCK_PX)) / 2
     rows[0] /= np.sqrt(2)
     return torch.from_numpy(rows.astype(np.float32)).to(device)
 
@@ -117,7 +117,9 @@ def _coded(plane: Tensor, table: Tensor) -> Tensor:
     """Round blocks' cosine coefficients: plane (N, C, H, W) around 0, table (N, 8, 8)."""
     n, channels, height, width = plane.shape
     cosines = _cosines(plane.device)
-    blocks = plane.reshape(n, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    blocks = plane.reshape(
+        n, channels, height // JPEG_BLOCK_PX, JPEG_BLOCK_PX, width // JPEG_BLOCK_PX, JPEG_BLOCK_PX
+    )
     blocks = blocks.transpose(3, 4)
     steps = table[:, None, None, None]
     coefficients = ((cosines @ blocks @ cosines.T) / steps).round() * steps

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from mgm_core.refinement import dilated
 from training import device_augmentation as augmentation
-from training.augmentation import ROTATION_DEGREES, SHEAR_DEGREES
+from training.augmentation import (
+    JPEG_BLOCK_PX,
+    JPEG_QUALITIES,
+    ROTATION_DEGREES,
+    SHEAR_DEGREES,
+)
 from training.composites import ROUGH_BAND_PX, Example, cumulative_shares
 from training.config import Config
 from training.device_augmentation import Drawn, on
@@ -313,8 +318,8 @@ class DeviceComposites:
             image[noisy] = (image[noisy] + grain).clamp_(0, 1)
         coded = np.flatnonzero(generator.random(n) < 0.5)
         if len(coded):
-            qualities = generator.integers(20, 97, len(coded))
-            top, left = (int(px) for px in generator.integers(0, augmentation.BLOCK, 2))
+            qualities = generator.integers(*JPEG_QUALITIES, len(coded))
+            top, left = (int(px) for px in generator.integers(0, JPEG_BLOCK_PX, 2))
             image[coded] = augmentation.padded_jpeg(image[coded], qualities, (top, left))
         return image
 

@@ -53,6 +53,7 @@ function startWorker() {
   };
   // It could not be loaded, or broke: the next one who asks starts another.
   worker.onerror = (event) => {
+    worker.terminate();
     worker = null;
     for (const { reject } of waiting.values()) {
       reject(new Error(`this browser makes no PNG now (${event.message ?? "png.js did not load"})`));
