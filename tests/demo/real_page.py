@@ -115,7 +115,7 @@ def visit(browser, address, **options):
     try:
         page.goto(address)
         yield page
-        assert problems == []
+        assert problems == [], problems
     finally:
         context.close()
 
