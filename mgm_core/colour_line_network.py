@@ -3,7 +3,8 @@
 Colour lines find strands that the matting network blurs, and lose themselves where subject and
 background share colours; this network sees which. The matting network comes with three looks at the
 image, which differ where it errs, and with the guidance that it had: what is far from it is less
-sure. The alpha is a mean of the candidates, weighted at each pixel, and so never outside them.
+sure. The alpha is a mean of the candidates, weighted at each pixel, and so never outside them. It
+is the prior of the next round's colour lines, which the network weighs in turn.
 
 Source: ours; the paper has nothing of the kind. See `colour_lines.py`.
 """
@@ -18,7 +19,8 @@ __all__ = ["CANDIDATES", "LOOKS", "STRIDE", "ColourLineNetwork"]
 
 LOOKS = 3
 """The matting network's alphas among them: as always, closer and mirrored, and closest."""
-CANDIDATES = LOOKS + len(STRENGTHS)
+CANDIDATES = LOOKS + 1 + len(STRENGTHS)
+"""The looks, the prior and colour lines by it, from weak to strong."""
 STRIDE = 16
 """Sides of the input are multiples of this."""
 
@@ -31,7 +33,7 @@ class ColourLineNetwork(nn.Module):
     """A small U-Net over image, guidance and candidates, which gives the candidates' weights.
 
     Args:
-        candidates: How many alphas there are to choose from, the matting network's looks first.
+        candidates: How many alphas there are to choose from; see `CANDIDATES`.
     """
 
     def __init__(self, candidates: int = CANDIDATES) -> None:

@@ -1,5 +1,7 @@
 """Colour lines made ready for use: the network's alpha and the image in, a better alpha out.
 
+It is done in rounds: the alpha of one is the prior of the next one's colour lines.
+
 See `colour_lines.py` for the candidates and `colour_line_network.py` for who chooses.
 """
 
@@ -14,15 +16,20 @@ from numpy.typing import NDArray
 
 from mgm_core.checkpoint import COLOUR_LINE_WEIGHTS, load_colour_lines, made_ready
 from mgm_core.colour_line_network import LOOKS, STRIDE, ColourLineNetwork
-from mgm_core.colour_lines import colour_line_alphas, without_grain
+from mgm_core.colour_lines import ColourLines, without_grain
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.tiles import check_tiles, fade, spans
 
-__all__ = ["ColourLineRefiner", "all_looks"]
+__all__ = ["ROUNDS", "ColourLineRefiner", "all_looks"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Booleans: TypeAlias = NDArray[np.bool_]
 
+ROUNDS = 3
+"""More change little (docs/experiments.md)."""
+
+# Above this long side the last round, which changes least, is left out, for time.
+_LARGE_SIDE_PX = 1280
 _CONTEXT_PX = 32  # what the network sees around the undecided pixels
 
 
@@ -40,6 +47,11 @@ class ColourLineRefiner:
         dtype: What the network computes in; "auto" is bf16 where the hardware has it.
         tile_px: Side of a tile, a multiple of 16.
         overlap_px: How far neighbouring tiles overlap, less than half a tile.
+        rounds: How often alpha is refined, 1 or more; where the long side is above 1,280 px and it
+            is more than one, once less.
+
+    Raises:
+        ValueError: Tiles or rounds are out of range, or the device or dtype is not here.
     """
 
     def __init__(
@@ -50,8 +62,12 @@ class ColourLineRefiner:
         dtype: DtypeName = "auto",
         tile_px: int = 1024,
         overlap_px: int = 128,
+        rounds: int = ROUNDS,
     ) -> None:
         check_tiles(tile_px, overlap_px, smallest_px=64, usual_px=1024)
+        if rounds < 1:
+            raise ValueError(f"rounds must be 1 or more, got {rounds}: {ROUNDS} are usual")
+        self.rounds = rounds
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
         self.tile_px, self.overlap_px = tile_px, overlap_px
@@ -101,11 +117,20 @@ class ColourLineRefiner:
         rows, columns = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
         top, left = max(0, rows[0] - _CONTEXT_PX), max(0, columns[0] - _CONTEXT_PX)
         part = np.s_[top : rows[-1] + 1 + _CONTEXT_PX, left : columns[-1] + 1 + _CONTEXT_PX]
-        found = self._tiled(image[part], guidance[part], looks[(slice(None), *part)], where[part])
+        large = max(alpha.shape) > _LARGE_SIDE_PX
+        found = self._tiled(
+            image[part],
+            guidance[part],
+            looks[(slice(None), *part)],
+            where[part],
+            max(1, self.rounds - 1) if large else self.rounds,
+        )
         refined[part] = np.where(where[part], found, alpha[part])
         return refined
 
-    def _tiled(self, image: Floats, guidance: Floats, looks: Floats, where: Booleans) -> Floats:
+    def _tiled(
+        self, image: Floats, guidance: Floats, looks: Floats, where: Booleans, rounds: int
+    ) -> Floats:
         """Refine tile by tile and cross-fade the overlaps."""
         height, width = where.shape
         total = np.zeros((height, width), np.float32)
@@ -117,19 +142,50 @@ class ColourLineRefiner:
                 found = looks[0][tile]
                 if where[tile].any():
                     found = self._pass(
-                        image[tile], guidance[tile], looks[(slice(None), *tile)], where[tile]
+                        image[tile],
+                        guidance[tile],
+                        looks[(slice(None), *tile)],
+                        where[tile],
+                        rounds,
                     )
                 total[tile] += found * share
                 weight[tile] += share
         return total / weight
 
-    def _pass(self, image: Floats, guidance: Floats, looks: Floats, where: Booleans) -> Floats:
-        """Refine what fits at once."""
+    def candidates(
+        self, image: Floats, guidance: Floats, looks: Floats, where: Booleans, round_: int
+    ) -> Floats:
+        """Return what there is to choose from in a round, after the rounds before it.
+
+        Args:
+            image: (H, W, 3) float32 in [0, 1].
+            guidance: (H, W) float32 in [0, 1].
+            looks: (LOOKS, H, W) float32 in [0, 1].
+            where: (H, W) bool, the undecided pixels.
+            round_: Which one, from 1 on.
+
+        Returns:
+            (CANDIDATES, H, W) float32 in [0, 1].
+        """
         threads = torch.get_num_threads()
-        lines = colour_line_alphas(without_grain(image), looks.mean(0), where)
-        candidates = np.concatenate([looks, lines])
+        lines = ColourLines(without_grain(image), where)
         torch.set_num_threads(threads)  # pymatting's compiler takes all cores, PyTorch's share too
-        height, width = where.shape
+        prior = looks.mean(0)
+        for _ in range(round_ - 1):
+            found = self._weighed(image, guidance, _together(looks, prior, lines))
+            prior = np.where(where, found, prior)
+        return _together(looks, prior, lines)
+
+    def _pass(
+        self, image: Floats, guidance: Floats, looks: Floats, where: Booleans, rounds: int
+    ) -> Floats:
+        """Refine what fits at once."""
+        candidates = self.candidates(image, guidance, looks, where, rounds)
+        return self._weighed(image, guidance, candidates)
+
+    def _weighed(self, image: Floats, guidance: Floats, candidates: Floats) -> Floats:
+        """Run the network once."""
+        height, width = guidance.shape
         pads = ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE))
         with self._turn, torch.inference_mode():
             x, g, c = (
@@ -142,6 +198,10 @@ class ColourLineRefiner:
                 refined = self.network(x, g, c)
         planes: Floats = refined[0, 0, :height, :width].clamp(0.0, 1.0).cpu().numpy()
         return planes
+
+
+def _together(looks: Floats, prior: Floats, lines: ColourLines) -> Floats:
+    return np.concatenate([looks, prior[None], lines.alphas(prior)])
 
 
 def all_looks(taken: Sequence[Floats]) -> Floats:

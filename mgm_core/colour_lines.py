@@ -7,7 +7,8 @@ from that; here the network's alpha stands beside it as a prior:
     minimise  a' L a + sum of w_i (a_i - alpha_i)²    over the undecided a,    a = alpha elsewhere
 
 L is the matting Laplacian. w is large where the network is nearly sure, and it has a strength: a
-weak prior follows the image's strands, a strong one the network.
+weak prior follows the image's strands, a strong one the network. What comes of it is a better
+prior, so that it may be done in rounds.
 
 Source: Levin et al., "A Closed Form Solution to Natural Image Matting", 2008. The paper has nothing
 of the kind.
@@ -26,7 +27,7 @@ from mgm_core.refinement import TEST_KERNELS_PX, self_guidance_mask
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["STRENGTHS", "colour_line_alphas", "undecided", "without_grain"]
+__all__ = ["STRENGTHS", "ColourLines", "undecided", "without_grain"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Booleans: TypeAlias = NDArray[np.bool_]
@@ -77,64 +78,93 @@ def without_grain(image: Floats) -> Floats:
     return smooth
 
 
-def colour_line_alphas(
-    image: Floats, alpha: Floats, where: Booleans, strengths: Sequence[float] = STRENGTHS
-) -> Floats:
-    """Solve for alpha once for each strength of the prior.
+class ColourLines:
+    """The colour lines of an image, where alpha is undecided, to solve for it by several priors.
 
-    Takes some 2 kB of memory for each pixel that is solved for, and a second of one core for
-    200,000 of them.
+    Takes up to 2 kB of memory for each pixel that is solved for, and a second of one core for
+    100,000 to 170,000 of them and each prior.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
-        alpha: (H, W) float32 in [0, 1], the prior.
         where: (H, W) bool, the pixels to solve for; the others keep their alpha.
-        strengths: Weights of the prior, each above 0.
-
-    Returns:
-        (S, H, W) float32 in [0, 1], one plane a strength.
 
     Raises:
-        ValueError: Sizes differ, or a strength is not above 0.
+        ValueError: Sizes differ.
     """
-    if image.shape[:2] != alpha.shape or where.shape != alpha.shape:
-        raise ValueError(
-            f"image, alpha and where must have one size, got {image.shape[:2]}, {alpha.shape} and "
-            f"{where.shape}: resize them"
-        )
-    if min(strengths) <= 0:
-        raise ValueError(f"strengths must be above 0, got {min(strengths):g}: 1e-3 is usual")
-    solved = np.repeat(alpha[None].astype(np.float32), len(strengths), axis=0)
-    if not where.any():
-        return solved
-    # Imported on use: SciPy's solvers take a while, and the page must not wait for them.
-    from scipy.sparse import diags
-    from scipy.sparse.linalg import cg
 
-    unknown = np.flatnonzero(where)
-    rows = _laplacian_rows(image, where)
-    among = rows[:, unknown]
-    beside = rows @ np.where(where, 0, alpha).ravel().astype(np.float64)
-    prior = alpha.ravel()[unknown].astype(np.float64)
-    trust = _LARGEST_VARIANCE / (prior * (1 - prior) + _LEAST_VARIANCE)
-    found = prior
-    # Strong priors first: they are solved for in the fewest steps, and lead to the weaker ones.
-    for i in sorted(range(len(strengths)), key=strengths.__getitem__, reverse=True):
-        weight = strengths[i] * trust
-        matrix = (among + diags(weight)).tocsr()
-        wanted = weight * prior - beside
+    def __init__(self, image: Floats, where: Booleans) -> None:
+        if image.shape[:2] != where.shape:
+            raise ValueError(
+                f"image and where must have one size, got {image.shape[:2]} and {where.shape}: "
+                "resize them"
+            )
+        self._where = where
+        self._solved: dict[float, Floats] = {}
+        if where.any():
+            # Single precision is enough for the tolerance, and takes half the time.
+            rows = _laplacian_rows(image, where).astype(np.float32)
+            self._among = rows[:, np.flatnonzero(where)]
+            self._beside = rows[:, np.flatnonzero(~where)]
+            self._diagonal = self._among.diagonal()
+
+    def alphas(self, prior: Floats, strengths: Sequence[float] = STRENGTHS) -> Floats:
+        """Solve for alpha once for each strength of the prior.
+
+        Args:
+            prior: (H, W) float32 in [0, 1].
+            strengths: Weights of the prior, each above 0.
+
+        Returns:
+            (S, H, W) float32 in [0, 1], one plane a strength.
+
+        Raises:
+            ValueError: The prior's size is another one, or a strength is not above 0.
+        """
+        if prior.shape != self._where.shape:
+            raise ValueError(
+                f"image and prior must have one size, got {self._where.shape} and {prior.shape}: "
+                "resize them"
+            )
+        if min(strengths) <= 0:
+            raise ValueError(f"strengths must be above 0, got {min(strengths):g}: 1e-3 is usual")
+        solved = np.repeat(prior[None].astype(np.float32), len(strengths), axis=0)
+        if not self._where.any():
+            return solved
+        known = self._beside @ prior[~self._where]
+        wanted = prior[self._where].astype(np.float32)
+        found = wanted
+        # Strong priors first: they are solved for in the fewest steps, and lead to the weaker ones.
+        for i in sorted(range(len(strengths)), key=strengths.__getitem__, reverse=True):
+            found = self._solve(wanted, known, strengths[i], self._solved.get(strengths[i], found))
+            self._solved[strengths[i]] = found
+            solved[i][self._where] = found.clip(0, 1)
+        return solved
+
+    def _solve(self, prior: Floats, known: Floats, strength: float, start: Floats) -> Floats:
+        """Solve for the undecided pixels, (N,)."""
+        # Imported on use: SciPy's solvers take a while, and the page must not wait for them.
+        from scipy.sparse.linalg import LinearOperator, cg
+
+        weight = strength * _LARGEST_VARIANCE / (prior * (1 - prior) + np.float32(_LEAST_VARIANCE))
+        weight = weight.astype(np.float32)
+        matrix = LinearOperator(
+            self._among.shape, lambda x: self._among @ x + weight * x, dtype=np.float32
+        )
+        inverse = 1 / (self._diagonal + weight)
+        conditioner = LinearOperator(self._among.shape, lambda x: inverse * x, dtype=np.float32)
+        wanted = weight * prior - known
         left_open = float(np.linalg.norm(wanted - matrix @ prior))
         found, _ = cg(
             matrix,
             wanted,
-            x0=found,
+            x0=start,
             rtol=0,
             atol=_TOLERANCE * left_open,
             maxiter=_MOST_STEPS,  # a little short of the solution does no harm
-            M=diags(1 / matrix.diagonal()),
+            M=conditioner,
         )
-        solved[i][where] = found.clip(0, 1)
-    return solved
+        solution: Floats = found.astype(np.float32)
+        return solution
 
 
 def _laplacian_rows(image: Floats, where: Booleans) -> "csr_matrix":

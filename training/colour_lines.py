@@ -4,8 +4,9 @@ Examples are those of the matting network. The frozen matting network looks at e
 in use (`mgm_core/inference.py`), colour lines are solved for where it is undecided
 (`mgm_core/colour_lines.py`), and what is learned is which of the alphas to believe at each pixel.
 The matting network has learned from the same pictures and errs less on them than on new ones; so
-some are matted turned. Making an example takes several times as long as learning from it,
-so that a run keeps its examples, and shows them again flipped and turned.
+some are matted turned. A run that starts from weights also learns to decide in later rounds, after
+those by the weights that it starts from. Making an example takes several times as long as learning
+from it, so that a run keeps its examples, and shows them again flipped and turned.
 
 Source: ours; the paper has nothing of the kind. Losses are those of section 3.1, but for
 composition.
@@ -17,15 +18,16 @@ from typing import NoReturn
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mgm_core.checkpoint import load_checked, read_safetensors
+from mgm_core.checkpoint import load_checked, read_safetensors, sha256_of
 from mgm_core.colour_line_network import CANDIDATES, LOOKS, ColourLineNetwork
-from mgm_core.colour_line_refiner import all_looks
-from mgm_core.colour_lines import colour_line_alphas, undecided, without_grain
+from mgm_core.colour_line_refiner import ROUNDS, ColourLineRefiner, all_looks
+from mgm_core.colour_lines import undecided
 from mgm_core.inference import Matter
-from training.augmentation import Plane
+from training.augmentation import Colours, Plane
 from training.composites import Composites, Example
 from training.config import Config, ConfigError
 from training.losses import Terms, level_terms
@@ -33,8 +35,11 @@ from training.losses import Terms, level_terms
 # Photographs without colours have no colour lines, only lines of brightness.
 _GREY_PROBABILITY = 0.05
 _TURNED_PROBABILITY = 0.25
+# Noise and JPEG hide colour lines; most photographs have less of them than what `camera` draws.
+_CLEAN_PROBABILITY = 0.5
 # Of one, two and three looks: large photographs get fewer.
 _LOOK_SHARES = (0.1, 0.15, 0.75)
+_ROUND_SHARES = (0.3, 0.4, 0.3)  # of the first, second and third round
 _UNKNOWN = 0.5  # in a trimap
 _LEAST_ERROR = 0.02  # mean absolute one of an example; smaller ones count no more
 # Planes of an example.
@@ -60,7 +65,10 @@ class ColourLineExamples(Composites):
                 "5000 are enough"
             )
         self._matter: Matter | None = None
-        settings = config.data, config.guidance, config.run.seed, config.network.matting
+        self._refiner: ColourLineRefiner | None = None
+        start = config.network.start
+        earlier = sha256_of(Path(start)) if start else None
+        settings = config.data, config.guidance, config.run.seed, config.network.matting, earlier
         shape = config.data.kept_examples, sum(_PARTS.values()), *(config.data.crop_px,) * 2
         self._kept = _Kept(Path(config.run.folder), shape, repr(settings))
 
@@ -68,9 +76,9 @@ class ColourLineExamples(Composites):
         """Return example `index`.
 
         Returns:
-            `image` (3, S, S), `guidance` (1, S, S), `candidates` (C, S, S), the network's looks
-            first, `alpha` (1, S, S), float32 in [0, 1], and `supervised` (1, S, S), 1 where there
-            is something to decide and alpha is exact, else 0.
+            `image` (3, S, S), `guidance` (1, S, S), `candidates` (C, S, S), `alpha` (1, S, S),
+            float32 in [0, 1], and `supervised` (1, S, S), 1 where there is something to decide and
+            alpha is exact, else 0.
         """
         count = self.config.data.kept_examples
         order = np.random.default_rng([self.config.run.seed, index // count, 6])
@@ -84,6 +92,12 @@ class ColourLineExamples(Composites):
             planes = planes[:, :, ::-1]
         tensor = torch.from_numpy(planes.astype(np.float32) / np.iinfo(np.uint8).max)
         return dict(zip(_PARTS, torch.split(tensor, list(_PARTS.values())), strict=True))
+
+    def _photographed(self, image: Colours, generator: Generator) -> Colours:
+        """Leave some composites clean."""
+        if generator.random() < _CLEAN_PROBABILITY:
+            return image
+        return super()._photographed(image, generator)
 
     def _made(self, number: int) -> NDArray[np.float32]:
         """Make an example: its planes, (P, S, S) in [0, 1]."""
@@ -103,10 +117,15 @@ class ColourLineExamples(Composites):
         if _is_trimap(guidance):
             where = guidance == _UNKNOWN
             looks = np.where(where, looks, guidance)
-        lines = colour_line_alphas(without_grain(pixels), looks.mean(0), where)
+        if self._refiner is None:
+            self._refiner = ColourLineRefiner(_network(self.config), device="cpu")
+        round_ = 1
+        if self.config.network.start:
+            round_ += int(generator.choice(ROUNDS, p=_ROUND_SHARES))
+        candidates = self._refiner.candidates(pixels, guidance, looks, where, round_)
         supervised = example["supervised"].numpy() * where
         return np.concatenate(
-            [image.numpy(), guidance[None], looks, lines, example["alpha"], supervised]
+            [image.numpy(), guidance[None], candidates, example["alpha"], supervised]
         )
 
     def _looks(self, pixels: NDArray[np.float32], guidance: Plane) -> NDArray[np.float32]:
@@ -162,6 +181,15 @@ class _Kept:
         return np.array(examples[number])
 
 
+def _network(config: Config) -> ColourLineNetwork:
+    """Return the network as a run starts with it."""
+    network = ColourLineNetwork()
+    if config.network.start:
+        start = config.network.start
+        load_checked(network, read_safetensors(Path(start))[0], start)
+    return network
+
+
 def _is_trimap(guidance: Plane) -> bool:
     """Tell a trimap from masks, which have no 0.5, and from soft mattes, which have all values."""
     known = (guidance == 0) | (guidance == 1)
@@ -203,11 +231,7 @@ class ColourLineTask:
                 "are solved for by the loading processes"
             )
         self.config = config
-        network = ColourLineNetwork()
-        if config.network.start:
-            start = config.network.start
-            load_checked(network, read_safetensors(Path(start))[0], start)
-        self.module: nn.Module = network
+        self.module: nn.Module = _network(config)
 
     def dataset(self) -> ColourLineExamples:
         """Open the training data."""

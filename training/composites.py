@@ -135,6 +135,10 @@ class Composites(Dataset[Example]):
         self.cumulative_shares = cumulative_shares(config)
         self.backgrounds = open_backgrounds(config)
 
+    def _photographed(self, image: Colours, generator: Generator) -> Colours:
+        """Make a composite look photographed."""
+        return augmentation.camera(image, generator)
+
     def _cutout(self, generator: Generator) -> Cutout:
         which = int(np.searchsorted(self.cumulative_shares, generator.random(), side="right"))
         source = self.sources[min(which, len(self.sources) - 1)]
@@ -222,7 +226,7 @@ class Composites(Dataset[Example]):
             band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ROUGH_BAND_PX, ROUGH_BAND_PX))
             supervised = (cv2.dilate(alpha, band) == cv2.erode(alpha, band)).astype(np.float32)
         if data.camera:
-            image = augmentation.camera(image, generator)
+            image = self._photographed(image, generator)
         guidance = self._guidance(alpha, generator)
         return {
             "image": channels_first(image),

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mgm_core.colour_line_network import CANDIDATES, LOOKS, STRIDE, ColourLineNetwork
-from mgm_core.colour_line_refiner import ColourLineRefiner, all_looks
-from mgm_core.colour_lines import STRENGTHS, colour_line_alphas, undecided, without_grain
+from mgm_core.colour_line_refiner import ROUNDS, ColourLineRefiner, all_looks
+from mgm_core.colour_lines import STRENGTHS, ColourLines, undecided, without_grain
 from mgm_core.inference import Matter
 from mgm_core.network import PRN
 
@@ -39,7 +39,7 @@ def test_undecided_is_what_lies_between_and_what_is_near():
 def test_a_weak_prior_follows_the_image_and_a_strong_one_the_network():
     image, alpha, prior = _composite(24, 30)
     where = undecided(prior)
-    weak, strong = colour_line_alphas(image, prior, where, (1e-4, 1e4))
+    weak, strong = ColourLines(image, where).alphas(prior, (1e-4, 1e4))
     before = np.abs(prior - alpha)[where].mean()
     assert before > 0.1
     assert np.abs(weak - alpha)[where].mean() < 0.02 * before
@@ -71,16 +71,25 @@ def test_it_solves_what_the_definition_says():
         laplacian[np.ix_(inside, inside)] + np.diag(weight),
         weight * wanted_prior - laplacian[np.ix_(inside, ~inside)] @ prior.ravel()[~inside],
     )
-    found = colour_line_alphas(image, prior, where, [strength])[0]
+    found = ColourLines(image, where).alphas(prior, [strength])[0]
     np.testing.assert_allclose(found[where], solved.clip(0, 1), atol=2e-3)
     assert (found[~where] == prior[~where]).all()
 
 
 def test_nothing_to_solve_for_leaves_alpha():
     image, alpha, _ = _composite(12, 15)
-    solved = colour_line_alphas(image, alpha, np.zeros(alpha.shape, np.bool_))
+    solved = ColourLines(image, np.zeros(alpha.shape, np.bool_)).alphas(alpha)
     assert solved.shape == (len(STRENGTHS), *alpha.shape)
     assert (solved == alpha).all()
+
+
+def test_a_second_prior_is_solved_for_as_if_it_were_the_first():
+    image, alpha, prior = _composite(24, 30)
+    where = undecided(prior)
+    lines = ColourLines(image, where)
+    lines.alphas(prior)
+    again = lines.alphas(alpha)
+    np.testing.assert_allclose(again, ColourLines(image, where).alphas(alpha), atol=2e-3)
 
 
 @pytest.mark.parametrize("picture", ["grey", "plain"])
@@ -90,7 +99,7 @@ def test_pictures_without_colour_lines_still_give_alphas(picture):
         image = np.repeat(image.mean(2, keepdims=True), 3, axis=2)
     else:
         image = np.full_like(image, 0.5)
-    solved = colour_line_alphas(image, prior, undecided(prior))
+    solved = ColourLines(image, undecided(prior)).alphas(prior)
     assert np.isfinite(solved).all()
     assert solved.min() >= 0
     assert solved.max() <= 1
@@ -121,12 +130,19 @@ def test_looks_not_taken_are_stood_for_by_the_last():
 def test_what_does_not_fit_together_is_refused():
     image, alpha, prior = _composite(12, 15)
     where = undecided(prior)
-    for arrays in ((image[1:], alpha, where), (image, alpha, where[1:])):
+    for image_, alpha_, where_ in (
+        (image[1:], alpha, where),
+        (image, alpha, where[1:]),
+        (image, alpha[1:], where),
+    ):
         with pytest.raises(ValueError, match="must have one size, got"):
-            colour_line_alphas(*arrays)
+            ColourLines(image_, where_).alphas(alpha_)
     text = "strengths must be above 0, got 0: 1e-3 is usual"
     with pytest.raises(ValueError, match=re.escape(text)):
-        colour_line_alphas(image, alpha, where, (1e-3, 0.0))
+        ColourLines(image, where).alphas(alpha, (1e-3, 0.0))
+    text = "rounds must be 1 or more, got 0: 3 are usual"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        ColourLineRefiner(ColourLineNetwork(), device="cpu", rounds=0)
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +267,40 @@ class _Whole:
 
     def __call__(self, image, guidance, alpha, where, closer):
         return np.where(where, np.float32(0.5), alpha)
+
+
+def test_each_round_starts_from_the_alpha_of_the_one_before(refiner):
+    image, alpha, prior = _composite(64, 96)
+    where = undecided(prior)
+    looks = all_looks([prior])
+    rounds = [
+        ColourLineRefiner(refiner.network, device="cpu", dtype="float32", rounds=n)
+        for n in (1, 2, 3)
+    ]
+    refined = [each(image, prior, prior, where) for each in rounds]
+    for n in (1, 2, 3):
+        candidates = refiner.candidates(image, prior, looks, where, n)
+        assert candidates.shape == (CANDIDATES, *prior.shape)
+        assert (candidates[:LOOKS] == prior).all()
+        before = prior if n == 1 else refined[n - 2]
+        np.testing.assert_allclose(candidates[LOOKS], before, atol=1e-5)
+        lines = ColourLines(without_grain(image), where).alphas(before)
+        np.testing.assert_allclose(candidates[LOOKS + 1 :], lines, atol=2e-3)
+    errors = [((a - alpha)[where] ** 2).mean() for a in refined]
+    assert errors[1] < errors[0]
+    assert (refiner(image, prior, prior, where) == refined[ROUNDS - 1]).all()
+
+
+def test_large_images_get_one_round_less(refiner, monkeypatch):
+    rounds = []
+    inner = refiner.candidates
+    monkeypatch.setattr(refiner, "candidates", lambda *a: rounds.append(a[-1]) or inner(*a))
+    for width in (1280, 1281):
+        image, _, prior = _composite(64, width)
+        where = np.zeros(prior.shape, np.bool_)
+        where[20:30, 500:510] = True
+        refiner(image, prior, prior, where)
+    assert rounds == [3, 2]
 
 
 def test_closer_looks_help_where_the_first_errs(refiner):

@@ -3,10 +3,12 @@ import re
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from training_data import config_text, write_training_data
 
 from mgm_core.checkpoint import CheckpointError, load_colour_lines, load_prn
-from mgm_core.colour_lines import colour_line_alphas, without_grain
+from mgm_core.colour_line_network import LOOKS, ColourLineNetwork
+from mgm_core.colour_lines import ColourLines, without_grain
 from training.colour_lines import ColourLineExamples, ColourLineTask, balanced
 from training.config import ConfigError, load
 from training.loop import Trainer
@@ -36,18 +38,19 @@ def test_an_example_is_what_the_product_would_see(tmp_path, data):
         assert {k: tuple(v.shape) for k, v in example.items()} == {
             "image": (3, 64, 64),
             "guidance": (1, 64, 64),
-            "candidates": (6, 64, 64),
+            "candidates": (7, 64, 64),
             "alpha": (1, 64, 64),
             "supervised": (1, 64, 64),
         }
-        looks, lines = np.split(example["candidates"].numpy(), [3])
+        looks, prior, lines = np.split(example["candidates"].numpy(), [3, 4])
         matte = looks.mean(0)
+        assert np.abs(prior - matte).max() < 1.1 / 255
         where = example["supervised"][0].numpy() == 1
         image = np.ascontiguousarray(example["image"].numpy().transpose(1, 2, 0))
         assert (np.abs(lines - matte)[:, ~where] < 1.1 / 255).all()
         if where.any():
             # As kept in 8 bits, so that the solution differs a little.
-            again = colour_line_alphas(without_grain(image), matte, where)
+            again = ColourLines(without_grain(image), where).alphas(matte)
             assert np.abs(again - lines)[:, where].mean() < 0.1
 
 
@@ -74,6 +77,32 @@ def test_examples_are_made_once_and_shown_again_turned(tmp_path, data, monkeypat
         for name, value in examples[index].items():
             assert torch.equal(others[index][name], value)
             assert torch.equal(anew[index][name], value)
+
+
+def test_a_run_that_goes_on_from_weights_sees_later_rounds_by_them(tmp_path, data):
+    torch.manual_seed(0)
+    network = ColourLineNetwork()
+    torch.nn.init.normal_(network.head.weight, std=1.0)
+    start = tmp_path / "start.safetensors"
+    save_file(network.state_dict(), start)
+    first = ColourLineExamples(_config(tmp_path, data, "data.kept_examples=12"))
+    corrections = "data.kept_examples=12", f"network.start={start}"
+    later = ColourLineExamples(_config(tmp_path, data, *corrections))
+    changed = []
+    for index in range(12):
+        before, after = first[index], later[index]
+        assert torch.equal(before["image"], after["image"])
+        assert torch.equal(before["candidates"][:LOOKS], after["candidates"][:LOOKS])
+        looks, prior = after["candidates"][:LOOKS], after["candidates"][LOOKS]
+        assert (prior >= after["candidates"].amin(0)).all()
+        if not torch.equal(before["candidates"], after["candidates"]):
+            changed.append(float((prior - looks.mean(0)).abs().max()))
+    assert 4 <= len(changed) <= 11
+    assert min(changed) > 2 / 255
+    network.head.bias.data += torch.arange(len(network.head.bias))
+    save_file(network.state_dict(), start)
+    others = ColourLineExamples(_config(tmp_path, data, *corrections))
+    assert any(not torch.equal(later[i]["candidates"], others[i]["candidates"]) for i in range(12))
 
 
 def test_examples_of_other_settings_are_not_mistaken_for_these(tmp_path, data):
@@ -112,7 +141,7 @@ def test_training_lowers_the_loss_and_is_loaded_as_it_was_trained(tmp_path, data
         load_prn(tmp_path / "run" / "weights.safetensors")
     with torch.no_grad():
         panel = task.panel(_batch(task))
-    assert [p.shape[1] for p in panel] == [3, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert [p.shape[1] for p in panel] == [3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
 
 
 def test_examples_count_by_how_little_the_network_errs_in_them():
