@@ -11,7 +11,8 @@
 | `truth` | the true matte; for table 3, where colours alone are to be judged |
 
 For table 3 a method is `ALPHA+FOREGROUND` with `multilevel`, `closed_form`, `raw`, `network` (this
-project's, with bundled weights) or `network:PATH`; it may be left out (see FOREGROUNDS).
+project's, with bundled weights), `network:PATH` or `fused` (network and closed form, weighed); it
+may be left out (see FOREGROUNDS).
 """
 
 import functools
@@ -30,6 +31,7 @@ from benchmark_data_tools.protocols import Case
 from benchmark_data_tools.samples import read_colours, read_grey, sha256
 from mgm_core.checkpoint import (
     COLOUR_LINE_WEIGHTS,
+    FOREGROUND_WEIGHER_WEIGHTS,
     FOREGROUND_WEIGHTS,
     bundled,
     bundled_path,
@@ -41,6 +43,7 @@ from mgm_core.foreground import (
     estimate_foreground,
 )
 from mgm_core.foreground_estimator import NetworkEstimator
+from mgm_core.foreground_fusion import FusedEstimator
 from mgm_core.guidance import from_trimap
 from mgm_core.inference import Matter
 from mgm_core.network import EncoderName
@@ -231,6 +234,9 @@ def identity(spec: MethodSpec) -> dict[str, str]:
             found[f"{role}_sha256"] = sha256(file)
     if spec.folder is None and _is_network(spec.foreground):
         found["foreground_sha256"] = sha256(foreground_path(_foreground_weights(spec.foreground)))
+    if spec.foreground == "fused":
+        found["foreground_sha256"] = sha256(foreground_path())
+        found["foreground_weigher_sha256"] = sha256(bundled_path(FOREGROUND_WEIGHER_WEIGHTS))
     return found
 
 
@@ -269,6 +275,8 @@ def foreground_method(name: str) -> ForegroundMethod | ForegroundEstimator:
     Returns:
         The method.
     """
+    if name == "fused":
+        return FusedEstimator.load(dtype="float32")
     if _is_network(name):
         return NetworkEstimator.load(_foreground_weights(name), dtype="float32")
     return cast(ForegroundMethod, name)

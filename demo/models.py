@@ -7,16 +7,21 @@ calls (`zerogpu.py`), the networks live in the process that has it, and stand-in
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from demo.zerogpu import lends_a_gpu, on_gpu
 from mgm_core.foreground import estimate_foreground
+from mgm_core.recipe import Recipe
 
 if TYPE_CHECKING:
+    from mgm_core.hardware import DtypeName
     from mgm_core.inference import Matter
     from mgm_core.segmentation import Segmenter
+
+Floats: TypeAlias = NDArray[np.float32]
 
 _logger = logging.getLogger(__name__)
 
@@ -117,13 +122,18 @@ class Models:
         guidance[16:48, 16:48] = 1
         try:
             if self._lent:  # what is loaded here is not on the GPU, and no one waits for it yet
-                estimate_foreground(image, guidance)
+                self._warm_up_colours(image, guidance, _OnLentGpu.device, "auto")
                 return
             self.segmenter(segmenter).probability(image)
-            alpha = self.matter().matte(image, guidance, colour_lines=True).alpha
-            estimate_foreground(image, alpha)
+            matter = self.matter()
+            alpha = matter.matte(image, guidance, colour_lines=True).alpha
+            self._warm_up_colours(image, alpha, str(matter.device), matter.dtype_name)
         except Exception:  # whatever it is, the first visitor meets it again and is told
             _logger.exception("the networks could not be made ready ahead of the first visitor")
+
+    @staticmethod
+    def _warm_up_colours(image: Floats, alpha: Floats, device: str, dtype: "DtypeName") -> None:
+        estimate_foreground(image, alpha, Recipe().foreground, device=device, dtype=dtype)
 
 
 class _OnLentGpu:

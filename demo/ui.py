@@ -20,6 +20,7 @@ from demo.uploads import upload
 from demo.video_tab import video_tab
 from demo.viewer import closeup
 from mgm_core.foreground import ForegroundMethod
+from mgm_core.recipe import Recipe
 
 EXAMPLES_FOLDER = Path(__file__).parent / "examples"
 EXAMPLES = [
@@ -62,9 +63,10 @@ BACKGROUNDS = [
 ]
 FITS = [("Fill", "cover"), ("Show all", "contain"), ("Stretch", "stretch")]
 FOREGROUND_LABELS: dict[ForegroundMethod, str] = {
-    "multilevel": "Estimated (multilevel)",
+    "multilevel": "Estimated (multilevel, fast)",
     "closed_form": "Estimated (closed form, slow)",
     "network": "Estimated by a network",
+    "fused": "Estimated (fused, best)",
     "raw": "Photo's own, to see the fringe",
 }
 FOREGROUNDS = [(FOREGROUND_LABELS.get(name, name), name) for name in get_args(ForegroundMethod)]
@@ -435,7 +437,7 @@ def _controls(parts: dict[str, Any]) -> None:
         )
         parts["foreground"] = gr.Dropdown(
             FOREGROUNDS,
-            value="multilevel",
+            value=Recipe().foreground,
             label="Subject's colours at soft edges",
             elem_id="foreground",
         )

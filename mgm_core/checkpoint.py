@@ -19,11 +19,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mgm_core.colour_line_network import ColourLineNetwork
 from mgm_core.foreground_network import ForegroundNetwork
+from mgm_core.foreground_weigher import ForegroundWeigher
 from mgm_core.network import PRN, EncoderName, Fusion
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 FOREGROUND_WEIGHTS = "foreground_mobilenet_v2"
 COLOUR_LINE_WEIGHTS = "colour_lines"
+FOREGROUND_WEIGHER_WEIGHTS = "foreground_weigher"
 # A tensor stored in 8 bits has its scales, which broadcast to it, under its name and this.
 INT8_SCALES = ".int8_scales"
 # Metadata of the first file of weights that are spread over several.
@@ -303,6 +305,23 @@ def load_colour_lines(weights: str | Path = COLOUR_LINE_WEIGHTS) -> ColourLineNe
     """
     path = _path_of(weights)
     network = ColourLineNetwork()
+    load_checked(network, read_safetensors(path)[0], str(path))
+    return network.eval()
+
+
+def load_foreground_weigher(
+    weights: str | Path = FOREGROUND_WEIGHER_WEIGHTS,
+) -> ForegroundWeigher:
+    """Return the network that weighs foreground colours, with weights loaded, in evaluation mode.
+
+    Args:
+        weights: A bundled name, or a safetensors file of ours.
+
+    Raises:
+        CheckpointError: The weights cannot be used.
+    """
+    path = _path_of(weights)
+    network = ForegroundWeigher()
     load_checked(network, read_safetensors(path)[0], str(path))
     return network.eval()
 

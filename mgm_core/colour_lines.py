@@ -99,7 +99,6 @@ class ColourLines:
                 "resize them"
             )
         self._where = where
-        self._solved: dict[float, Floats] = {}
         if where.any():
             # Single precision is enough for the tolerance, and takes half the time.
             rows = _laplacian_rows(image, where).astype(np.float32)
@@ -135,8 +134,7 @@ class ColourLines:
         found = wanted
         # Strong priors first: they are solved for in the fewest steps, and lead to the weaker ones.
         for i in sorted(range(len(strengths)), key=strengths.__getitem__, reverse=True):
-            found = self._solve(wanted, known, strengths[i], self._solved.get(strengths[i], found))
-            self._solved[strengths[i]] = found
+            found = self._solve(wanted, known, strengths[i], found)
             solved[i][self._where] = found.clip(0, 1)
         return solved
 

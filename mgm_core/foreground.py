@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ForegroundEstimator", "ForegroundMethod", "estimate_foreground"]
 
 Floats: TypeAlias = NDArray[np.float32]
-ForegroundMethod: TypeAlias = Literal["multilevel", "closed_form", "network", "raw"]
+ForegroundMethod: TypeAlias = Literal["multilevel", "closed_form", "network", "fused", "raw"]
 
 _CLOSED_FORM_MAX_MEGAPIXELS = 4.0
 
@@ -50,12 +50,13 @@ def estimate_foreground(
         alpha: (H, W) float in [0, 1].
         method: "multilevel" is fast, and takes some 110 bytes of memory a pixel; "closed_form" is
             slow, takes six times as much, and is for images of up to 4 megapixels; "network" asks
-            the bundled network; "raw" takes the image's colours, fringe and
+            the bundled network; "fused" weighs the network's and closed-form colours, and is the
+            best (`foreground_fusion.py`); "raw" takes the image's colours, fringe and
             all. Or an estimator, such as a `NetworkEstimator`
             (`foreground_estimator.py`) with other weights.
-        device: Where "network" computes; "auto" takes the fastest there is. The other methods
+        device: Where networks compute; "auto" takes the fastest there is. The other methods
             compute on the CPU.
-        dtype: What "network" computes in; "auto" is bf16 where the hardware has it.
+        dtype: What networks compute in; "auto" is bf16 where the hardware has it.
 
     Returns:
         (H, W, 3) float32 in [0, 1]. Where alpha is 0 the colours mean nothing.
@@ -63,7 +64,7 @@ def estimate_foreground(
     Raises:
         ValueError: an array is out of range, their sizes differ, the image is too large, or there
             is no such method, or no such device.
-        CheckpointError: "network" has no weights.
+        CheckpointError: A network has no weights.
     """
     check_image("image", image)
     check_mask("alpha", alpha)
@@ -79,6 +80,10 @@ def estimate_foreground(
         from mgm_core.foreground_estimator import bundled_estimator
 
         estimate = bundled_estimator(device, dtype)
+    elif method == "fused":
+        from mgm_core.foreground_fusion import bundled_fusion
+
+        estimate = bundled_fusion(device, dtype)
     elif method in _METHODS:
         estimate = _METHODS[method]
     else:

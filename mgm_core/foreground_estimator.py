@@ -2,13 +2,14 @@
 
 import functools
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from mgm_core.checkpoint import FOREGROUND_WEIGHTS, load_foreground, made_ready
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
@@ -87,17 +88,24 @@ class NetworkEstimator:
             for left, right in spans(width, self.tile_px, self.overlap_px):
                 tile = np.s_[top:bottom, left:right]
                 share = fade(bottom - top, right - left, self.overlap_px)[..., None]
-                total[tile] += self._tile(image[tile], alpha[tile]) * share
+                plain = alpha[tile].max() == 0 or alpha[tile].min() == 1
+                found = image[tile] if plain else self._tile(image[tile], alpha[tile])
+                total[tile] += found * share
                 weight[tile] += share
         return total / weight
 
     def _tile(self, image: Floats, alpha: Floats) -> Floats:
-        if alpha.max() == 0 or alpha.min() == 1:
-            return image
+        """Estimate at once a part of a larger image."""
         return self._pass(image, alpha)
 
     def _pass(self, image: Floats, alpha: Floats) -> Floats:
-        """Run the network once over an image that fits."""
+        """Estimate at once what fits."""
+        return self._computed(lambda x, a: (self.network(x, a),), image, alpha)[0]
+
+    def _computed(
+        self, function: Callable[[Tensor, Tensor], tuple[Tensor, ...]], image: Floats, alpha: Floats
+    ) -> list[Floats]:
+        """Have something computed of an image and its alpha, padded to the network's stride."""
         height, width = alpha.shape
         pads = ((0, -height % STRIDE), (0, -width % STRIDE))
         padded_image = np.pad(image, (*pads, (0, 0)), mode="reflect")
@@ -106,10 +114,11 @@ class NetworkEstimator:
             x = torch.from_numpy(padded_image).float().permute(2, 0, 1)[None].to(self.device)
             a = torch.from_numpy(padded_alpha).float()[None, None].to(self.device)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                colours = self.network(x.contiguous(memory_format=torch.channels_last), a)
-        cropped = colours[0, :, :height, :width].float().clamp(0.0, 1.0)
-        foreground: Floats = cropped.permute(1, 2, 0).cpu().numpy()
-        return foreground
+                computed = function(x.contiguous(memory_format=torch.channels_last), a)
+        return [
+            colours[0, :, :height, :width].float().clamp(0.0, 1.0).permute(1, 2, 0).cpu().numpy()
+            for colours in computed
+        ]
 
 
 @functools.cache

@@ -59,6 +59,18 @@ class ForegroundNetwork(nn.Module):
         Returns:
             (N, 3, H, W), not clamped: training needs the gradient outside [0, 1] too.
         """
+        return self.both(image, alpha)[0]
+
+    def both(self, image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        """Return foreground and background colours, which composited by alpha are the image.
+
+        Args:
+            image: As for `forward`.
+            alpha: As for `forward`.
+
+        Returns:
+            Two times (N, 3, H, W), not clamped.
+        """
         inputs = torch.cat([(image - self.image_mean) / self.image_std, alpha], dim=1)
         x1, x2, x4, x8, x16, x32 = self.encoder(inputs)
         x = self.stage16(torch.cat([_enlarged(x32), x16], dim=1))
@@ -67,7 +79,10 @@ class ForegroundNetwork(nn.Module):
         x = self.stage2(torch.cat([_enlarged(self.narrow(x)), x2, F.pixel_unshuffle(x1, 2)], 1))
         x = x + self.stage1(x)
         foreground, background = F.pixel_shuffle(self.head(x), 2).chunk(2, dim=1)
-        return image + unseen(foreground, background, alpha)
+        return (
+            image + unseen(foreground, background, alpha),
+            image + unseen(background, foreground, 1 - alpha),
+        )
 
 
 def unseen(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:

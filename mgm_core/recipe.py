@@ -178,7 +178,7 @@ class Recipe(_Checked):
     drawn_on: tuple[int, int] | None = field(default=None, metadata={"low": 1, "high": 100_000})
     colour_lines: bool = True
     keep_largest: bool = False
-    foreground: ForegroundMethod = "multilevel"
+    foreground: ForegroundMethod = "fused"
     background: Background = field(default_factory=Background)
     shadow: Shadow = field(default_factory=Shadow)
     light_wrap: float = _within(0, 0, 1)

@@ -89,8 +89,8 @@ def matte_clip(
         target: see `write_clip`.
         segmenter: finds the subject in each frame.
         matter: the matting network.
-        recipe: as for photographs; without a mask of one's own and corrections by hand. Colour
-            lines are left out.
+        recipe: as for photographs; without a mask of one's own and corrections by hand. What takes
+            longest is left out: colour lines, and for fused colours there are multilevel ones.
         picture: for a background of that kind, (h, w, 3) float32 in [0, 1].
         steadier: carries what was decided from frame to frame; None takes a new one.
         stopped: asked after each frame; once it says so the clip ends there, complete.
@@ -109,7 +109,11 @@ def matte_clip(
             "settings for a clip must be without corrections by hand and a mask, got some that "
             "were made for a photo: take them out of the settings"
         )
-    recipe = replace(recipe, colour_lines=False)
+    recipe = replace(
+        recipe,
+        colour_lines=False,
+        foreground="multilevel" if recipe.foreground == "fused" else recipe.foreground,
+    )
     steadier = steadier or Steadier()
     transparent = recipe.background.kind == "transparent"
     behind: Floats | None = None
@@ -184,6 +188,11 @@ def _run(own: argparse.Namespace, options: argparse.Namespace) -> None:
         if getattr(options, name, False):
             option = name.replace("_", "-")
             raise ValueError(f"--{option} must not be given for a clip, got one: leave it out")
+    if getattr(options, "foreground", None) == "fused":
+        raise ValueError(
+            "--foreground must be another than fused for a clip, got it: leave it out, or give "
+            "network"
+        )
     recipe, picture_path = photographs.recipe_of(options)
     if clip_kind(own.output) == "mp4" and recipe.background.kind == "transparent":
         raise ValueError(

@@ -11,6 +11,7 @@ import argparse
 import logging
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from training.colour_lines import ColourLineTask
 from training.config import Config, ConfigError, load
 from training.distributed import stop
 from training.foreground import ForegroundTask
+from training.foreground_weigher import ForegroundWeigherTask
 from training.loop import NonFiniteLossError, Task, Trainer
 from training.packing import pack
 from training.prn import PRNTask
@@ -29,9 +31,10 @@ from training.segmenter import SegmenterTask
 from training.segmenter_scores import scores
 from training.sheets import example_sheet, guidance_sheet
 
-_TASKS: dict[str, type[ColourLineTask | ForegroundTask | PRNTask | SegmenterTask]] = {
+_TASKS: dict[str, Callable[[Config], Task]] = {
     "colour_lines": ColourLineTask,
     "foreground": ForegroundTask,
+    "foreground_weigher": ForegroundWeigherTask,
     "prn": PRNTask,
     "segmenter": SegmenterTask,
 }

@@ -12,7 +12,6 @@ Source: ours; the paper has nothing of the kind. Losses are those of section 3.1
 composition.
 """
 
-import hashlib
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,7 +29,9 @@ from mgm_core.inference import Matter
 from training.augmentation import Colours, Plane
 from training.composites import Composites, Example
 from training.config import Config, ConfigError
-from training.losses import Terms, level_terms
+from training.guidance_noise import UNKNOWN, is_trimap
+from training.kept import KeptExamples
+from training.losses import Terms, balanced, level_terms
 
 # Photographs without colours have no colour lines, only lines of brightness.
 _GREY_PROBABILITY = 0.05
@@ -40,8 +41,6 @@ _CLEAN_PROBABILITY = 0.5
 # Of one, two and three looks: large photographs get fewer.
 _LOOK_SHARES = (0.1, 0.15, 0.75)
 _ROUND_SHARES = (0.3, 0.4, 0.3)  # of the first, second and third round
-_UNKNOWN = 0.5  # in a trimap
-_LEAST_ERROR = 0.02  # mean absolute one of an example; smaller ones count no more
 # Planes of an example.
 _PARTS = {"image": 3, "guidance": 1, "candidates": CANDIDATES, "alpha": 1, "supervised": 1}
 
@@ -59,18 +58,12 @@ class ColourLineExamples(Composites):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        if config.data.kept_examples < 1:
-            raise ConfigError(
-                f"data.kept_examples must be 1 or more, got {config.data.kept_examples}: "
-                "5000 are enough"
-            )
         self._matter: Matter | None = None
         self._refiner: ColourLineRefiner | None = None
         start = config.network.start
         earlier = sha256_of(Path(start)) if start else None
         settings = config.data, config.guidance, config.run.seed, config.network.matting, earlier
-        shape = config.data.kept_examples, sum(_PARTS.values()), *(config.data.crop_px,) * 2
-        self._kept = _Kept(Path(config.run.folder), shape, repr(settings))
+        self._kept = KeptExamples(config, _PARTS, repr(settings))
 
     def __getitem__(self, index: int) -> Example:
         """Return example `index`.
@@ -80,18 +73,7 @@ class ColourLineExamples(Composites):
             float32 in [0, 1], and `supervised` (1, S, S), 1 where there is something to decide and
             alpha is exact, else 0.
         """
-        count = self.config.data.kept_examples
-        order = np.random.default_rng([self.config.run.seed, index // count, 6])
-        number = int(order.permutation(count)[index % count])
-        planes = self._kept.read(number)
-        if planes is None:
-            planes = self._kept.write(number, self._made(number))
-        generator = np.random.default_rng([self.config.run.seed, index, 7])
-        planes = np.rot90(planes, int(generator.integers(4)), axes=(1, 2))
-        if generator.random() < 0.5:
-            planes = planes[:, :, ::-1]
-        tensor = torch.from_numpy(planes.astype(np.float32) / np.iinfo(np.uint8).max)
-        return dict(zip(_PARTS, torch.split(tensor, list(_PARTS.values())), strict=True))
+        return self._kept.shown(index, self._made)
 
     def _photographed(self, image: Colours, generator: Generator) -> Colours:
         """Leave some composites clean."""
@@ -114,8 +96,8 @@ class ColourLineExamples(Composites):
         count = 1 + int(generator.choice(LOOKS, p=_LOOK_SHARES))
         looks = all_looks(list(looks[:count]))
         where = undecided(looks.mean(0))
-        if _is_trimap(guidance):
-            where = guidance == _UNKNOWN
+        if is_trimap(guidance):
+            where = guidance == UNKNOWN
             looks = np.where(where, looks, guidance)
         if self._refiner is None:
             self._refiner = ColourLineRefiner(_network(self.config), device="cpu")
@@ -142,45 +124,6 @@ class ColourLineExamples(Composites):
         return np.stack([self._matter.matte(pixels, guidance).alpha, *closer])
 
 
-class _Kept:
-    """Examples in a file, and a second one that tells which are there; opened on first use.
-
-    Args:
-        folder: The run's.
-        shape: Of all of them: how many, planes, height and width.
-        settings: What they depend on; those of other settings are in other files.
-    """
-
-    def __init__(self, folder: Path, shape: tuple[int, ...], settings: str) -> None:
-        self._folder, self._shape = folder, shape
-        self._name = hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()
-        self._open: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
-
-    def _files(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        if self._open is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            files = []
-            for name, shape in (("examples", self._shape), ("present", self._shape[:1])):
-                path = self._folder / f"{name}-{self._name}.raw"
-                with path.open("ab") as file:
-                    file.truncate(int(np.prod(shape)))  # zeros, where it was shorter
-                files.append(np.memmap(path, np.uint8, "r+", shape=shape))
-            self._open = files[0], files[1]
-        return self._open
-
-    def read(self, number: int) -> NDArray[np.uint8] | None:
-        """Return an example, or None where it has not been made."""
-        examples, present = self._files()
-        return np.array(examples[number]) if present[number] else None
-
-    def write(self, number: int, planes: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Keep an example, and return it as it is read from then on."""
-        examples, present = self._files()
-        examples[number] = np.rint(planes * np.iinfo(np.uint8).max).clip(0, 255)
-        present[number] = 1
-        return np.array(examples[number])
-
-
 def _network(config: Config) -> ColourLineNetwork:
     """Return the network as a run starts with it."""
     network = ColourLineNetwork()
@@ -188,33 +131,6 @@ def _network(config: Config) -> ColourLineNetwork:
         start = config.network.start
         load_checked(network, read_safetensors(Path(start))[0], start)
     return network
-
-
-def _is_trimap(guidance: Plane) -> bool:
-    """Tell a trimap from masks, which have no 0.5, and from soft mattes, which have all values."""
-    known = (guidance == 0) | (guidance == 1)
-    return bool((known | (guidance == _UNKNOWN)).all() and not known.all())
-
-
-def balanced(supervised: Tensor, difference: Tensor) -> Tensor:
-    """Weight examples by how little the matting network errs in them.
-
-    Its error differs fiftyfold between examples, most of all by how ambiguous they are. Without
-    weights the few that nobody could solve would decide; with them it counts by what share an
-    error becomes smaller. A squared difference that is multiplied by it counts by its square.
-
-    Args:
-        supervised: (N, 1, H, W), 1 where there is something to learn, else 0.
-        difference: (N, 1, H, W), what the network errs by.
-
-    Returns:
-        (N, 1, H, W), the weight instead of 1; its mean is 1.
-    """
-    dimensions = (1, 2, 3)
-    area = supervised.sum(dimensions, keepdim=True)
-    error = (difference.abs() * supervised).sum(dimensions, keepdim=True) / area.clamp_min(1)
-    weight = 1 / (error + _LEAST_ERROR)
-    return supervised * weight * (area.sum() / (area * weight).sum().clamp_min(1))
 
 
 class ColourLineTask:

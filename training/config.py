@@ -35,7 +35,8 @@ class NetworkConfig:
         teacher: Weights of the network that says what no label says (the segmenter alone); empty
             for `start`.
         matting: Matting weights, a bundled name or a path, whose alpha is gone on from (colour
-            lines alone).
+            lines and the weighing of foreground colours).
+        foreground: Foreground network's weights, likewise (the weighing of foreground colours).
     """
 
     encoder: Literal["resnet34", "mobilenet_v2"] = "mobilenet_v2"
@@ -45,6 +46,7 @@ class NetworkConfig:
     encoder_start: str = ""
     teacher: str = ""
     matting: str = "prn_mobilenet_v2"
+    foreground: str = "foreground_mobilenet_v2"
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class DataConfig:
         made_up_first: How many of them a run waits for.
         made_up_each_step: How many are made anew each step.
         kept_examples: How many different examples there are, each made once, kept on the disk, and
-            shown again flipped and turned (colour lines alone).
+            shown again flipped and turned (colour lines and the weighing of foreground colours).
     """
 
     root: str
@@ -238,7 +240,7 @@ class Config:
     """A whole training run."""
 
     version: int
-    task: Literal["prn", "foreground", "segmenter", "colour_lines"]
+    task: Literal["prn", "foreground", "segmenter", "colour_lines", "foreground_weigher"]
     run: RunConfig
     data: DataConfig
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -12,6 +12,7 @@ Plane = NDArray[np.float32]
 
 KERNELS_PX = (1, 30)
 PATCH_FRACTIONS = (0.25, 0.5)
+UNKNOWN = 0.5  # in a trimap
 
 
 def _ellipse(kernel_px: int) -> NDArray[np.uint8]:
@@ -99,6 +100,12 @@ def noisy_trimap(alpha: Plane, generator: Generator) -> Plane:
     foreground = cv2.erode((alpha >= 1.0 - 1 / 255).astype(np.uint8), _ellipse(inside))
     possible = cv2.dilate((alpha > 1 / 255).astype(np.uint8), _ellipse(outside))
     return (0.5 * foreground + 0.5 * possible).astype(np.float32)
+
+
+def is_trimap(guidance: Plane) -> bool:
+    """Tell a trimap from masks, which have no 0.5, and from soft mattes, which have all values."""
+    known = (guidance == 0) | (guidance == 1)
+    return bool((known | (guidance == UNKNOWN)).all() and not known.all())
 
 
 def noisy_matte(alpha: Plane, generator: Generator) -> Plane:

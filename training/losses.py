@@ -19,6 +19,7 @@ Terms = dict[str, Tensor]
 
 PYRAMID_LEVELS = 5
 LEVEL_NAMES = ("os8", "os4", "os1")
+_LEAST_ERROR = 0.02  # mean absolute one of an example; smaller ones count no more
 _BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
 
 
@@ -114,6 +115,28 @@ def level_terms(
     if squared_weight > 0:
         terms["squared"] = squared_weight * squared(difference, area)
     return terms
+
+
+def balanced(supervised: Tensor, difference: Tensor) -> Tensor:
+    """Weight examples by how little what is already there errs in them.
+
+    The matting network's error differs fiftyfold between examples, most of all by how ambiguous
+    they are. Without weights the few that nobody could solve would decide; with them it counts by
+    what share an error becomes smaller. A squared difference that is multiplied by it counts by its
+    square.
+
+    Args:
+        supervised: (N, 1, H, W), 1 where there is something to learn, else 0.
+        difference: (N, 1, H, W), what the matting network, or a mean of candidates, errs by.
+
+    Returns:
+        (N, 1, H, W), the weight instead of 1; its mean is 1.
+    """
+    dimensions = (1, 2, 3)
+    area = supervised.sum(dimensions, keepdim=True)
+    error = (difference.abs() * supervised).sum(dimensions, keepdim=True) / area.clamp_min(1)
+    weight = 1 / (error + _LEAST_ERROR)
+    return supervised * weight * (area.sum() / (area * weight).sum().clamp_min(1))
 
 
 def weighted_sum(terms_of_levels: Sequence[Terms], level_weights: Sequence[float]) -> Terms:

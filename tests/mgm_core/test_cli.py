@@ -141,6 +141,7 @@ def test_what_is_given_beside_settings_overrides_them(tmp_path, photos):
         drawn_on=SAVED.drawn_on,
         colour_lines=False,
         keep_largest=True,
+        foreground="multilevel",
         background=Background(
             "picture", "#ff0000", "#0000ff", 45, fit="contain", x=0.25, y=1, scale=1.5
         ),

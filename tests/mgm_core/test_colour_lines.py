@@ -166,6 +166,23 @@ def test_the_network_begins_with_the_mean_and_learns_in_every_part():
     assert all(p.grad is not None and p.grad.any() for p in network.parameters())
 
 
+def test_the_mean_is_pushed_as_far_as_the_highest_or_lowest_candidate():
+    torch.manual_seed(1)
+    network = ColourLineNetwork()
+    image, guidance = torch.rand(2, 3, 32, 48), torch.rand(2, 1, 32, 48)
+    candidates = torch.rand(2, CANDIDATES, 32, 48)
+    mean = candidates.mean(1, keepdim=True)
+    network(image, guidance, candidates).sum().backward()
+    assert network.head.bias.grad[-1] > 0  # it is learned from the first step on
+    for push, wanted in (
+        (9.0, candidates.amax(1, keepdim=True)),
+        (-9.0, candidates.amin(1, keepdim=True)),
+        (np.arctanh(0.5), (mean + candidates.amax(1, keepdim=True)) / 2),
+    ):
+        network.head.bias.data[-1] = push
+        torch.testing.assert_close(network(image, guidance, candidates), wanted)
+
+
 def test_the_networks_alpha_lies_among_the_candidates(network):
     torch.manual_seed(2)
     image, guidance = torch.rand(2, 3, 32, 48), torch.rand(2, 1, 32, 48)

@@ -175,6 +175,9 @@ def test_the_command_says_what_is_wrong(clip, tmp_path, caplog):
     caplog.clear()
     assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--save-alpha"]) == 1
     assert "--save-alpha must not be given for a clip, got one: leave it out" in caplog.text
+    caplog.clear()
+    assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--foreground", "fused"]) == 1
+    assert "--foreground must be another than fused for a clip, got it: leave it out" in caplog.text
 
 
 def test_the_command_with_the_bundled_networks(tmp_path, caplog):
