@@ -13,7 +13,6 @@ composition.
 """
 
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mgm_core.checkpoint import load_checked, read_safetensors, sha256_of
+from mgm_core.checkpoint import sha256_of
 from mgm_core.colour_line_network import CANDIDATES, LOOKS, ColourLineNetwork
 from mgm_core.colour_line_refiner import ROUNDS, ColourLineRefiner, all_looks
 from mgm_core.colour_lines import undecided
@@ -31,7 +30,8 @@ from training.composites import Composites, Example
 from training.config import Config, ConfigError
 from training.guidance_noise import UNKNOWN, is_trimap
 from training.kept import KeptExamples
-from training.losses import Terms, balanced, level_terms
+from training.losses import Terms
+from training.weighing import WeighingTask, started
 
 # Photographs without colours have no colour lines, only lines of brightness.
 _GREY_PROBABILITY = 0.05
@@ -100,7 +100,9 @@ class ColourLineExamples(Composites):
             where = guidance == UNKNOWN
             looks = np.where(where, looks, guidance)
         if self._refiner is None:
-            self._refiner = ColourLineRefiner(_network(self.config), device="cpu")
+            self._refiner = ColourLineRefiner(
+                started(ColourLineNetwork(), self.config), device="cpu"
+            )
         round_ = 1
         if self.config.network.start:
             round_ += int(generator.choice(ROUNDS, p=_ROUND_SHARES))
@@ -124,16 +126,7 @@ class ColourLineExamples(Composites):
         return np.stack([self._matter.matte(pixels, guidance).alpha, *closer])
 
 
-def _network(config: Config) -> ColourLineNetwork:
-    """Return the network as a run starts with it."""
-    network = ColourLineNetwork()
-    if config.network.start:
-        start = config.network.start
-        load_checked(network, read_safetensors(Path(start))[0], start)
-    return network
-
-
-class ColourLineTask:
+class ColourLineTask(WeighingTask):
     """Network, data and loss of one training.
 
     Args:
@@ -146,36 +139,18 @@ class ColourLineTask:
                 "data.on_device must be false for the task 'colour_lines', got true: colour lines "
                 "are solved for by the loading processes"
             )
-        self.config = config
-        self.module: nn.Module = _network(config)
+        super().__init__(config, started(ColourLineNetwork(), config))
 
     def dataset(self) -> ColourLineExamples:
         """Open the training data."""
         return ColourLineExamples(self.config)
 
-    def on_device(self, device: torch.device, step: int) -> NoReturn:
-        """Refuse: the constructor says why."""
-        raise AssertionError(f"no examples are made on {device} in step {step}")
-
-    def parameter_groups(self) -> list[dict[str, object]]:
-        """Return all parameters, at one rate."""
-        return [{"params": list(self.module.parameters()), "factor": 1.0}]
-
     def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
         """Return the loss and its terms for one batch, and those of the matting network's looks."""
         del step, fraction
-        squared = self.config.loss.squared
-        truth = batch["alpha"]
         mean = batch["candidates"][:, :LOOKS].mean(1, keepdim=True)
-        supervised = balanced(batch["supervised"], mean - truth)
         alpha = module(batch["image"], batch["guidance"], batch["candidates"])
-        terms = level_terms(alpha, truth, supervised, None, None, squared)
-        before = level_terms(mean, truth, supervised, None, None, squared)
-        return {
-            "loss": torch.stack(list(terms.values())).sum(),
-            **{name: value.detach() for name, value in terms.items()},
-            **{f"{name}_before": value for name, value in before.items()},
-        }
+        return self.terms(batch, alpha, mean, batch["alpha"])
 
     def panel(self, batch: Example) -> list[Tensor]:
         """Return image, guidance, candidates, alpha and truth."""
@@ -188,14 +163,6 @@ class ColourLineTask:
             batch["alpha"],
         ]
 
-    def validate(self, state: dict[str, Tensor]) -> None:
-        """There is no validation for this task."""
-        del state
-
     def metadata(self) -> dict[str, str]:
         """Return what the manifest says of the weights."""
         return {"encoder": "plain", "network": "colour_lines"}
-
-    def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the state under the keys that `mgm_core` loads."""
-        return state

@@ -8,15 +8,11 @@ pictures and errs less on them than on new ones; so some are seen turned.
 Source: ours; the paper has nothing of the kind.
 """
 
-from pathlib import Path
-from typing import NoReturn
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mgm_core.checkpoint import load_checked, load_foreground, read_safetensors
+from mgm_core.checkpoint import load_foreground
 from mgm_core.foreground_fusion import FusedEstimator
 from mgm_core.foreground_weigher import COLOUR_CANDIDATES, ForegroundWeigher
 from mgm_core.inference import Matter
@@ -25,7 +21,8 @@ from training.config import Config, ConfigError
 from training.foreground import ForegroundExamples
 from training.guidance_noise import is_trimap
 from training.kept import KeptExamples
-from training.losses import Terms, balanced, level_terms
+from training.losses import Terms
+from training.weighing import WeighingTask, started
 
 _TURNED_PROBABILITY = 0.25
 _CLOSER_PROBABILITY = 0.75  # of two looks; large photographs get one
@@ -99,7 +96,7 @@ class ForegroundWeigherExamples(ForegroundExamples):
         return self._networks
 
 
-class ForegroundWeigherTask:
+class ForegroundWeigherTask(WeighingTask):
     """Network, data and loss of one training.
 
     Args:
@@ -113,42 +110,18 @@ class ForegroundWeigherTask:
                     f"data.{name} must be false for the task 'foreground_weigher', got true: "
                     "closed-form colours are solved for by the loading processes, and of subjects"
                 )
-        self.config = config
-        network = ForegroundWeigher()
-        if config.network.start:
-            start = config.network.start
-            load_checked(network, read_safetensors(Path(start))[0], start)
-        self.module: nn.Module = network
+        super().__init__(config, started(ForegroundWeigher(), config))
 
     def dataset(self) -> ForegroundWeigherExamples:
         """Open the training data."""
         return ForegroundWeigherExamples(self.config)
 
-    def on_device(self, device: torch.device, step: int) -> NoReturn:
-        """Refuse: the constructor says why."""
-        raise AssertionError(f"no examples are made on {device} in step {step}")
-
-    def parameter_groups(self) -> list[dict[str, object]]:
-        """Return all parameters, at one rate."""
-        return [{"params": list(self.module.parameters()), "factor": 1.0}]
-
     def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
         """Return the loss and its terms for one batch, and those of the candidates' mean."""
         del step, fraction
-        truth = batch["foreground"]
         candidates = _candidates(batch)
-        mean = candidates.mean(1)
-        difference = (mean - truth).abs().mean(1, keepdim=True)
-        supervised = balanced(batch["supervised"], difference)
         colours = module(batch["image"], batch["alpha"], candidates)
-        squared = self.config.loss.squared
-        terms = level_terms(colours, truth, supervised, None, None, squared)
-        before = level_terms(mean, truth, supervised, None, None, squared)
-        return {
-            "loss": torch.stack(list(terms.values())).sum(),
-            **{name: value.detach() for name, value in terms.items()},
-            **{f"{name}_before": value for name, value in before.items()},
-        }
+        return self.terms(batch, colours, candidates.mean(1), batch["foreground"])
 
     def panel(self, batch: Example) -> list[Tensor]:
         """Return image, alpha, candidates, predicted and true foreground."""
@@ -158,17 +131,9 @@ class ForegroundWeigherTask:
             batch["image"], batch["alpha"], *candidates.unbind(1), predicted, batch["foreground"]
         ]  # fmt: skip
 
-    def validate(self, state: dict[str, Tensor]) -> None:
-        """There is no validation for this task."""
-        del state
-
     def metadata(self) -> dict[str, str]:
         """Return what the manifest says of the weights."""
         return {"encoder": "plain", "network": "foreground_weigher"}
-
-    def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the state under the keys that `mgm_core` loads."""
-        return state
 
 
 def _candidates(batch: Example) -> Tensor:

@@ -9,9 +9,10 @@ from training_data import config_text, write_training_data
 from mgm_core.checkpoint import CheckpointError, load_colour_lines, load_prn
 from mgm_core.colour_line_network import LOOKS, ColourLineNetwork
 from mgm_core.colour_lines import ColourLines, without_grain
-from training.colour_lines import ColourLineExamples, ColourLineTask, balanced
+from training.colour_lines import ColourLineExamples, ColourLineTask
 from training.config import ConfigError, load
 from training.loop import Trainer
+from training.losses import balanced
 
 
 @pytest.fixture(scope="module")
