@@ -52,7 +52,7 @@ class Api:
         mask: str | None = None,
         mask_kind: MaskKind = "detect",
         grow_px: float = 0,
-        foreground: ForegroundMethod = "fused",
+        foreground: ForegroundMethod = Recipe.foreground,
     ) -> tuple[str, str]:
         """Cut a subject out: a photo and, if you have one, a mask, trimap or rough matte of its
         size, to a transparent PNG and to its alpha alone as a 16-bit PNG.
@@ -172,7 +172,7 @@ def add_endpoints(api: Api) -> None:
                     mask,
                     kind,
                     gr.Number(0, label="Dilate (above 0) or erode the guidance, px"),
-                    gr.Textbox("fused", label=", ".join(get_args(ForegroundMethod))),
+                    gr.Textbox(Recipe.foreground, label=", ".join(get_args(ForegroundMethod))),
                 ],
                 [gr.File(label="Cut-out"), gr.File(label="Alpha")],
             ),

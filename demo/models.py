@@ -133,7 +133,7 @@ class Models:
 
     @staticmethod
     def _warm_up_colours(image: Floats, alpha: Floats, device: str, dtype: "DtypeName") -> None:
-        estimate_foreground(image, alpha, Recipe().foreground, device=device, dtype=dtype)
+        estimate_foreground(image, alpha, Recipe.foreground, device=device, dtype=dtype)
 
 
 class _OnLentGpu:

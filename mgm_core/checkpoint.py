@@ -288,10 +288,7 @@ def load_foreground(weights: str | Path = FOREGROUND_WEIGHTS) -> ForegroundNetwo
     Raises:
         CheckpointError: The weights cannot be used, or are not bundled yet.
     """
-    path = foreground_path(weights)
-    network = ForegroundNetwork()
-    load_checked(network, read_safetensors(path)[0], str(path))
-    return network.eval()
+    return _loaded(ForegroundNetwork(), foreground_path(weights))
 
 
 def load_colour_lines(weights: str | Path = COLOUR_LINE_WEIGHTS) -> ColourLineNetwork:
@@ -303,10 +300,7 @@ def load_colour_lines(weights: str | Path = COLOUR_LINE_WEIGHTS) -> ColourLineNe
     Raises:
         CheckpointError: The weights cannot be used.
     """
-    path = _path_of(weights)
-    network = ColourLineNetwork()
-    load_checked(network, read_safetensors(path)[0], str(path))
-    return network.eval()
+    return _loaded(ColourLineNetwork(), _path_of(weights))
 
 
 def load_foreground_weigher(
@@ -320,10 +314,7 @@ def load_foreground_weigher(
     Raises:
         CheckpointError: The weights cannot be used.
     """
-    path = _path_of(weights)
-    network = ForegroundWeigher()
-    load_checked(network, read_safetensors(path)[0], str(path))
-    return network.eval()
+    return _loaded(ForegroundWeigher(), _path_of(weights))
 
 
 def foreground_path(weights: str | Path = FOREGROUND_WEIGHTS) -> Path:
@@ -338,6 +329,11 @@ def foreground_path(weights: str | Path = FOREGROUND_WEIGHTS) -> Path:
             "part of this version; choose multilevel, or give the path of weights that you trained"
         )
     return _path_of(weights)
+
+
+def _loaded(network: Network, path: Path) -> Network:
+    load_checked(network, read_safetensors(path)[0], str(path))
+    return network.eval()
 
 
 def _path_of(weights: str | Path) -> Path:
