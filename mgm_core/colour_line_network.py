@@ -1,7 +1,7 @@
 """The network that decides, pixel by pixel, between the matting network's alpha and colour lines'.
 
 Colour lines find strands that the matting network blurs, and lose themselves where subject and
-background share colours; this network sees which. The matting network comes with three looks at the
+background share colours; this network sees which. The matting network comes with four looks at the
 image, which differ where it errs, and with the guidance that it had: what is far from it is less
 sure. The alpha is a mean of the candidates, weighted at each pixel and pushed towards their highest
 or lowest, and so never outside them. It is the prior of the next round's colour lines, which the
@@ -18,10 +18,10 @@ from mgm_core.weighing_network import STRIDE, WeighingNetwork
 
 __all__ = ["CANDIDATES", "LOOKS", "STRIDE", "ColourLineNetwork"]
 
-LOOKS = 3
-"""The matting network's alphas among them: as always, closer and mirrored, and closest."""
-CANDIDATES = LOOKS + 1 + len(STRENGTHS)
-"""The looks, the prior and colour lines by it, from weak to strong."""
+LOOKS = 4
+"""The matting network's alphas: as always, closer and mirrored, closest, and mirrored."""
+CANDIDATES = LOOKS + 1 + len(STRENGTHS) + 1
+"""The looks, the prior, colour lines by it, from weak to strong, and the looks' mean."""
 
 _MIDDLE = 0.5
 

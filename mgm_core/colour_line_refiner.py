@@ -18,7 +18,7 @@ from mgm_core.checkpoint import COLOUR_LINE_WEIGHTS, load_colour_lines, made_rea
 from mgm_core.colour_line_network import LOOKS, STRIDE, ColourLineNetwork
 from mgm_core.colour_lines import ColourLines, without_grain
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
-from mgm_core.tiles import check_tiles, fade, spans
+from mgm_core.tiles import around, check_tiles, fade, spans
 
 __all__ = ["ROUNDS", "ColourLineRefiner", "all_looks"]
 
@@ -105,7 +105,7 @@ class ColourLineRefiner:
             guidance: (H, W) float32 in [0, 1], what alpha was found with.
             alpha: (H, W) float32 in [0, 1].
             where: (H, W) bool, the undecided pixels; the others keep their alpha.
-            closer: Up to two alphas, (H, W) float32 in [0, 1], by closer looks at the image.
+            closer: Up to three alphas, (H, W) float32 in [0, 1], by other looks at the image.
 
         Returns:
             (H, W) float32 in [0, 1].
@@ -114,9 +114,7 @@ class ColourLineRefiner:
         refined = alpha.copy()
         if not where.any():
             return refined
-        rows, columns = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
-        top, left = max(0, rows[0] - _CONTEXT_PX), max(0, columns[0] - _CONTEXT_PX)
-        part = np.s_[top : rows[-1] + 1 + _CONTEXT_PX, left : columns[-1] + 1 + _CONTEXT_PX]
+        part = around(where, _CONTEXT_PX)
         large = max(alpha.shape) > _LARGE_SIDE_PX
         found = self._tiled(
             image[part],
@@ -201,7 +199,7 @@ class ColourLineRefiner:
 
 
 def _together(looks: Floats, prior: Floats, lines: ColourLines) -> Floats:
-    return np.concatenate([looks, prior[None], lines.alphas(prior)])
+    return np.stack([*looks, prior, *lines.alphas(prior), looks.mean(0)])
 
 
 def all_looks(taken: Sequence[Floats]) -> Floats:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,19 +15,22 @@ from torch import Tensor, nn
 from mgm_core.checkpoint import FOREGROUND_WEIGHTS, load_foreground, made_ready
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.network import STRIDE
-from mgm_core.tiles import check_tiles, fade, spans
+from mgm_core.tiles import around, check_tiles, fade, spans
 
 __all__ = ["NetworkEstimator", "bundled_estimator"]
 
 Floats: TypeAlias = NDArray[np.float32]
+
+_CONTEXT_PX = 64  # what is seen of a tile around what is soft
 
 
 class NetworkEstimator:
     """The foreground colour network made ready for use, at any size, on any device.
 
     An image of more than `tile_px`² pixels is cut into tiles of that size whose overlap of
-    `overlap_px` is cross-faded. Tiles where alpha is 0 throughout, or 1 throughout, are left as
-    photographed. One object may serve several threads; they take turns.
+    `overlap_px` is cross-faded. A tile is seen from its first to its last row and column with soft
+    alpha and a little around them; what lies outside is left as photographed. One object may serve
+    several threads; they take turns.
 
     Args:
         network: Image (N, 3, H, W) and alpha (N, 1, H, W) to foreground colours, in evaluation
@@ -88,11 +92,20 @@ class NetworkEstimator:
             for left, right in spans(width, self.tile_px, self.overlap_px):
                 tile = np.s_[top:bottom, left:right]
                 share = fade(bottom - top, right - left, self.overlap_px)[..., None]
-                plain = alpha[tile].max() == 0 or alpha[tile].min() == 1
-                found = image[tile] if plain else self._tile(image[tile], alpha[tile])
-                total[tile] += found * share
+                total[tile] += self._where_soft(image[tile], alpha[tile]) * share
                 weight[tile] += share
         return total / weight
+
+    def _where_soft(self, image: Floats, alpha: Floats) -> Floats:
+        """Estimate a tile where it needs it."""
+        # An edge without a soft pixel is a change from one pixel to the next.
+        edges = cv2.morphologyEx(alpha, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+        soft = edges | ((alpha > 0) & (alpha < 1))
+        if not soft.any():
+            return image
+        part, found = around(soft, _CONTEXT_PX), image.copy()
+        found[part] = self._tile(image[part], alpha[part])
+        return found
 
     def _tile(self, image: Floats, alpha: Floats) -> Floats:
         """Estimate at once a part of a larger image."""

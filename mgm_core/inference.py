@@ -90,8 +90,7 @@ class Matter:
 
     With `colour_lines` alpha goes on to one more level, which the paper has not: where the network
     left it undecided, or a trimap does, it is solved for from the image (`colour_lines.py`). The
-    network then looks at the image again, closer and mirrored, and closer still, unless it is
-    large.
+    network then looks at the image again, closer, closer still, and mirrored, unless it is large.
 
     One object may serve several threads; they take turns.
 
@@ -253,18 +252,34 @@ class Matter:
             looks.append(_resized(alpha, (height, width)))
         return looks
 
+    def other_looks(self, image: Colours, guidance: Plane) -> list[Plane]:
+        """Return `closer_looks`, and alpha of the mirrored image; none where the image is large.
+
+        Args:
+            image: (H, W, 3) float32 in [0, 1], sides of 16 px or more.
+            guidance: (H, W) float32 in [0, 1].
+
+        Returns:
+            Up to three planes (H, W) float32 in [0, 1], not mirrored and of the image's size.
+        """
+        closer = self.closer_looks(image, guidance)
+        if not closer:
+            return []
+        mirrored = self._look([image[:, ::-1]], [guidance[:, ::-1]])[0, 0, :, ::-1]
+        return [*closer, mirrored]
+
     def _by_colour_lines(
         self, image: Colours, guidance: Plane, alpha: Plane, known: Plane | None
     ) -> Plane:
-        closer = self.closer_looks(image, guidance)
+        others = self.other_looks(image, guidance)
         if known is None:
-            where = undecided(all_looks([alpha, *closer]).mean(0))
+            where = undecided(all_looks([alpha, *others]).mean(0))
         else:
             where = _unknown(known)
-            closer = [_enforced(look, known) for look in closer]
+            others = [_enforced(look, known) for look in others]
         if self._refiner is None:
             self._refiner = ColourLineRefiner.load(device=str(self.device), dtype=self.dtype_name)
-        return self._refiner(image, guidance, alpha, where, closer)
+        return self._refiner(image, guidance, alpha, where, others)
 
     def _look(self, images: Sequence[Colours], guidances: Sequence[Plane]) -> NDArray[np.float32]:
         """Matte images of one size, magnified where they are small: (6, N, H, W)."""

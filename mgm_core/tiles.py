@@ -7,9 +7,29 @@ from numpy.typing import NDArray
 
 from mgm_core.network import STRIDE
 
-__all__ = ["check_tiles", "fade", "spans"]
+__all__ = ["around", "check_tiles", "fade", "spans"]
 
 Floats: TypeAlias = NDArray[np.float32]
+Booleans: TypeAlias = NDArray[np.bool_]
+
+
+def around(where: Booleans, context_px: int) -> tuple[slice, slice]:
+    """Return the rows and columns that hold all that is wanted, and so many around them.
+
+    >>> where = np.zeros((9, 9), np.bool_)
+    >>> where[4, 5:7] = True
+    >>> around(where, 2)
+    (slice(2, 7, None), slice(3, 9, None))
+
+    Args:
+        where: (H, W) bool, somewhere true.
+        context_px: 0 or more.
+    """
+    found = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (
+        slice(max(0, int(line[0]) - context_px), int(line[-1]) + 1 + context_px) for line in found
+    )
+    return rows, columns
 
 
 def spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:

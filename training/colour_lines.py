@@ -1,6 +1,6 @@
 """Training of the network that weighs colour lines against the matting network's alpha.
 
-Examples are those of the matting network. The frozen matting network looks at each three times, as
+Examples are those of the matting network. The frozen matting network looks at each four times, as
 in use (`mgm_core/inference.py`), colour lines are solved for where it is undecided
 (`mgm_core/colour_lines.py`), and what is learned is which of the alphas to believe at each pixel.
 The matting network has learned from the same pictures and errs less on them than on new ones; so
@@ -38,7 +38,7 @@ _GREY_PROBABILITY = 0.05
 _TURNED_PROBABILITY = 0.25
 # Noise and JPEG hide colour lines; most photographs have less of them than what `camera` draws.
 _CLEAN_PROBABILITY = 0.5
-# Of one, two and three looks: large photographs get fewer.
+# Of one look, all but the closest, and all: large photographs get fewer.
 _LOOK_SHARES = (0.1, 0.15, 0.75)
 _ROUND_SHARES = (0.3, 0.4, 0.3)  # of the first, second and third round
 # Planes of an example.
@@ -92,9 +92,9 @@ class ColourLineExamples(Composites):
         pixels = np.ascontiguousarray(image.numpy().transpose(1, 2, 0)).clip(0, 1)
         turns = int(generator.integers(1, 4)) if generator.random() < _TURNED_PROBABILITY else 0
         looks = self._looks(np.rot90(pixels, turns), np.rot90(guidance, turns))
-        looks = np.rot90(looks, -turns, axes=(1, 2))
-        count = 1 + int(generator.choice(LOOKS, p=_LOOK_SHARES))
-        looks = all_looks(list(looks[:count]))
+        first, closer, closest, mirrored = np.rot90(looks, -turns, axes=(1, 2))
+        taken = [first], [first, closer, mirrored], [first, closer, closest, mirrored]
+        looks = all_looks(taken[generator.choice(len(taken), p=_LOOK_SHARES)])
         where = undecided(looks.mean(0))
         if is_trimap(guidance):
             where = guidance == UNKNOWN
@@ -117,13 +117,13 @@ class ColourLineExamples(Composites):
         if self._matter is None:
             self._matter = Matter.load(self.config.network.matting, device="cpu", least_side_px=0)
         pixels, guidance = np.ascontiguousarray(pixels), np.ascontiguousarray(guidance)
-        closer = self._matter.closer_looks(pixels, guidance)
-        if len(closer) < LOOKS - 1:
+        others = self._matter.other_looks(pixels, guidance)
+        if len(others) < LOOKS - 1:
             raise ConfigError(
                 f"data.crop_px must be small enough for closer looks, got {len(guidance)}: "
                 "320 is usual"
             )
-        return np.stack([self._matter.matte(pixels, guidance).alpha, *closer])
+        return np.stack([self._matter.matte(pixels, guidance).alpha, *others])
 
 
 class ColourLineTask(WeighingTask):

@@ -204,6 +204,24 @@ def test_tiles_without_anything_soft_are_left_as_photographed():
     assert np.abs(found - image)[:, 100:150].mean() > 0.1
 
 
+def test_tiles_are_seen_only_around_what_is_soft():
+    image, alpha = noise(300, 400)
+    alpha[:] = 0
+    alpha[200:210, 60:70] = 0.5
+    alpha[120:130, 320:] = 1  # not soft, but an edge
+    network = _Inverse()
+    found = estimator(network, tile_px=256, overlap_px=32)(image, alpha)
+    # With 64 px of context, or less at the picture's border, and padding.
+    sides = {side for shape in network.shapes for side in shape[2:]}
+    assert max(sides) <= 160
+    changed = np.abs(found - image).max(2) > 1e-6
+    assert changed[alpha == 0.5].all()
+    np.testing.assert_allclose(found[alpha == 0.5], 1 - image[alpha == 0.5] * 0.5, atol=1e-6)
+    assert changed[120:130, 319].all()
+    assert not changed[:40].any()
+    assert not changed[:, 140:240].any()
+
+
 def test_without_bundled_weights_the_network_says_so(tmp_path, monkeypatch):
     (tmp_path / "manifest.json").write_text("{}")
     monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
