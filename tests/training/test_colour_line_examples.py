@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from training_data import config_text, write_training_data
+from training_data import config_text
 
 from mgm_core.checkpoint import CheckpointError, load_colour_lines, load_prn
 from mgm_core.colour_line_network import LOOKS, ColourLineNetwork
@@ -13,13 +13,6 @@ from training.colour_lines import ColourLineExamples, ColourLineTask
 from training.config import ConfigError, load
 from training.loop import Trainer
 from training.losses import balanced
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    write_training_data(root)
-    return root
 
 
 def _config(folder, data, *corrections):

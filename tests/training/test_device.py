@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from training_data import config_text, write_training_data
+from training_data import config_text
 
 from training import augmentation, device_augmentation, guidance_noise
 from training.__main__ import main
@@ -28,13 +28,6 @@ from training.stock import Stock
 
 CPU = torch.device("cpu")
 SHAPES = '[[data.sources]]\nkind = "shapes"\npath = "backgrounds"\nshare = 3.0\n'
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    write_training_data(root)
-    return root
 
 
 def _config(tmp_path, data, corrections=(), extra="", task="prn", steps=20):

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from training_data import config_text, write_training_data
+from training_data import config_text
 
 from mgm_core.checkpoint import load_foreground_weigher
 from mgm_core.closed_form_colours import closed_form_colours
@@ -12,13 +12,6 @@ from training.config import ConfigError, load
 from training.foreground_weigher import ForegroundWeigherExamples, ForegroundWeigherTask
 from training.guidance_noise import is_trimap
 from training.loop import Trainer
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    write_training_data(root)
-    return root
 
 
 def _config(folder, data, *corrections):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_data import config_text, write_training_data
+from training_data import config_text
 
 from mgm_core.checkpoint import load_prn
 from mgm_core.network import PRN
@@ -24,13 +24,6 @@ from training.loop import (
 )
 from training.portable import Portable, Progress, read_portable, write_portable
 from training.prn import PRNTask, guide_of
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    write_training_data(root)
-    return root
 
 
 def _config(tmp_path, data, name="run", steps=6, corrections=()):
