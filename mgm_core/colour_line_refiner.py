@@ -2,7 +2,8 @@
 
 It is done in rounds: the alpha of one is the prior of the next one's colour lines.
 
-See `colour_lines.py` for the candidates and `colour_line_network.py` for who chooses.
+See `colour_lines.py` and `colour_samples.py` for the candidates and `colour_line_network.py` for
+who chooses.
 """
 
 import threading
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from mgm_core.checkpoint import COLOUR_LINE_WEIGHTS, load_colour_lines, made_ready
 from mgm_core.colour_line_network import LOOKS, STRIDE, ColourLineNetwork
 from mgm_core.colour_lines import ColourLines, without_grain
+from mgm_core.colour_samples import by_samples
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.tiles import around, check_tiles, fade, spans
 
@@ -166,13 +168,15 @@ class ColourLineRefiner:
             (CANDIDATES, H, W) float32 in [0, 1].
         """
         threads = torch.get_num_threads()
-        lines = ColourLines(without_grain(image), where)
+        smooth = without_grain(image)
+        lines = ColourLines(smooth, where)
+        prior = mean = looks.mean(0)
+        same = [mean, by_samples(smooth, mean, where)]  # in all rounds, as the looks are
         torch.set_num_threads(threads)  # pymatting's compiler takes all cores, PyTorch's share too
-        prior = looks.mean(0)
         for _ in range(round_ - 1):
-            found = self._weighed(image, guidance, _together(looks, prior, lines))
-            prior = np.where(where, found, prior)
-        return _together(looks, prior, lines)
+            candidates = np.stack([*looks, prior, *lines.alphas(prior), *same])
+            prior = np.where(where, self._weighed(image, guidance, candidates), prior)
+        return np.stack([*looks, prior, *lines.alphas(prior), *same])
 
     def _pass(
         self, image: Floats, guidance: Floats, looks: Floats, where: Booleans, rounds: int
@@ -196,10 +200,6 @@ class ColourLineRefiner:
                 refined = self.network(x, g, c)
         planes: Floats = refined[0, 0, :height, :width].clamp(0.0, 1.0).cpu().numpy()
         return planes
-
-
-def _together(looks: Floats, prior: Floats, lines: ColourLines) -> Floats:
-    return np.stack([*looks, prior, *lines.alphas(prior), looks.mean(0)])
 
 
 def all_looks(taken: Sequence[Floats]) -> Floats:

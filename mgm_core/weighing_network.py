@@ -15,8 +15,7 @@ __all__ = ["STRIDE", "WeighingNetwork"]
 STRIDE = 16
 """Sides of the input are multiples of this."""
 
-_WIDTHS = (48, 64, 80, 80)  # at strides 2, 4, 8 and 16
-_FINE_WIDTH = 24  # at stride 1
+_WIDTHS = (24, 48, 64, 80, 80)
 
 
 class WeighingNetwork(nn.Module):
@@ -25,11 +24,14 @@ class WeighingNetwork(nn.Module):
     Args:
         inputs: Planes that it sees.
         scores: How many scores there are.
+        widths: Channels at strides 1, 2, 4, 8 and 16.
     """
 
-    def __init__(self, inputs: int, scores: int) -> None:
+    def __init__(
+        self, inputs: int, scores: int, widths: tuple[int, int, int, int, int] = _WIDTHS
+    ) -> None:
         super().__init__()
-        w2, w4, w8, w16 = _WIDTHS
+        w1, w2, w4, w8, w16 = widths
         self.stage2 = _two_convolutions(4 * inputs, w2)
         self.stage4 = _two_convolutions(w2, w4)
         self.stage8 = _two_convolutions(w4, w8)
@@ -37,8 +39,8 @@ class WeighingNetwork(nn.Module):
         self.back8 = _convolution(w16 + w8, w8)
         self.back4 = _convolution(w8 + w4, w4)
         self.back2 = _convolution(w4 + w2, w2)
-        self.fine = _convolution(w2 // 4 + inputs, _FINE_WIDTH)
-        self.head = nn.Conv2d(_FINE_WIDTH, scores, 3, padding=1)
+        self.fine = _convolution(w2 // 4 + inputs, w1)
+        self.head = nn.Conv2d(w1, scores, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # so that it begins with a plain mean
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)

@@ -2,7 +2,8 @@
 
 Examples are those of the matting network. The frozen matting network looks at each four times, as
 in use (`mgm_core/inference.py`), colour lines are solved for where it is undecided
-(`mgm_core/colour_lines.py`), and what is learned is which of the alphas to believe at each pixel.
+(`mgm_core/colour_lines.py`), colours are sampled for it (`mgm_core/colour_samples.py`), and what is
+learned is which of the alphas to believe at each pixel.
 The matting network has learned from the same pictures and errs less on them than on new ones; so
 some are matted turned. A run that starts from weights also learns to decide in later rounds, after
 those by the weights that it starts from. Making an example takes several times as long as learning
@@ -35,7 +36,7 @@ from training.weighing import WeighingTask, started
 
 # Photographs without colours have no colour lines, only lines of brightness.
 _GREY_PROBABILITY = 0.05
-_TURNED_PROBABILITY = 0.25
+_TURNED_PROBABILITY = 0.6
 # Noise and JPEG hide colour lines; most photographs have less of them than what `camera` draws.
 _CLEAN_PROBABILITY = 0.5
 # Of one look, all but the closest, and all: large photographs get fewer.

@@ -7,6 +7,7 @@ import torch
 from mgm_core.colour_line_network import CANDIDATES, LOOKS, STRIDE, ColourLineNetwork
 from mgm_core.colour_line_refiner import ROUNDS, ColourLineRefiner, all_looks
 from mgm_core.colour_lines import STRENGTHS, ColourLines, undecided, without_grain
+from mgm_core.colour_samples import by_samples
 from mgm_core.inference import Matter
 from mgm_core.network import PRN
 
@@ -304,8 +305,9 @@ def test_each_round_starts_from_the_alpha_of_the_one_before(refiner):
         before = prior if n == 1 else refined[n - 2]
         np.testing.assert_allclose(candidates[LOOKS], before, atol=1e-5)
         lines = ColourLines(without_grain(image), where).alphas(before)
-        np.testing.assert_allclose(candidates[LOOKS + 1 : -1], lines, atol=2e-3)
-        assert (candidates[-1] == prior).all()  # the looks' mean
+        np.testing.assert_allclose(candidates[LOOKS + 1 : -2], lines, atol=2e-3)
+        assert (candidates[-2] == prior).all()  # the looks' mean
+        assert (candidates[-1] == by_samples(without_grain(image), prior, where)).all()
     errors = [((a - alpha)[where] ** 2).mean() for a in refined]
     assert errors[1] < errors[0]
     assert (refiner(image, prior, prior, where) == refined[ROUNDS - 1]).all()
