@@ -1,15 +1,17 @@
 """Files that leave the server: pictures for the page and downloads."""
 
 import io
+import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Literal
 
 import numpy as np
-from gradio.processing_utils import save_bytes_to_cache
+from gradio.processing_utils import hash_bytes
 from gradio.utils import get_upload_folder
 from numpy.typing import NDArray
 
@@ -37,7 +39,8 @@ _NAMES = {
 def publish(data: bytes, name: str) -> str:
     """Put a file where Gradio serves it from, and deletes it from in time.
 
-    The folder is named after a keyed hash of the content: only who has the file can name it.
+    The folder is named after a keyed hash of the content: only who has the file can name it. The
+    page may be loading the same file from earlier, so that it is there whole or not at all.
 
     Args:
         data: the file's content.
@@ -46,8 +49,18 @@ def publish(data: bytes, name: str) -> str:
     Returns:
         Its path.
     """
-    path: str = save_bytes_to_cache(data, name, get_upload_folder())
-    return path
+    path = Path(get_upload_folder()).resolve() / hash_bytes(data) / Path(name).name
+    with suppress(FileNotFoundError):
+        os.utime(path)  # Gradio deletes the oldest files
+        return str(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(token_hex(16))
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return str(path)
 
 
 def new_file(name: str) -> Path:

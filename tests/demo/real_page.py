@@ -1,7 +1,6 @@
 """The real page, started as anyone starts it, and what tests do on it."""
 
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -61,10 +60,7 @@ def served(folder):
         yield url
         server.terminate()
     said = log.read_text()
-    # Gradio writes a picture under the name that its bytes give it, also while a page loads that
-    # very file from earlier (processing_utils.save_pil_to_cache).
-    overwritten = re.findall(r"Error: Too (?:much|little) data for declared Content-Length", said)
-    assert said.count("Traceback") == len(overwritten), said
+    assert "Traceback" not in said, said
 
 
 def answers(url):
