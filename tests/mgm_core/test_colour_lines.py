@@ -327,13 +327,16 @@ def test_large_images_get_one_round_less(refiner, monkeypatch):
 
 def test_closer_looks_help_where_the_first_errs(refiner):
     image, alpha, prior = _composite(60, 90)
+    # Without noise, lines find all of alpha by themselves, and there is nothing to help with.
+    noise = np.random.default_rng(0).normal(0, 0.02, image.shape)
+    image = (image + noise).clip(0, 1).astype(np.float32)
     where = undecided(prior)
     errors = [
         ((refiner(image, prior, prior, where, closer) - alpha)[where] ** 2).mean()
         for closer in ([], [prior], [alpha])
     ]
     assert errors[0] == errors[1]
-    assert errors[2] < errors[0]
+    assert errors[2] < 0.9 * errors[0]
 
 
 def test_sides_need_not_be_multiples_of_the_stride(refiner):
