@@ -9,7 +9,7 @@ from demo_pictures import FakeMatter, FakeSegmenter, photo_pixels, subject_mask
 from demo.models import Models
 from demo.recipe import File, Order
 from demo.studio import Studio
-from demo.zerogpu import lends_a_gpu, on_gpu
+from demo.zerogpu import duration_s, lends_a_gpu, on_gpu
 from mgm_core.recipe import Recipe
 
 
@@ -35,12 +35,36 @@ def spaces(monkeypatch):
 
     module.GPU = gpu
     monkeypatch.setitem(sys.modules, "spaces", module)
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     return module
 
 
-def test_elsewhere_functions_stay_as_they_are():
+def test_elsewhere_functions_stay_as_they_are(monkeypatch):
+    monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
     assert not lends_a_gpu()
     assert on_gpu(len) is len
+
+
+def test_an_ordinary_space_has_the_package_but_lends_no_gpu(spaces, monkeypatch):
+    monkeypatch.delenv("SPACES_ZERO_GPU")
+    models = Models(FakeMatter, lambda name: FakeSegmenter())
+    assert spaces.decorated == []
+    assert isinstance(models.matter(), FakeMatter)
+
+
+@pytest.mark.parametrize(
+    ("value", "lent"), [("true", True), ("1", True), ("T", True), ("false", False), ("", False)]
+)
+def test_the_variable_of_zerogpu_decides(value, lent):
+    assert lends_a_gpu({"SPACES_ZERO_GPU": value}) is lent
+
+
+def test_larger_photos_ask_for_more_seconds():
+    small, large = (np.zeros((side, side, 3), np.float32) for side in (1000, 4000))
+    assert duration_s("portrait", "probability", small) == 12
+    assert duration_s(None, "matte", large, known=None) == 42
+    assert duration_s(None, "matte") == 10
+    assert duration_s(None, "matte", np.broadcast_to(np.float32(0), (9000, 9000, 3))) == 120
 
 
 def test_the_networks_run_where_the_gpu_is(spaces):
@@ -50,7 +74,7 @@ def test_the_networks_run_where_the_gpu_is(spaces):
         lambda name: loaded.append(name) or FakeSegmenter(),
     )
     # The Hub looks for decorated functions when the page is served: before any network is needed.
-    assert spaces.decorated == [("_compute", 60)]
+    assert spaces.decorated == [("_compute", duration_s)]
     assert loaded == []
     matter, segmenter = models.matter(), models.segmenter("portrait")
     assert loaded == []
