@@ -88,7 +88,7 @@ def open_annotation(environment: Environment, stack: ExitStack) -> FastAPI | Non
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # Here, as it imports PyTorch, which would keep the page of everyone else from coming up.
     from benchmark_data_tools.annotation.commands import open_service
-    from benchmark_data_tools.annotation.server import create_app
+    from benchmark_data_tools.annotation.server.app import create_app
 
     # A Space is stopped by a signal; it must end the stack, which sends the work to the Hub.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -24,21 +24,22 @@ from huggingface_hub import HfApi
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from benchmark_data_tools.annotation import agreement, durability, queue
-from benchmark_data_tools.annotation.dataset import DEFAULT_PATTERN
-from benchmark_data_tools.annotation.exchange import (
+from benchmark_data_tools.annotation.formats.exchange import (
     EXPORTS,
     IMPORTS,
     export,
     import_masks,
     statistics,
 )
-from benchmark_data_tools.annotation.proposals import Layers, NetworkProposer, Proposer
-from benchmark_data_tools.annotation.server import Service, create_app
-from benchmark_data_tools.annotation.store import FINISHED, Store, StoreError
-from benchmark_data_tools.annotation.tables import STATES, Image
-from benchmark_data_tools.annotation.users import ROLES, Users
-from benchmark_data_tools.annotation.verify import verify
+from benchmark_data_tools.annotation.server.app import Service, create_app
+from benchmark_data_tools.annotation.server.proposals import Layers, NetworkProposer, Proposer
+from benchmark_data_tools.annotation.storage import durability
+from benchmark_data_tools.annotation.storage.dataset import DEFAULT_PATTERN
+from benchmark_data_tools.annotation.storage.store import FINISHED, Store, StoreError
+from benchmark_data_tools.annotation.storage.tables import STATES, Image
+from benchmark_data_tools.annotation.storage.verify import verify
+from benchmark_data_tools.annotation.team import agreement, queue
+from benchmark_data_tools.annotation.team.users import ROLES, Users
 
 if TYPE_CHECKING:
     # argparse gives its class for subcommands no public name.

@@ -11,11 +11,11 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import insert
 
-from benchmark_data_tools.annotation.proposals import Layers
-from benchmark_data_tools.annotation.server import Service, create_app
-from benchmark_data_tools.annotation.store import Store
-from benchmark_data_tools.annotation.tables import Entry, Image
-from benchmark_data_tools.annotation.users import Users
+from benchmark_data_tools.annotation.server.app import Service, create_app
+from benchmark_data_tools.annotation.server.proposals import Layers
+from benchmark_data_tools.annotation.storage.store import Store
+from benchmark_data_tools.annotation.storage.tables import Entry, Image
+from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.images import write_image
 
 # Draws strokes between pairs of points; returns the milliseconds until each was on the canvas.

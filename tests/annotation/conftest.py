@@ -1,7 +1,7 @@
 import pytest
 from annotation_samples import make_dataset
 
-from benchmark_data_tools.annotation.store import Store
+from benchmark_data_tools.annotation.storage.store import Store
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from annotation_samples import free_port, make_dataset, mask_of, service_of
 from starlette.testclient import TestClient
 
 from benchmark_data_tools.__main__ import main
-from benchmark_data_tools.annotation.masks import encode_mask
-from benchmark_data_tools.annotation.server import create_app
-from benchmark_data_tools.annotation.store import Store
-from benchmark_data_tools.annotation.verify import verify
+from benchmark_data_tools.annotation.server.app import create_app
+from benchmark_data_tools.annotation.storage.masks import encode_mask
+from benchmark_data_tools.annotation.storage.store import Store
+from benchmark_data_tools.annotation.storage.verify import verify
 
 ROOT = Path(__file__).parents[2]
 

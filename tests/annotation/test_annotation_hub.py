@@ -13,12 +13,13 @@ from huggingface_hub import constants as hub_constants
 from huggingface_hub.errors import BadRequestError
 from starlette.testclient import TestClient
 
-from benchmark_data_tools.annotation import durability, queue
 from benchmark_data_tools.annotation.commands import open_service
-from benchmark_data_tools.annotation.durability import HubCopy, restore_from_hub
-from benchmark_data_tools.annotation.server import create_app
-from benchmark_data_tools.annotation.store import Store, StoreError
-from benchmark_data_tools.annotation.users import ALONE, Users
+from benchmark_data_tools.annotation.server.app import create_app
+from benchmark_data_tools.annotation.storage import durability
+from benchmark_data_tools.annotation.storage.durability import HubCopy, restore_from_hub
+from benchmark_data_tools.annotation.storage.store import Store, StoreError
+from benchmark_data_tools.annotation.team import queue
+from benchmark_data_tools.annotation.team.users import ALONE, Users
 
 NAME = "ada/portraits"
 

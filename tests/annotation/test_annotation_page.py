@@ -17,9 +17,9 @@ from annotation_samples import (
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import expect, sync_playwright
 
-from benchmark_data_tools.annotation.store import Store
-from benchmark_data_tools.annotation.tables import Entry
-from benchmark_data_tools.annotation.users import Users
+from benchmark_data_tools.annotation.storage.store import Store
+from benchmark_data_tools.annotation.storage.tables import Entry
+from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.images import write_image
 
 pytestmark = pytest.mark.browser

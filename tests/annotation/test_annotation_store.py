@@ -15,14 +15,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from annotation_samples import make_dataset, mask_of
 
-from benchmark_data_tools.annotation import masks
-from benchmark_data_tools.annotation.database import DatabaseError, connect
-from benchmark_data_tools.annotation.masks import MaskError, decode_mask, encode_mask
-from benchmark_data_tools.annotation.queue import move
-from benchmark_data_tools.annotation.store import Store, StoreError, UnknownError
-from benchmark_data_tools.annotation.tables import Revision, Table
-from benchmark_data_tools.annotation.users import ALONE
-from benchmark_data_tools.annotation.verify import verify
+from benchmark_data_tools.annotation.storage import masks
+from benchmark_data_tools.annotation.storage.database import DatabaseError, connect
+from benchmark_data_tools.annotation.storage.masks import MaskError, decode_mask, encode_mask
+from benchmark_data_tools.annotation.storage.store import Store, StoreError, UnknownError
+from benchmark_data_tools.annotation.storage.tables import Revision, Table
+from benchmark_data_tools.annotation.storage.verify import verify
+from benchmark_data_tools.annotation.team.queue import move
+from benchmark_data_tools.annotation.team.users import ALONE
 from mgm_core.images import write_image
 
 BINARIES = Path("/usr/lib/postgresql")
@@ -189,7 +189,7 @@ KILLED = """
 import sys
 from pathlib import Path
 import numpy as np
-from benchmark_data_tools.annotation.store import Store
+from benchmark_data_tools.annotation.storage.store import Store
 store = Store.open(Path(sys.argv[1]))
 for n in range(200):
     mask = np.full((30, 40), n % 256, np.uint8)

@@ -12,8 +12,8 @@ import pytest
 from annotation_samples import free_port, make_dataset
 from playwright.sync_api import expect, sync_playwright
 
-from benchmark_data_tools.annotation.store import Store
-from benchmark_data_tools.annotation.users import Users
+from benchmark_data_tools.annotation.storage.store import Store
+from benchmark_data_tools.annotation.team.users import Users
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")

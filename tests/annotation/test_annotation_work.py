@@ -13,16 +13,21 @@ from pycocotools import mask as coco_masks
 from starlette.testclient import TestClient
 
 from benchmark_data_tools.__main__ import main
-from benchmark_data_tools.annotation import agreement, durability, masks, queue
-from benchmark_data_tools.annotation.exchange import export, import_masks, statistics
-from benchmark_data_tools.annotation.masks import encode_mask
-from benchmark_data_tools.annotation.proposals import Layers, detail_of
-from benchmark_data_tools.annotation.queue import Filter, ForbiddenError, HeldError
-from benchmark_data_tools.annotation.rle import coco_decode, coco_encode, label_studio_decode
-from benchmark_data_tools.annotation.server import create_app
-from benchmark_data_tools.annotation.store import Store, StoreError
-from benchmark_data_tools.annotation.tables import Entry
-from benchmark_data_tools.annotation.users import ALONE, User, UserError, Users
+from benchmark_data_tools.annotation.formats.exchange import export, import_masks, statistics
+from benchmark_data_tools.annotation.formats.rle import (
+    coco_decode,
+    coco_encode,
+    label_studio_decode,
+)
+from benchmark_data_tools.annotation.server.app import create_app
+from benchmark_data_tools.annotation.server.proposals import Layers, detail_of
+from benchmark_data_tools.annotation.storage import durability, masks
+from benchmark_data_tools.annotation.storage.masks import encode_mask
+from benchmark_data_tools.annotation.storage.store import Store, StoreError
+from benchmark_data_tools.annotation.storage.tables import Entry
+from benchmark_data_tools.annotation.team import agreement, queue
+from benchmark_data_tools.annotation.team.queue import Filter, ForbiddenError, HeldError
+from benchmark_data_tools.annotation.team.users import ALONE, User, UserError, Users
 from benchmark_data_tools.layouts import find_samples
 from benchmark_data_tools.samples import problems as benchmark_problems
 from mgm_core.images import read_mask, write_image

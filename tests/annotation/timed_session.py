@@ -18,12 +18,12 @@ from annotation_samples import serving
 from playwright.sync_api import Page, sync_playwright
 from sqlalchemy import select
 
-from benchmark_data_tools.annotation import queue
-from benchmark_data_tools.annotation.proposals import Layers, NetworkProposer
-from benchmark_data_tools.annotation.server import Service
-from benchmark_data_tools.annotation.store import Store
-from benchmark_data_tools.annotation.tables import Image
-from benchmark_data_tools.annotation.users import Users
+from benchmark_data_tools.annotation.server.app import Service
+from benchmark_data_tools.annotation.server.proposals import Layers, NetworkProposer
+from benchmark_data_tools.annotation.storage.store import Store
+from benchmark_data_tools.annotation.storage.tables import Image
+from benchmark_data_tools.annotation.team import queue
+from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.images import read_image, write_image
 
 SIZE = (2000, 1500)

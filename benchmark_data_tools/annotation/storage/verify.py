@@ -7,15 +7,15 @@ from pathlib import Path
 
 from sqlalchemy import delete, select, update
 
-from benchmark_data_tools.annotation.dataset import FOLDER
-from benchmark_data_tools.annotation.masks import (
+from benchmark_data_tools.annotation.storage.dataset import FOLDER
+from benchmark_data_tools.annotation.storage.masks import (
     MaskError,
     decode_mask,
     mask_sha256,
     write_atomically,
 )
-from benchmark_data_tools.annotation.store import FINISHED, Store
-from benchmark_data_tools.annotation.tables import Conflict, Entry, Image, Revision
+from benchmark_data_tools.annotation.storage.store import FINISHED, Store
+from benchmark_data_tools.annotation.storage.tables import Conflict, Entry, Image, Revision
 
 
 def verify(store: Store, *, repair: bool = False) -> list[str]:

@@ -14,11 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from benchmark_data_tools.annotation import TOOL_VERSION, agreement, queue
-from benchmark_data_tools.annotation.masks import Mask, encode_mask, is_detail, write_atomically
-from benchmark_data_tools.annotation.rle import coco_decode, coco_encode, label_studio_decode
-from benchmark_data_tools.annotation.store import FINISHED, Store, StoreError
-from benchmark_data_tools.annotation.tables import Entry, Image
+from benchmark_data_tools.annotation import TOOL_VERSION
+from benchmark_data_tools.annotation.formats.rle import (
+    coco_decode,
+    coco_encode,
+    label_studio_decode,
+)
+from benchmark_data_tools.annotation.storage.masks import (
+    Mask,
+    encode_mask,
+    is_detail,
+    write_atomically,
+)
+from benchmark_data_tools.annotation.storage.store import FINISHED, Store, StoreError
+from benchmark_data_tools.annotation.storage.tables import Entry, Image
+from benchmark_data_tools.annotation.team import agreement, queue
 from benchmark_data_tools.layouts import files_by_name
 from mgm_core.guidance import known_regions
 from mgm_core.images import encode_png, read_mask

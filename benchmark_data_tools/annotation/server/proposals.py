@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark_data_tools.annotation.dataset import FOLDER
-from benchmark_data_tools.annotation.masks import Mask, write_atomically
-from benchmark_data_tools.annotation.tables import Image
+from benchmark_data_tools.annotation.storage.dataset import FOLDER
+from benchmark_data_tools.annotation.storage.masks import Mask, write_atomically
+from benchmark_data_tools.annotation.storage.tables import Image
 from mgm_core.guidance import dilate, erode, from_binary_mask
 from mgm_core.images import encode_png, read_image, read_mask
 from mgm_core.inference import Matter

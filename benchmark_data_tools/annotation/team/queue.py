@@ -8,8 +8,8 @@ from typing import NamedTuple
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import aliased
 
-from benchmark_data_tools.annotation.store import FINISHED, Store, StoreError
-from benchmark_data_tools.annotation.tables import (
+from benchmark_data_tools.annotation.storage.store import FINISHED, Store, StoreError
+from benchmark_data_tools.annotation.storage.tables import (
     STATES,
     Conflict,
     Entry,
@@ -19,7 +19,7 @@ from benchmark_data_tools.annotation.tables import (
     Revision,
     State,
 )
-from benchmark_data_tools.annotation.users import User
+from benchmark_data_tools.annotation.team.users import User
 
 LEASE_SECONDS = 90.0
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Literal, TypedDict, get_args
 
-from benchmark_data_tools.annotation.dataset import FOLDER
-from benchmark_data_tools.annotation.masks import write_atomically
+from benchmark_data_tools.annotation.storage.dataset import FOLDER
+from benchmark_data_tools.annotation.storage.masks import write_atomically
 
 Role = Literal["annotator", "reviewer", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
-from benchmark_data_tools.annotation.masks import Mask, is_detail
-from benchmark_data_tools.annotation.store import FINISHED, Store, UnknownError
-from benchmark_data_tools.annotation.tables import Entry, Image
+from benchmark_data_tools.annotation.storage.masks import Mask, is_detail
+from benchmark_data_tools.annotation.storage.store import FINISHED, Store, UnknownError
+from benchmark_data_tools.annotation.storage.tables import Entry, Image
 from mgm_core.guidance import dilate
 
 BOUNDARY_PX = 3

@@ -17,8 +17,8 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from benchmark_data_tools.annotation import TOOL_VERSION
-from benchmark_data_tools.annotation.database import connect, writing
-from benchmark_data_tools.annotation.dataset import (
+from benchmark_data_tools.annotation.storage.database import connect, writing
+from benchmark_data_tools.annotation.storage.dataset import (
     DEFAULT_PATTERN,
     FOLDER,
     Picture,
@@ -26,7 +26,7 @@ from benchmark_data_tools.annotation.dataset import (
     check_pattern,
     scan,
 )
-from benchmark_data_tools.annotation.masks import (
+from benchmark_data_tools.annotation.storage.masks import (
     Mask,
     check_mask,
     decode_mask,
@@ -35,7 +35,7 @@ from benchmark_data_tools.annotation.masks import (
     mask_sha256,
     write_atomically,
 )
-from benchmark_data_tools.annotation.tables import (
+from benchmark_data_tools.annotation.storage.tables import (
     KINDS,
     Conflict,
     Entry,

@@ -10,7 +10,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark_data_tools.annotation.masks import Mask
+from benchmark_data_tools.annotation.storage.masks import Mask
 
 
 class CocoRle(TypedDict):

@@ -21,23 +21,38 @@ from fastapi.staticfiles import StaticFiles
 from huggingface_hub import attach_huggingface_oauth, parse_huggingface_oauth
 from sqlalchemy.exc import OperationalError
 
-from benchmark_data_tools.annotation import TOOL_VERSION, agreement, durability, queue
-from benchmark_data_tools.annotation.dataset import FOLDER
-from benchmark_data_tools.annotation.masks import (
+from benchmark_data_tools.annotation import TOOL_VERSION
+from benchmark_data_tools.annotation.server.proposals import LAYERS, Layer, Layers
+from benchmark_data_tools.annotation.storage import durability
+from benchmark_data_tools.annotation.storage.dataset import FOLDER
+from benchmark_data_tools.annotation.storage.masks import (
     Mask,
     decode_mask,
     encode_mask,
     write_atomically,
 )
-from benchmark_data_tools.annotation.proposals import LAYERS, Layer, Layers
-from benchmark_data_tools.annotation.queue import Filter, ForbiddenError, HeldError, QueueRow
-from benchmark_data_tools.annotation.store import LOCKED, Saved, Store, StoreError, UnknownError
-from benchmark_data_tools.annotation.tables import Conflict, Entry, Image, Kind, Revision, State
-from benchmark_data_tools.annotation.users import ALONE, User, Users
+from benchmark_data_tools.annotation.storage.store import (
+    LOCKED,
+    Saved,
+    Store,
+    StoreError,
+    UnknownError,
+)
+from benchmark_data_tools.annotation.storage.tables import (
+    Conflict,
+    Entry,
+    Image,
+    Kind,
+    Revision,
+    State,
+)
+from benchmark_data_tools.annotation.team import agreement, queue
+from benchmark_data_tools.annotation.team.queue import Filter, ForbiddenError, HeldError, QueueRow
+from benchmark_data_tools.annotation.team.users import ALONE, User, Users
 from mgm_core.images import encode_png, read_image
 
 log = logging.getLogger(__name__)
-PAGE = Path(__file__).with_name("page")
+PAGE = Path(__file__).parents[1] / "page"
 COOKIE = "annotation"
 _HEADER = "x-annotation"
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")

@@ -1,0 +1,1 @@
+"""What is kept: the database, masks and files of a dataset, and how they survive."""

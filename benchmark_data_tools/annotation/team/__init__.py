@@ -1,0 +1,1 @@
+"""Who may do what, and how far the work is: users, the queue, agreement."""
