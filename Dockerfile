@@ -6,8 +6,8 @@ FROM python:3.11-slim
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN useradd --create-home --uid 1000 app
 WORKDIR /home/app/matting
-COPY requirements.txt .
-RUN pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -r requirements.txt
+COPY requirements.txt requirements.lock ./
+RUN pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -r requirements.txt -c requirements.lock
 COPY --chown=app app.py LICENSE ./
 COPY --chown=app demo demo
 COPY --chown=app mgm_core mgm_core

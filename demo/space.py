@@ -1,6 +1,6 @@
 """Write a folder that can be pushed to a Hugging Face Space as it is.
 
-    scripts/make-space FOLDER
+    scripts/make-space FOLDER [--cpu]
     scripts/try-space FOLDER      # installs it into a new environment, starts it, asks it
 
 The Space has the demo, the core with its weights, and the labelling tool; no tests, no training.
@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 _FOLDERS = ("demo", "mgm_core", "benchmark_data_tools")
 _FILES = ("app.py", "LICENSE", "requirements.txt")
 _LEFT_OUT = ("__pycache__", "*.pyc", "*.pyi")
+# PyTorch's wheels with CUDA are 5 of an installation's 6.7 GB, and useless to a CPU Space.
+_CPU_INDEX = "--extra-index-url https://download.pytorch.org/whl/cpu"
 # Only training and the tests need these.
 _NOT_SERVED = ("tensorboard",)
 # The Hub takes binary files through its large file storage alone.
@@ -52,12 +54,13 @@ def front_matter(readme: str) -> str:
     return readme[: readme.index("\n---\n") + 5]
 
 
-def make_space(folder: Path, root: Path = ROOT) -> list[Path]:
+def make_space(folder: Path, root: Path = ROOT, *, cpu: bool = False) -> list[Path]:
     """Write the Space.
 
     Args:
         folder: is made; what an earlier run wrote there is replaced, a `.git` in it is kept.
         root: of the project.
+        cpu: PyTorch comes from its own index of CPU wheels.
 
     Returns:
         The files, relative to the folder.
@@ -91,6 +94,8 @@ def make_space(folder: Path, root: Path = ROOT) -> list[Path]:
             path.chmod(0o644)
     wanted = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
     kept = [line for line in wanted if line.partition("==")[0] not in _NOT_SERVED]
+    if cpu:
+        kept.insert(0, _CPU_INDEX)
     (folder / "requirements.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")
     head = front_matter((root / "README.md").read_text(encoding="utf-8"))
     (folder / "README.md").write_text(f"{head}{_BODY}{Environment.table()}\n", encoding="utf-8")
@@ -108,9 +113,11 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    folder: Path = parser.parse_args(arguments).folder
+    parser.add_argument("--cpu", action="store_true", help="PyTorch without CUDA, from its index")
+    options = parser.parse_args(arguments)
+    folder: Path = options.folder
     try:
-        files = make_space(folder)
+        files = make_space(folder, cpu=options.cpu)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -51,6 +51,7 @@ def test_requirements_are_pinned_and_the_hub_takes_the_binaries(space):
     assert all(re.fullmatch(r"[\w\[\],-]+==[\w.]+", line) for line in wanted)
     assert f"gradio=={version('gradio')}" in wanted
     assert not [line for line in wanted if line.startswith("tensorboard")]
+
     attributes = (space / ".gitattributes").read_text()
     for path in space.rglob("*"):
         if path.suffix in (".safetensors", ".png", ".jpg"):
@@ -87,3 +88,10 @@ def test_other_folders_are_left_alone(tmp_path, capsys):
 def test_a_readme_without_front_matter_is_refused():
     with pytest.raises(ValueError, match=r"README.md must begin with a Space's front matter"):
         front_matter("# Hello")
+
+
+def test_a_cpu_space_takes_pytorch_from_its_cpu_index(tmp_path, capsys):
+    assert main([str(tmp_path / "space"), "--cpu"]) == 0
+    first, *others = (tmp_path / "space" / "requirements.txt").read_text().splitlines()
+    assert first == "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert f"torch=={version('torch').partition('+')[0]}" in others
