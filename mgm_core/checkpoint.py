@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mgm_core.cancellation import add_checkpoints
 from mgm_core.colour_line_network import ColourLineNetwork
 from mgm_core.foreground_network import ForegroundNetwork
 from mgm_core.foreground_weigher import ForegroundWeigher
@@ -346,9 +347,13 @@ def _encoder_of(state: State) -> str:
 
 
 def made_ready(network: Network, device: torch.device) -> Network:
-    """Return a network as it computes fastest: batch norm folded, on its device, channels last."""
+    """Return a network as it computes fastest: batch norm folded, on its device, channels last.
+
+    Its layers are checkpoints at which work may be cancelled.
+    """
     network = network.eval()
     fold_batch_norm(network)
+    add_checkpoints(network)
     return network.to(device).to(memory_format=torch.channels_last)
 
 

@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mgm_core.cancellation import checkpoint
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -103,6 +105,7 @@ def closed_form_colours(
                 atol=float(tolerated[channel]),
                 maxiter=_MOST_STEPS,  # a little short of the solution does no harm
                 M=conditioner,
+                callback=checkpoint,
             )[0]
         solved[i][where] = found[: len(a)].clip(0, 1)
     return solved

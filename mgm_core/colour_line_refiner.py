@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mgm_core.cancellation import checkpoint
 from mgm_core.checkpoint import COLOUR_LINE_WEIGHTS, load_colour_lines, made_ready
 from mgm_core.colour_line_network import LOOKS, STRIDE, ColourLineNetwork
 from mgm_core.colour_lines import ColourLines, without_grain
@@ -137,6 +138,7 @@ class ColourLineRefiner:
         weight = np.zeros((height, width), np.float32)
         for top, bottom in spans(height, self.tile_px, self.overlap_px):
             for left, right in spans(width, self.tile_px, self.overlap_px):
+                checkpoint()
                 tile = np.s_[top:bottom, left:right]
                 share = fade(bottom - top, right - left, self.overlap_px)
                 found = looks[0][tile]

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mgm_core.cancellation import checkpoint
 from mgm_core.refinement import TEST_KERNELS_PX, self_guidance_mask
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ class ColourLines:
             atol=_TOLERANCE * left_open,
             maxiter=_MOST_STEPS,  # a little short of the solution does no harm
             M=conditioner,
+            callback=checkpoint,
         )
         solution: Floats = found.astype(np.float32)
         return solution
@@ -178,6 +180,7 @@ def _laplacian_rows(image: Floats, where: Booleans) -> "csr_matrix":
     height, width = where.shape
     strips = []
     for first in range(0, height, _STRIP_PX):
+        checkpoint()
         wanted = where.copy()
         wanted[:first] = wanted[first + _STRIP_PX :] = False
         if not wanted.any():

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mgm_core.cancellation import checkpoint
 from mgm_core.checkpoint import FOREGROUND_WEIGHTS, load_foreground, made_ready
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.network import STRIDE
@@ -90,6 +91,7 @@ class NetworkEstimator:
         weight = np.zeros((height, width, 1), np.float32)
         for top, bottom in spans(height, self.tile_px, self.overlap_px):
             for left, right in spans(width, self.tile_px, self.overlap_px):
+                checkpoint()
                 tile = np.s_[top:bottom, left:right]
                 share = fade(bottom - top, right - left, self.overlap_px)[..., None]
                 total[tile] += self._where_soft(image[tile], alpha[tile]) * share

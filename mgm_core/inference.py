@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mgm_core.cancellation import checkpoint
 from mgm_core.checkpoint import load_prn, made_ready
 from mgm_core.colour_line_refiner import ColourLineRefiner, all_looks
 from mgm_core.colour_lines import undecided
@@ -363,6 +364,7 @@ class Matter:
         weight = np.zeros((height, width), np.float32)
         for y0, y1 in spans(height, side, self.overlap_px):
             for x0, x1 in spans(width, side, self.overlap_px):
+                checkpoint()
                 tile = np.s_[y0:y1, x0:x1]
                 if wanted is None or wanted[tile].any():
                     planes = self._pass(image[tile][None], guidance[tile][None])

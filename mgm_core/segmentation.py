@@ -23,6 +23,7 @@ from torchvision.models import mobilenet_v2, segmentation
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
+from mgm_core.cancellation import add_checkpoints
 from mgm_core.checkpoint import bundled_path, load_checked, read_safetensors
 from mgm_core.hardware import DtypeName, best_dtype, resolve_device
 
@@ -210,6 +211,7 @@ class Segmenter:
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
         self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
+        add_checkpoints(self.network)
         self._turn = threading.Lock()
 
     @classmethod

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mgm_core import __main__ as photographs
+from mgm_core.cancellation import checkpoint
 from mgm_core.cutout import (
     NoSubjectError,
     background,
@@ -127,6 +128,7 @@ def matte_clip(
 
     with write_clip(target, source, transparent=transparent) as writer:
         for number, frame in enumerate(source.read(writer.hear), start=1):
+            checkpoint()
             image = frame.image
             probability = segmenter.probability(
                 image, recipe.category, long_side_px=recipe.segmenter_side_px
