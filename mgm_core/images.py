@@ -5,8 +5,14 @@ Everywhere else an image is float32 (H, W, 3), sRGB, and a mask or alpha is floa
 animation, a colour photo given as a mask.
 """
 
+import os
+import re
+import stat
 import struct
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from io import BytesIO
 from os import PathLike, fsync
 from pathlib import Path
@@ -20,12 +26,17 @@ import pillow_heif
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
+from mgm_core.labels import labels_of
+
 # Pillow loads most of its openers late, and knows none of them by name before.
 Image.init()
 pillow_heif.register_heif_opener()
 
 __all__ = [
+    "SUFFIXES",
     "ImageError",
+    "Photo",
+    "SubjectMask",
     "check_image",
     "check_mask",
     "encode_jpeg",
@@ -34,7 +45,10 @@ __all__ = [
     "read_alpha",
     "read_image",
     "read_mask",
+    "read_photo",
+    "read_subject_mask",
     "write_image",
+    "write_whole",
 ]
 
 Source: TypeAlias = str | PathLike[str] | bytes | BinaryIO
@@ -43,6 +57,10 @@ Floats: TypeAlias = NDArray[np.float32]
 # Only these openers run on files from strangers: Pillow's EPS opener, for one, starts Ghostscript.
 _FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "BMP", "GIF")
 _FORMAT_NAMES = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF"
+SUFFIXES = frozenset(
+    suffix for suffix, name in Image.registered_extensions().items() if name in (*_FORMATS, "MPO")
+)
+"""Endings, in lower case, of the files that can be read."""
 # A phone's MPO or HEIC holds depth maps and bursts behind one primary photo: it is no animation.
 _FORMATS_WITH_A_PRIMARY_IMAGE = ("JPEG", "MPO", "HEIF")
 _MODES_OF_8_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -51,73 +69,149 @@ _MODES_OF_COLOURS = dict.fromkeys(_MODES_OF_8_BITS, "RGB") | {
     **dict.fromkeys(("1", "L", "LA", "I;16"), "L"),
     "CMYK": "CMYK",
 }
-# Pillow warns above this many pixels whatever we ask of it.
-_PILLOW_MAX_MEGAPIXELS = 89.0
+# Pillow refuses more pixels than this whatever we ask of it.
+_PILLOW_MAX_MEGAPIXELS = 178.0
+# No picture needs more bytes: 16 bits in four channels, and what else a camera puts into a file.
+_MAX_BYTES_PER_PIXEL, _MAX_OTHER_BYTES = 8, 64 * 2**20
+# Ten scans are usual in a progressive JPEG. Each is decoded on all of its pixels.
+_MAX_JPEG_SCANS = 100
+# A tile is decoded whole, however little of it lies in the picture.
+_MAX_TILE_PX = 4096 * 4096
 # What lossy compression may add between the channels of a grey mask; colours differ by far more.
 _GREY_TOLERANCE = 12 / 255
 _JPEG_AND_WEBP_QUALITY = 95
 _ICC_TIME = slice(24, 36)
+# Of a file's first directory, what tells about the photo; the rest is about the file's pixels.
+_EXIF_KEPT = frozenset(
+    int(tag)
+    for tag in (
+        ExifTags.Base.ImageDescription,
+        ExifTags.Base.Make,
+        ExifTags.Base.Model,
+        ExifTags.Base.DateTime,
+        ExifTags.Base.Artist,
+        ExifTags.Base.Copyright,
+    )
+)
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+_EXIF_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 
 class ImageError(ValueError):
     """A file cannot be read as the image or mask that it was given for."""
 
 
-def read_image(source: Source, *, max_megapixels: float = 50.0) -> Floats:
-    """Read a photo's colours.
+@dataclass(frozen=True)
+class Photo:
+    """A photograph as it was read.
 
-    EXIF orientation is applied and an embedded ICC profile is converted to sRGB. 16-bit PNG and
-    TIFF keep their precision, unless a profile other than sRGB has to be converted: that is done
-    in 8 bits. Where a picture has an alpha channel its colours are taken as stored (straight);
-    `read_alpha` reads the channel itself.
+    Args:
+        image: (H, W, 3) float32 sRGB in [0, 1], upright; colours are straight.
+        alpha: (H, W) float32 in [0, 1]; None where the file has no transparency.
+        dpi: pixels an inch from left to right and from top to bottom; None where the file does not
+            tell.
+        exif: the file's EXIF without orientation and thumbnail, as a file has it; may be empty.
+        notes: sentences on what was not taken as the file says.
+    """
+
+    image: Floats = field(repr=False)
+    alpha: Floats | None = field(default=None, repr=False)
+    dpi: tuple[float, float] | None = None
+    exif: bytes = field(default=b"", repr=False)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SubjectMask:
+    """A mask of the subject, and how its file was read.
+
+    Args:
+        mask: (H, W) float32 in [0, 1].
+        note: what was read of a map of labels; empty for other masks.
+    """
+
+    mask: Floats = field(repr=False)
+    note: str = ""
+
+
+def read_photo(source: Source, *, max_megapixels: float = 50.0) -> Photo:
+    """Read a photo with its transparency and its resolution.
+
+    EXIF orientation is applied and an embedded ICC profile is converted to sRGB; one that is broken
+    or belongs to other pixels is left out, and noted. 16-bit PNG and TIFF keep their precision,
+    unless a profile other than sRGB has to be converted: that is done in 8 bits. Of a TIFF with
+    thumbnails the picture itself is read.
 
     Args:
         source: path, the file's bytes, or an open binary file.
         max_megapixels: refuse larger images from their header, before any pixel is decoded; at
-            most 89.
+            most 178.
+
+    Returns:
+        The photo.
+
+    Raises:
+        ImageError: the file is missing, no image, damaged, animated or too large.
+    """
+    found = _read(source, max_megapixels, colour_managed=True)
+    return Photo(
+        np.ascontiguousarray(found.colours), found.alpha, found.dpi, found.exif, found.notes
+    )
+
+
+def read_image(source: Source, *, max_megapixels: float = 50.0) -> Floats:
+    """Read a photo's colours as `read_photo` does, as stored (straight) under any alpha channel.
+
+    Args:
+        source: path, the file's bytes, or an open binary file.
+        max_megapixels: refuse larger images from their header; at most 178.
 
     Returns:
         (H, W, 3) float32 sRGB in [0, 1].
 
     Raises:
-        ImageError: the file is missing, no image, damaged, animated or too large.
+        ImageError: as in `read_photo`.
     """
-    colours, _ = _read(source, max_megapixels, colour_managed=True)
-    return np.ascontiguousarray(colours)
+    return read_photo(source, max_megapixels=max_megapixels).image
 
 
-def read_mask(source: Source, *, max_megapixels: float = 50.0) -> Floats:
+def read_mask(source: Source, *, label: int | None = None, max_megapixels: float = 50.0) -> Floats:
     """Read a mask, trimap or alpha: the alpha channel unless it is opaque, else the grey values.
 
     ICC profiles are ignored, as a mask's values are no colours.
 
     Args:
         source: path, the file's bytes, or an open binary file.
-        max_megapixels: refuse larger images from their header; at most 89.
+        label: which of a class map's labels is the subject; None where the file is none.
+        max_megapixels: refuse larger images from their header; at most 178.
 
     Returns:
         (H, W) float32 in [0, 1].
 
     Raises:
-        ImageError: as in `read_image`, and where the picture is coloured or holds labels 0 and 1.
+        ImageError: as in `read_photo`, and where the picture is coloured, holds labels and none
+            was told, or does not hold the label.
     """
-    colours, alpha = _read(source, max_megapixels, colour_managed=False)
-    if alpha is not None and alpha.min() < 1:
-        return alpha
-    spread = float(np.ptp(colours, axis=2).max())
-    if spread > _GREY_TOLERANCE:
-        raise ImageError(
-            f"{_name(source)} must be a grey mask, got a colour image (its channels differ by up "
-            f"to {spread:.2f}): save the mask as greyscale, or as a PNG's alpha channel"
-        )
-    # Of a lossy picture's channels green carries the least chroma noise.
-    grey = np.ascontiguousarray(colours[..., 1])
-    if 0 < grey.max() <= 1 / 255:
-        raise ImageError(
-            f"{_name(source)} must use the whole range from black to white, got values of 0 and 1 "
-            "out of 255: multiply the labels by 255"
-        )
-    return grey
+    return _read_mask(source, max_megapixels, label, the_only_label=False).mask
+
+
+def read_subject_mask(
+    source: Source, *, label: int | None = None, max_megapixels: float = 50.0
+) -> SubjectMask:
+    """Read a mask as `read_mask` does; a class map's only label is taken for the subject.
+
+    Args:
+        source: path, the file's bytes, or an open binary file.
+        label: which of a class map's labels is the subject; None for the only one.
+        max_megapixels: refuse larger images from their header; at most 178.
+
+    Returns:
+        The mask.
+
+    Raises:
+        ImageError: as in `read_mask`; of several labels one has to be told.
+    """
+    return _read_mask(source, max_megapixels, label, the_only_label=True)
 
 
 def read_alpha(source: Source, *, max_megapixels: float = 50.0) -> Floats:
@@ -125,21 +219,65 @@ def read_alpha(source: Source, *, max_megapixels: float = 50.0) -> Floats:
 
     Args:
         source: path, the file's bytes, or an open binary file.
-        max_megapixels: refuse larger images from their header; at most 89.
+        max_megapixels: refuse larger images from their header; at most 178.
 
     Returns:
         (H, W) float32 in [0, 1].
 
     Raises:
-        ImageError: as in `read_image`, and where the picture has no alpha channel.
+        ImageError: as in `read_photo`, and where the picture has no alpha channel.
     """
-    _, alpha = _read(source, max_megapixels, colour_managed=False)
+    alpha = _read(source, max_megapixels, colour_managed=False).alpha
     if alpha is None:
         raise ImageError(
             f"{_name(source)} must have an alpha channel, got an image without one: "
             "save it as a PNG with transparency"
         )
     return alpha
+
+
+def _read_mask(
+    source: Source, max_megapixels: float, label: int | None, *, the_only_label: bool
+) -> SubjectMask:
+    found = _read(source, max_megapixels, colour_managed=False)
+    name = _name(source)
+    if found.alpha is not None and found.alpha.min() < 1 and label is None:
+        return SubjectMask(found.alpha)
+    levels = found.levels
+    labels = None if levels is None else labels_of(levels, certainly=found.coloured_palette)
+    if label is not None or (the_only_label and labels is not None and len(labels) == 1):
+        if levels is None:
+            raise ImageError(
+                f"{name} must be a map of labels for label {label}, got a colour image: save the "
+                "labels as greyscale or as a palette's entries"
+            )
+        chosen = levels == (labels[0] if label is None and labels else label)
+        if not chosen.any():
+            raise ImageError(f"{name} must have label {label}, got {_listed(levels)}: choose one")
+        note = f"label {label if labels is None or label is not None else labels[0]} of " + (
+            _listed(levels)
+        )
+        return SubjectMask(chosen.astype(np.float32), note)
+    if labels is not None:
+        raise ImageError(
+            f"{name} must use the whole range from black to white, got a map of the labels "
+            f"{_listed(levels)}: choose the subject's label, or save it as 255 and the rest as 0"
+        )
+    spread = float(np.ptp(found.colours, axis=2).max())
+    if spread > _GREY_TOLERANCE:
+        raise ImageError(
+            f"{name} must be a grey mask, got a colour image (its channels differ by up "
+            f"to {spread:.2f}): save the mask as greyscale, or as a PNG's alpha channel"
+        )
+    # Of a lossy picture's channels green carries the least chroma noise.
+    return SubjectMask(np.ascontiguousarray(found.colours[..., 1]))
+
+
+def _listed(levels: NDArray[Any] | None, shown: int = 12) -> str:
+    assert levels is not None, "only maps of labels are listed"
+    values = np.unique(levels)
+    text = ", ".join(map(str, values[:shown]))
+    return text if len(values) <= shown else f"{text} and {len(values) - shown} more"
 
 
 def write_image(path: str | PathLike[str], array: Floats, *, bits: Literal[8, 16] = 8) -> None:
@@ -171,9 +309,23 @@ def write_image(path: str | PathLike[str], array: Floats, *, bits: Literal[8, 16
         raise ValueError(f"bits must be 8 for {suffix}, got 16: write a .png")
     if not path.parent.is_dir():
         raise ImageError(f"path must be in a folder that exists, got {path}: create its folder")
-    data = encoders[suffix](array)
-    # Not `tempfile`: its files are readable by their owner alone, and stay so after the rename.
-    part = path.with_name(f".{path.name}.{token_hex(8)}.part")
+    write_whole(path, encoders[suffix](array))
+
+
+def write_whole(path: str | PathLike[str], data: bytes) -> None:
+    """Write a file in one step: readers see the old file or the whole new one.
+
+    Args:
+        path: in a folder that exists.
+        data: the file's content.
+
+    Raises:
+        OSError: the disk does not take it; nothing is left behind.
+    """
+    path = Path(path)
+    # A name of its own length: the result's may be as long as the disk allows. Not `tempfile`: its
+    # files are readable by their owner alone, and stay so after the rename.
+    part = path.with_name(f".{token_hex(8)}.part")
     try:
         with part.open("xb") as file:
             file.write(data)
@@ -326,13 +478,17 @@ def _name(source: Source) -> str:
     return Path(name).name if isinstance(name, str) else "the image"
 
 
-def _read_bytes(source: Source) -> bytes:
+def _read_bytes(source: Source, most: int) -> bytes:
     name = _name(source)
     if isinstance(source, bytes):
         data = source
     elif isinstance(source, str | PathLike):
         try:
-            data = Path(source).read_bytes()
+            with Path(source).open("rb") as file:
+                found = os.fstat(file.fileno())
+                if stat.S_ISREG(found.st_mode) and found.st_size > most:
+                    raise _too_many_bytes(name, found.st_size, most)
+                data = file.read(most + 1)
         except FileNotFoundError as error:
             raise ImageError(f"{name} must exist, got no such file: check its path") from error
         except IsADirectoryError as error:
@@ -342,56 +498,161 @@ def _read_bytes(source: Source) -> bytes:
                 f"{name} must be readable, got {error.strerror}: check its permissions"
             ) from error
     else:
-        data = source.read()
+        data = source.read(most + 1)
+    if len(data) > most:
+        raise _too_many_bytes(name, len(data), most)
     if not data:
         raise ImageError(f"{name} must be an image file, got an empty file: upload or copy it anew")
     return data
 
 
-def _read(
-    source: Source, max_megapixels: float, *, colour_managed: bool
-) -> tuple[Floats, Floats | None]:
-    """Decode a file to upright float32 colours (H, W, 3) and, if it has one, alpha (H, W)."""
+def _too_many_bytes(name: str, found: int, most: int) -> "ImageError":
+    return ImageError(
+        f"{name} must be an image file of at most {most // 2**20} MiB, got {found // 2**20}: save "
+        "it anew, or smaller"
+    )
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """An upright file's content.
+
+    Args:
+        colours: (H, W, 3) float32 in [0, 1].
+        alpha: (H, W) float32 in [0, 1], or None.
+        levels: (H, W) integers as they are stored, of grey and palette files; or None.
+        coloured_palette: the levels are entries of a palette that is not grey.
+        dpi: as in `Photo`; so are exif and notes.
+    """
+
+    colours: Floats
+    alpha: Floats | None
+    levels: NDArray[Any] | None = None
+    coloured_palette: bool = False
+    dpi: tuple[float, float] | None = None
+    exif: bytes = b""
+    notes: tuple[str, ...] = ()
+
+
+def _read(source: Source, max_megapixels: float, *, colour_managed: bool) -> _Decoded:
+    """Decode a file to upright float32 colours and what goes with them."""
     if not 0 < max_megapixels <= _PILLOW_MAX_MEGAPIXELS:
         raise ValueError(
             f"max_megapixels must be above 0 and at most {_PILLOW_MAX_MEGAPIXELS:g}, got "
             f"{max_megapixels:g}: choose a limit in this range and shrink larger images"
         )
     name = _name(source)
-    data = _read_bytes(source)
+    most = int(max_megapixels * 1e6 * _MAX_BYTES_PER_PIXEL) + _MAX_OTHER_BYTES
+    data = _read_bytes(source, most)
+    with _damage_told(name), _without_bomb_warning():
+        return _decode(name, data, max_megapixels, colour_managed)
+
+
+@contextmanager
+def _damage_told(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into an ImageError.
+
+    For damaged files Pillow and its codecs raise nearly every exception there is, and warnings,
+    which are exceptions where the caller has made them so.
+    """
     try:
-        opened = _open(name, data, max_megapixels)
-        bits = _bits(name, opened)
-        # This decodes the file, needlessly where OpenCV does it below: but Pillow notices truncated
-        # files, and OpenCV not.
-        picture = ImageOps.exif_transpose(opened)
-        profile = opened.info.get("icc_profile") if colour_managed else None
-        in_srgb = _converted_to_srgb(name, picture, profile) if profile else None
-        if in_srgb is not None:
-            return _fraction(np.asarray(in_srgb)), _alpha_of_8_bits(picture)
-        if bits == 16:
-            return _split(_fraction(_decode_16_bits(data, opened)))
-        if bits == 32:
-            return _split(_float_values(name, picture))
-        straight = picture.convert("RGBA") if picture.has_transparency_data else picture
-        return _fraction(np.asarray(straight.convert("RGB"))), _alpha_of_8_bits(picture)
-    except ImageError:
+        yield
+    except (ImageError, MemoryError):
         raise
-    # What Pillow and its codecs raise for damaged files; its warnings tell of them too, and are
-    # exceptions where the caller has made them so.
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        RuntimeError,
-        struct.error,
-        Warning,
-    ) as error:
+    except Exception as error:
         raise ImageError(
             f"{name} must be a complete image, got a truncated or damaged file ({error}): "
             "save or upload it anew"
         ) from error
+
+
+@contextmanager
+def _without_bomb_warning() -> Iterator[None]:
+    """Keep Pillow from warning of large pictures: `_open` holds them to the caller's limit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def _decode(name: str, data: bytes, max_megapixels: float, colour_managed: bool) -> _Decoded:
+    opened = _open(name, data, max_megapixels)
+    bits = _bits(name, opened)
+    # This decodes the file, needlessly where OpenCV does it below: but Pillow notices truncated
+    # files, and OpenCV not.
+    picture = ImageOps.exif_transpose(opened)
+    turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    about: dict[str, Any] = {}
+    # Viewers show pictures whose EXIF is damaged; where up is had to be read above.
+    with suppress(Exception):
+        about = {"dpi": _dpi(opened, turned), "exif": _exif(opened)}
+    profile = opened.info.get("icc_profile") if colour_managed else None
+    if profile:
+        try:
+            in_srgb = _converted_to_srgb(picture, profile)
+        except (ImageCms.PyCMSError, KeyError, OSError, ValueError) as error:
+            about["notes"] = (
+                f"{name} has a broken colour profile ({error}); its colours are read as sRGB.",
+            )
+        else:
+            if in_srgb is not None:
+                alpha = _alpha_of_8_bits(picture)
+                return _Decoded(_fraction(np.asarray(in_srgb)), alpha, **about)
+    if bits == 16:
+        deep = _decode_16_bits(data, opened)
+        grey = deep if deep.ndim == 2 else None
+        return _Decoded(*_split(_fraction(deep)), levels=grey, **about)
+    if bits == 32:
+        return _Decoded(*_split(_float_values(name, picture)), **about)
+    straight = picture.convert("RGBA") if picture.has_transparency_data else picture
+    colours = np.asarray(straight.convert("RGB"))
+    levels, coloured = _levels_as_stored(picture, colours)
+    return _Decoded(_fraction(colours), _alpha_of_8_bits(picture), levels, coloured, **about)
+
+
+def _levels_as_stored(
+    picture: Image.Image, colours: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8] | None, bool]:
+    """Return the integers of a picture that may be a map of labels, and whether it is coloured."""
+    grey = bool((colours == colours[..., :1]).all())
+    if picture.mode == "P" and not grey:
+        return np.asarray(picture), True
+    # A picture of one bit has no labels but black and white.
+    return (colours[..., 0] if grey and picture.mode != "1" else None), False
+
+
+def _dpi(opened: ImageFile.ImageFile, turned: bool) -> tuple[float, float] | None:
+    """Return the resolution that a file states, in pixels an inch of the upright picture."""
+    found = opened.info.get("dpi")
+    if found is None:
+        tags = opened.getexif()
+        per_inch = {2: 1.0, 3: 2.54}.get(tags.get(ExifTags.Base.ResolutionUnit, 2))
+        sides = [tags.get(tag) for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)]
+        if per_inch is None or None in sides:
+            return None
+        found = [float(side) * per_inch for side in sides if side is not None]
+    try:
+        across, down = (float(side) for side in found)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    # Pillow fills in 1 where a TIFF does not tell.
+    if not (1 < across < 100_000 and 1 < down < 100_000):
+        return None
+    return (down, across) if turned else (across, down)
+
+
+def _exif(opened: ImageFile.ImageFile) -> bytes:
+    """Return a file's EXIF but for what is no longer true of the upright picture."""
+    tags = opened.getexif()
+    if not tags:
+        return b""
+    kept = Image.Exif()
+    for tag, value in tags.items():
+        if tag in _EXIF_KEPT:
+            kept[tag] = value
+    for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if found := tags.get_ifd(part):
+            kept.get_ifd(part).update(found)
+    return kept.tobytes() if len(kept) or any(kept.get_ifd(p) for p in _EXIF_PARTS) else b""
 
 
 def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
@@ -408,17 +669,63 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
         raise ImageError(
             f"{too_large} more than {_PILLOW_MAX_MEGAPIXELS:g}: shrink it first"
         ) from error
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format == "TIFF":
+        frames = _seek_main_page(picture, frames)
     megapixels = picture.width * picture.height / 1e6
     if megapixels > max_megapixels:
         raise ImageError(f"{too_large} {megapixels:.1f}: shrink it first")
-    try:
-        frames = getattr(picture, "n_frames", 1)
-    except TypeError as error:
-        # Pillow's answer to a later page of a TIFF that lacks its size.
-        raise OSError(str(error)) from error
     if frames > 1 and picture.format not in _FORMATS_WITH_A_PRIMARY_IMAGE:
         raise ImageError(f"{name} must be a single picture, got {frames} frames: save one frame")
+    if picture.format == "TIFF":
+        tags = picture.tag_v2  # type: ignore[attr-defined] # only TIFF images have it
+        # Sides of tiles, in px.
+        tile_px = int(tags.get(322, 0)) * int(tags.get(323, 0))
+        if tile_px > max(_MAX_TILE_PX, 4 * picture.width * picture.height):
+            raise ImageError(
+                f"{name} must have tiles of its size, got some of {tile_px / 1e6:.0f} megapixels: "
+                "save it anew"
+            )
+    if picture.format in ("JPEG", "MPO") and _jpeg_scans(data) > _MAX_JPEG_SCANS:
+        raise ImageError(
+            f"{name} must have at most {_MAX_JPEG_SCANS} scans, got more: save it anew as a "
+            "plain JPEG"
+        )
     return picture
+
+
+def _seek_main_page(picture: ImageFile.ImageFile, pages: int) -> int:
+    """Go to the picture of a TIFF whose other pages are smaller copies and masks of it.
+
+    Returns:
+        How many pages are pictures of their own.
+    """
+    sizes, own = [], []
+    for page in range(pages):
+        picture.seek(page)
+        sizes.append(picture.width * picture.height)
+        tags = picture.tag_v2  # type: ignore[attr-defined] # only TIFF images have it
+        # Bit 0 marks a smaller copy, bit 2 a mask; the older tag has 2 for a smaller copy.
+        if not int(tags.get(254, 0)) & 0b101 and tags.get(255) != 2:
+            own.append(page)
+    # Many programs mark no thumbnail: it is far smaller than its picture.
+    largest = max(own or range(pages), key=lambda page: sizes[page])
+    others = [page for page in own if page != largest and sizes[page] * 4 > sizes[largest]]
+    picture.seek(largest)
+    return 1 + len(others)
+
+
+def _jpeg_scans(data: bytes) -> int:
+    """Count the scans of a JPEG's first picture, each of which costs a pass over all of it."""
+    scans, at = 0, 2
+    while scans <= _MAX_JPEG_SCANS:
+        # In a scan's own bytes 0xFF is followed by 0 or by one of the restart markers.
+        marker = _JPEG_MARKER.search(data, at)
+        if marker is None or marker[0][1] == 0xD9:  # the picture's end
+            break
+        scans += marker[0][1] == 0xDA
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    return scans
 
 
 def _bits(name: str, picture: ImageFile.ImageFile) -> int:
@@ -502,27 +809,20 @@ def _alpha_of_8_bits(picture: Image.Image) -> Floats | None:
     return _fraction(np.asarray(picture.convert("RGBA").getchannel("A")))
 
 
-def _converted_to_srgb(name: str, picture: Image.Image, profile: bytes) -> Image.Image | None:
+def _converted_to_srgb(picture: Image.Image, profile: bytes) -> Image.Image | None:
     """Convert a picture's colours, without alpha, to sRGB; None where they are sRGB already."""
-    try:
-        source = ImageCms.getOpenProfile(BytesIO(profile))
-        if ImageCms.getProfileDescription(source).startswith("sRGB"):
-            return None
-        mode = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}[source.profile.xcolor_space.strip()]
-        own_mode = _MODES_OF_COLOURS[picture.mode]
-        # A grey picture is often tagged with an RGB profile; its grey then stands for R = G = B.
-        if mode != own_mode and (mode, own_mode) != ("RGB", "L"):
-            raise ImageCms.PyCMSError(f"a profile for {mode} on {own_mode} pixels")
-        if picture.mode == "I;16":
-            # Pillow's own conversion to 8 bits cuts all values off at 255.
-            picture = Image.fromarray(np.rint(np.asarray(picture) / 257).astype(np.uint8))
-        straight = picture.convert("RGBA") if picture.has_transparency_data else picture
-        converted = ImageCms.profileToProfile(
-            straight.convert(mode), source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except (ImageCms.PyCMSError, KeyError) as error:
-        raise ImageError(
-            f"{name} must have a colour profile that fits it, got {error}: convert the image to "
-            "sRGB in an image editor"
-        ) from error
-    return converted
+    source = ImageCms.getOpenProfile(BytesIO(profile))
+    if ImageCms.getProfileDescription(source).startswith("sRGB"):
+        return None
+    mode = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}[source.profile.xcolor_space.strip()]
+    own_mode = _MODES_OF_COLOURS[picture.mode]
+    # A grey picture is often tagged with an RGB profile; its grey then stands for R = G = B.
+    if mode != own_mode and (mode, own_mode) != ("RGB", "L"):
+        raise ImageCms.PyCMSError(f"a profile for {mode} on {own_mode} pixels")
+    if picture.mode == "I;16":
+        # Pillow's own conversion to 8 bits cuts all values off at 255.
+        picture = Image.fromarray(np.rint(np.asarray(picture) / 257).astype(np.uint8))
+    straight = picture.convert("RGBA") if picture.has_transparency_data else picture
+    return ImageCms.profileToProfile(
+        straight.convert(mode), source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )

@@ -18,6 +18,7 @@ from mgm_core.images import (
     read_alpha,
     read_image,
     read_mask,
+    read_photo,
     write_image,
 )
 
@@ -250,10 +251,12 @@ def test_16_bits_tagged_as_srgb_are_kept():
 
 
 @pytest.mark.parametrize("profile", [b"no profile", icc_profile(b"GRAY", {b"kTRC": gamma(1.0)})])
-def test_a_profile_that_does_not_fit_is_refused(profile):
+def test_a_profile_that_does_not_fit_is_left_out_and_told(profile):
     data = file_of(Image.fromarray(CORNER), icc_profile=profile)
-    with pytest.raises(ImageError, match=r"must have a colour profile that fits it.*sRGB"):
-        read_image(data)
+    photo = read_photo(data)
+    np.testing.assert_array_equal(photo.image, CORNER / np.float32(255))
+    assert "broken colour profile" in photo.notes[0]
+    assert read_photo(file_of(Image.fromarray(CORNER))).notes == ()
 
 
 def test_cmyk_becomes_rgb():
@@ -318,7 +321,7 @@ def test_colour_images_are_refused_as_masks():
 
 def test_label_images_are_refused_as_masks():
     labels = file_of(Image.fromarray(np.array([[0, 1]], np.uint8)))
-    with pytest.raises(ImageError, match=r"values of 0 and 1 out of 255: multiply the labels"):
+    with pytest.raises(ImageError, match=r"got a map of the labels 0, 1: choose the subject's lab"):
         read_mask(labels)
 
 
@@ -415,13 +418,13 @@ def test_too_many_pixels_are_refused_before_decoding():
 
 @pytest.mark.parametrize("height", [16_000, 60_000])
 def test_what_pillow_takes_for_a_bomb_is_refused_by_the_same_rule(height):
-    with pytest.raises(ImageError, match=r"must have at most 50 megapixels, got more than 89"):
+    with pytest.raises(ImageError, match=r"must have at most 50 megapixels, got "):
         read_image(header_only(8000, height))
 
 
-@pytest.mark.parametrize("limit", [0, 90])
+@pytest.mark.parametrize("limit", [0, 179])
 def test_limits_that_cannot_be_held_are_refused(limit):
-    with pytest.raises(ValueError, match=r"^max_megapixels must be above 0 and at most 89"):
+    with pytest.raises(ValueError, match=r"^max_megapixels must be above 0 and at most 178"):
         read_image(file_of(Image.fromarray(CORNER)), max_megapixels=limit)
 
 

@@ -1,0 +1,271 @@
+"""Files as people have them: read as every viewer reads them, or refused by name."""
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, TiffImagePlugin
+
+from mgm_core import images
+from mgm_core.images import (
+    SUFFIXES,
+    ImageError,
+    read_image,
+    read_mask,
+    read_photo,
+    read_subject_mask,
+)
+from mgm_core.labels import labels_of
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def file_of(picture, file_format="PNG", **options):
+    file = io.BytesIO()
+    picture.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def pages(*pictures, marks=None):
+    """A TIFF of several pages; `marks` are their NewSubfileType tags."""
+    file = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(file, new=True) as writer:
+        for picture, mark in zip(pictures, marks or [None] * len(pictures), strict=True):
+            tags = TiffImagePlugin.ImageFileDirectory_v2()
+            if mark is not None:
+                tags[254] = mark
+            picture.save(writer, "TIFF", tiffinfo=tags)
+            writer.newFrame()
+    return file.getvalue()
+
+
+RED_PAGE, SMALL = Image.new("RGB", (64, 48), RED), Image.new("RGB", (16, 12), BLUE)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pages(RED_PAGE, SMALL),
+        pages(RED_PAGE, SMALL, marks=[0, 1]),
+        pages(SMALL, RED_PAGE, marks=[1, 0]),
+        pages(RED_PAGE, Image.new("RGB", (48, 36), BLUE), marks=[0, 1]),
+        pages(RED_PAGE, Image.new("L", (64, 48)), marks=[0, 4]),
+    ],
+    ids=["unmarked", "marked", "thumbnail first", "pyramid", "mask"],
+)
+def test_of_a_tiff_with_thumbnails_the_picture_is_read(data):
+    image = read_image(data)
+    assert image.shape == (48, 64, 3)
+    assert (image == (1, 0, 0)).all()
+
+
+def test_a_tiff_of_several_pictures_is_refused():
+    with pytest.raises(ImageError, match="must be a single picture, got 2 frames"):
+        read_image(pages(RED_PAGE, RED_PAGE))
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [
+        ("JPEG", {"dpi": (300, 300)}),
+        ("PNG", {"dpi": (300, 300)}),
+        ("TIFF", {"dpi": (300, 300)}),
+        ("WEBP", {"exif": {282: 300.0, 283: 300.0, 296: 2}}),
+        ("WEBP", {"exif": {282: 118.11, 283: 118.11, 296: 3}}),
+    ],
+)
+def test_resolution_is_read(file_format, options):
+    if "exif" in options:
+        tags = Image.Exif()
+        tags.update(options["exif"])
+        options = {"exif": tags}
+    photo = read_photo(file_of(RED_PAGE, file_format, **options))
+    assert photo.dpi == pytest.approx((300, 300), abs=0.1)
+
+
+def test_no_resolution_is_no_resolution_and_a_turned_one_is_turned():
+    for file_format in ("JPEG", "PNG", "TIFF", "WEBP"):
+        assert read_photo(file_of(RED_PAGE, file_format)).dpi is None
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = 6
+    photo = read_photo(file_of(RED_PAGE, "JPEG", dpi=(100, 200), exif=tags))
+    assert photo.image.shape == (64, 48, 3)
+    assert photo.dpi == (200, 100)
+
+
+def test_exif_is_kept_without_what_was_true_of_the_file_alone():
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = 6
+    tags[ExifTags.Base.Artist] = "A. Photographer"
+    tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 400
+    kept = Image.Exif()
+    kept.load(read_photo(file_of(RED_PAGE, "JPEG", exif=tags)).exif)
+    assert kept[ExifTags.Base.Artist] == "A. Photographer"
+    assert kept.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 400
+    assert ExifTags.Base.Orientation not in kept
+    assert read_photo(file_of(RED_PAGE, "JPEG")).exif == b""
+
+
+def test_usual_endings_are_known():
+    usual = {".jpg", ".jpe", ".jfif", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"}
+    assert usual | {".heic", ".heif", ".avif", ".mpo"} <= SUFFIXES
+    assert not {".eps", ".pdf", ".psd", ".svg", ".ico"} & SUFFIXES
+
+
+def header_only(width, height):
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    png = file_of(Image.new("L", (1, 1)))
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
+def test_a_large_picture_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ImageError, match=r"at most 50 megapixels, got 108\.0: shrink it"):
+            read_image(header_only(12_000, 9_000))
+        with pytest.raises(ImageError, match="truncated or damaged"):
+            read_image(header_only(12_000, 9_000), max_megapixels=120)
+
+
+@pytest.mark.parametrize(
+    "error", [IndexError("index out of range"), TypeError("no"), KeyError(3), RuntimeError("x")]
+)
+def test_whatever_a_decoder_raises_is_an_image_error(monkeypatch, error):
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(images.ImageOps, "exif_transpose", broken)
+    with pytest.raises(ImageError, match="must be a complete image, got a truncated or damaged"):
+        read_image(file_of(RED_PAGE))
+
+
+def test_memory_that_is_short_is_no_damage_to_the_file(monkeypatch):
+    def short(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(images.ImageOps, "exif_transpose", short)
+    with pytest.raises(MemoryError):
+        read_image(file_of(RED_PAGE))
+
+
+def test_files_that_no_picture_fills_are_refused_unread(tmp_path):
+    sparse = tmp_path / "sparse.jpg"
+    with sparse.open("wb") as file:
+        file.write(file_of(RED_PAGE, "JPEG"))
+        file.truncate(4 * 2**30)
+    with pytest.raises(ImageError, match=r"must be an image file of at most \d+ MiB, got 4096"):
+        read_image(sparse)
+    with sparse.open("rb") as file, pytest.raises(ImageError, match="of at most"):
+        read_image(file, max_megapixels=0.1)
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused_before_it_is_decoded():
+    data = file_of(Image.new("L", (64, 64)), "JPEG", progressive=True)
+    start = data.index(b"\xff\xda")
+    length = int.from_bytes(data[start + 2 : start + 4])
+    end = start + 2 + length
+    while not (data[end] == 0xFF and data[end + 1] not in (0, *range(0xD0, 0xD8))):
+        end += 1
+    many = data[:end] + data[start:end] * 1000 + data[end:]
+    with pytest.raises(ImageError, match="must have at most 100 scans, got more"):
+        read_image(many)
+    # What lies behind the picture, as a phone's film does, is none of its scans.
+    assert read_image(data + b"\xff\xda\x00\x08" * 1000).shape == (64, 64, 3)
+
+
+def test_tiles_far_larger_than_their_picture_are_refused():
+    data = bytearray(file_of(RED_PAGE, "TIFF"))
+    entries = struct.unpack_from("<H", data, start := struct.unpack_from("<I", data, 4)[0])[0]
+    for n in range(entries):
+        at = start + 2 + 12 * n
+        tag = struct.unpack_from("<H", data, at)[0]
+        if tag in (278, 279):  # rows and bytes of a strip become a tile's sides
+            struct.pack_into("<HHII", data, at, {278: 322, 279: 323}[tag], 4, 1, 60_000)
+        elif tag == 273:
+            struct.pack_into("<H", data, at, 324)
+    with pytest.raises(ImageError, match=r"must have tiles of its size, got some of 3600 mega"):
+        read_image(bytes(data))
+
+
+# Maps of labels
+
+
+def patches(*labels, dtype=np.uint8):
+    """Patches of labels beside each other on a background of 0."""
+    plane = np.zeros((40, 20 * len(labels) + 4), dtype)
+    for n, label in enumerate(labels):
+        plane[8:32, 4 + 20 * n : 20 + 20 * n] = label
+    return plane
+
+
+@pytest.mark.parametrize(
+    ("levels", "labels"),
+    [
+        (patches(15), (15,)),
+        (patches(1), (1,)),
+        (patches(1, 2, 7), (1, 2, 7)),
+        (patches(15, 255), None),  # as much white as label: a mask with a dark grey part
+        (patches(24, 26, 33), (24, 26, 33)),
+        (patches(12, 126, 150), (12, 126, 150)),
+        (patches(90), None),  # one grey patch: a mask painted at less than full strength
+        (patches(0, 255), None),
+        (patches(128, 255), None),
+        (patches(15, dtype=np.uint16), (15,)),
+        (patches(26001, 24002, 24003, dtype=np.uint16), (24002, 24003, 26001)),
+        (patches(65535, 32768, dtype=np.uint16), None),
+        (np.tile(np.arange(0, 41, dtype=np.uint8), (8, 1)), None),  # a dim ramp
+        (np.tile(np.arange(0, 256, dtype=np.uint8), (8, 1)), None),
+        (np.tile(np.arange(0, 256, 5, dtype=np.uint8).repeat(12), (40, 1)), None),
+    ],
+)
+def test_labels_are_told_from_strengths(levels, labels):
+    assert labels_of(levels) == labels
+
+
+def test_unlabelled_pixels_around_a_label_are_no_label():
+    levels = patches(15, 15)
+    levels[7:9, 4:44] = 255
+    assert labels_of(levels) == (15,)
+
+
+def test_the_only_label_is_the_subject_and_of_several_one_is_told():
+    single, several = (file_of(Image.fromarray(patches(*n))) for n in ([15], [7, 15]))
+    found = read_subject_mask(single)
+    np.testing.assert_array_equal(found.mask, patches(1))
+    assert found.note == "label 15 of 0, 15"
+    with pytest.raises(ImageError, match=r"got a map of the labels 0, 7, 15: choose the subject"):
+        read_subject_mask(several)
+    chosen = read_subject_mask(several, label=15)
+    np.testing.assert_array_equal(chosen.mask, patches(0, 1))
+    with pytest.raises(ImageError, match=r"must have label 3, got 0, 7, 15: choose one"):
+        read_subject_mask(several, label=3)
+    # Where a matte is wanted nothing is guessed.
+    with pytest.raises(ImageError, match="got a map of the labels 0, 15"):
+        read_mask(single)
+    np.testing.assert_array_equal(read_mask(single, label=15), patches(1))
+
+
+def test_a_palettes_entries_are_labels_and_its_colours_are_not():
+    picture = Image.fromarray(patches(15))
+    picture = picture.convert("P")
+    colours = np.zeros((256, 3), np.uint8)
+    colours[15] = (192, 128, 128)  # VOC's person
+    picture.putpalette(colours.tobytes())
+    np.testing.assert_array_equal(read_subject_mask(file_of(picture)).mask, patches(1))
+
+
+def test_a_coloured_picture_has_no_labels():
+    coloured = np.dstack([patches(255), patches(0), patches(0)])
+    with pytest.raises(ImageError, match="must be a map of labels for label 3, got a colour"):
+        read_mask(file_of(Image.fromarray(coloured)), label=3)
+
+
+def test_masks_stay_masks():
+    soft = np.tile(np.linspace(0, 255, 80).astype(np.uint8), (20, 1))
+    for levels in (soft, patches(255), patches(128, 255), patches(128)):
+        found = read_subject_mask(file_of(Image.fromarray(levels)))
+        np.testing.assert_array_equal(found.mask, levels / np.float32(255))
+        assert found.note == ""
