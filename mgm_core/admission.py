@@ -1,0 +1,454 @@
+"""Who may compute, and when: a queue with shares for everyone who asks, whatever serves it.
+
+    admission = Admission({"photo": 1, "clip": 1})
+    with admission.visit(Visitor("203.0.113.7", page="a1b2")) as visit, visit.active():
+        await_turn("photo")               # raises BusyError where too many wait
+        matter.matte(image, guidance)     # ends early if the visitor leaves
+
+A visit is one request. It takes no turn until it asks for one, so that what is short never waits;
+it then keeps its turn until it ends. Turns go round by visitor: one who asks ten times does not
+keep another waiting ten times. A visitor who left, or presses Stop, ends all visits of his page by
+their token (`cancellation.py`), those that wait and those that compute.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from mgm_core.cancellation import Cancellation, TimeLimitReached, cancellable
+
+__all__ = [
+    "Admission",
+    "BusyError",
+    "Ended",
+    "Visit",
+    "Visitor",
+    "await_turn",
+    "briefly",
+    "current_visit",
+    "reserve",
+    "within",
+]
+
+# How often one who waits looks whether somebody cancelled, in seconds.
+_LOOK_S = 0.2
+
+
+class BusyError(Exception):
+    """The server has too much to do; the message says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks.
+
+    Args:
+        address: Of the network.
+        page: What tells one open page from another; None where nobody can tell whether the visitor
+            still waits.
+    """
+
+    address: str
+    page: str | None = None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A place in a queue: the round in which it is its visitor's turn, and when it came."""
+
+    round: int
+    number: int
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return self.round, self.number
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A visit that ended.
+
+    Args:
+        outcome: "finished", "failed" or "cancelled".
+        lane: In which it had or awaited its turn; None where it needed none.
+        before_turn_s: How long it took until its turn: waiting, and what needs no turn.
+        turn_s: How long its turn took.
+    """
+
+    outcome: str
+    lane: str | None
+    before_turn_s: float
+    turn_s: float
+
+
+class Visit:
+    """One request of a visitor, made by `Admission.visit`.
+
+    Args:
+        admission: Where it is.
+        visitor: Whose it is.
+        token: Ends its work.
+        began: When, by the admission's clock.
+    """
+
+    def __init__(
+        self, admission: "Admission", visitor: Visitor, token: Cancellation, began: float
+    ) -> None:
+        self.visitor, self.token, self.began = visitor, token, began
+        self.turn_began: float | None = None
+        self.on_wait: Callable[[int], None] = lambda _before: None
+        """Told how many come before, whenever that changes."""
+        self._admission = admission
+        self._lane: str | None = None
+        self._place: _Place | None = None
+        self._has_turn = False
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Have its token end what runs in this block, and `await_turn` wait for its turn."""
+        before = _current.set(self)
+        try:
+            with cancellable(self.token):
+                yield
+        finally:
+            _current.reset(before)
+
+    def reserve(self) -> None:
+        """Take a place among those who wait, if it has none yet.
+
+        Raises:
+            BusyError: All places are taken, or the server is about to stop.
+        """
+        self._admission._reserve(self)
+
+    def await_turn(self, lane: str) -> None:
+        """Wait for its turn, and keep it until the visit ends; nothing happens if it has one.
+
+        Raises:
+            BusyError: All places are taken.
+            Cancelled: Its visitor left or stopped it.
+        """
+        self._admission._await_turn(self, lane)
+
+
+class Admission:
+    """Lets visits compute in turn. Safe for threads; nobody is kept waiting by who only asks.
+
+    Args:
+        lanes: How many visits of each kind may compute at once.
+        brief: How many short pieces of work may compute at once beside them.
+        places: How many visits may wait in all lanes together before others are refused.
+        address_share: How many visits one address may have at once.
+        page_share: How many visits one page may have at once.
+        grace_s: How long a page may be gone before its visits end, in seconds; a page that follows
+            its visit by a second connection is not gone in between.
+        arrival_s: How long a page may take to be there at all.
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        lanes: Mapping[str, int],
+        *,
+        brief: int = 2,
+        places: int = 24,
+        address_share: int = 12,
+        page_share: int = 6,
+        grace_s: float = 1.0,
+        arrival_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lanes, self._brief, self._places = dict(lanes), brief, places
+        self._address_share, self._page_share = address_share, page_share
+        self._grace_s, self._arrival_s = grace_s, arrival_s
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._visits: set[Visit] = set()
+        self._number = 0
+        self._last_round: Counter[str] = Counter()
+        self._round = 0
+        self._brief_running = 0
+        self._listeners: Counter[str] = Counter()
+        self._gone_since: dict[str, float] = {}
+        self._closed = False
+        self.counts: Counter[str] = Counter()
+        """How many visits were admitted, finished, failed, cancelled and refused so far."""
+        self.on_end: Callable[[Ended], None] = lambda _ended: None
+        """Told of each visit that ended."""
+
+    @property
+    def running(self) -> int:
+        """How many visits have their turn."""
+        return sum(visit._has_turn for visit in tuple(self._visits))
+
+    @property
+    def waiting(self) -> int:
+        """How many visits wait for their turn."""
+        return sum(v._place is not None and not v._has_turn for v in tuple(self._visits))
+
+    @contextmanager
+    def visit(self, visitor: Visitor) -> Iterator[Visit]:
+        """Let a visitor in for as long as the block lasts.
+
+        Args:
+            visitor: Who asks.
+
+        Yields:
+            The visit, active nowhere yet.
+
+        Raises:
+            BusyError: The visitor has too much under way already, or the server is about to stop.
+        """
+        visit = self._enter(visitor)
+        outcome = "failed"
+        try:
+            yield visit
+            outcome = "finished"
+        finally:
+            outcome = "cancelled" if visit.token.cancelled else outcome
+            with self._changed:
+                self._visits.discard(visit)
+                self.counts[outcome] += 1
+                if not self._visits:
+                    self._last_round.clear()
+                    self._round = 0
+                self._changed.notify_all()
+            now = self._clock()
+            turn = now if visit.turn_began is None else visit.turn_began
+            self.on_end(Ended(outcome, visit._lane, turn - visit.began, now - turn))
+
+    @contextmanager
+    def listen(self, page: str) -> Iterator[None]:
+        """Tell that a page waits for what it asked for, as long as the block lasts."""
+        with self._changed:
+            self._listeners[page] += 1
+            self._gone_since.pop(page, None)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._listeners[page] -= 1
+                if not self._listeners[page]:
+                    del self._listeners[page]
+                    self._gone_since[page] = self._clock()
+
+    def cancel(self, page: str) -> int:
+        """End all visits of a page; return how many there were."""
+        with self._changed:
+            ended = [v for v in self._visits if v.visitor.page == page]
+            for visit in ended:
+                visit.token.cancel()
+            self._changed.notify_all()
+        return len(ended)
+
+    def end_deserted(self) -> None:
+        """End the visits of pages that are gone; call it often."""
+        now = self._clock()
+        with self._changed:
+            for visit in self._visits:
+                page = visit.visitor.page
+                if page is None or page in self._listeners:
+                    continue
+                gone = self._gone_since.get(page)
+                left = gone is not None and now - max(gone, visit.began) >= self._grace_s
+                if left or (gone is None and now - visit.began >= self._arrival_s):
+                    visit.token.cancel()
+            pages = {visit.visitor.page for visit in self._visits}
+            self._gone_since = {
+                page: since
+                for page, since in self._gone_since.items()
+                if page in pages or now - since < self._arrival_s
+            }
+            self._changed.notify_all()
+
+    def watch(self, every_s: float = 0.25) -> threading.Thread:
+        """Start a thread that calls `end_deserted` for as long as the process lives."""
+
+        def watch() -> None:
+            while True:
+                time.sleep(every_s)
+                if self._visits:
+                    self.end_deserted()
+
+        thread = threading.Thread(target=watch, name="admission", daemon=True)
+        thread.start()
+        return thread
+
+    def close(self, seconds: float) -> int:
+        """Refuse new visits, end those that wait, and let those that compute finish.
+
+        Args:
+            seconds: How long they may take; what is not done then is cancelled.
+
+        Returns:
+            How many had to be cancelled while they computed.
+        """
+        until = self._clock() + seconds
+        with self._changed:
+            self._closed = True
+            for visit in self._visits:
+                if not visit._has_turn:
+                    visit.token.cancel()
+            self._changed.notify_all()
+            while (left := [v for v in self._visits if v._has_turn]) and self._clock() < until:
+                self._changed.wait(_LOOK_S)
+            for visit in left:
+                visit.token.cancel()
+        return len(left)
+
+    @contextmanager
+    def briefly(self) -> Iterator[None]:
+        """Compute something short in this block, beside those who have their turn."""
+        with self._changed:
+            visit = current_visit()
+            while self._brief_running >= self._brief:
+                self._changed.wait(_LOOK_S)
+                if visit is not None:
+                    visit.token.check()
+            self._brief_running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._brief_running -= 1
+                self._changed.notify_all()
+
+    def _enter(self, visitor: Visitor) -> Visit:
+        with self._changed:
+            self._refuse_if_closed()
+            for name, most, count in (
+                (
+                    "this page",
+                    self._page_share,
+                    sum(v.visitor.page == visitor.page for v in self._visits)
+                    if visitor.page is not None
+                    else 0,
+                ),
+                (
+                    "your address",
+                    self._address_share,
+                    sum(v.visitor.address == visitor.address for v in self._visits),
+                ),
+            ):
+                if count >= most:
+                    self.counts["refused"] += 1
+                    raise BusyError(
+                        f"{name} must have at most {most} requests under way, got one more: wait "
+                        "for one to end, or stop it"
+                    )
+            visit = Visit(self, visitor, Cancellation(clock=self._clock), self._clock())
+            self._visits.add(visit)
+            self.counts["admitted"] += 1
+        return visit
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            self.counts["refused"] += 1
+            raise BusyError("the server must stay up to answer, got told to stop: ask again soon")
+
+    def _reserve(self, visit: Visit) -> None:
+        with self._changed:
+            if visit._place is not None:
+                return
+            self._refuse_if_closed()
+            if self.waiting >= self._places:
+                self.counts["refused"] += 1
+                raise BusyError(
+                    f"the server must have a free place, got {self.waiting + self.running} before "
+                    "you: try again in a minute"
+                )
+            address = visit.visitor.address
+            # A visitor's next turn is in the round after his last, and none is in a past round.
+            self._last_round[address] = max(self._last_round[address] + 1, self._round)
+            self._number += 1
+            visit._place = _Place(self._last_round[address], self._number)
+
+    def _await_turn(self, visit: Visit, lane: str) -> None:
+        if lane not in self._lanes:
+            raise ValueError(f"lane must be one of {', '.join(self._lanes)}, got {lane!r}")
+        self._reserve(visit)
+        place = visit._place
+        assert place is not None
+        told = None
+        while True:
+            visit.token.check()
+            with self._changed:
+                if visit._has_turn:
+                    return
+                visit._lane = lane
+                same = [v for v in self._visits if v._lane == lane]
+                running = sum(v._has_turn for v in same)
+                earlier = sum(
+                    v._place is not None and not v._has_turn and v._place.rank < place.rank
+                    for v in same
+                )
+                if earlier < self._lanes[lane] - running:
+                    visit._has_turn = True
+                    visit.turn_began = self._clock()
+                    self._round = place.round
+                    return
+                before = earlier + running
+                if before == told:
+                    self._changed.wait(_LOOK_S)
+            if before != told:
+                told = before
+                visit.on_wait(before)  # without the lock: it may take long
+
+
+_current: ContextVar[Visit | None] = ContextVar("visit", default=None)
+
+
+def current_visit() -> Visit | None:
+    """Return the visit that this code works for, if any."""
+    return _current.get()
+
+
+def await_turn(lane: str) -> None:
+    """Wait for the current visit's turn; work that nobody visits for has it at once."""
+    visit = _current.get()
+    if visit is not None:
+        visit.await_turn(lane)
+
+
+def reserve() -> None:
+    """Take a place for the current visit, before what leads up to its turn; see `Visit.reserve`."""
+    visit = _current.get()
+    if visit is not None:
+        visit.reserve()
+
+
+@contextmanager
+def within(seconds: float | None, what: str) -> Iterator[None]:
+    """Compute something in this block that may not take longer.
+
+    Args:
+        seconds: The limit; None for none.
+        what: Names the work in the message.
+
+    Raises:
+        ValueError: It took longer.
+    """
+    limit = Cancellation(seconds)
+    try:
+        with cancellable(limit):
+            yield
+    except TimeLimitReached as error:
+        raise ValueError(
+            f"{what} must take at most {seconds:g} s, took longer: take a smaller picture, or "
+            "simpler settings"
+        ) from error
+
+
+@contextmanager
+def briefly() -> Iterator[None]:
+    """Compute something short in this block: at once in one's turn, else beside the others."""
+    visit = _current.get()
+    if visit is None or visit._has_turn:
+        yield
+        return
+    with visit._admission.briefly():
+        yield
