@@ -14,13 +14,13 @@ from fastapi import FastAPI
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from demo.annotation_tab import PATH
+from demo.backend.memory import Memory, share_arenas
+from demo.backend.models import Models
+from demo.backend.studio import Studio
 from demo.environment import Environment
-from demo.memory import Memory, share_arenas
-from demo.models import Models
-from demo.studio import Studio
-from demo.theme import CSS, SCRIPT, theme
+from demo.tabs.annotation import PATH
 from demo.ui import EXAMPLES_FOLDER, build
+from demo.web.theme import CSS, SCRIPT, theme
 
 
 def launch(
@@ -34,7 +34,7 @@ def launch(
     Args:
         page: what `build` returned.
         environment: limits and the port.
-        annotation: the labelling page, served under `demo.annotation_tab.PATH`.
+        annotation: the labelling page, served under `demo.tabs.annotation.PATH`.
 
     Returns:
         The page's address.

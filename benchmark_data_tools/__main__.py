@@ -17,15 +17,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark_data_tools import mini, report, runner
+from benchmark_data_tools import runner
 from benchmark_data_tools.annotation.commands import add_subcommands
-from benchmark_data_tools.comparison import compare
-from benchmark_data_tools.layouts import LAYOUTS, find_samples, read_subset
+from benchmark_data_tools.data import mini
+from benchmark_data_tools.data.layouts import LAYOUTS, find_samples, read_subset
+from benchmark_data_tools.data.samples import compare_manifest, count_note, manifest, problems
 from benchmark_data_tools.methods import MethodSpec, parse
 from benchmark_data_tools.protocols import Settings
-from benchmark_data_tools.samples import compare_manifest, count_note, manifest, problems
+from benchmark_data_tools.reports import report
+from benchmark_data_tools.reports.comparison import compare
+from benchmark_data_tools.reports.tables import markdown, read_results
 from benchmark_data_tools.speed import metric_seconds
-from benchmark_data_tools.tables import markdown, read_results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,7 +109,9 @@ def make_mini(options: argparse.Namespace) -> int:
 
 def draw_worst(options: argparse.Namespace) -> int:
     """Draw a run's worst images and name them."""
-    from benchmark_data_tools import sheets  # with torchvision, which other commands do not need
+    from benchmark_data_tools.reports import (
+        sheets,
+    )  # with torchvision, which other commands do not need
 
     drawn = sheets.worst_sheet(
         options.results,
@@ -122,7 +126,9 @@ def draw_worst(options: argparse.Namespace) -> int:
 
 def draw_photos(options: argparse.Namespace) -> int:
     """Cut photographs out and draw them on a plain colour."""
-    from benchmark_data_tools import sheets  # with torchvision, which other commands do not need
+    from benchmark_data_tools.reports import (
+        sheets,
+    )  # with torchvision, which other commands do not need
 
     failures = sheets.photo_sheets(
         options.folder,

@@ -25,11 +25,20 @@ from typing import Protocol, TypeGuard, cast, get_args
 
 import numpy as np
 
-from benchmark_data_tools.layouts import files_by_name
+from benchmark_data_tools.data.layouts import files_by_name
+from benchmark_data_tools.data.samples import read_colours, read_grey, sha256
 from benchmark_data_tools.metrics import FloatImage
 from benchmark_data_tools.protocols import Case
-from benchmark_data_tools.samples import read_colours, read_grey, sha256
-from mgm_core.checkpoint import (
+from mgm_core.foreground.estimate import (
+    ForegroundEstimator,
+    ForegroundMethod,
+    estimate_foreground,
+)
+from mgm_core.foreground.fusion import FusedEstimator
+from mgm_core.foreground.learned import NetworkEstimator
+from mgm_core.guidance import from_trimap
+from mgm_core.matting.matter import Matter
+from mgm_core.networks.checkpoint import (
     COLOUR_LINE_WEIGHTS,
     FOREGROUND_WEIGHER_WEIGHTS,
     FOREGROUND_WEIGHTS,
@@ -37,16 +46,7 @@ from mgm_core.checkpoint import (
     bundled_path,
     foreground_path,
 )
-from mgm_core.foreground import (
-    ForegroundEstimator,
-    ForegroundMethod,
-    estimate_foreground,
-)
-from mgm_core.foreground_estimator import NetworkEstimator
-from mgm_core.foreground_fusion import FusedEstimator
-from mgm_core.guidance import from_trimap
-from mgm_core.inference import Matter
-from mgm_core.network import EncoderName
+from mgm_core.networks.prn import EncoderName
 
 PYMATTING = {
     "closed_form": "estimate_alpha_cf",

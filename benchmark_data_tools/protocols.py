@@ -20,10 +20,10 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from benchmark_data_tools.layouts import files_by_name
+from benchmark_data_tools.data.layouts import files_by_name
+from benchmark_data_tools.data.samples import Pictures, read_grey
 from benchmark_data_tools.metrics import FloatImage, Region
 from benchmark_data_tools.regions import boundary_band, details, unknown, whole
-from benchmark_data_tools.samples import Pictures, read_grey
 from mgm_core.guidance import (
     from_binary_mask,
     from_soft_mask,

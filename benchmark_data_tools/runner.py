@@ -34,7 +34,8 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from benchmark_data_tools.layouts import Sample
+from benchmark_data_tools.data.layouts import Sample
+from benchmark_data_tools.data.samples import load, manifest, read_colours, read_grey
 from benchmark_data_tools.methods import (
     MethodSpec,
     alpha_method,
@@ -52,7 +53,6 @@ from benchmark_data_tools.protocols import (
     trimap_variant,
     variants,
 )
-from benchmark_data_tools.samples import load, manifest, read_colours, read_grey
 from mgm_core.images import check_mask, write_image
 
 PACKAGES = ("mgm", "torch", "numpy", "opencv-python-headless", "pymatting", "pillow", "scipy")

@@ -9,14 +9,14 @@ from typing import Any, get_args
 
 import gradio as gr
 
+from demo.backend.publishing import product, publish
+from demo.backend.recipe import File, Order, read_colour
+from demo.backend.robustness import read_sizes, trials
+from demo.backend.studio import Studio
 from demo.handlers import told_to_the_visitor
-from demo.publishing import product, publish
-from demo.recipe import File, Order, read_colour
-from demo.robustness import read_sizes, trials
-from demo.studio import Studio
-from demo.uploads import upload, uploaded
+from demo.web.uploads import upload, uploaded
 from mgm_core.compositing import Fit, composite, fit_background, solid_background
-from mgm_core.foreground import ForegroundMethod
+from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.images import encode_png, read_alpha, read_image
 from mgm_core.recipe import Background, MaskKind, Recipe
 

@@ -10,10 +10,9 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from demo.editor import Canvas, on_canvas
-from demo.publishing import Product, for_page, product, publish, zipped
-from demo.recipe import File, Order, picked_colour
-from demo.robustness import (
+from demo.backend.publishing import Product, for_page, product, publish, zipped
+from demo.backend.recipe import File, Order, picked_colour
+from demo.backend.robustness import (
     PAPER_SAD,
     Trial,
     as_csv,
@@ -22,11 +21,12 @@ from demo.robustness import (
     read_sizes,
     trials,
 )
-from demo.studio import Studio, View, overlay, tinted
-from demo.uploads import uploaded
-from demo.viewer import Pair, side_by_side
+from demo.backend.studio import Studio, View, overlay, tinted
+from demo.web.editor import Canvas, on_canvas
+from demo.web.uploads import uploaded
+from demo.web.viewer import Pair, side_by_side
 from mgm_core.compositing import Fit
-from mgm_core.foreground import ForegroundMethod
+from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.images import encode_png
 from mgm_core.recipe import Background, BackgroundKind, MaskKind, Recipe, Shadow, read_edits
 

@@ -7,19 +7,19 @@ from typing import Any, get_args
 import gradio as gr
 
 from demo.about import about
-from demo.annotation_tab import annotation_tab
 from demo.api import Api, add_endpoints
-from demo.batch_tab import batch_tab
-from demo.editor import guidance_editor
+from demo.backend.publishing import Product
+from demo.backend.recipe import GROW_LIMIT_PX
+from demo.backend.studio import Studio
 from demo.environment import Environment
 from demo.handlers import Controls, Handlers, paper_curve
-from demo.publishing import Product
-from demo.recipe import GROW_LIMIT_PX
-from demo.studio import Studio
-from demo.uploads import upload
-from demo.video_tab import video_tab
-from demo.viewer import closeup
-from mgm_core.foreground import ForegroundMethod
+from demo.tabs.annotation import annotation_tab
+from demo.tabs.batch import batch_tab
+from demo.tabs.video import video_tab
+from demo.web.editor import guidance_editor
+from demo.web.uploads import upload
+from demo.web.viewer import closeup
+from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.recipe import Recipe
 
 EXAMPLES_FOLDER = Path(__file__).parent / "examples"

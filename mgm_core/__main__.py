@@ -29,11 +29,11 @@ from mgm_core.cutout import (
     guidance_from_mask,
     guidance_from_segmenter,
 )
-from mgm_core.foreground import ForegroundMethod
+from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.guidance import GuidanceKind
-from mgm_core.hardware import DtypeName
 from mgm_core.images import read_image, read_mask, write_image
-from mgm_core.inference import COARSE_SIDE_PX, DEFAULT_WEIGHTS, Matter
+from mgm_core.matting.matter import COARSE_SIDE_PX, DEFAULT_WEIGHTS, Matter
+from mgm_core.networks.hardware import DtypeName
 from mgm_core.recipe import Background, Recipe
 from mgm_core.segmentation import (
     CATEGORIES,

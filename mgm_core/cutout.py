@@ -24,7 +24,7 @@ from mgm_core.compositing import (
     solid_background,
 )
 from mgm_core.editing import apply_edits
-from mgm_core.foreground import estimate_foreground
+from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.guidance import (
     detect_kind,
     from_probability,
@@ -36,7 +36,7 @@ from mgm_core.recipe import MaskKind, Recipe, read_colour
 
 # The networks are handed in; without their modules, which import PyTorch, a page is up sooner.
 if TYPE_CHECKING:
-    from mgm_core.inference import Matte, Matter
+    from mgm_core.matting.matter import Matte, Matter
     from mgm_core.segmentation import Segmenter
 
 __all__ = [
@@ -265,7 +265,7 @@ def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "
     Raises:
         ValueError: Sizes differ.
     """
-    from mgm_core.inference import (
+    from mgm_core.matting.matter import (
         within_reach,
         without_gaps,
         without_stray_parts,

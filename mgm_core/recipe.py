@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from mgm_core.compositing import Colour, Fit
-from mgm_core.foreground import ForegroundMethod
+from mgm_core.foreground.estimate import ForegroundMethod
 
 __all__ = [
     "SHIFT_LIMIT_PX",
@@ -157,7 +157,7 @@ class Recipe(_Checked):
         edits: corrections by hand, which come last.
         drawn_on: width and height in px of the photo that the corrections were made for; None for
             any.
-        colour_lines: go on from the matting network's alpha by colour lines (`colour_lines.py`).
+        colour_lines: go on from the matting network's alpha by colour lines (`refine.py`).
         keep_largest: drop what does not hang together with the largest part of the result.
         foreground: how the subject's own colours are found.
         background: what the subject is put over.

@@ -24,8 +24,8 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
 from mgm_core.cancellation import add_checkpoints
-from mgm_core.checkpoint import bundled_path, load_checked, read_safetensors
-from mgm_core.hardware import DtypeName, best_dtype, resolve_device
+from mgm_core.networks.checkpoint import bundled_path, load_checked, read_safetensors
+from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 
 Plane = NDArray[np.float32]
 Colours = NDArray[np.float32]

@@ -15,21 +15,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mgm_core.checkpoint import CheckpointError
 from mgm_core.images import ImageError
-from training.bundling import bundle
-from training.colour_lines import ColourLineTask
+from mgm_core.networks.checkpoint import CheckpointError
 from training.config import Config, ConfigError, load
 from training.distributed import stop
-from training.foreground import ForegroundTask
-from training.foreground_weigher import ForegroundWeigherTask
 from training.loop import NonFiniteLossError, Task, Trainer
-from training.packing import pack
-from training.prn import PRNTask
-from training.profiling import profiled
-from training.segmenter import SegmenterTask
-from training.segmenter_scores import scores
-from training.sheets import example_sheet, guidance_sheet
+from training.tasks.alpha_fusion import ColourLineTask
+from training.tasks.foreground import ForegroundTask
+from training.tasks.foreground_fusion import ForegroundWeigherTask
+from training.tasks.prn import PRNTask
+from training.tasks.segmenter import SegmenterTask
+from training.tools.bundle import bundle
+from training.tools.pack import pack
+from training.tools.profile import profiled
+from training.tools.segmenter_scores import scores
+from training.tools.sheets import example_sheet, guidance_sheet
 
 _TASKS: dict[str, Callable[[Config], Task]] = {
     "colour_lines": ColourLineTask,

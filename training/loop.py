@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from mgm_core.hardware import best_dtype, resolve_device
+from mgm_core.networks.hardware import best_dtype, resolve_device
 from training.config import Config, ConfigError
 from training.distributed import local_part, rank, start, synchronised
 from training.losses import Terms, detached

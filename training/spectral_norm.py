@@ -1,7 +1,8 @@
 """Spectral normalisation of the ResNet34 network while it is trained.
 
 Every convolution of its encoder and decoder is normalised, those of the heads and of ASPP are
-not, as in the released network. In the product's weights it is folded (`mgm_core.checkpoint`).
+not, as in the released network. In the product's weights it is folded
+(`mgm_core.networks.checkpoint`).
 """
 
 import torch

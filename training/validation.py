@@ -8,10 +8,10 @@ from torch import Tensor
 
 from mgm_core.guidance import dilate, erode
 from mgm_core.images import read_image, read_mask
-from mgm_core.inference import Matter
-from mgm_core.network import PRN
+from mgm_core.matting.matter import Matter
+from mgm_core.networks.prn import PRN
 from training.config import ConfigError
-from training.sources import pictures
+from training.data.sources import pictures
 
 KERNEL_PX = 20
 

@@ -28,8 +28,8 @@ from benchmark_data_tools.annotation.storage.tables import Entry
 from benchmark_data_tools.annotation.team import agreement, queue
 from benchmark_data_tools.annotation.team.queue import Filter, ForbiddenError, HeldError
 from benchmark_data_tools.annotation.team.users import ALONE, User, UserError, Users
-from benchmark_data_tools.layouts import find_samples
-from benchmark_data_tools.samples import problems as benchmark_problems
+from benchmark_data_tools.data.layouts import find_samples
+from benchmark_data_tools.data.samples import problems as benchmark_problems
 from mgm_core.images import read_mask, write_image
 
 ANN, BOB = User("ann", "annotator"), User("bob", "annotator")

@@ -2,9 +2,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmark_data_tools import mini
-from mgm_core.foreground_network import ForegroundNetwork
-from mgm_core.network import PRN
+from benchmark_data_tools.data import mini
+from mgm_core.networks.foreground_net import ForegroundNetwork
+from mgm_core.networks.prn import PRN
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from benchmark_data_tools import methods
-from benchmark_data_tools.layouts import find_samples
+from benchmark_data_tools.data.layouts import find_samples
+from benchmark_data_tools.data.samples import load
 from benchmark_data_tools.methods import (
     MethodSpec,
     alpha_method,
@@ -15,10 +16,9 @@ from benchmark_data_tools.methods import (
     predict_foreground,
 )
 from benchmark_data_tools.protocols import Settings, case
-from benchmark_data_tools.samples import load
-from mgm_core import checkpoint
 from mgm_core.guidance import from_trimap
 from mgm_core.images import write_image
+from mgm_core.networks import checkpoint
 
 
 def question(mini_benchmark, table="1", variant="trimap"):

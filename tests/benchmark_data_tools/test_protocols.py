@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmark_data_tools import protocols
+from benchmark_data_tools.data.samples import Pictures
 from benchmark_data_tools.protocols import (
     Settings,
     case,
@@ -13,7 +14,6 @@ from benchmark_data_tools.protocols import (
     trimap_variant,
     variants,
 )
-from benchmark_data_tools.samples import Pictures
 from mgm_core.guidance import dilate, erode
 from mgm_core.images import write_image
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from benchmark_data_tools import runner
-from benchmark_data_tools.layouts import find_samples
+from benchmark_data_tools.data.layouts import find_samples
+from benchmark_data_tools.data.samples import load
 from benchmark_data_tools.methods import MethodSpec, parse
 from benchmark_data_tools.metrics import foreground_errors, sad
 from benchmark_data_tools.protocols import Settings
 from benchmark_data_tools.runner import Plan, rows, run
-from benchmark_data_tools.samples import load
 from mgm_core.images import read_image, read_mask, write_image
 from mgm_core.segmentation import Segmenter
 

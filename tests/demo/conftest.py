@@ -2,9 +2,9 @@ import pytest
 from demo_pictures import FakeMatter, FakeSegmenter, photo_pixels, subject_mask
 from real_page import chromium, served
 
-from demo.memory import Memory
-from demo.models import Models
-from demo.studio import Studio
+from demo.backend.memory import Memory
+from demo.backend.models import Models
+from demo.backend.studio import Studio
 from mgm_core.images import write_image
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from mgm_core.inference import Matte
+from mgm_core.matting.matter import Matte
 
 HEIGHT, WIDTH = 48, 64
 SUBJECT = np.s_[12:40, 16:40]

@@ -13,10 +13,10 @@ from mgm_core.cancellation import (
     cancellable,
     checkpoint,
 )
-from mgm_core.closed_form_colours import closed_form_colours
-from mgm_core.colour_lines import ColourLines
-from mgm_core.inference import Matter
-from mgm_core.network import PRN
+from mgm_core.foreground.closed_form import closed_form_colours
+from mgm_core.matting.laplacian import ColourLines
+from mgm_core.matting.matter import Matter
+from mgm_core.networks.prn import PRN
 from mgm_core.segmentation import Segmenter
 
 

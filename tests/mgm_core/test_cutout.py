@@ -26,7 +26,7 @@ from mgm_core.cutout import (
 )
 from mgm_core.editing import apply_edits
 from mgm_core.guidance import dilate, solid_inside
-from mgm_core.inference import Matte
+from mgm_core.matting.matter import Matte
 from mgm_core.recipe import Background, Edit, Recipe, Shadow
 
 HEIGHT, WIDTH = 20, 30

@@ -9,7 +9,7 @@ from training_data import config_text, write_training_data
 
 from training.config import load
 from training.loop import Trainer
-from training.prn import PRNTask
+from training.tasks.prn import PRNTask
 
 _PROGRAM = """
 import json, sys, torch
@@ -17,7 +17,7 @@ from pathlib import Path
 from training.config import load
 from training.distributed import rank, stop
 from training.loop import Trainer
-from training.prn import PRNTask
+from training.tasks.prn import PRNTask
 torch.manual_seed(0)
 torch.set_default_dtype(torch.float64)  # Adam's first steps turn rounding into whole steps
 config = load(Path(sys.argv[1]), ["run.batch=4", "network.frozen_norm=false",

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from training_data import config_text
 
-from mgm_core.checkpoint import load_prn
-from mgm_core.network import PRN
+from mgm_core.networks.checkpoint import load_prn
+from mgm_core.networks.prn import PRN
 from training.config import ConfigError, load
 from training.frozen_norm import freeze_batch_norm, plain_state
 from training.loop import (
@@ -23,7 +23,7 @@ from training.loop import (
     save_atomically,
 )
 from training.portable import Portable, Progress, read_portable, write_portable
-from training.prn import PRNTask, guide_of
+from training.tasks.prn import PRNTask, guide_of
 
 
 def _config(tmp_path, data, name="run", steps=6, corrections=()):

@@ -29,7 +29,7 @@ from benchmark_data_tools.annotation.storage.masks import (
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store, StoreError
 from benchmark_data_tools.annotation.storage.tables import Entry, Image
 from benchmark_data_tools.annotation.team import agreement, queue
-from benchmark_data_tools.layouts import files_by_name
+from benchmark_data_tools.data.layouts import files_by_name
 from mgm_core.guidance import known_regions
 from mgm_core.images import encode_png, read_mask
 

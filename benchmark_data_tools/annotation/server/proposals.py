@@ -16,7 +16,7 @@ from benchmark_data_tools.annotation.storage.masks import Mask, write_atomically
 from benchmark_data_tools.annotation.storage.tables import Image
 from mgm_core.guidance import dilate, erode, from_binary_mask
 from mgm_core.images import encode_png, read_image, read_mask
-from mgm_core.inference import Matter
+from mgm_core.matting.matter import Matter
 from mgm_core.segmentation import Segmenter
 
 Plane: TypeAlias = NDArray[np.float32]

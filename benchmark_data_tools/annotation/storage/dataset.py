@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import ExifTags, Image
 
-from benchmark_data_tools.layouts import files_by_name
+from benchmark_data_tools.data.layouts import files_by_name
 
 DEFAULT_PATTERN = "detailmap/{name}_cloud_trimap.png"
 FOLDER = "annotation"

@@ -1,0 +1,1 @@
+"""Folders of benchmarks and their pictures."""

@@ -1,0 +1,1 @@
+"""A run's results as tables, charts, sheets and pages."""

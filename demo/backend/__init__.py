@@ -1,0 +1,1 @@
+"""From a visitor's order to its result."""

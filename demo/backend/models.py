@@ -1,0 +1,161 @@
+"""The networks, loaded when first needed, or ahead of that in the background.
+
+PyTorch is imported with the first network: the page is up before. Where a GPU is lent for single
+calls (`zerogpu.py`), the networks live in the process that has it, and stand-ins here ask them.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demo.backend.zerogpu import lends_a_gpu, on_gpu
+from mgm_core.foreground.estimate import estimate_foreground
+from mgm_core.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mgm_core.matting.matter import Matter
+    from mgm_core.networks.hardware import DtypeName
+    from mgm_core.segmentation import Segmenter
+
+Floats: TypeAlias = NDArray[np.float32]
+
+_logger = logging.getLogger(__name__)
+
+
+class Models:
+    """One matting network and the segmenters in use.
+
+    Args:
+        load_matter: loads the matting network.
+        load_segmenter: loads a segmenter by name.
+    """
+
+    def __init__(
+        self,
+        load_matter: Callable[[], "Matter"],
+        load_segmenter: Callable[[str], "Segmenter"],
+    ) -> None:
+        self._load_matter = load_matter
+        self._load_segmenter = load_segmenter
+        self._matter: Matter | None = None
+        self._segmenters: dict[str, Segmenter] = {}
+        self._matter_lock = threading.Lock()
+        self._segmenter_lock = threading.Lock()
+        self._lent = lends_a_gpu()
+        self._computed = on_gpu(self._compute)
+
+    @classmethod
+    def bundled(cls, weights: str = "prn_mobilenet_v2", device: str = "auto") -> "Models":
+        """Return models of the installed weights.
+
+        Args:
+            weights: a bundled name or the path of other matting weights.
+            device: where the networks compute.
+        """
+
+        def load_matter() -> "Matter":
+            from mgm_core.matting.matter import COARSE_SIDE_PX, Matter
+
+            return Matter.load(weights, device=device, coarse_side_px=COARSE_SIDE_PX)
+
+        def load_segmenter(name: str) -> "Segmenter":
+            from mgm_core.segmentation import Segmenter, SegmenterError
+
+            try:
+                return Segmenter.load(name, device=device)
+            except SegmenterError as error:
+                # For the visitor this is one more choice that cannot be had.
+                raise ValueError(str(error)) from error
+
+        return cls(load_matter, load_segmenter)
+
+    def matter(self) -> "Matter":
+        """Return the matting network, loading it if need be."""
+        if self._lent:
+            return cast("Matter", _OnLentGpu(self._computed, None))
+        return self._own_matter()
+
+    def segmenter(self, name: str) -> "Segmenter":
+        """Return the segmenter of this name, loading it if need be."""
+        if self._lent:
+            return cast("Segmenter", _OnLentGpu(self._computed, name))
+        return self._own_segmenter(name)
+
+    def _compute(self, segmenter: str | None, task: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the task takes and returns
+        """Run a network's method; in a Space that lends a GPU this runs in another process."""
+        network = self._own_matter() if segmenter is None else self._own_segmenter(segmenter)
+        return getattr(network, task)(*args, **options)
+
+    def _own_matter(self) -> "Matter":
+        with self._matter_lock:
+            if self._matter is None:
+                self._matter = self._load_matter()
+            return self._matter
+
+    def _own_segmenter(self, name: str) -> "Segmenter":
+        with self._segmenter_lock:
+            if name not in self._segmenters:
+                self._segmenters[name] = self._load_segmenter(name)
+            return self._segmenters[name]
+
+    def warm_up(self, segmenter: str) -> threading.Thread:
+        """Load networks in the background and use each once, as first uses are slow.
+
+        Args:
+            segmenter: name of the segmenter to load.
+
+        Returns:
+            The thread that does it. What goes wrong there is logged, and met again by the first
+            visitor, who is told.
+        """
+        thread = threading.Thread(target=self._warm_up, args=(segmenter,), daemon=True)
+        thread.start()
+        return thread
+
+    def _warm_up(self, segmenter: str) -> None:
+        image = np.full((64, 64, 3), 0.5, np.float32)
+        guidance = np.zeros((64, 64), np.float32)
+        guidance[16:48, 16:48] = 1
+        try:
+            if self._lent:  # what is loaded here is not on the GPU, and no one waits for it yet
+                self._warm_up_colours(image, guidance, _OnLentGpu.device, "auto")
+                return
+            self.segmenter(segmenter).probability(image)
+            matter = self.matter()
+            alpha = matter.matte(image, guidance, colour_lines=True).alpha
+            self._warm_up_colours(image, alpha, str(matter.device), matter.dtype_name)
+        except Exception:  # whatever it is, the first visitor meets it again and is told
+            _logger.exception("the networks could not be made ready ahead of the first visitor")
+
+    @staticmethod
+    def _warm_up_colours(image: Floats, alpha: Floats, device: str, dtype: "DtypeName") -> None:
+        estimate_foreground(image, alpha, Recipe.foreground, device=device, dtype=dtype)
+
+
+class _OnLentGpu:
+    """A network of the process that has the GPU, as far as the demo uses one.
+
+    Args:
+        computed: `Models._compute`, run over there.
+        segmenter: name of a segmenter; None for the matting network.
+    """
+
+    # Where and in what the foreground network computes, which runs in this process.
+    device = "cpu"
+    dtype_name = "auto"
+
+    def __init__(self, computed: Callable[..., Any], segmenter: str | None) -> None:
+        self._computed = computed
+        self._segmenter = segmenter
+
+    def probability(self, *args: object, **options: object) -> object:
+        """See `Segmenter.probability`."""
+        return self._computed(self._segmenter, "probability", *args, **options)
+
+    def matte(self, *args: object, **options: object) -> object:
+        """See `Matter.matte`."""
+        return self._computed(self._segmenter, "matte", *args, **options)

@@ -1,0 +1,236 @@
+"""From an order to its result, stage by stage; what did not change is not computed again.
+
+The stages are those of `mgm_core.cutout`. Each asks the one before it and keeps its own result in
+`Memory`.
+"""
+
+import hashlib
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from demo.backend.memory import Memory
+from demo.backend.models import Models
+from demo.backend.recipe import File, Order
+from mgm_core.compositing import checkerboard
+from mgm_core.cutout import (
+    Guided,
+    background,
+    corrected,
+    finished,
+    guidance_from_mask,
+    guidance_from_probability,
+    matted,
+)
+from mgm_core.foreground.estimate import estimate_foreground
+from mgm_core.images import read_image, read_mask
+from mgm_core.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mgm_core.matting.matter import Matte
+
+Floats = NDArray[np.float32]
+View = Literal["cut-out", "alpha", "guidance", "foreground", "os8", "os4", "os1", "g4", "g1"]
+
+# What the guidance's overlay is tinted with: far from skin, hair and foliage.
+_TINT = np.array([0.36, 0.30, 0.95], np.float32)
+_TINT_SHARE = 0.55
+
+
+class Studio:
+    """Turns orders into pictures.
+
+    Args:
+        models: the networks.
+        memory: where results are kept.
+        max_megapixels: largest photo that is accepted.
+    """
+
+    def __init__(self, models: Models, memory: Memory, max_megapixels: float) -> None:
+        self.models = models
+        self._memory = memory
+        self._max_megapixels = max_megapixels
+
+    def image(self, file: File) -> Floats:
+        """Return a file's colours, (H, W, 3)."""
+        return self._memory.get(
+            ("image", file.digest),
+            lambda: read_image(file.path, max_megapixels=self._max_megapixels),
+        )
+
+    def mask(self, file: File) -> Floats:
+        """Return a mask file's values, (H, W)."""
+        return self._memory.get(
+            ("mask", file.digest),
+            lambda: read_mask(file.path, max_megapixels=self._max_megapixels),
+        )
+
+    def fitting_mask(self, order: Order, file: File) -> Floats:
+        """Return a mask file's values, held to the photo's size, (H, W)."""
+        mask = self.mask(file)
+        height, width = self.image(order.photo).shape[:2]
+        if mask.shape != (height, width):
+            raise ValueError(
+                f"the mask must have the photo's size {width}x{height}, got "
+                f"{mask.shape[1]}x{mask.shape[0]}: export it at the photo's size"
+            )
+        return mask
+
+    def probability(self, photo: File, recipe: Recipe) -> Floats:
+        """Return the probability of the recipe's category at every pixel of a photo, (H, W)."""
+        name, category, side_px = recipe.segmenter, recipe.category, recipe.segmenter_side_px
+        return self._memory.get(
+            ("probability", photo.digest, name, category, side_px),
+            lambda: self.models.segmenter(name).probability(
+                self.image(photo), category, long_side_px=side_px
+            ),
+        )
+
+    def guidance(self, order: Order) -> Guided:
+        """Return the guidance that an order asks for, with all its corrections.
+
+        Raises:
+            ValueError: there is no subject in it, a mask is missing, or does not fit the photo.
+        """
+        recipe = order.recipe
+        if order.mask is not None:
+            mask = self.fitting_mask(order, order.mask)
+            guided = guidance_from_mask(mask, recipe.mask_kind, recipe.category)
+        elif recipe.own_mask:
+            raise ValueError(
+                "a mask must come with these settings, got none: they were made with one; bring "
+                'it, or set "own_mask" to false'
+            )
+        else:
+            guided = guidance_from_probability(self.probability(order.photo, recipe), recipe)
+        guided = corrected(guided, recipe)
+        if order.perturb_px is None:
+            return guided
+        return replace(guided.shifted(order.perturb_px), known=None)
+
+    def matte(self, order: Order) -> "Matte":
+        """Return the matte: alpha, its levels and their self-guidance."""
+        guided = self.guidance(order)
+        return self._memory.get(
+            _matte_key(order, guided),
+            lambda: matted(self.image(order.photo), guided, self.models.matter(), order.recipe),
+        )
+
+    def has_matte(self, order: Order) -> bool:
+        """Tell whether the matte is there already."""
+        return _matte_key(order, self.guidance(order)) in self._memory
+
+    def foreground(self, order: Order) -> Floats:
+        """Return the subject's own colours, (H, W, 3)."""
+        alpha, matter = self.matte(order).alpha, self.models.matter()
+        return self._memory.get(
+            self._foreground_key(order),
+            lambda: estimate_foreground(
+                self.image(order.photo),
+                alpha,
+                order.recipe.foreground,
+                device=str(matter.device),
+                dtype=matter.dtype_name,
+            ),
+        )
+
+    def background(self, order: Order) -> Floats | None:
+        """Return what the subject is put over, (H, W, 3), or None where that is nothing.
+
+        Raises:
+            ValueError: a picture is wanted and none was given.
+        """
+        image, alpha = self.image(order.photo), self.matte(order).alpha
+        foreground = self.foreground(order)
+        picture = None if order.backdrop is None else self.image(order.backdrop)
+
+        def make() -> Floats | None:
+            return background(image, alpha, foreground, order.recipe, picture)
+
+        wanted = order.recipe.background
+        if wanted.kind != "blur":
+            return make()
+        # Of all backgrounds this one takes long.
+        key = ("background", self._foreground_key(order), wanted.blur_percent)
+        return self._memory.get(key, make)
+
+    def cut_out(self, order: Order) -> Floats:
+        """Return the subject over nothing, with its shadow if it has one, (H, W, 4)."""
+        return finished(self.foreground(order), self.matte(order).alpha, None, order.recipe)
+
+    def result(self, order: Order) -> Floats:
+        """Return what the order asks for: (H, W, 3), or (H, W, 4) if it has no background."""
+        behind = self.background(order)
+        return finished(self.foreground(order), self.matte(order).alpha, behind, order.recipe)
+
+    def view(self, order: Order, view: View) -> Floats:
+        """Return what is to be looked at: (H, W, 3) colours or an (H, W) plane."""
+        match view:
+            case "cut-out":
+                return self._result_to_look_at(order)
+            case "guidance":
+                return overlay(self.image(order.photo), self.guidance(order).guidance)
+            case "foreground":
+                return self.foreground(order)
+        matte = self.matte(order)
+        planes = {
+            "alpha": matte.alpha,
+            "os8": matte.os8,
+            "os4": matte.os4,
+            "os1": matte.os1,
+            "g4": matte.self_guidance_os4,
+            "g1": matte.self_guidance_os1,
+        }
+        return planes[view]
+
+    def _result_to_look_at(self, order: Order) -> Floats:
+        if order.recipe.background.kind != "transparent":
+            return self.result(order)
+        foreground, alpha = self.foreground(order), self.matte(order).alpha
+        height, width = alpha.shape
+        # Tiles that look alike on the page whatever the photo's size, and that shed no light.
+        tiles = checkerboard(height, width, tile_px=max(4, max(height, width) // 56))
+        return finished(foreground, alpha, tiles, replace(order.recipe, light_wrap=0))
+
+    def _foreground_key(self, order: Order) -> Hashable:
+        key = _matte_key(order, self.guidance(order))
+        return "foreground", key, order.recipe.foreground
+
+
+def _matte_key(order: Order, guided: Guided) -> Hashable:
+    content = hashlib.blake2b(guided.guidance.tobytes(), digest_size=16)
+    for plane in (guided.known, guided.person):
+        content.update(b"" if plane is None else plane.tobytes())
+        content.update(b"|")
+    recipe = order.recipe
+    settings = recipe.colour_lines, recipe.keep_largest
+    return "matte", order.photo.digest, content.hexdigest(), settings
+
+
+def overlay(image: Floats, plane: Floats) -> Floats:
+    """Tint a photo where a mask is set, and draw the mask's outline.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        plane: (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+    """
+    share = (_TINT_SHARE * plane)[..., None]
+    tinted = (1 - share) * image + share * _TINT
+    inside = (plane >= 0.5).astype(np.uint8)
+    width_px = 1 + max(plane.shape) // 600
+    edge = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((width_px + 1,) * 2, np.uint8))
+    tinted[edge > 0] = 1.0
+    return tinted.astype(np.float32)
+
+
+def tinted(plane: Floats) -> Floats:
+    """Return a mask as a picture of the tint that is opaque where the mask is set, (H, W, 4)."""
+    colour = np.broadcast_to(_TINT, (*plane.shape, 3))
+    return np.dstack([colour, plane]).astype(np.float32)

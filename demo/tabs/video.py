@@ -1,0 +1,289 @@
+"""The tab "Video": a short clip in, the subject out of every frame."""
+
+import html
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
+
+from demo.backend.models import Models
+from demo.backend.publishing import for_page, new_file
+from demo.backend.recipe import picked_colour
+from demo.backend.stopping import Stops
+from demo.environment import Environment
+from demo.handlers import told_to_the_visitor
+from demo.web.uploads import upload, uploaded
+from mgm_core.compositing import checkerboard, composite
+from mgm_core.images import read_image
+from mgm_core.recipe import Background, BackgroundKind, Recipe
+
+Floats = NDArray[np.float32]
+Save = Literal["mp4", "webm", "zip"]
+Shown = tuple[object, object, object, str]
+
+_TRANSPARENT_KINDS = [("WebM with transparency", "webm"), ("PNG pictures (ZIP)", "zip")]
+_OPAQUE_KINDS = [("MP4", "mp4"), ("WebM", "webm"), ("PNG pictures (ZIP)", "zip")]
+_SIZES = [("As it is", 0), ("1920 px", 1920), ("1280 px", 1280), ("960 px", 960), ("640 px", 640)]
+# How often the page is shown the latest frame: more would cost more than it tells.
+_SHOW_EVERY_S = 1.0
+_PROGRESS = gr.Progress()
+
+
+class VideoHandlers:
+    """What the tab does. Plain typed functions: no layout, no browser.
+
+    Args:
+        models: the networks.
+        environment: limits.
+    """
+
+    def __init__(self, models: Models, environment: Environment) -> None:
+        self._models = models
+        self._environment = environment
+        self.stops = Stops()
+
+    def cut_out(
+        self,
+        clip: str | None,
+        category: str,
+        threshold: float,
+        long_side_px: int,
+        background: BackgroundKind,
+        colour: str,
+        picture: str | None,
+        blur_percent: float,
+        save: Save,
+        request: gr.Request,
+        progress: gr.Progress = _PROGRESS,
+    ) -> Iterator[Shown]:
+        """Cut the subject out of a clip, frame by frame.
+
+        Args:
+            clip: path of the upload.
+            category: what to look for.
+            threshold: probability from which a pixel is subject.
+            long_side_px: larger frames are shrunk to it; 0 keeps them.
+            background: nothing, a colour, a picture, or the clip's own, blurred.
+            colour: of a background of that kind.
+            picture: path of the background picture.
+            blur_percent: the blur's standard deviation in percent of the frame's longer side.
+            save: what kind of file to write.
+            request: whose it is.
+            progress: tells how far it is.
+
+        Yields:
+            The latest frame, the finished clip to look at, the file to take away, and a sentence.
+            The clip takes the frame's place in the end.
+        """
+        with told_to_the_visitor():
+            if clip is None:
+                raise ValueError("a clip must be given, got none: upload one")
+            session = str(request.session_hash)
+            stopping = self.stops.begin(session)
+            try:
+                # Here, as it imports PyTorch, which would keep the page from coming up.
+                from mgm_core.video.__main__ import matte_clip
+                from mgm_core.video.files import Clip, ClipLimits
+
+                limits = ClipLimits(
+                    self._environment.clip_seconds,
+                    self._environment.clip_frames,
+                    self._environment.clip_megapixels,
+                )
+                target = new_file(f"{Path(clip).stem}-cutout.{save}")
+                recipe = Recipe(
+                    category=category,
+                    threshold=threshold,
+                    background=Background(
+                        background, picked_colour(colour), blur_percent=blur_percent
+                    ),
+                )
+                behind = None
+                if background == "picture" and picture is not None:
+                    most = self._environment.max_megapixels
+                    behind = read_image(uploaded(picture), max_megapixels=most)
+                progress(0, "Opening the clip")
+                with Clip(uploaded(clip), limits, long_side_px=long_side_px or None) as source:
+                    frames = matte_clip(
+                        source,
+                        target,
+                        self._models.segmenter(recipe.segmenter),
+                        self._models.matter(),
+                        recipe,
+                        picture=behind,
+                        stopped=stopping.is_set,
+                    )
+                    expected = source.frames_expected
+                    begun = shown = time.monotonic()
+                    for frame in frames:
+                        progress((frame.number, expected), "Cutting out", unit="frames")
+                        now = time.monotonic()
+                        if frame.number == 1 or now - shown >= _SHOW_EVERY_S:
+                            shown = now
+                            yield (
+                                for_page(on_page(frame.pixels)),
+                                gr.skip(),
+                                gr.skip(),
+                                _so_far(frame.number, expected, now - begun),
+                            )
+                    note = f"{source.frames_read} frames. {source.note}".strip()
+                    if stopping.is_set():
+                        note = f"Stopped: the file has the first {source.frames_read} frames."
+                plays = save != "zip"
+                yield (
+                    gr.Image(visible=not plays),
+                    gr.Video(str(target), visible=True) if plays else gr.skip(),
+                    gr.DownloadButton(value=str(target), interactive=True),
+                    html.escape(note, quote=False),
+                )
+            finally:
+                self.stops.end(session, stopping)
+
+    def stop(self, request: gr.Request) -> None:
+        """End the session's clip after the frame that is being worked on."""
+        self.stops.stop(str(request.session_hash))
+
+
+def on_page(pixels: Floats) -> Floats:
+    """Return a finished frame as it is shown: over tiles where it is transparent, (H, W, 3)."""
+    if pixels.shape[2] == 3:
+        return pixels
+    height, width = pixels.shape[:2]
+    tiles = checkerboard(height, width, tile_px=max(4, max(height, width) // 56))
+    return composite(pixels[..., :3], pixels[..., 3], tiles)
+
+
+def _so_far(done: int, expected: int | None, seconds: float) -> str:
+    if expected is None or done < 2:
+        return f"Frame {done}"
+    left_s = max(0, expected - done) * seconds / done
+    left = f"{left_s / 60:.0f} min" if left_s >= 90 else f"{left_s:.0f} s"
+    return f"Frame {done} of {expected}, about {left} to go"
+
+
+def video_tab(models: Models, environment: Environment, categories: tuple[str, ...]) -> None:
+    """Lay out the tab and wire it.
+
+    Args:
+        models: the networks.
+        environment: limits.
+        categories: what can be cut out.
+    """
+    handlers = VideoHandlers(models, environment)
+    gr.Markdown(
+        f"A short clip, up to {environment.clip_seconds:g} seconds and "
+        f"{environment.clip_frames} frames. Every frame is cut out like a photo, and what was "
+        "decided about one goes on into the next, so that outlines stay calm. The sound is kept."
+    )
+    with gr.Row(elem_classes="side-by-side"):
+        with gr.Column(min_width=280):
+            clip = gr.Video(
+                label="Clip", sources=["upload"], height=300, elem_id="clip", buttons=[]
+            )
+            category = gr.Dropdown(
+                [(name.capitalize(), name) for name in categories],
+                value="person",
+                label="Cut out a",
+                elem_id="clip-category",
+            )
+            background = gr.Radio(
+                [
+                    ("None", "transparent"),
+                    ("Colour", "colour"),
+                    ("Picture", "picture"),
+                    ("Blur", "blur"),
+                ],
+                value="transparent",
+                label="Background",
+                elem_id="clip-background",
+            )
+            colour = gr.ColorPicker("#00b140", label="Background colour", visible=False)
+            picture = upload(
+                label="Background picture",
+                sources=["upload", "clipboard"],
+                height=180,
+                visible=False,
+                elem_id="clip-picture",
+                alt_text="Your background picture",
+            )
+            blur = gr.Slider(
+                0.1, 5, 1, step=0.1, label="Blur (% of the longer side)", visible=False
+            )
+            save = gr.Radio(_TRANSPARENT_KINDS, value="webm", label="Save as", elem_id="clip-save")
+            with gr.Accordion("More", open=False):
+                size = gr.Dropdown(
+                    _SIZES,
+                    value=960,
+                    label="Longer side",
+                    info="Smaller is faster: time goes with the number of pixels",
+                    elem_id="clip-size",
+                )
+                threshold = gr.Slider(0.05, 0.95, 0.5, step=0.05, label="Subject from probability")
+            with gr.Row():
+                run = gr.Button("Cut out", variant="primary", elem_id="clip-run", min_width=100)
+                stop = gr.Button("Stop", elem_id="clip-stop", min_width=80)
+        with gr.Column(min_width=280):
+            note = gr.Markdown("The result will be here.", elem_id="clip-note")
+            latest = gr.Image(
+                label="Latest frame",
+                interactive=False,
+                type="filepath",
+                buttons=[],
+                height=360,
+                elem_id="clip-latest",
+                alt_text="The latest finished frame",
+            )
+            result = gr.Video(
+                label="Result",
+                interactive=False,
+                height=360,
+                visible=False,
+                elem_id="clip-result",
+                buttons=[],
+            )
+            file = gr.DownloadButton(
+                "Download", variant="primary", interactive=False, elem_id="clip-download"
+            )
+    at_once: dict[str, Any] = {
+        "queue": False,
+        "api_visibility": "private",
+        "show_progress": "hidden",
+    }
+    background.change(
+        lambda kind: (
+            gr.ColorPicker(visible=kind == "colour"),
+            gr.Image(visible=kind == "picture"),
+            gr.Slider(visible=kind == "blur"),
+            gr.Radio(_TRANSPARENT_KINDS, value="webm")
+            if kind == "transparent"
+            else gr.Radio(_OPAQUE_KINDS, value="mp4"),
+        ),
+        background,
+        [colour, picture, blur, save],
+        **at_once,
+    )
+    inputs = [clip, category, threshold, size, background, colour, picture, blur, save]
+    run.click(
+        lambda: (
+            gr.Image(None, visible=True),
+            gr.Video(None, visible=False),
+            gr.DownloadButton(value=None, interactive=False),
+            "",
+        ),
+        None,
+        [latest, result, file, note],
+        **at_once,
+    ).then(
+        handlers.cut_out,
+        inputs,
+        [latest, result, file, note],
+        # A queue of its own: a clip takes minutes, and photos must not wait for its end.
+        concurrency_id="clips",
+        api_visibility="private",
+        show_progress_on=latest,
+    )
+    stop.click(handlers.stop, None, None, **at_once)

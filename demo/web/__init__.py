@@ -1,0 +1,1 @@
+"""What the page is made of: components and how it looks."""

@@ -1,0 +1,1 @@
+"""The subject's own colours (section 3.2)."""

@@ -1,0 +1,132 @@
+"""Estimate the subject's own colours, so that the old background leaves no fringe.
+
+For a given alpha, Eq. 1 still leaves foreground and background open. Source: sec. 3.2, for the
+network too; the two classical estimates are those of Germer et al., "Fast Multi-Level Foreground
+Estimation", ICPR 2020, and Levin et al., "A Closed Form Solution to Natural Image Matting", 2008.
+"""
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgm_core.images import check_image, check_mask
+
+if TYPE_CHECKING:
+    from mgm_core.networks.hardware import DtypeName
+
+__all__ = ["ForegroundEstimator", "ForegroundMethod", "estimate_foreground"]
+
+Floats: TypeAlias = NDArray[np.float32]
+ForegroundMethod: TypeAlias = Literal["multilevel", "closed_form", "network", "fused", "raw"]
+
+_CLOSED_FORM_MAX_MEGAPIXELS = 4.0
+
+_logger = logging.getLogger(__name__)
+
+
+class ForegroundEstimator(Protocol):
+    """Anything that estimates foreground colours, such as a network."""
+
+    def __call__(self, image: Floats, alpha: Floats) -> Floats:
+        """Estimate (H, W, 3) foreground colours in [0, 1] from an image and its alpha (H, W)."""
+        ...
+
+
+def estimate_foreground(
+    image: Floats,
+    alpha: Floats,
+    method: ForegroundMethod | ForegroundEstimator = "multilevel",
+    *,
+    device: str = "auto",
+    dtype: "DtypeName" = "auto",
+) -> Floats:
+    """Estimate foreground colours; where alpha is 1 they are the image's, exactly.
+
+    Args:
+        image: (H, W, 3) float in [0, 1], sRGB.
+        alpha: (H, W) float in [0, 1].
+        method: "multilevel" is fast, and takes some 110 bytes of memory a pixel; "closed_form" is
+            slow, takes six times as much, and is for images of up to 4 megapixels; "network" asks
+            the bundled network; "fused" weighs the network's and closed-form colours, and is the
+            best (`fusion.py`); "raw" takes the image's colours, fringe and
+            all. Or an estimator, such as a `NetworkEstimator`
+            (`learned.py`) with other weights.
+        device: Where networks compute; "auto" takes the fastest there is. The other methods
+            compute on the CPU.
+        dtype: What networks compute in; "auto" is bf16 where the hardware has it.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1]. Where alpha is 0 the colours mean nothing.
+
+    Raises:
+        ValueError: an array is out of range, their sizes differ, the image is too large, or there
+            is no such method, or no such device.
+        CheckpointError: A network has no weights.
+    """
+    check_image("image", image)
+    check_mask("alpha", alpha)
+    if image.shape[:2] != alpha.shape:
+        raise ValueError(
+            f"alpha must have the image's size {image.shape[:2]}, got {alpha.shape}: "
+            "resize one of them"
+        )
+    if callable(method):
+        estimate = method
+    elif method == "network":
+        # Imported on use: PyTorch takes seconds, and the page must not wait for them.
+        from mgm_core.foreground.learned import bundled_estimator
+
+        estimate = bundled_estimator(device, dtype)
+    elif method == "fused":
+        from mgm_core.foreground.fusion import bundled_fusion
+
+        estimate = bundled_fusion(device, dtype)
+    elif method in _METHODS:
+        estimate = _METHODS[method]
+    else:
+        methods = ", ".join(get_args(ForegroundMethod))
+        raise ValueError(f"method must be one of {methods}, got {method!r}: choose one of them")
+    foreground = np.clip(estimate(image, alpha), 0, 1)
+    return np.where(alpha[..., None] == 1, image, foreground).astype(np.float32)
+
+
+def _raw(image: Floats, alpha: Floats) -> Floats:
+    return image
+
+
+def _multilevel(image: Floats, alpha: Floats) -> Floats:
+    _announce_first_use()
+    from pymatting import estimate_foreground_ml
+
+    foreground: Floats = estimate_foreground_ml(image, alpha)
+    return foreground
+
+
+def _closed_form(image: Floats, alpha: Floats) -> Floats:
+    megapixels = alpha.size / 1e6
+    if megapixels > _CLOSED_FORM_MAX_MEGAPIXELS:
+        raise ValueError(
+            f"image must have at most {_CLOSED_FORM_MAX_MEGAPIXELS:g} megapixels for closed_form, "
+            f"got {megapixels:.1f}: use multilevel"
+        )
+    _announce_first_use()
+    from pymatting import estimate_foreground_cf
+
+    foreground: Floats = estimate_foreground_cf(image, alpha)
+    return foreground
+
+
+_METHODS: dict[ForegroundMethod, ForegroundEstimator] = {
+    "multilevel": _multilevel,
+    "closed_form": _closed_form,
+    "raw": _raw,
+}
+
+
+def _announce_first_use() -> None:
+    # pymatting is imported on use as it starts a compiler: seconds that no one else should wait.
+    if "pymatting" not in sys.modules:
+        _logger.info("loading pymatting: its first call may compile for some seconds")

@@ -1,0 +1,1 @@
+"""Alpha of a photograph from its guidance."""

@@ -1,0 +1,547 @@
+"""`Matter`: image and guidance in, alpha out, at any size, on any device.
+
+Images are padded as the paper's authors do, and results have their size. What does not fit into
+memory at once is cut into overlapping tiles; small images are magnified for the light network; see
+`Matter` for both.
+
+Source: section 3.1 of the paper; padding as in the authors' released inference.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mgm_core.cancellation import checkpoint
+from mgm_core.matting.laplacian import undecided
+from mgm_core.matting.refine import ColourLineRefiner, all_looks
+from mgm_core.networks.checkpoint import load_prn, made_ready
+from mgm_core.networks.decoder import SideOutputs
+from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
+from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
+from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
+from mgm_core.networks.tiling import check_tiles, fade, spans
+
+Plane = NDArray[np.float32]
+Colours = NDArray[np.float32]
+
+DEFAULT_WEIGHTS = "prn_mobilenet_v2"
+PAD_PX = 32
+SMALLEST_PX = 16
+STRAY_ALPHA = 0.05
+REACH = 0.1  # of the longer side; chosen on the grown-hair benchmark (docs/experiments.md)
+WHOLE_ALPHA = 0.9  # what is less is a gap
+COARSE_SIDE_PX = 1280
+# Long side up to which images are magnified; the paper's network takes them as they are. See
+# docs/experiments.md for what it gives. More than the largest magnification also enlarges what is
+# wrong with a mask beyond what the network was trained for.
+LEAST_SIDES_PX: dict[EncoderName, int] = {"resnet34": 0, "mobilenet_v2": 800}
+MAX_MAGNIFICATION = 1.5
+# How much closer the second look, which is mirrored, and the third one are, and the long side up
+# to which they are; what is larger is resolved well, and takes long enough.
+CLOSER, CLOSEST = 1.4, 2.0
+CLOSER_SIDE_PX = 1792
+
+
+@dataclass(frozen=True)
+class Matte:
+    """Alpha and how it came about; every plane is (H, W) float32 in [0, 1].
+
+    Args:
+        alpha: The refined alpha, by colour lines too where they were asked for.
+        os8: Raw alpha at stride 8, enlarged.
+        os4: Raw alpha at stride 4, enlarged.
+        os1: Raw alpha at stride 1.
+        self_guidance_os4: 1 where stride 4 replaced stride 8.
+        self_guidance_os1: 1 where stride 1 replaced what was there.
+    """
+
+    alpha: Plane
+    os8: Plane
+    os4: Plane
+    os1: Plane
+    self_guidance_os4: Plane
+    self_guidance_os1: Plane
+
+
+_PLANES = ("alpha", "os8", "os4", "os1", "self_guidance_os4", "self_guidance_os1")
+
+
+class Matter:
+    """The matting network made ready for use.
+
+    An image of more than `tile_px`² pixels is cut into tiles of that size whose overlap of
+    `overlap_px` is cross-faded. Tiles see the guidance of their own part alone.
+
+    With `coarse_side_px`, an image whose long side is more than twice that is first matted at that
+    size. Eqs. 2 and 3 then go on beyond the network: the coarse alpha guides a pass at full size,
+    which replaces what the coarse pass left uncertain. On photographs of many megapixels a rough
+    mask is further off than the network was trained for, and their hair is wider; at full size
+    only the tiles that hold something uncertain are computed. The paper has no such pass, and
+    benchmarks leave it out.
+
+    The light network finds more where a strand is several pixels wide: with `least_side_px` an
+    image whose long side is shorter is magnified to it, at most by half, and its matte reduced.
+
+    With `colour_lines` alpha goes on to one more level, which the paper has not: where the network
+    left it undecided, or a trimap does, it is solved for from the image (`laplacian.py`). The
+    network then looks at the image again, closer, closer still, and mirrored, unless it is large.
+
+    One object may serve several threads; they take turns.
+
+    Args:
+        network: Network in evaluation mode.
+        device: Where it computes; "auto" takes the fastest there is.
+        dtype: What it computes in; "auto" is bf16 where the hardware has it.
+        tile_px: Side of a tile, a multiple of 32.
+        overlap_px: How far neighbouring tiles overlap, less than half a tile.
+        coarse_side_px: Long side of the first pass over large images; None for a single pass.
+        least_side_px: Long side to which smaller images are magnified; 0 leaves them as they are,
+            None takes what suits the network's encoder (`LEAST_SIDES_PX`).
+        refiner: What refines by colour lines; None loads the bundled one when it is first needed.
+    """
+
+    def __init__(
+        self,
+        network: PRN,
+        *,
+        device: str = "auto",
+        dtype: DtypeName = "auto",
+        tile_px: int = 2048,
+        overlap_px: int = 256,
+        coarse_side_px: int | None = None,
+        least_side_px: int | None = None,
+        refiner: ColourLineRefiner | None = None,
+    ) -> None:
+        check_tiles(tile_px, overlap_px, smallest_px=256, usual_px=2048)
+        if coarse_side_px is not None and coarse_side_px < 256:
+            raise ValueError(
+                f"coarse_side_px must be at least 256 or None, got {coarse_side_px}: "
+                f"{COARSE_SIDE_PX} suits photographs of people"
+            )
+        if least_side_px is None:
+            least_side_px = LEAST_SIDES_PX[network.encoder_name]
+        if least_side_px < 0:
+            raise ValueError(
+                f"least_side_px must be 0 or more, got {least_side_px}: 0 magnifies nothing"
+            )
+        self.coarse_side_px, self.least_side_px = coarse_side_px, least_side_px
+        self.device = resolve_device(device)
+        self.dtype, self.dtype_name = best_dtype(self.device, dtype), dtype
+        self.tile_px, self.overlap_px = tile_px, overlap_px
+        self.network = made_ready(network, self.device)
+        self._refiner = refiner
+        self._turn = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path = DEFAULT_WEIGHTS,
+        *,
+        device: str = "auto",
+        dtype: DtypeName = "auto",
+        coarse_side_px: int | None = None,
+        least_side_px: int | None = None,
+    ) -> "Matter":
+        """Load weights by bundled name or path; the other arguments are the constructor's.
+
+        Raises:
+            CheckpointError: The weights cannot be used.
+            ValueError: Device or dtype is unknown or not on this machine.
+        """
+        return cls(
+            load_prn(weights),
+            device=device,
+            dtype=dtype,
+            coarse_side_px=coarse_side_px,
+            least_side_px=least_side_px,
+        )
+
+    def matte(
+        self,
+        image: Colours,
+        guidance: Plane,
+        *,
+        known: Plane | None = None,
+        colour_lines: bool = False,
+    ) -> Matte:
+        """Return the matte of one image.
+
+        Args:
+            image: (H, W, 3) float32 in [0, 1], sides of 16 px or more.
+            guidance: (H, W) float32 in [0, 1].
+            known: (H, W) float32; where it is 0 or 1, alpha takes its value (a trimap's known
+                regions), elsewhere it is left. None enforces nothing.
+            colour_lines: Whether alpha is refined by colour lines.
+
+        Raises:
+            CheckpointError: Colour lines were asked for, and their weights cannot be used.
+            ValueError: An array has a wrong shape, type or range.
+        """
+        matted = self.matte_batch([image], [guidance], known=[known], colour_lines=colour_lines)
+        return matted[0]
+
+    def matte_batch(
+        self,
+        images: Sequence[Colours],
+        guidances: Sequence[Plane],
+        *,
+        known: Sequence[Plane | None] | None = None,
+        colour_lines: bool = False,
+    ) -> list[Matte]:
+        """Return the mattes of several images of one size in one pass.
+
+        Args:
+            images: N images, (H, W, 3) float32 in [0, 1].
+            guidances: N guidances, (H, W) float32 in [0, 1].
+            known: N planes or Nones, as for `matte`.
+            colour_lines: As for `matte`.
+
+        Raises:
+            CheckpointError: Colour lines were asked for, and their weights cannot be used.
+            ValueError: An array has a wrong shape, type or range, or sizes differ.
+        """
+        if len(images) != len(guidances) or not images:
+            raise ValueError(
+                f"images and guidances must be as many, and some, got {len(images)} and "
+                f"{len(guidances)}: give one guidance an image"
+            )
+        for image, guidance in zip(images, guidances, strict=True):
+            check_pair(image, guidance)
+        if len({image.shape for image in images}) > 1:
+            raise ValueError(
+                f"images must have one size in a batch, got {[i.shape for i in images]}: "
+                "matte images of other sizes one by one"
+            )
+        planes = self._look(images, guidances)
+        for n, plane in enumerate(known or [None] * len(images)):
+            if plane is not None:
+                check_plane(plane, "known", guidances[n].shape)
+                planes[0, n] = _enforced(planes[0, n], plane)
+            if colour_lines:
+                planes[0, n] = self._by_colour_lines(images[n], guidances[n], planes[0, n], plane)
+        return [Matte(**dict(zip(_PLANES, planes[:, n], strict=True))) for n in range(len(images))]
+
+    def closer_looks(self, image: Colours, guidance: Plane) -> list[Plane]:
+        """Return alpha of the magnified image, first of the mirrored one.
+
+        Two planes, one where the second would hardly come closer, none where the image is large.
+
+        Args:
+            image: (H, W, 3) float32 in [0, 1], sides of 16 px or more.
+            guidance: (H, W) float32 in [0, 1].
+
+        Returns:
+            Planes (H, W) float32 in [0, 1], not mirrored and of the image's size.
+        """
+        height, width = guidance.shape
+        largest = CLOSER_SIDE_PX / max(height, width)
+        looks = []
+        for closer, wanted, step in ((1.0, CLOSER, -1), (CLOSER, CLOSEST, 1)):
+            scale = min(wanted, largest)
+            if scale < closer:
+                break
+            size = round(height * scale), round(width * scale)
+            seen = [_resized(plane[:, ::step], size) for plane in (image, guidance)]
+            alpha = self._look(seen[:1], seen[1:])[0, 0, :, ::step]
+            looks.append(_resized(alpha, (height, width)))
+        return looks
+
+    def other_looks(self, image: Colours, guidance: Plane) -> list[Plane]:
+        """Return `closer_looks`, and alpha of the mirrored image; none where the image is large.
+
+        Args:
+            image: (H, W, 3) float32 in [0, 1], sides of 16 px or more.
+            guidance: (H, W) float32 in [0, 1].
+
+        Returns:
+            Up to three planes (H, W) float32 in [0, 1], not mirrored and of the image's size.
+        """
+        closer = self.closer_looks(image, guidance)
+        if not closer:
+            return []
+        mirrored = self._look([image[:, ::-1]], [guidance[:, ::-1]])[0, 0, :, ::-1]
+        return [*closer, mirrored]
+
+    def _by_colour_lines(
+        self, image: Colours, guidance: Plane, alpha: Plane, known: Plane | None
+    ) -> Plane:
+        others = self.other_looks(image, guidance)
+        if known is None:
+            where = undecided(all_looks([alpha, *others]).mean(0))
+        else:
+            where = _unknown(known)
+            others = [_enforced(look, known) for look in others]
+        if self._refiner is None:
+            self._refiner = ColourLineRefiner.load(device=str(self.device), dtype=self.dtype_name)
+        return self._refiner(image, guidance, alpha, where, others)
+
+    def _look(self, images: Sequence[Colours], guidances: Sequence[Plane]) -> NDArray[np.float32]:
+        """Matte images of one size, magnified where they are small: (6, N, H, W)."""
+        height, width = guidances[0].shape
+        magnified = self._magnified_size(height, width)
+        if magnified == (height, width):
+            return self._planes_of(images, guidances)
+        planes = self._planes_of(
+            [_resized(image, magnified) for image in images],
+            [_resized(guidance, magnified) for guidance in guidances],
+        )
+        reduced = [[_resized(plane, (height, width)) for plane in each] for each in planes]
+        planes = np.asarray(reduced, np.float32)
+        planes[4:] = planes[4:] >= 0.5
+        return planes
+
+    def _magnified_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width at which the network sees an image."""
+        scale = min(max(1.0, self.least_side_px / max(height, width)), MAX_MAGNIFICATION)
+        return round(height * scale), round(width * scale)
+
+    def _planes_of(
+        self, images: Sequence[Colours], guidances: Sequence[Plane]
+    ) -> NDArray[np.float32]:
+        """Matte images of one size in one pass or, large ones, in several each: (6, N, H, W)."""
+        height, width = guidances[0].shape
+        if self.coarse_side_px is not None and max(height, width) > 2 * self.coarse_side_px:
+            each = [self._coarse_to_fine(i, g) for i, g in zip(images, guidances, strict=True)]
+            return np.stack(each, axis=1)
+        if (height + 2 * PAD_PX) * (width + 2 * PAD_PX) <= self.tile_px**2:
+            return self._pass(np.stack(images), np.stack(guidances))
+        each = [self._tiled(i, g) for i, g in zip(images, guidances, strict=True)]
+        return np.stack(each, axis=1)
+
+    def _pass(self, images: Colours, guidances: Plane) -> NDArray[np.float32]:
+        """Run the network once over images that fit: (6, N, H, W)."""
+        height, width = guidances.shape[1:]
+        pads = ((PAD_PX, PAD_PX + -height % STRIDE), (PAD_PX, PAD_PX + -width % STRIDE))
+        image = np.pad(images, ((0, 0), *pads, (0, 0)), mode="reflect")
+        guidance = np.pad(guidances, ((0, 0), *pads), mode="reflect")
+        with self._turn, torch.inference_mode():
+            x = torch.from_numpy(image).permute(0, 3, 1, 2).to(self.device)
+            g = torch.from_numpy(guidance)[:, None].to(self.device)
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                levels = self.network(x.contiguous(memory_format=torch.channels_last), g)
+            refined = self.network.refined(SideOutputs(*(level.float() for level in levels)))
+            stacked = torch.stack([plane[:, 0].float() for plane in _planes(refined)])
+        cropped = stacked[..., PAD_PX : PAD_PX + height, PAD_PX : PAD_PX + width]
+        planes: NDArray[np.float32] = cropped.clamp(0.0, 1.0).cpu().numpy()
+        return planes
+
+    def _coarse_to_fine(self, image: Colours, guidance: Plane) -> NDArray[np.float32]:
+        """Matte a small copy, then refine at full size what that left uncertain: (6, H, W)."""
+        assert self.coarse_side_px is not None
+        height, width = guidance.shape
+        scale = self.coarse_side_px / max(height, width)
+        small = (
+            max(SMALLEST_PX, round(width * scale)),
+            max(SMALLEST_PX, round(height * scale)),
+        )
+        small_image, small_guidance = (_resized(a, small[::-1]) for a in (image, guidance))
+        coarse = self._pass(small_image[None], small_guidance[None])[0, 0]
+        alpha = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
+        refined = self_guidance_mask(
+            torch.from_numpy(alpha)[None, None], [round(TEST_KERNELS_PX[0] / scale)]
+        )[0, 0].numpy()
+        planes = self._tiled(image, alpha, refined)
+        planes[0] = np.where(refined, planes[0], alpha)
+        return planes
+
+    def _tiled(
+        self, image: Colours, guidance: Plane, wanted: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Run the network tile by tile and cross-fade the overlaps: (6, H, W).
+
+        Tiles without a `wanted` pixel are left out; the guidance stands for their alpha.
+        """
+        height, width = guidance.shape
+        side = self.tile_px - 2 * PAD_PX
+        total = np.zeros((len(_PLANES), height, width), np.float32)
+        weight = np.zeros((height, width), np.float32)
+        for y0, y1 in spans(height, side, self.overlap_px):
+            for x0, x1 in spans(width, side, self.overlap_px):
+                checkpoint()
+                tile = np.s_[y0:y1, x0:x1]
+                if wanted is None or wanted[tile].any():
+                    planes = self._pass(image[tile][None], guidance[tile][None])
+                else:
+                    planes = _undisputed(guidance[tile])
+                share = fade(y1 - y0, x1 - x0, self.overlap_px)
+                total[(slice(None), *tile)] += planes[:, 0] * share
+                weight[tile] += share
+        total /= weight
+        total[4:] = total[4:] > 0  # self-guidance of any tile
+        return total
+
+
+def _resized(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return an image or plane at (height, width): areas averaged, or interpolated."""
+    smaller = size[0] < array.shape[0]
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    resized = cv2.resize(array, size[::-1], interpolation=interpolation)
+    return np.asarray(resized, np.float32).clip(0, 1)
+
+
+def _unknown(known: Plane) -> NDArray[np.bool_]:
+    where: NDArray[np.bool_] = (known != 0) & (known != 1)
+    return where
+
+
+def _enforced(alpha: Plane, known: Plane) -> Plane:
+    return np.where(_unknown(known), alpha, known)
+
+
+def _undisputed(alpha: Plane) -> NDArray[np.float32]:
+    """Return the planes of a tile whose alpha is taken as it is: (6, 1, H, W)."""
+    nothing = np.zeros_like(alpha)
+    return np.stack([alpha, alpha, alpha, alpha, nothing, nothing])[:, None]
+
+
+def _planes(refined: Refined) -> tuple[Tensor, ...]:
+    return (
+        refined.alpha,
+        *refined.levels,
+        refined.self_guidance_os4,
+        refined.self_guidance_os1,
+    )
+
+
+def check_plane(plane: Plane, name: str, shape: tuple[int, int] | None = None) -> None:
+    """Raise unless a plane is (H, W) float32 in [0, 1], and of this shape where one is given."""
+    if plane.ndim != 2:
+        raise ValueError(
+            f"{name} must have shape (H, W), got {plane.shape}: give one value a pixel"
+        )
+    _check_values(plane, name)
+    if shape is not None and plane.shape != shape:
+        raise ValueError(
+            f"{name} must have the image's size {shape[1]}x{shape[0]}, got "
+            f"{plane.shape[1]}x{plane.shape[0]}: resize it to the image's"
+        )
+
+
+def check_pair(image: Colours, guidance: Plane) -> None:
+    """Raise unless image and guidance fit together and the network can take them."""
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"image must have shape (H, W, 3), got {image.shape}: give three colours a pixel"
+        )
+    if min(image.shape[:2]) < SMALLEST_PX:
+        raise ValueError(
+            f"image must have sides of {SMALLEST_PX} px or more, got "
+            f"{image.shape[1]}x{image.shape[0]}: give a larger image"
+        )
+    _check_values(image, "image")
+    check_plane(guidance, "guidance", image.shape[:2])
+
+
+def _check_values(array: NDArray[np.float32], name: str) -> None:
+    if array.dtype != np.float32:
+        raise ValueError(
+            f"{name} must be float32 in [0, 1], got {array.dtype}: divide bytes by 255"
+        )
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0.0 and high <= 1.0):  # false for NaN, too
+        raise ValueError(
+            f"{name} must lie in [0, 1], got {low:g} to {high:g}: divide bytes by 255, clip others"
+        )
+
+
+def without_stray_parts(alpha: Plane) -> Plane:
+    """Keep the largest connected part of alpha > 0.05 and the faint fringe around it.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W) float32, 0 in the other parts.
+    """
+    count, labels, stats = _parts(alpha)
+    if count <= 2:
+        return alpha
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    return _only_parts(alpha, labels, np.arange(count) == largest)
+
+
+def without_unguided_parts(alpha: Plane, guidance: Plane) -> Plane:
+    """Drop connected parts of alpha > 0.05 in which no pixel is guided, and their faint fringe.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        guidance: (H, W) float32 in [0, 1]; above 0 it guides, unknown pixels of a trimap too.
+
+    Returns:
+        (H, W) float32, 0 in the dropped parts.
+    """
+    count, labels, _ = _parts(alpha)
+    kept = np.zeros(count, np.bool_)
+    kept[labels[guidance > 0]] = True
+    if kept[1:].all():
+        return alpha
+    return _only_parts(alpha, labels, kept)
+
+
+def within_reach(alpha: Plane, guidance: Plane) -> Plane:
+    """Fade alpha out where it is farther from all that is guided than hair reaches.
+
+    In busy backgrounds the network sees a haze of subject far from any guidance; hair that a mask
+    leaves out lies next to it. Full up to `REACH` of the longer side, nothing from twice that on.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        guidance: (H, W) float32 in [0, 1]; above 0 it guides, unknown pixels of a trimap too.
+
+    Returns:
+        (H, W) float32.
+    """
+    unguided = (guidance <= 0).astype(np.uint8)
+    if not unguided.any():
+        return alpha
+    distance = cv2.distanceTransform(unguided, cv2.DIST_L2, cv2.DIST_MASK_5)
+    share = np.clip(2 - distance / np.float32(REACH * max(alpha.shape)), 0, 1)
+    return np.asarray(alpha * share, np.float32)
+
+
+def without_gaps(alpha: Plane, certain: NDArray[np.bool_]) -> Plane:
+    """Fill connected parts of alpha < 0.9 that lie in what is certainly subject.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        certain: (H, W) bool.
+
+    Returns:
+        (H, W) float32, 1 in the filled parts.
+    """
+    gaps = (alpha < WHOLE_ALPHA).astype(np.uint8)
+    count, labels = cv2.connectedComponents(gaps, connectivity=8)
+    filled = np.ones(count, np.bool_)
+    filled[0] = False
+    filled[labels[~certain]] = False
+    if not filled.any():
+        return alpha
+    return np.where(filled[labels], np.float32(1), alpha)
+
+
+def _parts(alpha: Plane) -> tuple[int, NDArray[np.int32], NDArray[np.int32]]:
+    """Return number, labels and statistics of the connected parts; label 0 is what is fainter."""
+    present = (alpha > STRAY_ALPHA).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(present, connectivity=8)
+    return count, np.asarray(labels, np.int32), np.asarray(stats, np.int32)
+
+
+def _only_parts(alpha: Plane, labels: NDArray[np.int32], kept: NDArray[np.bool_]) -> Plane:
+    """Return alpha of the parts whose labels are kept; `kept[0]` does not matter."""
+    present = (labels > 0).astype(np.uint8)
+    if not present.any():
+        return alpha
+    # What is fainter goes with the part that it is nearest to.
+    _, nearest = cv2.distanceTransformWithLabels(
+        1 - present, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    part_of = np.zeros(int(nearest.max()) + 1, labels.dtype)
+    part_of[nearest[present == 1]] = labels[present == 1]
+    return np.where(kept[part_of[nearest]], alpha, np.float32(0)).astype(np.float32)

@@ -1,0 +1,379 @@
+"""Weights: bundled ones, files of ours, and the authors' public checkpoints.
+
+Nothing is unpickled freely: safetensors, or `torch.load(weights_only=True)`. Every key and shape
+is checked, and a bundled file whose SHA-256 differs from the manifest's is refused.
+"""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mgm_core.cancellation import add_checkpoints
+from mgm_core.networks.alpha_fusion_net import ColourLineNetwork
+from mgm_core.networks.foreground_fusion_net import ForegroundWeigher
+from mgm_core.networks.foreground_net import ForegroundNetwork
+from mgm_core.networks.prn import PRN, EncoderName, Fusion
+
+WEIGHTS_FOLDER = Path(__file__).parents[1] / "weights"
+FOREGROUND_WEIGHTS = "foreground_mobilenet_v2"
+COLOUR_LINE_WEIGHTS = "colour_lines"
+FOREGROUND_WEIGHER_WEIGHTS = "foreground_weigher"
+# A tensor stored in 8 bits has its scales, which broadcast to it, under its name and this.
+INT8_SCALES = ".int8_scales"
+# Metadata of the first file of weights that are spread over several.
+PARTS = "parts"
+State = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class CheckpointError(ValueError):
+    """A weights file cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """An entry of the manifest of bundled weights.
+
+    Args:
+        name: What they are loaded by.
+        file: Their file; of several, the first.
+        sha256: Its hash.
+        architecture: The network they are of.
+        further: Hashes of further files, by their names.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    architecture: str
+    further: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Hash of each file, by its name."""
+        return {self.file: self.sha256, **self.further}
+
+
+def bundled() -> dict[str, Bundled]:
+    """Return the bundled weights by name."""
+    manifest = json.loads((WEIGHTS_FOLDER / "manifest.json").read_text(encoding="utf-8"))
+    return {name: Bundled(name, **entry) for name, entry in manifest.items()}
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 as hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def bundled_path(name: str) -> Path:
+    """Return the path of bundled weights after checking their hash.
+
+    Raises:
+        CheckpointError: There are none of this name, or the file was changed.
+    """
+    known = bundled()
+    if name not in known:
+        raise CheckpointError(
+            f"weights must be a file or one of {', '.join(sorted(known))}, got {name!r}: "
+            "correct the path or the name"
+        )
+    for file, sha256 in known[name].hashes.items():
+        path = WEIGHTS_FOLDER / file
+        if not path.is_file():
+            raise CheckpointError(
+                f"weights {name!r} must be at {path}, which is missing: install the package again"
+            )
+        found = sha256_of(path)
+        if found != sha256:
+            raise CheckpointError(
+                f"weights {name!r} must have SHA-256 {sha256}, got {found}: the file was "
+                "changed or cut short; install the package again, or load it by its path"
+            )
+    return WEIGHTS_FOLDER / known[name].file
+
+
+def part_path(path: Path, number: int) -> Path:
+    """Return the file of a part, from 1 on: `a.safetensors`, `a.2.safetensors`, ..."""
+    return path if number == 1 else path.with_suffix(f".{number}.safetensors")
+
+
+def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
+    """Return a file's tensors, half precision and 8 bits widened to float32, and its metadata.
+
+    Tensors of further parts, which lie beside the first, are read as well.
+
+    Raises:
+        CheckpointError: A file is missing, not in the safetensors format, or its 8-bit tensors
+            and their scales do not fit together.
+    """
+    state, metadata = _read_part(path)
+    for number in range(2, int(metadata.get(PARTS, "1")) + 1):
+        state |= _read_part(part_path(path, number))[0]
+    return _widened(state, path), metadata
+
+
+def _read_part(path: Path) -> tuple[State, dict[str, str]]:
+    try:
+        with safe_open(path, "pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+            return state, file.metadata() or {}
+    except FileNotFoundError:
+        raise CheckpointError(f"weights must exist, got {path}: correct the path") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"weights must be a safetensors file, got {path}: {error}; fetch it again"
+        ) from error
+
+
+def _widened(state: State, path: Path) -> State:
+    half = (torch.float16, torch.bfloat16)
+    scales = {k: v.float() for k, v in state.items() if k.endswith(INT8_SCALES)}
+    coded = {k: v for k, v in state.items() if v.dtype == torch.int8}
+    alone = sorted(coded.keys() ^ {k.removesuffix(INT8_SCALES) for k in scales})
+    if alone:
+        raise CheckpointError(
+            f"weights must hold 8-bit tensors and their scales together, got one of the two for "
+            f"{alone[0]} in {path}: the file was changed; fetch or bundle it again"
+        )
+    wide = {
+        k: v.float() if v.dtype in half else v
+        for k, v in state.items()
+        if k not in coded and k not in scales
+    }
+    for key, value in coded.items():
+        scale = scales[key + INT8_SCALES]
+        fits = scale.ndim == value.ndim and all(
+            given in (1, side) for given, side in zip(scale.shape, value.shape, strict=True)
+        )
+        if not (fits and torch.isfinite(scale).all() and (scale > 0).all()):
+            raise CheckpointError(
+                f"weights must hold one scale above 0 for each channel of {key}, got others in "
+                f"{path}: the file was changed; fetch or bundle it again"
+            )
+        wide[key] = value.float() * scale
+    return wide
+
+
+def read_official(path: Path) -> State:
+    """Return the weights of one of the authors' checkpoints, spectral norm folded.
+
+    Raises:
+        CheckpointError: The file is not such a checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"weights must exist, got {path}: correct the path") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"weights must be a checkpoint that holds tensors alone, got {path}, which "
+            f"cannot be read safely ({reason}): fetch it again from its authors"
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    ):
+        raise CheckpointError(
+            f"weights must hold a state dict of tensors, got {path} without: give a checkpoint "
+            "such as MGMatting-DIM-100k.pth"
+        )
+    return fold_spectral_norm({k.removeprefix("module."): v for k, v in content.items()})
+
+
+def fold_spectral_norm(state: Mapping[str, Tensor]) -> State:
+    """Divide every spectrally normalised weight by its norm sigma = u . (W v).
+
+    Args:
+        state: Keys `*.module.weight_bar`, `_u`, `_v` among others.
+
+    Returns:
+        The state with one key `*.weight` for each such three.
+    """
+    folded: State = {}
+    for key, value in state.items():
+        if key.endswith((".module.weight_u", ".module.weight_v")):
+            continue
+        if not key.endswith(".module.weight_bar"):
+            folded[key] = value
+            continue
+        stem = key.removesuffix("weight_bar")
+        missing = [part for part in ("weight_u", "weight_v") if stem + part not in state]
+        if missing:
+            raise CheckpointError(
+                f"weights must hold {stem}{missing[0]} beside {key}, got none: the file is cut "
+                "short; fetch it again"
+            )
+        u, v = state[stem + "weight_u"].float(), state[stem + "weight_v"].float()
+        weight = value.float()
+        sigma = torch.dot(u, weight.reshape(len(weight), -1) @ v)
+        folded[stem.removesuffix("module.") + "weight"] = weight / sigma
+    return folded
+
+
+def load_checked(network: nn.Module, state: State, origin: str) -> None:
+    """Load a state whose keys and shapes must be the network's, `num_batches_tracked` aside.
+
+    Raises:
+        CheckpointError: A key is missing, unexpected or of another shape; all kinds are named.
+    """
+    own = network.state_dict()
+    counters = {k for k in own if k.endswith("num_batches_tracked")}
+    missing = sorted(own.keys() - state.keys() - counters)
+    unexpected = sorted(state.keys() - own.keys())
+    reshaped = [
+        f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
+        for k in own.keys() & state.keys()
+        if own[k].shape != state[k].shape
+    ]
+    problems = [
+        f"{len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
+        for kind, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", sorted(reshaped)),
+        )
+        if keys
+    ]
+    if problems:
+        raise CheckpointError(
+            f"weights must hold this network's keys, got {'; '.join(problems)} in {origin}: "
+            "give weights of the right network"
+        )
+    network.load_state_dict({k: state.get(k, own[k]) for k in own})
+
+
+def load_prn(weights: str | Path) -> PRN:
+    """Return the matting network with weights loaded, in evaluation mode.
+
+    Args:
+        weights: A bundled name, a safetensors file of ours, or one of the authors' `.pth` files.
+
+    Raises:
+        CheckpointError: The weights cannot be used.
+    """
+    path = _path_of(weights)
+    if path.suffix == ".safetensors":
+        state, metadata = read_safetensors(path)
+        encoder = metadata.get("encoder", _encoder_of(state))
+        fusion = metadata.get("fusion", "progressive")
+    else:
+        state, encoder, fusion = read_official(path), "resnet34", "progressive"
+    if encoder not in ("resnet34", "mobilenet_v2"):
+        raise CheckpointError(
+            f"weights must be of a resnet34 or mobilenet_v2 network, got {encoder!r} in {path}: "
+            "give weights of a matting network"
+        )
+    network = PRN(cast("EncoderName", encoder), cast("Fusion", fusion))
+    load_checked(network, state, str(path))
+    return network.eval()
+
+
+def load_foreground(weights: str | Path = FOREGROUND_WEIGHTS) -> ForegroundNetwork:
+    """Return the foreground colour network with weights loaded, in evaluation mode.
+
+    Args:
+        weights: A bundled name, or a safetensors file of ours.
+
+    Raises:
+        CheckpointError: The weights cannot be used, or are not bundled yet.
+    """
+    return _loaded(ForegroundNetwork(), foreground_path(weights))
+
+
+def load_colour_lines(weights: str | Path = COLOUR_LINE_WEIGHTS) -> ColourLineNetwork:
+    """Return the network that weighs colour lines, with weights loaded, in evaluation mode.
+
+    Args:
+        weights: A bundled name, or a safetensors file of ours.
+
+    Raises:
+        CheckpointError: The weights cannot be used.
+    """
+    return _loaded(ColourLineNetwork(), _path_of(weights))
+
+
+def load_foreground_weigher(
+    weights: str | Path = FOREGROUND_WEIGHER_WEIGHTS,
+) -> ForegroundWeigher:
+    """Return the network that weighs foreground colours, with weights loaded, in evaluation mode.
+
+    Args:
+        weights: A bundled name, or a safetensors file of ours.
+
+    Raises:
+        CheckpointError: The weights cannot be used.
+    """
+    return _loaded(ForegroundWeigher(), _path_of(weights))
+
+
+def foreground_path(weights: str | Path = FOREGROUND_WEIGHTS) -> Path:
+    """Return the file of the foreground colour network's weights.
+
+    Raises:
+        CheckpointError: They are not bundled (yet), or were changed.
+    """
+    if weights == FOREGROUND_WEIGHTS and FOREGROUND_WEIGHTS not in bundled():
+        raise CheckpointError(
+            f"foreground network must have bundled weights, got none: {FOREGROUND_WEIGHTS} is not "
+            "part of this version; choose multilevel, or give the path of weights that you trained"
+        )
+    return _path_of(weights)
+
+
+def _loaded(network: Network, path: Path) -> Network:
+    load_checked(network, read_safetensors(path)[0], str(path))
+    return network.eval()
+
+
+def _path_of(weights: str | Path) -> Path:
+    path = Path(weights)
+    return bundled_path(weights) if isinstance(weights, str) and not path.suffix else path
+
+
+def _encoder_of(state: State) -> str:
+    return "mobilenet_v2" if "encoder.features.0.0.weight" in state else "resnet34"
+
+
+def made_ready(network: Network, device: torch.device) -> Network:
+    """Return a network as it computes fastest: batch norm folded, on its device, channels last.
+
+    Its layers are checkpoints at which work may be cancelled.
+    """
+    network = network.eval()
+    fold_batch_norm(network)
+    add_checkpoints(network)
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+def fold_batch_norm(module: nn.Module) -> None:
+    """Carry every batch norm that follows a convolution into it; the map stays the same.
+
+    Pairs are neighbours in a sequence, or attributes named `convN` and `bnN`, which run one after
+    the other in all our networks. The module must be in evaluation mode.
+    """
+    for child in list(module.modules()):
+        if isinstance(child, nn.Sequential):
+            pairs = [(str(i), str(i + 1)) for i in range(len(child) - 1)]
+        else:
+            pairs = [(f"conv{i}", f"bn{i}") for i in (1, 2, 3)]
+        for conv_name, norm_name in pairs:
+            conv = child._modules.get(conv_name)
+            norm = child._modules.get(norm_name)
+            if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) and isinstance(
+                norm, nn.BatchNorm2d
+            ):
+                fused = fuse_conv_bn_eval(conv, norm, isinstance(conv, nn.ConvTranspose2d))
+                setattr(child, conv_name, fused)
+                setattr(child, norm_name, nn.Identity())

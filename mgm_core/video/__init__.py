@@ -1,0 +1,1 @@
+"""Clips: `python -m mgm_core.video`."""

@@ -1,0 +1,53 @@
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from benchmark_data_tools.__main__ import main
+from benchmark_data_tools.reports.comparison import compare
+from mgm_core.images import read_mask, write_image
+
+
+@pytest.fixture(scope="module")
+def results(mini_benchmark, tmp_path_factory):
+    """Two images in table 1: the truth, and the truth with one pixel changed by a half."""
+    folder = tmp_path_factory.mktemp("compared")
+    (folder / "subset.txt").write_text("mini_0\nmini_1\n")
+    nearly = folder / "nearly"
+    shutil.copytree(mini_benchmark / "1" / "alpha_copy", nearly)
+    matte = read_mask(nearly / "mini_1.png")
+    matte[0, 0] += 0.5
+    write_image(nearly / "mini_1.png", matte, bits=16)
+    command = ["run", "1", "--data", str(mini_benchmark / "1"), "--out", str(folder)]
+    command += ["--subset", str(folder / "subset.txt"), "--processes", "1"]
+    methods = ["truth", f"folder:{nearly}", "guidance"]
+    assert main([*command, *(f"--method={method}" for method in methods)]) == 0
+    return folder / "1", f"folder:{nearly}"
+
+
+def test_differences_of_a_case_done_by_hand(results, capsys):
+    folder, nearly = results
+    line = compare(folder, "truth", nearly).splitlines()[2]
+    size = 256 * 320
+    figures = [cell.strip() for cell in line.strip("|").split("|")]
+    assert figures[:4] == ["trimap", "0.5000", f"{0.5 / size / 2:.6f}", f"{1 / size / 2:.3%}"]
+    assert main(["compare", str(folder), "truth", nearly]) == 0
+    assert line in capsys.readouterr().out
+
+
+def test_errors_are_those_of_the_run(results):
+    folder, _ = results
+    lines = compare(folder, "truth", "guidance").splitlines()
+    assert len(lines) == 4  # head, rule, two guidances
+    truth, guidance = (float(cell) for cell in lines[2].strip("| ").split("|")[-2:])
+    assert truth == 0
+    assert guidance > 10
+    assert np.isclose(guidance, float(compare(folder, "guidance", "truth").split("|")[-3]), 0.9)
+
+
+def test_methods_that_are_not_there_are_refused(results):
+    folder, nearly = results
+    message = f"must be one of the run's, truth, {nearly}, guidance, got prn: correct it"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        compare(folder, "truth", "prn")

@@ -1,0 +1,80 @@
+import platform
+from dataclasses import dataclass
+
+import numpy as np
+
+from demo.backend.memory import Memory, share_arenas, size_in_bytes
+
+
+def of_bytes(count):
+    return np.zeros(count, np.uint8)
+
+
+def made(memory, key, count=100):
+    """Tell whether the result had to be made."""
+    calls = []
+    memory.get(key, lambda: calls.append(1) or of_bytes(count))
+    return bool(calls)
+
+
+def test_a_result_is_made_once():
+    memory = Memory(1000, 60)
+    assert made(memory, "a")
+    assert not made(memory, "a")
+    assert "a" in memory
+    assert "b" not in memory
+
+
+def test_the_least_recently_used_leaves_first():
+    memory = Memory(300, 60)
+    for key in "abc":
+        made(memory, key)
+    made(memory, "a")
+    made(memory, "d")
+    assert [key in memory for key in "abcd"] == [True, False, True, True]
+    assert memory.held_bytes == 300
+
+
+def test_what_is_larger_than_all_room_is_returned_and_not_kept():
+    memory = Memory(300, 60)
+    assert memory.get("large", lambda: of_bytes(301)).size == 301
+    assert "large" not in memory
+    assert memory.held_bytes == 0
+
+
+def test_what_was_not_used_for_long_is_forgotten():
+    now = 0.0
+    memory = Memory(1000, 60, clock=lambda: now)
+    made(memory, "old")
+    made(memory, "used")
+    now = 50.0
+    made(memory, "used")
+    now = 70.0
+    memory.forget_old()
+    assert "old" not in memory
+    assert "used" in memory
+
+
+def test_memory_stays_flat():
+    memory = Memory(1000, 60)
+    for number in range(100):
+        made(memory, number, 90)
+        assert memory.held_bytes <= 1000
+
+
+@dataclass
+class Pair:
+    plane: np.ndarray
+    note: str
+
+
+def test_sizes_are_those_of_the_arrays():
+    assert size_in_bytes(of_bytes(7)) == 7
+    assert size_in_bytes(Pair(of_bytes(7), "x")) == 107
+    assert size_in_bytes((of_bytes(7), [of_bytes(3)])) == 10
+    assert size_in_bytes(b"four") == 4
+
+
+def test_arenas_are_shared_where_malloc_is_glibcs():
+    glibc = platform.libc_ver()[0] == "glibc"
+    assert share_arenas() == glibc

@@ -1,0 +1,296 @@
+import itertools
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mgm_core.matting.matter import (
+    LEAST_SIDES_PX,
+    Matter,
+    within_reach,
+    without_gaps,
+    without_stray_parts,
+    without_unguided_parts,
+)
+from mgm_core.networks.decoder import SideOutputs
+from mgm_core.networks.hardware import best_dtype, cpu_has_bfloat16, resolve_device
+from mgm_core.networks.prn import PRN, refine
+from mgm_core.networks.tiling import spans
+
+
+@pytest.fixture(scope="module")
+def matter():
+    torch.manual_seed(3)
+    return Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32")
+
+
+def _pair(height, width, seed=0):
+    generator = np.random.default_rng(seed)
+    image = generator.random((height, width, 3), dtype=np.float32)
+    guidance = np.zeros((height, width), np.float32)
+    guidance[height // 4 : height // 2, width // 4 :] = 1
+    return image, guidance
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 200), (33, 31), (64, 64), (100, 161)])
+def test_any_size_comes_back_as_it_was(matter, size):
+    matte = matter.matte(*_pair(*size))
+    for plane in vars(matte).values():
+        assert plane.shape == size
+        assert plane.dtype == np.float32
+        assert 0 <= plane.min() <= plane.max() <= 1
+    assert set(np.unique(matte.self_guidance_os4)) <= {0.0, 1.0}
+
+
+def test_it_is_deterministic_and_a_batch_equals_single_images(matter):
+    first, second = _pair(64, 96, 1), _pair(64, 96, 2)
+    batch = matter.matte_batch([first[0], second[0]], [first[1], second[1]])
+    again = matter.matte(*first).alpha
+    assert np.array_equal(again, matter.matte(*first).alpha)
+    np.testing.assert_allclose(batch[0].os1, matter.matte(*first).os1, atol=1e-5)
+    np.testing.assert_allclose(batch[1].os1, matter.matte(*second).os1, atol=1e-5)
+
+
+def test_threads_do_not_disturb_one_another(matter):
+    pairs = [_pair(64, 64, seed) for seed in range(4)]
+    alone = [matter.matte(*pair).alpha for pair in pairs]
+    found = [None] * 4
+
+    def work(i):
+        found[i] = matter.matte(*pairs[i]).alpha
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for a, b in zip(alone, found, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_known_regions_are_enforced_and_others_left(matter):
+    image, guidance = _pair(64, 64)
+    known = np.full((64, 64), 0.5, np.float32)
+    known[:8], known[-8:] = 0, 1
+    free = matter.matte(image, guidance).alpha
+    bound = matter.matte(image, guidance, known=known).alpha
+    assert (bound[:8] == 0).all()
+    assert (bound[-8:] == 1).all()
+    assert np.array_equal(bound[8:-8], free[8:-8])
+
+
+class _Local(torch.nn.Module):
+    """Alpha is the guidance, blurred a little by the levels: what tiles must not change."""
+
+    encoder_name = "mobilenet_v2"
+
+    def forward(self, image, guidance):
+        value = guidance * 0.5 + image[:, :1] * 0.25
+        return SideOutputs(value, value, value)
+
+    def refined(self, levels):
+        return refine(levels)
+
+
+def test_tiles_join_without_seams():
+    whole = Matter(_Local(), device="cpu", dtype="float32", tile_px=1024)
+    tiled = Matter(_Local(), device="cpu", dtype="float32", tile_px=256, overlap_px=64)
+    image, guidance = _pair(500, 430)
+    expected, found = whole.matte(image, guidance), tiled.matte(image, guidance)
+    np.testing.assert_allclose(found.alpha, expected.alpha, atol=1e-6)
+    assert np.array_equal(found.self_guidance_os4, expected.self_guidance_os4)
+
+
+def test_spans_cover_a_length_with_the_overlap_asked_for():
+    assert spans(10, 20, 3) == [(0, 10)]
+    for length in range(21, 200, 7):
+        pieces = spans(length, 20, 6)
+        assert pieces[0][0] == 0
+        assert pieces[-1][1] == length
+        assert all(b - a == 20 for a, b in pieces)
+        assert all(one[1] - two[0] >= 6 for one, two in itertools.pairwise(pieces))
+
+
+@pytest.mark.parametrize(
+    ("image", "guidance", "message"),
+    [
+        (np.zeros((20, 20), np.float32), None, r"shape \(H, W, 3\), got \(20, 20\)"),
+        (np.zeros((15, 20, 3), np.float32), None, "sides of 16 px or more, got 20x15"),
+        (np.zeros((20, 20, 3), np.uint8), None, "image must be float32 .* got uint8"),
+        (np.full((20, 20, 3), 2, np.float32), None, "image must lie in .* got 2 to 2"),
+        (np.full((20, 20, 3), np.nan, np.float32), None, "image must lie in .* got nan to nan"),
+        (None, np.zeros((20, 21), np.float32), "the image's size 20x20, got 21x20"),
+        (None, np.zeros((20, 20, 1), np.float32), r"guidance must have shape \(H, W\)"),
+        (None, np.full((20, 20), -1, np.float32), "guidance must lie in"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named(matter, image, guidance, message):
+    image = np.zeros((20, 20, 3), np.float32) if image is None else image
+    guidance = np.zeros((20, 20), np.float32) if guidance is None else guidance
+    with pytest.raises(ValueError, match=message):
+        matter.matte(image, guidance)
+
+
+def test_bad_batches_and_settings(matter):
+    image, guidance = _pair(32, 32)
+    with pytest.raises(ValueError, match="as many, and some, got 1 and 2"):
+        matter.matte_batch([image], [guidance, guidance])
+    with pytest.raises(ValueError, match="one size in a batch"):
+        matter.matte_batch([image, image[:20]], [guidance, guidance[:20]])
+    with pytest.raises(ValueError, match="multiple of 32 and at least 256, got 100"):
+        Matter(PRN("mobilenet_v2"), tile_px=100)
+    with pytest.raises(ValueError, match="between 0 and half of tile_px, got 128"):
+        Matter(PRN("mobilenet_v2"), tile_px=256, overlap_px=128)
+
+
+def test_stray_parts_go_with_their_fringe_and_the_largest_keeps_its_own():
+    alpha = np.zeros((20, 40), np.float32)
+    alpha[5:15, 5:15] = 1
+    alpha[5:15, 4] = 0.03
+    alpha[8:11, 30:33] = 1
+    alpha[8:11, 33] = 0.03
+    kept = without_stray_parts(alpha)
+    assert (kept[:, :20] == alpha[:, :20]).all()
+    assert (kept[:, 20:] == 0).all()
+    assert without_stray_parts(kept) is kept
+
+
+def test_parts_that_nothing_guides_are_dropped():
+    alpha = np.zeros((20, 60), np.float32)
+    alpha[5:15, 5:15] = alpha[5:15, 25:35] = alpha[5:15, 45:55] = 1
+    alpha[:, 36:38] = 0.04  # fainter than a part; goes with the nearest one
+    guidance = np.zeros_like(alpha)
+    guidance[8, 5], guidance[8, 50] = 1, 0.5
+    kept = without_unguided_parts(alpha, guidance)
+    assert (kept[:, :20] == alpha[:, :20]).all()
+    assert (kept[:, 20:39] == 0).all()
+    assert (kept[:, 45:] == alpha[:, 45:]).all()
+    assert without_unguided_parts(kept, guidance) is kept
+    assert not without_unguided_parts(alpha, np.zeros_like(alpha)).any()
+    nothing = np.zeros_like(alpha)
+    assert without_unguided_parts(nothing, guidance) is nothing
+
+
+def test_what_is_far_from_all_guidance_fades_out():
+    alpha = np.full((10, 200), 0.5, np.float32)
+    guidance = np.zeros_like(alpha)
+    guidance[:, 0] = 0.01
+    kept = within_reach(alpha, guidance)
+    assert (kept[:, :21] == 0.5).all()  # a tenth of 200 px
+    assert (kept[:, 41:] == 0).all()
+    np.testing.assert_allclose(kept[5, 30], 0.25, atol=0.01)
+    assert (np.diff(kept[5]) <= 0).all()
+    everywhere = np.full_like(alpha, 0.5)
+    assert within_reach(alpha, everywhere) is alpha
+    assert not within_reach(alpha, np.zeros_like(alpha)).any()
+
+
+def test_devices_and_dtypes(tmp_path):
+    assert resolve_device("cpu").type == "cpu"
+    with pytest.raises(ValueError, match="device must be auto, cpu"):
+        resolve_device("gpu9")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="must be on this machine, got 'cuda'"):
+            resolve_device("cuda")
+    flags = tmp_path / "cpuinfo"
+    flags.write_text("model name : x\nflags : avx2 avx512_bf16\n")
+    assert cpu_has_bfloat16(flags)
+    flags.write_text("flags : avx2 fma\n")
+    assert not cpu_has_bfloat16(flags)
+    assert not cpu_has_bfloat16(tmp_path / "none")
+    assert best_dtype(torch.device("cpu"), "bfloat16") == torch.bfloat16
+    with pytest.raises(ValueError, match="dtype must be auto, float32"):
+        best_dtype(torch.device("cpu"), "int8")
+
+
+def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkeypatch):
+    fine = Matter(
+        _Local(), device="cpu", dtype="float32", tile_px=256, overlap_px=64, coarse_side_px=256
+    )
+    passes = []
+    whole_pass = fine._pass
+    monkeypatch.setattr(fine, "_pass", lambda i, g: passes.append(g.shape) or whole_pass(i, g))
+    image = np.zeros((600, 1000, 3), np.float32)
+    guidance = np.zeros((600, 1000), np.float32)
+    guidance[:, :100] = 1  # _Local leaves what is guided to at 0.5: uncertain on the left alone
+    matte = fine.matte(image, guidance)
+    assert matte.alpha.shape == (600, 1000)
+    assert passes[0] == (1, 154, 256)
+    everywhere = len(spans(600, 192, 64)) * len(spans(1000, 192, 64))
+    assert 0 < len(passes) - 1 < everywhere / 2
+    assert (matte.alpha[:, 300:] == 0).all()
+    # The coarse 0.5 guided the fine pass, which halves it again.
+    np.testing.assert_allclose(matte.alpha[:, :80], 0.25, atol=1e-6)
+    with pytest.raises(ValueError, match="coarse_side_px must be at least 256 or None, got 10"):
+        Matter(_Local(), device="cpu", coarse_side_px=10)
+
+
+def test_closer_looks_are_mirrored_and_magnified_and_left_out_at_large_images(monkeypatch):
+    matter = Matter(_Local(), device="cpu", dtype="float32")
+    seen = []
+    whole_pass = matter._pass
+    monkeypatch.setattr(matter, "_pass", lambda i, g: seen.append((i, g)) or whole_pass(i, g))
+    image, guidance = _pair(1000, 800)
+    guidance[:, 700:] = 0
+    looks = matter.closer_looks(image, guidance)
+    assert [images.shape for images, _ in seen] == [(1, 1400, 1120, 3), (1, 1792, 1434, 3)]
+    for closer, (_, guidances), step in zip(looks, seen, (-1, 1), strict=True):
+        assert closer.shape == guidance.shape
+        assert closer.dtype == np.float32
+        np.testing.assert_allclose(
+            cv2.resize(guidances[0], (800, 1000), interpolation=cv2.INTER_AREA),
+            guidance[:, ::step],
+            atol=0.5,
+        )
+        # What is guided is where it was, though it was seen mirrored.
+        inside = cv2.erode(guidance, np.ones((9, 9))) > 0
+        beside = cv2.dilate(guidance, np.ones((9, 9))) == 0
+        assert closer[inside].min() > closer[beside].max()
+    # A third look that comes no closer than the second is not taken.
+    assert len(matter.closer_looks(*_pair(64, 1281))) == 1
+    assert len(matter.closer_looks(*_pair(64, 1280))) == 2
+    assert len(matter.closer_looks(*_pair(64, 1700))) == 1
+    assert seen[5][0].shape == (1, 67, 1792, 3)
+    assert matter.closer_looks(*_pair(64, 1793)) == []
+    assert len(seen) == 6
+
+
+def test_small_images_are_magnified_for_the_light_network_alone(monkeypatch):
+    light = Matter(_Local(), device="cpu", dtype="float32")
+    seen = []
+    whole_pass = light._pass
+    monkeypatch.setattr(light, "_pass", lambda i, g: seen.append(g.shape[1:]) or whole_pass(i, g))
+    image, guidance = np.full((400, 300, 3), 0.4, np.float32), _pair(400, 300)[1]
+    matte = light.matte(image, guidance)
+    light.matte(*_pair(500, 640))
+    light.matte(*_pair(900, 300))
+    # By half at most; to a long side of 800; not at all.
+    assert seen == [(600, 450), (625, 800), (900, 300)]
+    asis = Matter(_Local(), device="cpu", dtype="float32", least_side_px=0).matte(image, guidance)
+    assert matte.alpha.shape == guidance.shape
+    np.testing.assert_allclose(matte.alpha[20::50, 20::50], asis.alpha[20::50, 20::50], atol=0.02)
+    assert set(np.unique(matte.self_guidance_os4)) <= {0, 1}
+    assert LEAST_SIDES_PX["resnet34"] == 0
+    with pytest.raises(ValueError, match="least_side_px must be 0 or more, got -1"):
+        Matter(_Local(), device="cpu", least_side_px=-1)
+
+
+def test_gaps_that_are_certainly_subject_are_filled_whole_or_not_at_all():
+    alpha = np.zeros((40, 60), np.float32)
+    alpha[5:35, 5:55] = 1
+    certain = np.zeros(alpha.shape, np.bool_)
+    certain[8:32, 8:40] = True
+    filled = alpha.copy()
+    alpha[10:14, 10:14] = 0.3  # certain all over
+    alpha[20:24, 36:44] = 0.3  # in part
+    alpha[26:30, 45:49] = 0.3  # nowhere
+    alpha[28:30, 20:22] = 0.95  # no gap
+    filled[20:24, 36:44] = filled[26:30, 45:49] = 0.3
+    filled[28:30, 20:22] = 0.95
+    found = without_gaps(alpha, certain)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, filled)
+    assert without_gaps(found, certain) is found
+    assert (without_gaps(alpha, np.ones_like(certain))[alpha < 0.9] == 1).all()

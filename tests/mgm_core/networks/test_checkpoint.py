@@ -1,0 +1,177 @@
+import json
+import pickle
+
+import pytest
+import torch
+from official import official_state
+from safetensors.torch import save_file
+
+from mgm_core.networks import checkpoint
+from mgm_core.networks.checkpoint import (
+    CheckpointError,
+    fold_batch_norm,
+    fold_spectral_norm,
+    load_prn,
+    read_safetensors,
+)
+from mgm_core.networks.prn import PRN
+
+
+@pytest.fixture(scope="module")
+def official_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "MGMatting-DIM-100k.pth"
+    state = {f"module.{key}": value for key, value in official_state().items()}
+    torch.save({"iter": 100_000, "loss": 0.1, "state_dict": state, "opt_state_dict": {}}, path)
+    return path
+
+
+class _Evil:
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+def _tampered(official_file, tmp_path, change):
+    content = torch.load(official_file, weights_only=True)
+    change(content["state_dict"])
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+    return path
+
+
+def test_the_authors_checkpoint_loads(official_file):
+    network = load_prn(official_file)
+    assert network.encoder_name == "resnet34"
+    assert not network.training
+
+
+def test_spectral_norm_is_folded_by_the_largest_singular_value():
+    weight = torch.diag(torch.tensor([3.0, 1.0]))[:, :, None, None]
+    folded = fold_spectral_norm(
+        {
+            "a.module.weight_bar": weight,
+            "a.module.weight_u": torch.tensor([1.0, 0.0]),
+            "a.module.weight_v": torch.tensor([1.0, 0.0]),
+            "a.bias": torch.zeros(2),
+        }
+    )
+    assert folded.keys() == {"a.weight", "a.bias"}
+    torch.testing.assert_close(folded["a.weight"], weight / 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("module.aspp.conv2.weight"), r"1 missing \(aspp.conv2.weight\)"),
+        (
+            lambda s: s.update({"module.extra.weight": torch.zeros(1)}),
+            r"1 unexpected \(extra.weight\)",
+        ),
+        (
+            lambda s: s.update({"module.aspp.bn2.bias": torch.zeros(3)}),
+            r"1 of another shape \(aspp.bn2.bias \(3,\) for \(512,\)\)",
+        ),
+        (
+            lambda s: s.pop("module.encoder.conv1.module.weight_u"),
+            "must hold encoder.conv1.module.weight_u beside",
+        ),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_says_why(official_file, tmp_path, change, message):
+    with pytest.raises(CheckpointError, match=message):
+        load_prn(_tampered(official_file, tmp_path, change))
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps(_Evil(), protocol=2))
+    with pytest.raises(CheckpointError, match="cannot be read safely"):
+        load_prn(path)
+
+
+@pytest.mark.parametrize("name", ["none.pth", "none.safetensors"])
+def test_a_missing_file(tmp_path, name):
+    with pytest.raises(CheckpointError, match=r"weights must exist, got .*none"):
+        load_prn(tmp_path / name)
+
+
+def test_a_file_that_is_cut_short(tmp_path):
+    path = tmp_path / "cut.safetensors"
+    save_file({"a": torch.zeros(100)}, path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="must be a safetensors file"):
+        load_prn(path)
+
+
+def test_a_file_without_a_state_dict(tmp_path):
+    torch.save({"state_dict": {"a": 3}}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="must hold a state dict of tensors"):
+        load_prn(tmp_path / "a.pth")
+
+
+def test_an_unknown_name_lists_the_bundled_ones():
+    names = ", ".join(sorted(checkpoint.bundled()))
+    with pytest.raises(CheckpointError, match=f"a file or one of {names}, got 'prn_x'"):
+        load_prn("prn_x")
+
+
+def test_every_bundled_file_has_its_hash_and_a_card():
+    for name, entry in checkpoint.bundled().items():
+        path = checkpoint.bundled_path(name)
+        assert path.with_suffix(".md").is_file(), f"{entry.file} has no model card"
+    files = {p.name: p.stat().st_size for p in checkpoint.WEIGHTS_FOLDER.glob("*.safetensors")}
+    assert set(files) == {file for e in checkpoint.bundled().values() for file in e.hashes}
+    assert max(files.values()) <= 25_000_000
+    assert sum(files.values()) <= 45_000_000
+
+
+def test_a_tampered_bundled_file_is_refused(tmp_path, monkeypatch):
+    name, entry = next(iter(checkpoint.bundled().items()))
+    whole = checkpoint.bundled_path(name).read_bytes()
+    (tmp_path / entry.file).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    manifest = (checkpoint.WEIGHTS_FOLDER / "manifest.json").read_text()
+    (tmp_path / "manifest.json").write_text(manifest)
+    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    with pytest.raises(CheckpointError, match=f"must have SHA-256 {entry.sha256}, got"):
+        load_prn(name)
+    (tmp_path / entry.file).unlink()
+    with pytest.raises(CheckpointError, match="which is missing: install the package again"):
+        load_prn(name)
+
+
+def test_the_manifest_is_sorted_and_complete():
+    manifest = json.loads((checkpoint.WEIGHTS_FOLDER / "manifest.json").read_text())
+    assert list(manifest) == sorted(manifest)
+    assert {"portrait", "prn_mobilenet_v2"} <= manifest.keys()
+
+
+def test_half_precision_is_widened(tmp_path):
+    path = tmp_path / "half.safetensors"
+    save_file({"a": torch.tensor([0.5], dtype=torch.float16), "n": torch.tensor(3)}, path,
+              {"encoder": "x"})  # fmt: skip
+    state, metadata = read_safetensors(path)
+    assert state["a"].dtype == torch.float32
+    assert state["n"].dtype == torch.int64
+    assert metadata == {"encoder": "x"}
+
+
+@pytest.mark.parametrize("encoder", ["resnet34", "mobilenet_v2"])
+def test_folding_batch_norm_changes_nothing_but_the_modules(encoder):
+    torch.manual_seed(2)
+    network = PRN(encoder)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+            torch.nn.init.normal_(module.running_mean, 0, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    network.eval()
+    inputs = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        before = network(*inputs)
+        count = sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+        fold_batch_norm(network)
+        after = network(*inputs)
+    left = sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    assert left < count / 3
+    for a, b in zip(before, after, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)

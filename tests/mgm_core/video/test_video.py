@@ -1,0 +1,222 @@
+import logging
+import zipfile
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from clips import GREEN, HEIGHT, RED, WIDTH, make_clip, read_movie, scene
+
+from mgm_core.cutout import NoSubjectError
+from mgm_core.images import read_alpha, read_image
+from mgm_core.matting.matter import Matte, Matter
+from mgm_core.recipe import Background, Edit, Recipe
+from mgm_core.segmentation import Segmenter
+from mgm_core.video import __main__ as video
+from mgm_core.video.__main__ import matte_clip
+from mgm_core.video.files import Clip
+from mgm_core.video.smoothing import Steadier
+
+EXAMPLES = Path(__file__).parents[3] / "demo" / "examples"
+RAW = Recipe(foreground="raw")
+
+
+class FindsRed:
+    def probability(self, image, category, *, long_side_px=None):
+        assert (category, long_side_px) == ("person", None)
+        return (image[..., 0] > 0.55).astype(np.float32)
+
+
+class TakesGuidance:
+    """Returns the guidance as alpha, and counts."""
+
+    device = "cpu"
+    dtype_name = "float32"
+
+    def __init__(self):
+        self.count = 0
+
+    def matte(self, image, guidance, *, known=None, colour_lines=False):
+        assert not colour_lines  # they take too long for clips
+        self.count += 1
+        return Matte(*[guidance.astype(np.float32)] * 6)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return make_clip(tmp_path / "clip.mp4", [scene(x) for x in range(4, 14)], sound="aac")
+
+
+def run(clip, target, recipe=RAW, **options):
+    matter = TakesGuidance()
+    with Clip(clip) as source:
+        frames = list(matte_clip(source, target, FindsRed(), matter, recipe, **options))
+    return frames, matter
+
+
+def test_every_frame_is_cut_out_with_its_alpha(clip, tmp_path):
+    target = tmp_path / "out.webm"
+    frames, matter = run(clip, target, steadier=Steadier(0))
+    assert [frame.number for frame in frames] == list(range(1, 11))
+    assert matter.count == 10
+    for x, (_, name, pixels) in zip(range(4, 14), read_movie(target, "libvpx-vp9"), strict=True):
+        assert name == "yuva420p"
+        assert pixels[16:32, x + 4 : x + 20, 3].min() > 0.95
+        assert pixels[:, x + 28 :, 3].max() < 0.05
+        assert pixels[24, x + 12, :3] == pytest.approx(RED, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("background", "expected"),
+    [
+        (Background("colour", colour="#1a33cc"), (0x1A / 255, 0.2, 0.8)),
+        (Background("picture"), (0.7, 0.7, 0.7)),
+        (Background("blur", blur_percent=3), GREEN),
+    ],
+)
+def test_the_subject_is_put_before_a_new_background_with_its_sound(
+    clip, tmp_path, background, expected
+):
+    target = tmp_path / "out.mp4"
+    recipe = Recipe(foreground="raw", background=background)
+    picture = np.full((10, 10, 3), 0.7, np.float32)
+    run(clip, target, recipe, picture=picture, steadier=Steadier(0))
+    for x, (_, _, pixels) in zip(range(4, 14), read_movie(target), strict=True):
+        assert pixels[24, x + 12] == pytest.approx(RED, abs=0.04)
+        assert pixels[4, 58] == pytest.approx(expected, abs=0.04)
+    with av.open(str(target)) as movie:
+        assert movie.streams.audio[0].codec_context.name == "aac"
+
+
+def test_pictures_hold_straight_colours_and_nothing_of_what_was_cut_away(clip, tmp_path):
+    target = tmp_path / "out.zip"
+    run(clip, target, steadier=Steadier(0))
+    with zipfile.ZipFile(target) as archive:
+        assert len(archive.namelist()) == 11
+        last = archive.read("frame_00010.png")
+    assert read_alpha(last)[24, 25] == 1
+    assert read_image(last)[24, 25] == pytest.approx(RED, abs=0.04)
+    assert read_image(last)[4, 4].max() == 0
+
+
+def test_stopping_keeps_what_is_done_and_leaving_keeps_nothing(clip, tmp_path):
+    target = tmp_path / "out.webm"
+    done = []
+    with Clip(clip) as source:
+        frames = matte_clip(
+            source, target, FindsRed(), TakesGuidance(), RAW, stopped=lambda: len(done) >= 3
+        )
+        for frame in frames:
+            assert not target.exists()
+            done.append(frame.number)
+    assert len(read_movie(target)) == len(done) == 3
+    left = tmp_path / "left"
+    left.mkdir()
+    with Clip(clip) as source:
+        frames = matte_clip(source, left / "out.webm", FindsRed(), TakesGuidance(), RAW)
+        next(frames)
+        frames.close()
+    assert list(left.iterdir()) == []
+
+
+def test_frames_without_the_subject_stay_empty_and_cost_no_network(tmp_path):
+    empty = np.full((HEIGHT, WIDTH, 3), 0.3, np.float32)
+    clip = make_clip(tmp_path / "clip.mp4", [empty, empty, scene(), scene()])
+    frames, matter = run(clip, tmp_path / "out.zip")
+    assert matter.count == 2
+    assert [frame.alpha.any() for frame in frames] == [False, False, True, True]
+
+
+def test_a_clip_without_the_subject_is_refused_and_leaves_no_file(tmp_path):
+    empty = np.full((HEIGHT, WIDTH, 3), 0.3, np.float32)
+    clip = make_clip(tmp_path / "clip.mp4", [empty] * 3)
+    with pytest.raises(NoSubjectError, match="clip must show a person, got none in 3 frames"):
+        run(clip, tmp_path / "out.webm")
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_no_more_frames_are_held_than_needed(tmp_path, monkeypatch):
+    """The generator asks for the next frame only when the last one was taken."""
+    clip = make_clip(tmp_path / "clip.mp4", [scene(x) for x in range(10)])
+    read = []
+    whole = Clip.read
+
+    def counting(self, heard=None):
+        for frame in whole(self, heard):
+            read.append(frame.time_s)
+            yield frame
+
+    monkeypatch.setattr(Clip, "read", counting)
+    with Clip(clip) as source:
+        frames = matte_clip(source, tmp_path / "out.zip", FindsRed(), TakesGuidance(), RAW)
+        for number, _ in enumerate(frames, start=1):
+            assert len(read) == number
+
+
+@pytest.mark.parametrize(
+    "recipe", [Recipe(own_mask=True), Recipe(edits=(Edit("add", 3, ((1.0, 1.0),)),))]
+)
+def test_settings_of_a_single_photo_are_refused(clip, tmp_path, recipe):
+    with pytest.raises(ValueError, match="settings for a clip must be without corrections by hand"):
+        run(clip, tmp_path / "out.webm", recipe)
+
+
+def test_the_command_says_what_is_wrong(clip, tmp_path, caplog):
+    assert video.main([str(clip), "-o", str(tmp_path / "out.mp4")]) == 1
+    assert "error: --background must be given for .mp4" in caplog.text
+    assert video.main([str(tmp_path / "no.mp4"), "-o", str(tmp_path / "out.webm")]) == 1
+    assert "no.mp4 must exist" in caplog.text
+    caplog.clear()
+    assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--max-seconds", "0.5"]) == 1
+    assert "must be at most 0.5 s long" in caplog.text
+    caplog.clear()
+    assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--save-alpha"]) == 1
+    assert "--save-alpha must not be given for a clip, got one: leave it out" in caplog.text
+    caplog.clear()
+    assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--foreground", "fused"]) == 1
+    assert "--foreground must be another than fused for a clip, got it: leave it out" in caplog.text
+
+
+def test_the_command_with_the_bundled_networks(tmp_path, caplog):
+    """A noisy recording of someone who does not move: the real networks, the real command."""
+    photo = cv2.resize(read_image(EXAMPLES / "astronaut.png")[:320, 40:360], (192, 192))
+    noise = np.random.default_rng(0)
+    frames = [
+        (photo + noise.normal(0, 0.06, photo.shape)).clip(0, 1).astype(np.float32) for _ in range(4)
+    ]
+    clip = make_clip(tmp_path / "clip.mp4", frames, options={"crf": "10"})
+    target = tmp_path / "cutout.zip"
+    caplog.set_level(logging.INFO)
+    settings = tmp_path / "settings.json"
+    settings.write_text(Recipe().to_json())
+    assert video.main([str(clip), "-o", str(target), "--settings", str(settings)]) == 0
+    assert "cutout.zip: 4 frames" in caplog.text
+
+    def alphas(path):
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+            return [read_alpha(BytesIO(archive.read(name))) for name in names]
+
+    calm = alphas(target)
+    assert calm[-1][46:80, 92:112].mean() > 0.97  # her face
+    assert calm[-1][5:60, 172:190].max() < 0.05  # the wall beside her
+    with Clip(clip) as source:
+        single = [
+            frame.alpha
+            for frame in matte_clip(
+                source,
+                tmp_path / "single.zip",
+                Segmenter.load(device="cpu"),
+                Matter.load(device="cpu"),
+                Recipe(),
+                steadier=Steadier(0),
+            )
+        ]
+
+    def flicker(planes):
+        return np.mean([np.abs(b - a).mean() for a, b in pairwise(planes)])
+
+    assert flicker(calm) < 0.8 * flicker(single)

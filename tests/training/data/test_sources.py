@@ -1,0 +1,170 @@
+import cv2
+import numpy as np
+import pytest
+from training_data import write_training_data
+
+from training.config import ConfigError, load
+from training.data.composites import Composites
+from training.data.sources import (
+    Backgrounds,
+    ForegroundAlphaFolders,
+    PhotographsWithMasks,
+    Remembered,
+    RGBACutouts,
+    as_cutout,
+    graded,
+    kept_out,
+    pictures,
+    spread_colours,
+)
+from training.tools.pack import pack
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_training_data(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def _config(tmp_path, data, sources, corrections=()):
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f'version = 1\ntask = "prn"\n[run]\nfolder = "x"\nsteps = 1\nseed = 5\n[data]\n'
+        f'root = "{data}"\ncrop_px = 64\nbackgrounds = ["backgrounds"]\n{sources}'
+    )
+    return load(path, list(corrections))
+
+
+CUTOUTS = '[[data.sources]]\nkind = "rgba"\npath = "cutouts"\n'
+PHOTOS = '[[data.sources]]\nkind = "photo_mask"\npath = "photos"\n'
+PAIRS = '[[data.sources]]\nkind = "fg_alpha"\npath = "pairs"\n'
+
+
+def test_transparent_pixels_take_the_nearest_colour():
+    rgba = np.zeros((1, 5, 4), np.uint8)
+    rgba[0, 0] = (10, 20, 30, 255)
+    rgba[0, 4] = (50, 60, 70, 200)
+    spread = spread_colours(rgba)
+    assert spread[0, :, 0].tolist() == [10, 10, spread[0, 2, 0], 50, 50]
+    assert spread[0, 2, 0] in (10, 50)
+    assert (spread[..., 3] == rgba[..., 3]).all()
+
+
+def test_crops_are_centred_on_unknown_pixels():
+    rgba = np.zeros((40, 40, 4), np.uint8)
+    rgba[10:30, 10:30] = 255
+    rgba[10:30, 10:14, 3] = 100
+    centres = as_cutout(rgba).centres
+    assert len(centres) == 80
+    assert set(centres[:, 0].tolist()) == {10, 11, 12, 13}
+    with pytest.raises(ValueError, match="alpha must not be empty"):
+        as_cutout(np.zeros((4, 4, 4), np.uint8))
+
+
+def test_every_kind_of_folder_opens(data):
+    assert len(RGBACutouts(data / "cutouts")) == 2
+    assert len(RGBACutouts(data / "cutouts", leave_out=lambda name: name == "0")) == 1
+    pair = ForegroundAlphaFolders(data / "pairs")[0]
+    assert pair.exact
+    assert pair.rgba.shape == (90, 100, 4)
+    photo = PhotographsWithMasks(data / "photos")[0]
+    assert not photo.exact
+    assert RGBACutouts(data / "cutouts", max_side_px=50)[0].rgba.shape == (45, 50, 4)
+    assert len(Backgrounds([data / "backgrounds"])) == 2
+
+
+def test_missing_and_mismatched_folders_say_what_to_do(data):
+    with pytest.raises(ValueError, match=r"folder must be a directory, got .*none.*: correct"):
+        pictures(data / "none")
+    (data / "empty").mkdir()
+    with pytest.raises(ValueError, match="folder must hold pictures, got none"):
+        pictures(data / "empty")
+    with pytest.raises(ValueError, match=r"must hold SOURCES\.tsv"):
+        graded(data / "cutouts")
+    cv2.imwrite(str(data / "pairs/alpha/b.png"), np.zeros((5, 5), np.uint8))
+    with pytest.raises(ValueError, match=r"must have one size, got \(90, 100\) and \(5, 5\) for"):
+        ForegroundAlphaFolders(data / "pairs")[0]
+    (data / "pairs/alpha/b.png").rename(data / "pairs/alpha/c.png")
+    with pytest.raises(ValueError, match="same names in fg and alpha, got none"):
+        ForegroundAlphaFolders(data / "pairs")
+
+
+def test_unreadable_pictures_are_skipped_counted_and_named(data, caplog):
+    (data / "cutouts" / "00.png").write_bytes(b"not a picture")
+    source = Remembered(RGBACutouts(data / "cutouts"))
+    readable = [source[i] for i in range(3)]
+    assert all(c.rgba.shape == (90, 100, 4) for c in readable)
+    assert len(source.failures) == 1
+    assert "00.png" in caplog.text
+    for path in (data / "cutouts").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="must hold a readable cut-out, got 3 that are not"):
+        Remembered(RGBACutouts(data / "cutouts"))[0]
+
+
+def test_the_split_depends_on_names_alone_and_grades_choose(data):
+    names = [f"{i:05d}" for i in range(2000)]
+    out = [n for n in names if kept_out(n, 8)]
+    assert 110 < len(out) < 210
+    assert set(out) <= {n for n in names if kept_out(n, 16)}
+    (data / "cutouts" / "SOURCES.tsv").write_text("file\tgrade\n0.png\tfine\n1.png\tplain\n")
+    assert graded(data / "cutouts") == {"0": "fine", "1": "plain"}
+
+
+def test_an_example_is_its_own_composite_and_a_function_of_its_number(tmp_path, data):
+    config = _config(tmp_path, data, CUTOUTS + PAIRS)
+    examples, again = Composites(config), Composites(config)
+    for index in (0, 3, 10**6):
+        one, two = examples[index], again[index]
+        assert all((one[k] == two[k]).all() for k in one)
+        blended = one["alpha"] * one["foreground"] + (1 - one["alpha"]) * one["background"]
+        np.testing.assert_allclose(one["image"], blended, atol=1e-5)
+        assert (one["supervised"] == 1).all()
+        for name, plane in one.items():
+            assert plane.shape[1:] == (64, 64)
+            assert 0 <= plane.min() <= plane.max() <= 1, name
+    assert (examples[0]["image"] != examples[1]["image"]).any()
+
+
+def test_rough_masks_are_not_trusted_near_their_outline(tmp_path, data):
+    config = _config(tmp_path, data, f"{CUTOUTS}{PHOTOS}share = 1e6\n")
+    example = Composites(config)[0]
+    assert 0 < example["supervised"].mean() < 1
+    assert (example["foreground"] == example["background"]).all()
+    edge = np.abs(np.diff(example["alpha"][0].numpy(), axis=1)) > 0
+    assert edge.any()
+    assert (example["supervised"][0, :, 1:].numpy()[edge] == 0).all()
+
+
+def test_data_that_cannot_be_trained_on(tmp_path, data):
+    with pytest.raises(ConfigError, match="must hold a source with exact alpha"):
+        Composites(_config(tmp_path, data, PHOTOS))
+    with pytest.raises(ConfigError, match=r"data\.root must be a folder, got '/none'"):
+        Composites(_config(tmp_path, data, CUTOUTS, ["data.root=/none"]))
+    with pytest.raises(ConfigError, match="leave_out must be a text file of names"):
+        Composites(_config(tmp_path, data, CUTOUTS + 'leave_out = "none.txt"\n'))
+
+
+def test_kept_out_backgrounds_are_neither_shown_nor_packed(tmp_path, data):
+    config = _config(tmp_path, data, CUTOUTS, ["data.backgrounds_keep_out_percent=10"])
+    assert [kept_out(name, 10) for name in ("0", "1")] == [True, False]
+    assert [path.stem for path in Composites(config).backgrounds.paths] == ["1"]
+    pack(config, tmp_path / "packed", limit_mb=1.0)
+    assert [path.stem for path in (tmp_path / "packed/backgrounds").iterdir()] == ["1"]
+
+
+def test_a_pack_is_small_and_trains_like_its_sources(tmp_path, data):
+    config = _config(tmp_path, data, CUTOUTS + PHOTOS + PAIRS)
+    packed = pack(config, tmp_path / "packed", limit_mb=1.0)
+    assert packed.files == 8
+    assert packed.size == sum(p.stat().st_size for p in (tmp_path / "packed").rglob("*.webp"))
+    there = _config(tmp_path, tmp_path / "packed", CUTOUTS + PHOTOS + PAIRS)
+    for index in range(4):
+        here, packed_example = Composites(config)[index], Composites(there)[index]
+        assert (here["guidance"] == packed_example["guidance"]).all()
+        assert (here["alpha"] == packed_example["alpha"]).all()  # lossless
+        assert (here["image"] - packed_example["image"]).abs().mean() < 0.2
+    with pytest.raises(ConfigError, match="the folder must be empty or new"):
+        pack(config, tmp_path / "packed", limit_mb=1.0)
+    with pytest.raises(ConfigError, match=r"--limit-mb must leave room for 8 files, got 0\.001"):
+        pack(config, tmp_path / "other", limit_mb=0.001)

@@ -1,0 +1,171 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from training_data import config_text
+
+from mgm_core.matting.laplacian import ColourLines, without_grain
+from mgm_core.networks.alpha_fusion_net import LOOKS, ColourLineNetwork
+from mgm_core.networks.checkpoint import CheckpointError, load_colour_lines, load_prn
+from training.config import ConfigError, load
+from training.loop import Trainer
+from training.losses import balanced
+from training.tasks.alpha_fusion import ColourLineExamples, ColourLineTask
+
+
+def _config(folder, data, *corrections):
+    path = folder / "config.toml"
+    text = config_text(data, folder / "run", 3, "colour_lines")
+    rough = '[[data.sources]]\nkind = "photo_mask"\npath = "photos"\n'
+    assert rough in text
+    path.write_text(text.replace(rough, ""))
+    return load(path, ["data.kept_examples=6", *corrections])
+
+
+def test_an_example_is_what_the_product_would_see(tmp_path, data):
+    config = _config(tmp_path, data)
+    examples = ColourLineExamples(config)
+    for index in range(6):
+        example = examples[index]
+        assert {k: tuple(v.shape) for k, v in example.items()} == {
+            "image": (3, 64, 64),
+            "guidance": (1, 64, 64),
+            "candidates": (10, 64, 64),
+            "alpha": (1, 64, 64),
+            "supervised": (1, 64, 64),
+        }
+        looks, prior, lines, (mean, sampled) = np.split(example["candidates"].numpy(), [4, 5, 8])
+        matte = looks.mean(0)
+        assert np.abs(prior - matte).max() < 1.1 / 255
+        assert (mean == prior[0]).all()  # in the first round
+        where = example["supervised"][0].numpy() == 1
+        image = np.ascontiguousarray(example["image"].numpy().transpose(1, 2, 0))
+        for found in (*lines, sampled):
+            assert (np.abs(found - matte)[~where] < 1.1 / 255).all()
+        if where.any():
+            # As kept in 8 bits, so that the solution differs a little.
+            again = ColourLines(without_grain(image), where).alphas(matte)
+            assert np.abs(again - lines)[:, where].mean() < 0.1
+
+
+def test_examples_are_made_once_and_shown_again_turned(tmp_path, data, monkeypatch):
+    config = _config(tmp_path, data)
+    examples = ColourLineExamples(config)
+    made = []
+    inner = examples._made
+    monkeypatch.setattr(examples, "_made", lambda number: made.append(number) or inner(number))
+    first, second = ([examples[i] for i in range(start, start + 6)] for start in (0, 6))
+    assert sorted(made) == list(range(6))
+
+    def contents(shown):
+        return sorted(float(e["image"].double().sum()) for e in shown)
+
+    assert contents(first) == pytest.approx(contents(second))
+    assert not all(torch.equal(a["image"], b["image"]) for a, b in zip(first, second, strict=True))
+    # Another process finds them, and one of another run makes the same anew.
+    others = ColourLineExamples(config)
+    monkeypatch.setattr(others, "_made", lambda number: pytest.fail("was there already"))
+    (tmp_path / "other").mkdir()
+    anew = ColourLineExamples(_config(tmp_path / "other", data))
+    for index in (0, 7):
+        for name, value in examples[index].items():
+            assert torch.equal(others[index][name], value)
+            assert torch.equal(anew[index][name], value)
+
+
+def test_a_run_that_goes_on_from_weights_sees_later_rounds_by_them(tmp_path, data):
+    torch.manual_seed(0)
+    network = ColourLineNetwork()
+    torch.nn.init.normal_(network.head.weight, std=1.0)
+    start = tmp_path / "start.safetensors"
+    save_file(network.state_dict(), start)
+    first = ColourLineExamples(_config(tmp_path, data, "data.kept_examples=12"))
+    corrections = "data.kept_examples=12", f"network.start={start}"
+    later = ColourLineExamples(_config(tmp_path, data, *corrections))
+    changed = []
+    for index in range(12):
+        before, after = first[index], later[index]
+        assert torch.equal(before["image"], after["image"])
+        assert torch.equal(before["candidates"][:LOOKS], after["candidates"][:LOOKS])
+        looks, prior = after["candidates"][:LOOKS], after["candidates"][LOOKS]
+        assert (prior >= after["candidates"].amin(0)).all()
+        if not torch.equal(before["candidates"], after["candidates"]):
+            changed.append(float((prior - looks.mean(0)).abs().max()))
+    assert 4 <= len(changed) <= 11
+    assert min(changed) > 2 / 255
+    network.head.bias.data += torch.arange(len(network.head.bias))
+    save_file(network.state_dict(), start)
+    others = ColourLineExamples(_config(tmp_path, data, *corrections))
+    assert any(not torch.equal(later[i]["candidates"], others[i]["candidates"]) for i in range(12))
+
+
+def test_examples_of_other_settings_are_not_mistaken_for_these(tmp_path, data):
+    kept = ColourLineExamples(_config(tmp_path, data))[0]
+    other = ColourLineExamples(_config(tmp_path, data, "data.camera=true", "guidance.trimap=3"))[0]
+    assert not torch.equal(kept["candidates"], other["candidates"])
+    assert len(list((tmp_path / "run").glob("examples-*.raw"))) == 2
+
+
+def test_a_trimaps_known_regions_are_kept(tmp_path, data):
+    config = _config(tmp_path, data, "guidance.mask=0", "guidance.matte=0", "guidance.trimap=1")
+    examples = ColourLineExamples(config)
+    for index in range(6):
+        example = examples[index]
+        where = example["supervised"] == 1
+        decided = example["candidates"][:1][~where]
+        assert where.any()
+        assert set(decided.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_training_lowers_the_loss_and_is_loaded_as_it_was_trained(tmp_path, data):
+    config = _config(tmp_path, data, "run.steps=40", "optimiser.learning_rate=5e-3")
+    task = ColourLineTask(config)
+    trainer = Trainer(config, task, resume=False)
+    trainer.module.train()
+    losses = [trainer.train_step(batch) for batch in trainer.batches()]
+    assert {"l1", "laplacian", "l1_before", "laplacian_before"} <= losses[0].keys()
+    ratios = [terms["l1"] / terms["l1_before"] for terms in losses if terms["l1_before"] > 0]
+    assert np.mean(ratios[-10:]) < np.mean(ratios[:3])
+    trainer.save()
+    network = load_colour_lines(tmp_path / "run" / "weights.safetensors")
+    assert not network.training
+    state = trainer.average.state
+    assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+    with pytest.raises(CheckpointError, match="must be of a resnet34 or mobilenet_v2 network"):
+        load_prn(tmp_path / "run" / "weights.safetensors")
+    with torch.no_grad():
+        panel = task.panel(_batch(task))
+    assert [p.shape[1] for p in panel] == [3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_examples_count_by_how_little_the_network_errs_in_them():
+    supervised = torch.zeros(4, 1, 8, 8)
+    supervised[:3, :, :, :4] = 1
+    supervised[2, :, 4:] = 0
+    difference = torch.ones(4, 1, 8, 8) * torch.tensor([0.01, -0.1, 0.4, 0.5])[:, None, None, None]
+    weights = balanced(supervised, difference)
+    assert torch.equal(weights > 0, supervised > 0)
+    assert weights.sum() == pytest.approx(supervised.sum())
+    each = weights[:3, 0, 0, 0]
+    assert (each[0] / each[1]).item() == pytest.approx(0.12 / 0.03)
+    assert (each[1] / each[2]).item() == pytest.approx(0.42 / 0.12)
+    nothing = torch.zeros_like(supervised)
+    assert torch.equal(balanced(nothing, difference), nothing)
+
+
+def _batch(task):
+    examples = task.dataset()
+    return {k: torch.stack([examples[i][k] for i in (0, 1)]) for k in examples[0]}
+
+
+def test_what_cannot_be_trained_is_refused(tmp_path, data):
+    text = "data.on_device must be false for the task 'colour_lines', got true"
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        ColourLineTask(_config(tmp_path, data, "data.on_device=true"))
+    text = "data.kept_examples must be 1 or more, got 0: 5000 are enough"
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        ColourLineExamples(_config(tmp_path, data, "data.kept_examples=0"))
+    with pytest.raises(CheckpointError, match="weights must be a file or one of"):
+        ColourLineExamples(_config(tmp_path, data, "network.matting=nothing"))[0]

@@ -1,0 +1,284 @@
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from training_data import config_text, write_training_data
+
+from mgm_core.images import read_image, write_image
+from mgm_core.networks.checkpoint import bundled_path, load_prn
+from mgm_core.networks.foreground_net import ForegroundNetwork
+from mgm_core.networks.prn import PRN
+from mgm_core.segmentation import (
+    PERSON_PX,
+    corner_aligned_logits,
+    half_width_deeplab,
+    person_odds,
+    person_px,
+)
+from training.__main__ import main
+from training.config import ConfigError, load
+from training.data.sources import Cutout
+from training.loop import Trainer
+from training.spectral_norm import add_spectral_norm, without_spectral_norm
+from training.tasks.foreground import ForegroundExamples, ForegroundTask, random_alpha
+from training.tasks.prn import FUSIONS, PRNTask
+from training.tasks.segmenter import SegmenterTask
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    write_training_data(root)
+    return root
+
+
+def _config(tmp_path, data, task="prn", corrections=(), steps=2):
+    path = tmp_path / "config.toml"
+    path.write_text(config_text(data, tmp_path / "run", steps, task))
+    return load(path, list(corrections))
+
+
+def _one_step(config, task):
+    trainer = Trainer(config, task, resume=False)
+    trainer.module.train()
+    batch = next(trainer.batches())
+    terms = trainer.train_step(batch)
+    trainer.save()
+    return trainer, batch, terms
+
+
+@pytest.mark.parametrize("variant", list(FUSIONS))
+def test_every_ablation_trains_and_is_loaded_as_it_was_trained(tmp_path, data, variant):
+    config = _config(tmp_path, data, corrections=[f"network.variant={variant}"])
+    trainer, batch, terms = _one_step(config, PRNTask(config))
+    network = load_prn(tmp_path / "run" / "weights.safetensors")
+    assert network.fusion == FUSIONS[variant]
+    levels = network(batch["image"], batch["guidance"])
+    alpha = network.refined(levels).alpha
+    assert (alpha == levels.os1).all() or variant == "prn"
+    moved = {
+        name.split(".")[1]
+        for name, parameter in trainer.module.named_parameters()
+        if "decoder.head" in name and parameter.grad is not None and parameter.grad.any()
+    }
+    everything = {"head_os8", "head_os4", "head_os1"}
+    assert moved == ({"head_os1"} if variant == "baseline" else everything)
+    assert {k for k in terms if "/" in k} == {
+        f"{level}/{term}"
+        for level in ("os8", "os4", "os1")
+        for term in ("l1", "laplacian", "composition")
+    }
+
+
+def test_training_goes_on_from_the_bundled_weights(tmp_path, data):
+    bundled = bundled_path("prn_mobilenet_v2")
+    config = _config(tmp_path, data, corrections=[f"network.start={bundled}"])
+    started = PRNTask(config)
+    state = started.exported(started.module.state_dict())
+    product = load_prn("prn_mobilenet_v2").state_dict()
+    name = "decoder.stage4.0.weight"
+    assert torch.equal(state[name], product[name])
+
+
+def test_spectral_norm_bounds_every_convolution_and_folds_into_the_same_network():
+    torch.manual_seed(0)
+    network = PRN("resnet34")
+    add_spectral_norm(network)
+    network.train()
+    inputs = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        for _ in range(15):  # a power iteration a pass
+            network(*inputs)
+    network.eval()
+    weight = network.encoder.layer1[0].conv1.weight
+    largest = torch.linalg.matrix_norm(weight.detach().flatten(1), 2).item()
+    assert largest == pytest.approx(1, abs=0.05)
+    plain = PRN("resnet34").eval()
+    plain.load_state_dict(without_spectral_norm(network.state_dict()))
+    with torch.inference_mode():
+        for a, b in zip(network(*inputs), plain(*inputs), strict=True):
+            torch.testing.assert_close(a, b, atol=0.03, rtol=0.05)
+
+
+def test_random_alpha_blending_knows_the_foreground_everywhere(tmp_path, data):
+    config = _config(tmp_path, data, "foreground")
+    example = ForegroundExamples(config)[1]
+    blended = (
+        example["alpha"] * example["foreground"] + (1 - example["alpha"]) * example["background"]
+    )
+    np.testing.assert_allclose(example["image"], blended, atol=1e-5)
+    assert (example["supervised"] == 1).all()
+    without = _config(tmp_path, data, "foreground", ["data.random_alpha_blending=false"])
+    example = ForegroundExamples(without)[1]
+    assert ((example["supervised"] == 1) == (example["alpha"] > 0)).all()
+
+
+def test_random_alpha_blending_leaves_some_cutouts_their_own_colours(tmp_path, data):
+    config = _config(tmp_path, data, "foreground", ["data.own_colours_probability=0.5"])
+    rows = [ForegroundExamples(config)[index] for index in range(24)]
+    own = sum(bool((row["supervised"] == 0).any()) for row in rows)
+    assert 6 <= own <= 18
+    for row in rows:
+        assert (row["supervised"][row["alpha"] > 0] == 1).all()
+
+
+def test_random_alphas_differ_and_are_soft():
+    alphas = [random_alpha(64, np.random.default_rng(i)) for i in range(8)]
+    for alpha in alphas:
+        assert alpha.shape == (64, 64)
+        assert 0 <= alpha.min() < alpha.max() <= 1
+        assert len(np.unique(alpha)) > 100
+    assert len({float(a.mean()) for a in alphas}) == 8
+
+
+def test_the_foreground_network_starts_from_the_image_and_learns(tmp_path, data):
+    network = ForegroundNetwork().eval()
+    image, alpha = torch.rand(1, 3, 64, 96), torch.rand(1, 1, 64, 96)
+    with torch.inference_mode():
+        assert (network(image, alpha) == image).all()
+    config = _config(tmp_path, data, "foreground", ["optimiser.learning_rate=2e-3"], steps=25)
+    trainer = Trainer(config, ForegroundTask(config), resume=False)
+    trainer.module.train()
+    batch = next(trainer.batches())
+    losses = [trainer.train_step(batch)["loss"] for _ in range(25)]
+    assert losses[-1] < 0.7 * losses[0]
+    trainer.save()
+    network.load_state_dict(load_file(tmp_path / "run" / "weights.safetensors"))
+    with pytest.raises(ConfigError, match=r"network\.encoder must be 'mobilenet_v2'"):
+        ForegroundTask(_config(tmp_path, data, "foreground", ["network.encoder=resnet34"]))
+
+
+def test_the_segmenter_learns_people_and_is_held_to_its_start_elsewhere(tmp_path, data):
+    torch.manual_seed(0)
+    start = half_width_deeplab()
+    save_file(start.state_dict(), tmp_path / "start.safetensors")
+    path = tmp_path / "config.toml"
+    text = config_text(data, tmp_path / "run", 2, "segmenter")
+    # The generated cut-outs show no people, so that only the photograph is left.
+    text = text.replace('kind = "rgba"\npath = "cutouts"', 'kind = "photo_mask"\npath = "photos"')
+    path.write_text(text)
+    config = load(
+        path,
+        [
+            f"network.start={tmp_path / 'start.safetensors'}",
+            "data.crop_px=65",
+            "data.backdrop_probability=0.3",
+            "data.scales=[0.9, 1.1]",
+        ],
+    )
+    _, _, terms = _one_step(config, SegmenterTask(config))
+    assert terms["loss"] > 0.1
+    exported = load_file(tmp_path / "run" / "weights.safetensors")
+    half_width_deeplab().load_state_dict(exported)
+    before = start.state_dict()
+    assert torch.equal(exported["backbone.0.0.weight"], before["backbone.0.0.weight"])
+    assert not torch.equal(exported["classifier.1.weight"], before["classifier.1.weight"])
+    task = SegmenterTask(config)
+    image = torch.rand(2, 3, 65, 65)
+    labelled = torch.tensor([1.0, 0.0])[:, None, None, None]
+    batch = {"image": image, "person": torch.zeros(2, 1, 65, 65), "labelled": labelled}
+    with torch.no_grad():
+        loss = task.losses(task.module, batch, 0, 0.0)["loss"]
+        odds = person_odds(corner_aligned_logits(start.eval(), image * 2 - 1))[..., ::2, ::2]
+    chance = odds.sigmoid()
+    told, held = -(1 - chance[0]).log(), -chance[1] * chance[1].log()
+    held -= (1 - chance[1]) * (1 - chance[1]).log()
+    torch.testing.assert_close(loss, (told.mean() + held.mean()) / 2, atol=1e-4, rtol=1e-3)
+    further = SegmenterTask(
+        dataclasses.replace(
+            config,
+            network=dataclasses.replace(
+                config.network,
+                start=str(tmp_path / "run" / "weights.safetensors"),
+                teacher=str(tmp_path / "start.safetensors"),
+            ),
+        )
+    )
+    weight = further.teacher.state_dict()["classifier.1.weight"]
+    assert torch.equal(weight, before["classifier.1.weight"])
+    assert torch.equal(
+        further.module.state_dict()["network.classifier.1.weight"], exported["classifier.1.weight"]
+    )
+    with pytest.raises(ConfigError, match=r"network\.start must name the segmenter's starting"):
+        SegmenterTask(_config(tmp_path, data, "segmenter"))
+
+
+def test_the_segmenter_learns_small_people_from_far_and_near(tmp_path, data):
+    save_file(half_width_deeplab().state_dict(), tmp_path / "start.safetensors")
+    corrections = [
+        f"network.start={tmp_path / 'start.safetensors'}",
+        "data.crop_px=321",
+        "data.scales=[0.9, 1.6]",
+    ]
+    examples = SegmenterTask(_config(tmp_path, data, "segmenter", corrections)).dataset()
+    picture = np.zeros((600, 600, 4), np.uint8)
+    picture[200:400, 200:400] = 255
+    cutout = Cutout(picture, np.full((1, 2), 300, np.int32), exact=False)
+    views = [examples._view(cutout, np.random.default_rng(seed)) for seed in range(60)]
+    sizes = [person_px(alpha > 0.5) for _, alpha in views]
+    whole = 321 / 600 * 200  # the person's size where the picture fills the crop
+    assert whole * 0.8 < min(sizes) < whole * 1.2
+    assert PERSON_PX < max(sizes) < 1.4 * PERSON_PX
+    assert np.median(sizes) < 0.8 * PERSON_PX  # drawn evenly in their logarithm
+    picture[200:400, 200:400] = 0
+    picture[300, 300] = 255  # hardly anything: no closer than three times the crop
+    views = [examples._view(cutout, np.random.default_rng(seed)) for seed in range(60)]
+    assert max(person_px(alpha > 0.5) for _, alpha in views) < 3
+
+
+def test_a_profile_tells_loading_from_computing(tmp_path, data, capsys):
+    _config(tmp_path, data, steps=12)
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"of another run")
+    assert main([str(tmp_path / "config.toml"), "--profile"]) == 0
+    assert checkpoint.read_bytes() == b"of another run"
+    lines = capsys.readouterr().out.splitlines()
+    assert re.match(r"device cpu, torch\.(float32|bfloat16), 1 threads", lines[0])
+    assert [line.split()[0] for line in lines[1:5]] == [
+        "loading",
+        "computing",
+        "loading",
+        "together",
+    ]
+    rates = [float(re.search(r"([\d.]+) examples/s", lines[i])[1]) for i in (2, 4)]
+    assert 0 < rates[1] < 1.5 * rates[0]
+    assert any("convolution_backward" in line for line in lines[5:])
+    _config(tmp_path, data, steps=4)
+    assert main([str(tmp_path / "config.toml"), "--profile"]) == 1
+    assert "run.steps must be above 10 to be measured, got 4" in capsys.readouterr().err
+
+
+def test_a_run_from_the_command_line_validates_and_keeps_the_best(tmp_path, data, capsys):
+    folder = data / "validation"
+    for part in ("image", "alpha"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    write_image(folder / "image" / "a.png", generator.random((80, 96, 3), dtype=np.float32))
+    alpha = np.zeros((80, 96), np.float32)
+    alpha[20:60, 30:70] = 1
+    write_image(folder / "alpha" / "a.png", alpha)
+    _config(tmp_path, data)
+    arguments = [str(tmp_path / "config.toml"), "run.validation=validation",
+                 "run.validate_every=1", "run.panel_every=2"]  # fmt: skip
+    assert main(arguments) == 0
+    load_prn(tmp_path / "run" / "best.safetensors")
+    assert any((tmp_path / "run" / "log").iterdir())
+    assert main(arguments) == 1
+    assert "must hold no checkpoint of another run" in capsys.readouterr().err
+
+
+def test_sheets_show_the_examples_and_the_perturbed_guidance(tmp_path, data, capsys):
+    _config(tmp_path, data)
+    out = tmp_path / "sheet.png"
+    assert main(["sheet", str(tmp_path / "config.toml"), "--out", str(out), "--count", "3"]) == 0
+    assert read_image(out).shape == (3 * 64, 6 * 64, 3)
+    alpha = tmp_path / "alpha.png"
+    y, x = np.mgrid[:64, :80]
+    write_image(alpha, np.clip((20 - np.hypot(y - 32, x - 40)) / 6, 0, 1).astype(np.float32))
+    assert main(["guidance", str(alpha), "--out", str(out), "--columns", "4"]) == 0
+    assert read_image(out).shape == (6 * 64, 5 * 80, 3)
+    assert "CutMask" in capsys.readouterr().out

@@ -1,0 +1,280 @@
+"""Augmentation of foregrounds, backgrounds and composites (sections 3.1, 4 and 5).
+
+Every function is pure: arrays and a generator in, arrays out. Colours are float32 (H, W, 3) in
+[0, 1]; only the geometric maps take bytes, since they pick a small crop out of a large picture.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from training.data.sources import Bytes, Cutout
+
+Colours = NDArray[np.float32]
+Plane = NDArray[np.float32]
+
+JPEG_BLOCK_PX = 8
+JPEG_QUALITIES = (20, 97)  # the last is left out
+_JPEG_SAMPLINGS = (
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+)
+_INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+ROTATION_DEGREES = 30.0
+SHEAR_DEGREES = 10.0
+
+
+def _affine(
+    centre: tuple[float, float], scale: float, crop_px: int, generator: Generator
+) -> NDArray[np.float64]:
+    """Return the 2x3 map from the picture to a crop centred on `centre`, randomly turned."""
+    angle = np.deg2rad(generator.normal(0.0, ROTATION_DEGREES / 3))
+    shear = np.tan(np.deg2rad(generator.uniform(-SHEAR_DEGREES, SHEAR_DEGREES)))
+    stretch = np.exp(generator.normal(0.0, 0.05))
+    flip = -1.0 if generator.random() < 0.5 else 1.0
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = scale * rotation @ np.array([[flip * stretch, shear], [0.0, 1.0 / stretch]])
+    target = crop_px / 2 + generator.uniform(-0.15, 0.15, 2) * crop_px
+    return np.hstack([linear, (target - linear @ np.asarray(centre))[:, None]])
+
+
+def _warped(
+    picture: Bytes, matrix: NDArray[np.float64], crop_px: int, scale: float, interpolation: int
+) -> Bytes:
+    """Map a picture into a crop; a strong reduction averages areas instead of skipping pixels."""
+    over = max(1, round(1.0 / scale))
+    if over > 1:
+        side = crop_px * over
+        large = cv2.warpAffine(
+            picture, matrix * over, (side, side), None, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101
+        )
+        return cv2.resize(large, (crop_px, crop_px), None, 0, 0, cv2.INTER_AREA).astype(np.uint8)
+    return cv2.warpAffine(
+        picture, matrix, (crop_px, crop_px), None, interpolation, cv2.BORDER_REFLECT_101
+    ).astype(np.uint8)
+
+
+def _inside(alpha: Bytes, matrix: NDArray[np.float64], crop_px: int) -> Plane:
+    """Return 0 where a crop reaches past a side of the picture that the subject does not touch.
+
+    Past a side that it does touch, the reflected subject is kept: cutting it there would teach
+    that people end in straight lines.
+    """
+    height, width = alpha.shape
+    inverse = np.linalg.inv(np.vstack([matrix, [0.0, 0.0, 1.0]]))
+    axis = np.arange(crop_px, dtype=np.float32)
+    x = inverse[0, 0] * axis[None] + inverse[0, 1] * axis[:, None] + inverse[0, 2]
+    y = inverse[1, 0] * axis[None] + inverse[1, 1] * axis[:, None] + inverse[1, 2]
+    past = np.zeros((crop_px, crop_px), bool)
+    for side, beyond in (
+        (alpha[0], y < 0),
+        (alpha[-1], y > height - 1),
+        (alpha[:, 0], x < 0),
+        (alpha[:, -1], x > width - 1),
+    ):
+        if np.mean(side > 127) < 0.05:
+            past |= beyond
+    return (~past).astype(np.float32)
+
+
+def cropped_cutout(
+    cutout: Cutout,
+    crop_px: int,
+    scales: tuple[float, float],
+    whole_probability: float,
+    generator: Generator,
+) -> tuple[Colours, Plane]:
+    """Return a square crop centred near an unknown pixel, randomly scaled, turned and flipped.
+
+    Args:
+        cutout: Source of colours and alpha.
+        crop_px: Side of the crop.
+        scales: Smallest and largest scale, drawn evenly in the logarithm.
+        whole_probability: How often the whole cut-out is shown in the crop instead.
+        generator: Draws everything.
+
+    Returns:
+        Foreground (S, S, 3) and alpha (S, S), float32 in [0, 1].
+    """
+    height, width = cutout.rgba.shape[:2]
+    whole = crop_px / max(height, width)
+    if generator.random() < whole_probability:
+        scale = whole * generator.uniform(0.9, 1.6)
+        centre = (width / 2, height / 2)
+    else:
+        scale = float(np.exp(generator.uniform(*np.log(scales))))
+        x, y = cutout.centres[generator.integers(len(cutout.centres))]
+        centre = (float(x), float(y))
+    return view(cutout, centre, scale, crop_px, generator)
+
+
+def placed_cutout(
+    cutout: Cutout, crop_px: int, scales: tuple[float, float], generator: Generator
+) -> tuple[Colours, Plane]:
+    """Return a square crop with the cut-out anywhere in it, often reaching past a side.
+
+    Args:
+        cutout: Source of colours and alpha.
+        crop_px: Side of the crop.
+        scales: Smallest and largest scale, drawn evenly in the logarithm.
+        generator: Draws everything.
+
+    Returns:
+        Foreground (S, S, 3) and alpha (S, S), float32 in [0, 1].
+    """
+    scale = float(np.exp(generator.uniform(*np.log(scales))))
+    x, y = cutout.centres[generator.integers(len(cutout.centres))]
+    x, y = np.array([x, y]) + generator.uniform(-0.5, 0.5, 2) * crop_px / scale
+    return view(cutout, (float(x), float(y)), scale, crop_px, generator)
+
+
+def view(
+    cutout: Cutout, centre: tuple[float, float], scale: float, crop_px: int, generator: Generator
+) -> tuple[Colours, Plane]:
+    """Return the square crop around a point of the cut-out at this scale, turned and flipped.
+
+    Returns:
+        Foreground (S, S, 3) and alpha (S, S), float32 in [0, 1].
+    """
+    interpolation = _INTERPOLATIONS[generator.integers(len(_INTERPOLATIONS))]
+    matrix = _affine(centre, scale, crop_px, generator)
+    warped = _warped(cutout.rgba, matrix, crop_px, scale, interpolation)
+    crop = warped.astype(np.float32) / np.float32(255)
+    alpha: Plane = np.ascontiguousarray(crop[..., 3])
+    if cutout.exact:  # a photograph shows what its reflected mask says
+        alpha = alpha * _inside(cutout.rgba[..., 3], matrix, crop_px)
+    return crop[..., :3], alpha
+
+
+def merged(front: tuple[Colours, Plane], behind: tuple[Colours, Plane]) -> tuple[Colours, Plane]:
+    """Put one foreground before another: alpha = 1 - (1 - a1)(1 - a2).
+
+    The colour is what Eq. 1 asks for: a1 F1 + (1 - a1) a2 F2 over the merged alpha. Where both are
+    transparent it is the front's.
+    """
+    (colour1, alpha1), (colour2, alpha2) = front, behind
+    alpha = 1.0 - (1.0 - alpha1) * (1.0 - alpha2)
+    share = np.divide(alpha1, alpha, out=np.ones_like(alpha), where=alpha > 1e-3)
+    share = np.minimum(share, 1.0)[..., None]  # rounding can exceed it
+    colour = colour1 * share + colour2 * (1.0 - share)
+    return colour.astype(np.float32), alpha.astype(np.float32)
+
+
+def jittered(colours: Colours, generator: Generator, strength: float = 1.0) -> Colours:
+    """Change brightness, contrast, saturation, gamma and white balance."""
+    s = strength
+    colours = cv2.pow(colours, np.exp(generator.normal(0.0, 0.25 * s))).astype(np.float32)
+    saturation = generator.uniform(1 - 0.6 * s, 1 + 0.4 * s)
+    gains = np.exp(generator.normal(0.0, 0.06 * s, 3) + generator.normal(0.0, 0.15 * s))
+    contrast = generator.uniform(1 - 0.3 * s, 1 + 0.3 * s)
+    mean = np.mean(cv2.mean(colours)[:3])  # saturation leaves it as it is
+    # All of it is one affine map of a pixel's colour: grey + saturation * (colour - grey), then
+    # mean + contrast * (that - mean), then the gains.
+    mixed = contrast * (saturation * np.eye(3) + (1 - saturation) / 3)
+    offset = np.full((3, 1), (1 - contrast) * mean)
+    changed = cv2.transform(colours, gains[:, None] * np.hstack([mixed, offset]))
+    return np.clip(changed, 0.0, 1.0).astype(np.float32)
+
+
+def cropped_background(photograph: Bytes, crop_px: int, generator: Generator) -> Colours:
+    """Return a random square part of a photograph, sometimes out of focus.
+
+    Returns:
+        (S, S, 3) float32 in [0, 1].
+    """
+    height, width = photograph.shape[:2]
+    side = min(height, width)
+    taken = int(np.clip(crop_px * np.exp(generator.uniform(-0.6, 0.9)), 32, side))
+    y = int(generator.integers(0, height - taken + 1))
+    x = int(generator.integers(0, width - taken + 1))
+    part: NDArray[Any] = photograph[y : y + taken, x : x + taken]
+    interpolation = cv2.INTER_AREA if taken > crop_px else cv2.INTER_LINEAR
+    part = cv2.resize(part, (crop_px, crop_px), None, 0, 0, interpolation)
+    if generator.random() < 0.5:
+        part = part[:, ::-1]
+    colours: NDArray[Any] = part.astype(np.float32) / 255.0
+    if generator.random() < 0.35:
+        sigma = float(np.exp(generator.uniform(np.log(0.8), np.log(10.0))))
+        colours = cv2.GaussianBlur(np.ascontiguousarray(colours), (0, 0), sigma)
+    return colours.astype(np.float32)
+
+
+def enlarged(plane: Plane, crop_px: int) -> Plane:
+    """Enlarge a small plane smoothly to a square of `crop_px`."""
+    return np.asarray(
+        cv2.resize(plane, (crop_px, crop_px), None, 0, 0, cv2.INTER_CUBIC), np.float32
+    )
+
+
+def gradient_background(crop_px: int, generator: Generator) -> Colours:
+    """Return a studio backdrop: one colour running into another."""
+    start, end = generator.uniform(0.0, 1.0, (2, 3)).astype(np.float32)
+    if generator.random() < 0.5:  # grey backdrops are the most common
+        start, end = np.full(3, start.mean(), np.float32), np.full(3, end.mean(), np.float32)
+    angle = generator.uniform(0.0, 2 * np.pi)
+    axis = np.linspace(-0.5, 0.5, crop_px, dtype=np.float32)
+    position = (
+        0.5 + np.float32(np.cos(angle)) * axis[None] + np.float32(np.sin(angle)) * axis[:, None]
+    )
+    position = np.clip(position, 0.0, 1.0)[..., None]
+    backdrop: Colours = (start * (1 - position) + end * position).astype(np.float32)
+    return backdrop
+
+
+def matched(
+    background: Colours, foreground: Colours, alpha: Plane, generator: Generator
+) -> Colours:
+    """Move a background's colours towards the subject's, so that contrast tells less."""
+    weight = alpha.sum()
+    if weight < 1.0:
+        return background
+    mean = (foreground * alpha[..., None]).sum((0, 1)) / weight
+    share = np.float32(generator.uniform(0.4, 1.0))
+    shifted = background + share * (mean - background.mean((0, 1)))
+    moved: Colours = np.clip(shifted, 0.0, 1.0).astype(np.float32)
+    return moved
+
+
+def camera(image: Colours, generator: Generator) -> Colours:
+    """Make a composite look photographed: contrast, blur, noise, JPEG (section 5).
+
+    Composites are cleaner than photographs; a network that has seen only them trusts traces that
+    photographs do not have.
+    """
+    if generator.random() < 0.3:
+        contrast = np.float32(generator.uniform(0.6, 1.4))
+        mean = image.mean()
+        image = np.clip(mean + (image - mean) * contrast, 0.0, 1.0)
+    if generator.random() < 0.25:
+        image = cv2.GaussianBlur(image, (0, 0), generator.uniform(0.3, 1.5)).astype(np.float32)
+    if generator.random() < 0.4:
+        sigma = generator.uniform(0.0, 0.04) if generator.random() < 0.9 else 0.1
+        grain = generator.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma)
+        if generator.random() < 0.3:  # sensors smooth their noise
+            grain = cv2.GaussianBlur(grain, (0, 0), 0.7).astype(np.float32) * 2
+        image = np.clip(image + grain, 0.0, 1.0)
+    if generator.random() < 0.5:
+        image = _as_jpeg(image, generator)
+    return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def _as_jpeg(image: Colours, generator: Generator) -> Colours:
+    """Return an image as JPEG gives it back, its blocks anywhere: photographs come cropped."""
+    quality = int(generator.integers(*JPEG_QUALITIES))
+    sampling = _JPEG_SAMPLINGS[generator.integers(len(_JPEG_SAMPLINGS))]
+    top, left = (int(n) for n in generator.integers(0, JPEG_BLOCK_PX, 2))
+    height, width = image.shape[:2]
+    padded = cv2.copyMakeBorder(image, top, 0, left, 0, cv2.BORDER_REPLICATE)
+    coded = cv2.imencode(
+        ".jpg",
+        (padded[..., ::-1] * 255 + 0.5).astype(np.uint8),
+        [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling],
+    )[1]
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert decoded is not None  # it was coded one line above
+    part = decoded[top : top + height, left : left + width, ::-1]
+    return part.astype(np.float32) / np.float32(255)

@@ -1,0 +1,378 @@
+"""Examples of the matting network, made on the device: the twin of `data/composites.py`.
+
+A batch is cropped from the device's stock, merged, coloured, composited and given its guidance
+there, by the draws and with the chances of `Composites`. A batch is a pure function of the
+configuration, the seed, the step and the device; with several processes each draws its own.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mgm_core.networks.refinement import dilated
+from training.config import Config
+from training.data.augmentation import (
+    JPEG_BLOCK_PX,
+    JPEG_QUALITIES,
+    ROTATION_DEGREES,
+    SHEAR_DEGREES,
+)
+from training.data.composites import ROUGH_BAND_PX, Example, cumulative_shares
+from training.data.device import augmentation as augmentation
+from training.data.device.augmentation import Drawn, on
+from training.data.device.cache import Stock
+from training.data.device.images import Views
+from training.data.guidance_noise import PATCH_FRACTIONS
+from training.distributed import local_part, rank
+
+__all__ = ["DeviceComposites", "affine_maps"]
+
+Colours = Tensor
+Indices = NDArray[np.int64]
+
+_COARSE_KERNEL_PX = 3
+
+
+def affine_maps(
+    centres: Drawn, scales: Drawn, crop_px: int, generator: Generator
+) -> NDArray[np.float64]:
+    """Return maps from crops to pictures, randomly turned, sheared, stretched and flipped.
+
+    Args:
+        centres: (N, 2) x and y in the pictures that the crops are centred on, nearly.
+        scales: (N,) crop px a picture px.
+        crop_px: Side of the crops.
+        generator: Draws everything.
+
+    Returns:
+        (N, 2, 3), as `Views` takes them.
+    """
+    n = len(scales)
+    angle = np.deg2rad(generator.normal(0.0, ROTATION_DEGREES / 3, n))
+    shear = np.tan(np.deg2rad(generator.uniform(-SHEAR_DEGREES, SHEAR_DEGREES, n)))
+    stretch = np.exp(generator.normal(0.0, 0.05, n))
+    flip = np.where(generator.random(n) < 0.5, -1.0, 1.0)
+    rotation = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1)
+    changed = np.stack([flip * stretch, shear, np.zeros(n), 1 / stretch], 1)
+    linear = scales[:, None, None] * (rotation.reshape(n, 2, 2) @ changed.reshape(n, 2, 2))
+    target = crop_px / 2 + generator.uniform(-0.15, 0.15, (n, 2)) * crop_px
+    back = np.linalg.inv(linear)
+    return np.concatenate([back, centres[:, :, None] - back @ target[:, :, None]], axis=2)
+
+
+@dataclass
+class _Layer:
+    """Foregrounds of a batch: colours (N, 3, S, S) and alpha (N, 1, S, S)."""
+
+    colours: Tensor
+    alpha: Tensor
+
+    def part(self, chosen: Indices) -> "_Layer":
+        """Return some of them."""
+        return _Layer(self.colours[chosen], self.alpha[chosen])
+
+
+class DeviceComposites:
+    """Batches of examples of the matting network.
+
+    Args:
+        config: What is drawn, from where, how often.
+        device: Where examples are made.
+        step: Step that the run begins with.
+    """
+
+    def __init__(self, config: Config, device: torch.device, step: int = 0) -> None:
+        self.config, self.device = config, device
+        self.cumulative_shares = cumulative_shares(config)
+        # Batches that are made together see the stock as it is before the first of them.
+        self.stock = Stock(config, device, step - step % config.data.batches_at_once)
+        part = local_part(config.run.batch)
+        self._batch = part.stop - part.start
+        self.count = self._batch * config.data.batches_at_once
+        self._number = -1
+        self._several: Example = {}
+
+    def batch(self, step: int) -> Example:
+        """Return the batch of a step, as `Composites` gives examples, stacked."""
+        number, place = divmod(step, self.config.data.batches_at_once)
+        if number != self._number:
+            self._number, self._several = number, self._made(number)
+            for _ in range(self.config.data.batches_at_once):
+                self.stock.renew()
+        part = slice(place * self._batch, (place + 1) * self._batch)
+        return {name: values[part] for name, values in self._several.items()}
+
+    def _made(self, number: int) -> Example:
+        """Return several batches in one."""
+        generator = np.random.default_rng([self.config.run.seed, number, rank(), 4])
+        noise = torch.Generator(self.device).manual_seed(int(generator.integers(2**62)))
+        with torch.autocast(self.device.type, enabled=False), torch.no_grad():
+            return self._example(generator, noise)
+
+    def _example(self, generator: Generator, noise: torch.Generator) -> Example:
+        data = self.config.data
+        slots = self._drawn(self.count, generator)
+        exact = self.stock.exact[slots]
+        subject = self._crops(slots, generator)
+        rough_colours, rough_alpha = subject.colours[~exact], subject.alpha[~exact]
+        subject = self._subjects(slots, subject, generator)
+        foreground = self._jittered(subject.colours, generator)
+        background = self._jittered(self._backgrounds(self.count, generator), generator)
+        self._add_distractors(background, generator)
+        shares = generator.uniform(0.4, 1.0, self.count) * (generator.random(self.count) < 0.3)
+        background = augmentation.matched(background, foreground, subject.alpha, shares)
+        alpha = subject.alpha
+        image = alpha * foreground + (1 - alpha) * background
+        supervised = torch.ones_like(alpha)
+        if not exact.all():
+            rough = np.flatnonzero(~exact)
+            image[rough] = self._jittered(rough_colours, generator, 0.5)
+            foreground[rough] = background[rough] = image[rough]
+            inside = rough_alpha > 0.5
+            alpha[rough] = inside.float()
+            band = [ROUGH_BAND_PX] * len(rough)
+            sure = dilated(inside, band) == augmentation.eroded(inside, band)
+            supervised[rough] = sure.float()
+        if data.camera:
+            image = self._photographed(image, generator, noise)
+        return {
+            "image": image,
+            "foreground": foreground,
+            "background": background,
+            "alpha": alpha,
+            "guidance": self._guidance(alpha, generator),
+            "supervised": supervised,
+        }
+
+    def _drawn(self, count: int, generator: Generator) -> Indices:
+        sources = np.searchsorted(self.cumulative_shares, generator.random(count), side="right")
+        last = len(self.cumulative_shares) - 1
+        return self.stock.drawn(sources.clip(max=last), generator)
+
+    def _drawn_exact(self, count: int, generator: Generator) -> Indices:
+        """Draw until all have exact alpha."""
+        slots = self._drawn(count, generator)
+        while not (exact := self.stock.exact[slots]).all():
+            slots[~exact] = self._drawn(int((~exact).sum()), generator)
+        return slots
+
+    def _scales(self, count: int, generator: Generator) -> NDArray[np.float64]:
+        low, high = np.log(self.config.data.scales)
+        scales: NDArray[np.float64] = np.exp(generator.uniform(low, high, count))
+        return scales
+
+    def _centres(self, slots: Indices, generator: Generator) -> NDArray[np.float64]:
+        centres = self.stock.centres
+        return centres[slots, generator.integers(centres.shape[1], size=len(slots))].astype(float)
+
+    def _crops(self, slots: Indices, generator: Generator) -> _Layer:
+        """Return crops centred near unknown pixels, and of some the whole cut-out."""
+        data, n = self.config.data, len(slots)
+        sizes = self.stock.pool.sizes[slots]
+        scales, centres = self._scales(n, generator), self._centres(slots, generator)
+        whole = generator.random(n) < data.whole_probability
+        fitting = data.crop_px / sizes.max(1) * generator.uniform(0.9, 1.6, n)
+        scales = np.where(whole, fitting, scales)
+        centres = np.where(whole[:, None], sizes[:, ::-1] / 2, centres)
+        return self._view(slots, centres, scales, generator)
+
+    def _view(self, slots: Indices, centres: Drawn, scales: Drawn, generator: Generator) -> _Layer:
+        crop_px = self.config.data.crop_px
+        maps = affine_maps(centres, scales, crop_px, generator)
+        sharpness = (generator.random(len(slots)) < 2 / 3).astype(float)
+        rgba = self.stock.pool.sampled(Views(slots, maps, sharpness), crop_px)
+        alpha = rgba[:, 3:] * self._inside(slots, maps)
+        return _Layer(rgba[:, :3], alpha)
+
+    def _inside(self, slots: Indices, maps: NDArray[np.float64]) -> Tensor:
+        """Return 0 where a crop reaches past a side that the subject does not touch, else 1."""
+        row = on(self.device, maps.reshape(-1, 6), 4)
+        axis = torch.arange(self.config.data.crop_px, device=self.device, dtype=torch.float32)
+        x = row[:, 0] * axis[None] + row[:, 1] * axis[:, None] + row[:, 2]
+        y = row[:, 3] * axis[None] + row[:, 4] * axis[:, None] + row[:, 5]
+        height, width = (on(self.device, side, 3) for side in self.stock.pool.sizes[slots].T)
+        held = self.stock.touched[slots] | ~self.stock.exact[slots, None]
+        closed = on(self.device, ~held, 4)
+        past = (
+            (y < 0) * closed[:, 0]
+            + (y > height - 1) * closed[:, 1]
+            + (x < 0) * closed[:, 2]
+            + (x > width - 1) * closed[:, 3]
+        )
+        return (past == 0)[:, None].float()
+
+    def _subjects(self, slots: Indices, subject: _Layer, generator: Generator) -> _Layer:
+        """Return the subjects, some in photographs' colours, some before others."""
+        self._repaint(subject, generator)
+        n = len(slots)
+        others = self._drawn(n, generator)
+        both = self.stock.exact[slots] & self.stock.exact[others]
+        two = np.flatnonzero((generator.random(n) < self.config.data.merge_probability) & both)
+        if len(two):
+            behind = self._crops(others[two], generator)
+            self._repaint(behind, generator)
+            front = subject.part(two)
+            subject.colours[two], subject.alpha[two] = augmentation.merged(
+                (front.colours, front.alpha), (behind.colours, behind.alpha)
+            )
+        return subject
+
+    def _repaint(self, layer: _Layer, generator: Generator) -> None:
+        n = len(layer.alpha)
+        chosen = np.flatnonzero(generator.random(n) < self.config.data.repaint_probability)
+        if len(chosen):
+            layer.colours[chosen] = self._photographs(len(chosen), generator)
+
+    def _photographs(self, count: int, generator: Generator) -> Colours:
+        """Return random square parts of photographs, some out of focus."""
+        crop_px, stock = self.config.data.crop_px, self.stock
+        slots = generator.choice(stock.photographs, count)
+        sizes = stock.pool.sizes[slots]
+        taken = (crop_px * np.exp(generator.uniform(-0.6, 0.9, count))).clip(32, sizes.min(1))
+        corner = generator.random((count, 2)) * (sizes - taken[:, None])  # y and x
+        zoom = taken / crop_px
+        flipped = generator.random(count) < 0.5
+        maps = np.zeros((count, 2, 3))
+        maps[:, 0, 0] = np.where(flipped, -zoom, zoom)
+        maps[:, 1, 1] = zoom
+        left = corner[:, 1] + 0.5 * zoom - 0.5
+        maps[:, 0, 2] = np.where(flipped, left + zoom * (crop_px - 1), left)
+        maps[:, 1, 2] = corner[:, 0] + 0.5 * zoom - 0.5
+        colours = stock.pool.sampled(Views(slots, maps, np.zeros(count)), crop_px)[:, :3]
+        blurry = np.flatnonzero(generator.random(count) < 0.35)
+        if len(blurry):
+            sigmas = np.exp(generator.uniform(np.log(0.8), np.log(10.0), len(blurry)))
+            colours[blurry] = augmentation.blurred(colours[blurry], sigmas)
+        return colours
+
+    def _backgrounds(self, count: int, generator: Generator) -> Colours:
+        background = self._photographs(count, generator)
+        plain = np.flatnonzero(generator.random(count) < self.config.data.backdrop_probability)
+        if len(plain):
+            background[plain] = self._backdrops(len(plain), generator)
+        return background
+
+    def _backdrops(self, count: int, generator: Generator) -> Colours:
+        """Return studio backdrops: one colour running into another, most of them grey."""
+        ends = generator.uniform(0.0, 1.0, (2, count, 3))
+        grey = generator.random(count) < 0.5
+        ends = np.where(grey[None, :, None], ends.mean(2, keepdims=True), ends)
+        angle = on(self.device, generator.uniform(0.0, 2 * np.pi, count))
+        axis = torch.linspace(-0.5, 0.5, self.config.data.crop_px, device=self.device)
+        place = 0.5 + angle.cos() * axis[None] + angle.sin() * axis[:, None]
+        place = place.clamp(0, 1)
+        start, end = (on(self.device, colour) for colour in ends)
+        return start * (1 - place) + end * place
+
+    def _add_distractors(self, background: Colours, generator: Generator) -> None:
+        """Put another cut-out into some backgrounds, which no guidance will mark."""
+        data, n = self.config.data, len(background)
+        chosen = np.flatnonzero(generator.random(n) < data.distractor_probability)
+        if not len(chosen):
+            return
+        slots = self._drawn_exact(len(chosen), generator)
+        scales, centres = self._scales(len(slots), generator), self._centres(slots, generator)
+        shift = generator.uniform(-0.5, 0.5, (len(slots), 2)) * data.crop_px
+        other = self._view(slots, centres + shift / scales[:, None], scales, generator)
+        colours = self._jittered(other.colours, generator)
+        behind = background[chosen]
+        background[chosen] = behind + other.alpha * (colours - behind)
+
+    def _jittered(self, colours: Colours, generator: Generator, strength: float = 1.0) -> Colours:
+        s, n = strength, len(colours)
+        gammas = np.exp(generator.normal(0.0, 0.25 * s, n))
+        saturation = generator.uniform(1 - 0.6 * s, 1 + 0.4 * s, n)[:, None, None]
+        exposure = generator.normal(0.0, 0.15 * s, n)[:, None]
+        gains = np.exp(generator.normal(0.0, 0.06 * s, (n, 3)) + exposure)
+        contrasts = generator.uniform(1 - 0.3 * s, 1 + 0.3 * s, n)
+        mixed = gains[:, :, None] * (saturation * np.eye(3) + (1 - saturation) / 3)
+        return augmentation.jittered(colours, gammas, mixed, contrasts)
+
+    def _photographed(
+        self, image: Colours, generator: Generator, noise: torch.Generator
+    ) -> Colours:
+        """Make composites look photographed: contrast, blur, noise, JPEG (section 5)."""
+        n = len(image)
+        contrasts = np.where(generator.random(n) < 0.3, generator.uniform(0.6, 1.4, n), 1.0)
+        mean = image.mean((1, 2, 3), keepdim=True)
+        image = (mean + on(self.device, contrasts) * (image - mean)).clamp_(0, 1)
+        blurry = np.flatnonzero(generator.random(n) < 0.25)
+        if len(blurry):
+            sigmas = generator.uniform(0.3, 1.5, len(blurry))
+            image[blurry] = augmentation.blurred(image[blurry], sigmas)
+        noisy = np.flatnonzero(generator.random(n) < 0.4)
+        if len(noisy):
+            sigmas = generator.uniform(0.0, 0.04, len(noisy))
+            sigmas = np.where(generator.random(len(noisy)) < 0.9, sigmas, 0.1)
+            shape = (len(noisy), *image.shape[1:])
+            grain = torch.randn(shape, generator=noise, device=self.device)
+            grain *= on(self.device, sigmas)
+            smooth = np.flatnonzero(generator.random(len(noisy)) < 0.3)
+            if len(smooth):
+                soft = np.full(len(smooth), 0.7)
+                grain[smooth] = augmentation.blurred(grain[smooth], soft) * 2
+            image[noisy] = (image[noisy] + grain).clamp_(0, 1)
+        coded = np.flatnonzero(generator.random(n) < 0.5)
+        if len(coded):
+            qualities = generator.integers(*JPEG_QUALITIES, len(coded))
+            top, left = (int(px) for px in generator.integers(0, JPEG_BLOCK_PX, 2))
+            image[coded] = augmentation.padded_jpeg(image[coded], qualities, (top, left))
+        return image
+
+    def _guidance(self, alpha: Tensor, generator: Generator) -> Tensor:
+        kinds, n = self.config.guidance, len(alpha)
+        draw = generator.random(n) * (kinds.mask + kinds.trimap + kinds.matte)
+        trimap = draw < kinds.trimap
+        matte = ~trimap & (draw < kinds.trimap + kinds.matte)
+        guidance = torch.empty_like(alpha)
+        for chosen, make in (
+            (np.flatnonzero(~trimap & ~matte), self._masks),
+            (np.flatnonzero(trimap), self._trimaps),
+            (np.flatnonzero(matte), self._mattes),
+        ):
+            if len(chosen):
+                guidance[chosen] = make(alpha[chosen], generator)
+        return guidance
+
+    def _masks(self, alpha: Tensor, generator: Generator) -> Tensor:
+        """Return the paper's perturbed binary guidance: binarise, erode/dilate, CutMask."""
+        config, n = self.config.guidance, len(alpha)
+        mask = augmentation.binarised(alpha, generator.uniform(0.01, 1.0, n))
+        # 0 erodes, 1 dilates, 2 erodes and then dilates, 3 dilates and then erodes.
+        order = generator.integers(4, size=n)
+        low, high = config.mask_kernels_px
+        kernels = generator.integers(low, high + 1, (2, n))
+        erodes = np.stack([(order == 0) | (order == 2), order == 3])
+        happens = np.stack([np.ones(n, bool), order >= 2])
+        for eroding, happening, kernels_px in zip(erodes, happens, kernels, strict=True):
+            inverted = on(self.device, eroding).bool()
+            mask = dilated(mask ^ inverted, np.where(happening, kernels_px, 1).tolist()) ^ inverted
+        side = alpha.shape[2]
+        patch = generator.uniform(*PATCH_FRACTIONS, (n, 2))
+        patch = (patch * side).round().clip(1).astype(np.int64)
+        patch[generator.random(n) >= config.cut_mask_probability] = 0
+        places = [(generator.random((n, 2)) * (side - patch + 1)).astype(np.int64) for _ in "12"]
+        return augmentation.cut_mask(mask.float(), np.concatenate([patch, *places], axis=1))
+
+    def _trimaps(self, alpha: Tensor, generator: Generator) -> Tensor:
+        inside, outside = generator.integers(2, 41, (2, len(alpha)))
+        return augmentation.trimaps(alpha, inside, outside)
+
+    def _mattes(self, alpha: Tensor, generator: Generator) -> Tensor:
+        return torch.cat([self._matte(one[None], generator) for one in alpha])
+
+    def _matte(self, alpha: Tensor, generator: Generator) -> Tensor:
+        factor = generator.uniform(4.0, 16.0)
+        kernels = []
+        if generator.random() < 0.5:
+            operations = (("erode",), ("dilate",), ("erode", "dilate"), ("dilate", "erode"))
+            kernels = [
+                (operation, int(generator.integers(1, _COARSE_KERNEL_PX + 1)))
+                for operation in operations[generator.integers(4)]
+            ]
+        gain, shift = generator.uniform(0.8, 2.0), generator.uniform(-0.15, 0.15)
+        return augmentation.matte(alpha, factor, kernels, gain, shift)

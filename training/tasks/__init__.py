@@ -1,0 +1,1 @@
+"""One network's training a module: its examples, its step, its losses."""

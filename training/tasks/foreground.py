@@ -1,0 +1,154 @@
+"""The foreground colour network's training, with Random Alpha Blending (section 3.2).
+
+With RAB any photograph is the foreground, any other the background, and any alpha blends them, so
+that the true foreground is known, unbiased, at every pixel. Without it, foregrounds are those of
+the cut-outs and count only where alpha is above 0, which is what the paper compares with.
+
+Source: section 3.2 of the paper.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mgm_core.networks.checkpoint import load_checked, read_safetensors
+from mgm_core.networks.foreground_net import ForegroundNetwork
+from training.config import Config, ConfigError
+from training.data import augmentation
+from training.data.augmentation import Plane
+from training.data.composites import Composites, Example, channels_first
+from training.data.device.foregrounds import DeviceForegrounds
+from training.data.shapes import BLOB_PROBABILITY, random_alpha
+from training.distributed import mean_over_processes
+from training.frozen_norm import freeze_batch_norm, plain_state
+from training.loop import encoder_and_rest
+from training.losses import Terms, l1, laplacian
+
+
+class ForegroundExamples(Composites):
+    """Blended examples with known foreground colours, numbered without end.
+
+    Args:
+        config: What is drawn, from where, how often; `data.random_alpha_blending` decides between
+            RAB and cut-outs.
+    """
+
+    def __getitem__(self, index: int) -> Example:
+        """Return example `index`.
+
+        Returns:
+            `image`, `foreground`, `background` (3, S, S), `alpha` (1, S, S), float32 in [0, 1], and
+            `supervised` (1, S, S), 1 where the foreground is known.
+        """
+        generator = np.random.default_rng([self.config.run.seed, index, 3])
+        crop_px = self.config.data.crop_px
+        colours, alpha = self._crop(self._exact_cutout(generator), generator)
+        supervised = np.ones_like(alpha)
+        own_colours = self.config.data.own_colours_probability
+        if not self.config.data.random_alpha_blending or (
+            own_colours > 0 and generator.random() < own_colours
+        ):
+            foreground = augmentation.jittered(colours, generator)
+            supervised = (alpha > 0).astype(np.float32)
+        else:
+            if generator.random() < BLOB_PROBABILITY:
+                alpha = random_alpha(crop_px, generator)
+            photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
+            foreground = augmentation.cropped_background(photograph, crop_px, generator)
+            foreground = augmentation.jittered(foreground, generator)
+        background = augmentation.jittered(self._background(generator), generator)
+        if generator.random() < 0.5:
+            alpha = worn(alpha, generator)
+        share = alpha[..., None]
+        image = share * foreground + (1 - share) * background
+        if self.config.data.camera:
+            image = augmentation.camera(image, generator)
+        return {
+            "image": channels_first(image),
+            "foreground": channels_first(foreground),
+            "background": channels_first(background),
+            "alpha": torch.from_numpy(np.ascontiguousarray(alpha))[None],
+            "supervised": torch.from_numpy(supervised)[None],
+        }
+
+
+def worn(alpha: Plane, generator: Generator) -> Plane:
+    """Stretch alpha's soft part, as mattes of other contrast have it; still the true alpha."""
+    gamma = np.float32(np.exp(generator.normal(0.0, 0.4)))
+    return np.asarray(alpha**gamma, np.float32)
+
+
+class ForegroundTask:
+    """Network, data and loss of one foreground training.
+
+    Args:
+        config: The run.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        network = ForegroundNetwork()
+        if config.network.start:
+            start = config.network.start
+            load_checked(network, read_safetensors(Path(start))[0], start)
+        elif config.network.encoder_start:
+            network.encoder.load_image_weights(load_file(config.network.encoder_start))
+        if config.network.encoder != "mobilenet_v2":
+            raise ConfigError(
+                f"network.encoder must be 'mobilenet_v2' for the foreground network, got "
+                f"{config.network.encoder!r}: it has no other"
+            )
+        if config.network.frozen_norm:
+            freeze_batch_norm(network.encoder)
+        self.module: nn.Module = network
+
+    def dataset(self) -> ForegroundExamples:
+        """Open the training data."""
+        return ForegroundExamples(self.config)
+
+    def on_device(self, device: torch.device, step: int) -> DeviceForegrounds:
+        """Open the training data, made on the device."""
+        return DeviceForegrounds(self.config, device, step)
+
+    def parameter_groups(self) -> list[dict[str, object]]:
+        """Return the encoder's and the other parameters with their learning-rate factors."""
+        assert isinstance(self.module, ForegroundNetwork)
+        factor = self.config.optimiser.encoder_rate_factor
+        return encoder_and_rest(self.module, self.module.encoder, factor)
+
+    def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
+        """Return the loss and its terms for one batch: l1, composition and Laplacian."""
+        del step, fraction
+        foreground = module(batch["image"], batch["alpha"]).float()
+        supervised = batch["supervised"]
+        area = mean_over_processes(supervised.sum()).clamp_min(1.0)
+        difference = (foreground - batch["foreground"]) * supervised
+        terms = {
+            "l1": l1(difference, area),
+            # alpha F + (1 - alpha) B with the true B: only alpha times the difference is left.
+            "composition": l1(difference * batch["alpha"], area),
+            "laplacian": laplacian(difference, area),
+        }
+        named = {name: value.detach() for name, value in terms.items()}
+        return {"loss": terms["l1"] + terms["composition"] + terms["laplacian"], **named}
+
+    def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the state under the keys that `mgm_core` loads."""
+        return plain_state(self.module, state)
+
+    def panel(self, batch: Example) -> list[Tensor]:
+        """Return image, alpha, predicted and true foreground."""
+        predicted = self.module(batch["image"], batch["alpha"])
+        return [batch["image"], batch["alpha"], predicted, batch["foreground"]]
+
+    def validate(self, state: dict[str, Tensor]) -> None:
+        """There is no validation for this task."""
+        del state
+
+    def metadata(self) -> dict[str, str]:
+        """Return what `mgm_core` must know to load the weights."""
+        return {"encoder": "mobilenet_v2", "network": "foreground"}

@@ -1,0 +1,139 @@
+"""Pack foregrounds, alphas and backgrounds into one folder of limited size.
+
+    python -m training pack DIR --limit-mb 60 --config CONFIG.toml data.root=DATA
+
+The folder has the layout that the config reads, so that `data.root=DIR` is all that changes on the
+other machine. Alpha stays lossless; colours are coded the more strongly, and pictures reduced the
+further, the less space there is.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from training.config import Config, ConfigError, SourceConfig
+from training.data.composites import excluded
+from training.data.sources import kept_out, pictures
+
+# Long side of foregrounds, of backgrounds, and WebP quality: tried in this order until all fits.
+_SETTINGS = (
+    (1000, 900, 90),
+    (800, 800, 85),
+    (720, 640, 80),
+    (640, 512, 75),
+    (512, 448, 70),
+    (448, 384, 65),
+)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was packed: number of files, bytes, and the settings that made them fit."""
+
+    files: int
+    size: int
+    foreground_side_px: int
+    background_side_px: int
+    quality: int
+
+
+@dataclass(frozen=True)
+class _Item:
+    source: Path
+    target: str
+    mode: str  # RGB, RGBA or L
+
+
+def pack(config: Config, folder: Path, limit_mb: float) -> Packed:
+    """Write what a config reads into a folder of at most `limit_mb` MB (10^6 bytes).
+
+    Raises:
+        ConfigError: The folder exists and is not empty, or nothing fits at the lowest quality.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"the folder must be empty or new, got {folder}: name another")
+    items = list(_items(config))
+    limit = round(limit_mb * 1e6)
+    for foreground_side, background_side, quality in _SETTINGS:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            size = 0
+            for item in tqdm(items, unit="file", desc=f"{foreground_side} px, quality {quality}"):
+                backdrop = item.target.split("/")[0] in config.data.backgrounds
+                side = background_side if backdrop else foreground_side
+                size += _write(item, Path(temporary), side, quality)
+                if size > limit:
+                    break
+            else:
+                if folder.exists():
+                    folder.rmdir()
+                shutil.copytree(temporary, folder)
+                return Packed(len(items), size, foreground_side, background_side, quality)
+    raise ConfigError(
+        f"--limit-mb must leave room for {len(items)} files, got {limit_mb:g}: "
+        "raise it, or take sources out of the config"
+    )
+
+
+def _items(config: Config) -> Iterator[_Item]:
+    root = Path(config.data.root)
+    seen: set[str] = set()
+    for source in config.data.sources:
+        for item in _items_of(source, root):
+            if item.target not in seen:
+                seen.add(item.target)
+                yield item
+        table = root / source.path / "SOURCES.tsv"
+        if table.is_file() and f"{source.path}/SOURCES.tsv" not in seen:
+            seen.add(f"{source.path}/SOURCES.tsv")
+            yield _Item(table, f"{source.path}/SOURCES.tsv", "copy")
+    for path in config.data.backgrounds:
+        for picture in pictures(root / path):
+            item = _Item(picture, f"{path}/{picture.stem}.webp", "RGB")
+            kept = kept_out(picture.stem, config.data.backgrounds_keep_out_percent)
+            if item.target not in seen and not kept:
+                seen.add(item.target)
+                yield item
+
+
+def _items_of(source: SourceConfig, root: Path) -> Iterator[_Item]:
+    leave_out = excluded(source, root)
+    parts = {
+        "rgba": (("", "RGBA"),),
+        "fg_alpha": (("fg", "RGB"), ("alpha", "L")),
+        "photo_mask": (("images", "RGB"), ("masks", "L")),
+        "hair": (("images", "RGB"), ("masks", "L")),
+        "shapes": (("", "RGB"),),
+    }[source.kind]
+    for part, mode in parts:
+        for picture in pictures(root / source.path / part):
+            if not leave_out(picture.stem):
+                target = Path(source.path, part, f"{picture.stem}.webp").as_posix()
+                yield _Item(picture, target, mode)
+
+
+def _write(item: _Item, folder: Path, side: int, quality: int) -> int:
+    target = folder / item.target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if item.mode == "copy":
+        shutil.copyfile(item.source, target)
+        return target.stat().st_size
+    with Image.open(item.source) as opened:
+        picture = ImageOps.exif_transpose(opened).convert(item.mode)
+    scale = min(1.0, side / max(picture.size))
+    if scale < 1.0:
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        if item.mode == "RGBA":  # premultiplied, or transparent pixels' colours bleed in
+            picture = picture.convert("RGBa").resize(size, Image.Resampling.BOX).convert("RGBA")
+        else:
+            picture = picture.resize(size, Image.Resampling.BOX)
+    lossless = item.mode == "L"
+    picture.save(
+        target, "WEBP", quality=quality, alpha_quality=100, lossless=lossless, method=4, exact=False
+    )
+    return target.stat().st_size
