@@ -27,8 +27,8 @@ import numpy as np
 
 from benchmark_data_tools.data.layouts import files_by_name
 from benchmark_data_tools.data.samples import read_colours, read_grey, sha256
-from benchmark_data_tools.metrics import FloatImage
 from benchmark_data_tools.protocols import Case
+from mgm_core.arrays import Floats
 from mgm_core.foreground.estimate import (
     ForegroundEstimator,
     ForegroundMethod,
@@ -65,7 +65,7 @@ COLOUR_LINES = "lines:"
 class AlphaMethod(Protocol):
     """Answers a case with a matte."""
 
-    def __call__(self, case: Case, name: str, variant: str) -> FloatImage:
+    def __call__(self, case: Case, name: str, variant: str) -> Floats:
         """Predict.
 
         Args:
@@ -292,8 +292,8 @@ def _foreground_weights(name: str) -> str | Path:
 
 
 def predict_foreground(
-    spec: MethodSpec, case: Case, name: str, variant: str, alpha: FloatImage
-) -> FloatImage:
+    spec: MethodSpec, case: Case, name: str, variant: str, alpha: Floats
+) -> Floats:
     """Predict the foreground's colours (table 3).
 
     Args:
@@ -340,7 +340,7 @@ def check_folder(spec: MethodSpec, variants: list[str], names: list[str]) -> Non
 
 
 def _ours(matter: Matter, *, colour_lines: bool) -> AlphaMethod:
-    def predict(case: Case, name: str, variant: str) -> FloatImage:
+    def predict(case: Case, name: str, variant: str) -> Floats:
         known = from_trimap(case.trimap) if case.enforce and case.trimap is not None else None
         matte = matter.matte(
             case.pictures.image, case.guidance, known=known, colour_lines=colour_lines
@@ -353,9 +353,9 @@ def _ours(matter: Matter, *, colour_lines: bool) -> AlphaMethod:
 def _classical(name: str) -> AlphaMethod:
     import pymatting  # it starts a compiler: seconds that other methods need not wait
 
-    estimate: Callable[..., FloatImage] = getattr(pymatting, PYMATTING[name])
+    estimate: Callable[..., Floats] = getattr(pymatting, PYMATTING[name])
 
-    def predict(case: Case, name: str, variant: str) -> FloatImage:
+    def predict(case: Case, name: str, variant: str) -> Floats:
         assert case.trimap is not None, "trimap methods run in trimap variants only"
         image = case.pictures.image.astype(np.float64)
         trimap = from_trimap(case.trimap).astype(np.float64)
@@ -369,7 +369,7 @@ def _classical(name: str) -> AlphaMethod:
 class _FromFolder:
     folder: Path
 
-    def __call__(self, case: Case, name: str, variant: str) -> FloatImage:
+    def __call__(self, case: Case, name: str, variant: str) -> Floats:
         folder = _matte_folder(self.folder, variant)
         path = _existing(files_by_name(folder), name, folder)
         return read_grey(path, case.pictures.alpha.shape)

@@ -18,10 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
-from mgm_core.images import check_image, check_mask
-
-FloatImage = NDArray[np.float32]
-Region = NDArray[np.bool_]
+from mgm_core.arrays import Booleans, Floats, check_image, check_mask
 
 GRADIENT_SIGMA_PX = 1.4
 CONNECTIVITY_STEP = 0.1
@@ -59,19 +56,19 @@ class ForegroundErrors:
     mse: float
 
 
-def absolute_difference(prediction: FloatImage, truth: FloatImage) -> FloatImage:
+def absolute_difference(prediction: Floats, truth: Floats) -> Floats:
     """Difference of two mattes at every pixel, the summand of SAD."""
-    difference: FloatImage = np.abs(prediction - truth)
+    difference: Floats = np.abs(prediction - truth)
     return difference
 
 
-def squared_difference(prediction: FloatImage, truth: FloatImage) -> FloatImage:
+def squared_difference(prediction: Floats, truth: Floats) -> Floats:
     """Squared difference of two mattes at every pixel, the summand of MSE."""
-    difference: FloatImage = np.square(prediction - truth)
+    difference: Floats = np.square(prediction - truth)
     return difference
 
 
-def gradient_difference(prediction: FloatImage, truth: FloatImage) -> FloatImage:
+def gradient_difference(prediction: Floats, truth: Floats) -> Floats:
     """Squared difference of the gradients' amplitudes at every pixel.
 
     Args:
@@ -81,11 +78,11 @@ def gradient_difference(prediction: FloatImage, truth: FloatImage) -> FloatImage
     Returns:
         (H, W) float32.
     """
-    difference: FloatImage = np.square(_gradient_amplitude(prediction) - _gradient_amplitude(truth))
+    difference: Floats = np.square(_gradient_amplitude(prediction) - _gradient_amplitude(truth))
     return difference
 
 
-def connectivity_difference(prediction: FloatImage, truth: FloatImage) -> FloatImage:
+def connectivity_difference(prediction: Floats, truth: Floats) -> Floats:
     """Difference of the degrees of connectedness at every pixel.
 
     A pixel is connected to the common source up to the last threshold at which it lies in the
@@ -108,13 +105,13 @@ def connectivity_difference(prediction: FloatImage, truth: FloatImage) -> FloatI
         if not still_connected.any():
             break
         connected_up_to[still_connected] = threshold
-    difference: FloatImage = np.abs(
+    difference: Floats = np.abs(
         _connectedness(prediction, connected_up_to) - _connectedness(truth, connected_up_to)
     )
     return difference
 
 
-def sad(prediction: FloatImage, truth: FloatImage, region: Region | None = None) -> float:
+def sad(prediction: Floats, truth: Floats, region: Booleans | None = None) -> float:
     """Sum of absolute differences, in thousands of opaque pixels.
 
     >>> float(sad(np.full((10, 100), 0.5, np.float32), np.zeros((10, 100), np.float32)))
@@ -134,7 +131,7 @@ def sad(prediction: FloatImage, truth: FloatImage, region: Region | None = None)
     return _total(absolute_difference, prediction, truth, region) / 1000
 
 
-def mse(prediction: FloatImage, truth: FloatImage, region: Region | None = None) -> float:
+def mse(prediction: Floats, truth: Floats, region: Booleans | None = None) -> float:
     """Mean squared difference over the region, alpha in [0, 1].
 
     Args:
@@ -152,9 +149,7 @@ def mse(prediction: FloatImage, truth: FloatImage, region: Region | None = None)
     return _total(squared_difference, prediction, truth, region) / max(pixels, 1)
 
 
-def gradient_error(
-    prediction: FloatImage, truth: FloatImage, region: Region | None = None
-) -> float:
+def gradient_error(prediction: Floats, truth: Floats, region: Booleans | None = None) -> float:
     """Sum of squared differences of gradient amplitudes, / 1,000.
 
     Args:
@@ -171,9 +166,7 @@ def gradient_error(
     return _total(gradient_difference, prediction, truth, region) / 1000
 
 
-def connectivity_error(
-    prediction: FloatImage, truth: FloatImage, region: Region | None = None
-) -> float:
+def connectivity_error(prediction: Floats, truth: Floats, region: Booleans | None = None) -> float:
     """Sum of differences of connectedness, / 1,000.
 
     Args:
@@ -191,7 +184,7 @@ def connectivity_error(
 
 
 def alpha_errors(
-    prediction: FloatImage, truth: FloatImage, regions: Mapping[str, Region]
+    prediction: Floats, truth: Floats, regions: Mapping[str, Booleans]
 ) -> dict[str, AlphaErrors]:
     """All four errors over several regions, at the cost of one.
 
@@ -224,9 +217,7 @@ def alpha_errors(
     }
 
 
-def foreground_errors(
-    prediction: FloatImage, truth: FloatImage, region: Region
-) -> ForegroundErrors:
+def foreground_errors(prediction: Floats, truth: Floats, region: Booleans) -> ForegroundErrors:
     """SAD and MSE of colours over a region.
 
     Args:
@@ -270,7 +261,7 @@ def percentiles(values: list[float]) -> dict[int, float]:
     return {p: float(np.percentile(values, p)) for p in PERCENTILES}
 
 
-def check_alphas(prediction: FloatImage, truth: FloatImage) -> None:
+def check_alphas(prediction: Floats, truth: Floats) -> None:
     """Refuse what has no meaningful error.
 
     Args:
@@ -285,7 +276,7 @@ def check_alphas(prediction: FloatImage, truth: FloatImage) -> None:
     _check_same_shape(prediction, truth)
 
 
-def _check_same_shape(prediction: FloatImage, truth: FloatImage) -> None:
+def _check_same_shape(prediction: Floats, truth: Floats) -> None:
     if prediction.shape != truth.shape:
         raise ValueError(
             f"prediction must have the truth's shape {truth.shape}, got {prediction.shape}: "
@@ -293,7 +284,7 @@ def _check_same_shape(prediction: FloatImage, truth: FloatImage) -> None:
         )
 
 
-def _check_region(region: Region, shape: tuple[int, ...], name: str) -> None:
+def _check_region(region: Booleans, shape: tuple[int, ...], name: str) -> None:
     if region.dtype != np.bool_ or region.shape != shape:
         raise ValueError(
             f"{name} must be a boolean mask of shape {shape}, "
@@ -307,10 +298,10 @@ def _check_region(region: Region, shape: tuple[int, ...], name: str) -> None:
 
 
 def _total(
-    difference: Callable[[FloatImage, FloatImage], FloatImage],
-    prediction: FloatImage,
-    truth: FloatImage,
-    region: Region | None,
+    difference: Callable[[Floats, Floats], Floats],
+    prediction: Floats,
+    truth: Floats,
+    region: Booleans | None,
 ) -> float:
     check_alphas(prediction, truth)
     if region is None:
@@ -319,11 +310,11 @@ def _total(
     return _sum(difference(prediction, truth), region)
 
 
-def _sum(difference: FloatImage, region: Region) -> float:
+def _sum(difference: Floats, region: Booleans) -> float:
     return float(difference.sum(where=region, dtype=np.float64))
 
 
-def _gradient_amplitude(alpha: FloatImage) -> FloatImage:
+def _gradient_amplitude(alpha: Floats) -> Floats:
     low, high = alpha.min(), alpha.max()
     if high > low:  # the official code stretches each matte to [0, 1] by its own extremes
         alpha = (alpha - low) / (high - low)
@@ -332,7 +323,7 @@ def _gradient_amplitude(alpha: FloatImage) -> FloatImage:
     # resumed must end with the same figures to the last digit.
     across = correlate1d(correlate1d(alpha, slope, 1, mode="nearest"), smooth, 0, mode="nearest")
     down = correlate1d(correlate1d(alpha, smooth, 1, mode="nearest"), slope, 0, mode="nearest")
-    amplitude: FloatImage = np.sqrt(np.square(across) + np.square(down))
+    amplitude: Floats = np.sqrt(np.square(across) + np.square(down))
     return amplitude
 
 
@@ -350,7 +341,7 @@ def _gaussian_and_its_derivative(
     return gaussian / np.linalg.norm(gaussian), derivative / np.linalg.norm(derivative)
 
 
-def _largest_component(mask: Region) -> Region:
+def _largest_component(mask: Booleans) -> Booleans:
     """The largest 4-connected set; the first in column order where several are."""
     # Labelling the transpose numbers components down the columns, as MATLAB does.
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
@@ -362,6 +353,6 @@ def _largest_component(mask: Region) -> Region:
     return np.asarray(labels == largest).T
 
 
-def _connectedness(alpha: FloatImage, connected_up_to: FloatImage) -> FloatImage:
+def _connectedness(alpha: Floats, connected_up_to: Floats) -> Floats:
     excess = alpha - connected_up_to
     return np.where(excess >= CONNECTIVITY_TOLERANCE, 1 - excess, np.float32(1))

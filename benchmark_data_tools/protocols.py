@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmark_data_tools.data.layouts import files_by_name
 from benchmark_data_tools.data.samples import Pictures, read_grey
-from benchmark_data_tools.metrics import FloatImage, Region
 from benchmark_data_tools.regions import boundary_band, details, unknown, whole
+from mgm_core.arrays import Booleans, Floats
 from mgm_core.guidance import (
     from_binary_mask,
     from_soft_mask,
@@ -39,7 +39,7 @@ TRIMAP_KERNEL_PX = 20
 MASK_THRESHOLD = 0.5
 DETAIL_THRESHOLD = 0.1
 
-Probability = Callable[[str, FloatImage], FloatImage]
+Probability = Callable[[str, Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class Case:
     """
 
     pictures: Pictures
-    guidance: FloatImage
-    trimap: FloatImage | None
+    guidance: Floats
+    trimap: Floats | None
     enforce: bool
-    regions: dict[str, Region]
+    regions: dict[str, Booleans]
 
 
 def variants(table: str, settings: Settings) -> list[str]:
@@ -140,7 +140,7 @@ def case(
     settings: Settings,
     *,
     probability: Probability,
-    rival_matte: FloatImage | None = None,
+    rival_matte: Floats | None = None,
 ) -> Case:
     """Put a table's question.
 
@@ -197,7 +197,7 @@ def case(
     return Case(pictures, guidance, None, enforce=False, regions=regions)
 
 
-def perturb(guidance: FloatImage, variant: str) -> FloatImage:
+def perturb(guidance: Floats, variant: str) -> Floats:
     """Erode or dilate a guidance as a robustness variant says.
 
     Args:
@@ -270,7 +270,7 @@ def probability_from_folder(folder: Path) -> Probability:
     """
     files = files_by_name(folder)
 
-    def probability(name: str, image: FloatImage) -> FloatImage:
+    def probability(name: str, image: Floats) -> Floats:
         if name not in files:
             raise ValueError(
                 f"{folder} must hold a probability map of every image, got none of {name}: add it"
@@ -280,7 +280,7 @@ def probability_from_folder(folder: Path) -> Probability:
     return probability
 
 
-def _smaller(picture: FloatImage, long_side_px: int) -> FloatImage:
+def _smaller(picture: Floats, long_side_px: int) -> Floats:
     height, width = picture.shape[:2]
     scale = long_side_px / max(height, width)
     if scale >= 1:

@@ -6,11 +6,11 @@ Source: the paper's sections 4 (unknown region) and 5 (detail masks).
 import cv2
 import numpy as np
 
-from benchmark_data_tools.metrics import FloatImage, Region
+from mgm_core.arrays import Booleans, Floats
 from mgm_core.guidance import dilate, known_regions
 
 
-def whole(alpha: FloatImage) -> Region:
+def whole(alpha: Floats) -> Booleans:
     """Every pixel of the image.
 
     Args:
@@ -22,7 +22,7 @@ def whole(alpha: FloatImage) -> Region:
     return np.ones(alpha.shape, bool)
 
 
-def unknown(trimap: FloatImage) -> Region:
+def unknown(trimap: Floats) -> Booleans:
     """Pixels that the trimap leaves open.
 
     Args:
@@ -35,7 +35,7 @@ def unknown(trimap: FloatImage) -> Region:
     return ~(foreground | background)
 
 
-def details(detail_map: FloatImage, above: float = 0.0) -> Region:
+def details(detail_map: Floats, above: float = 0.0) -> Booleans:
     """Pixels that an annotator marked as detail (hair and other soft parts).
 
     Published detail maps are JPEG files, whose compression leaves values just above 0 beside the
@@ -51,7 +51,7 @@ def details(detail_map: FloatImage, above: float = 0.0) -> Region:
     return np.asarray(detail_map > above)
 
 
-def boundary_band(alpha: FloatImage, width_px: int) -> Region:
+def boundary_band(alpha: Floats, width_px: int) -> Booleans:
     """Pixels near the matte's outline, where it crosses half of its largest alpha.
 
     Args:

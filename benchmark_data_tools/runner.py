@@ -43,7 +43,7 @@ from benchmark_data_tools.methods import (
     identity,
     predict_foreground,
 )
-from benchmark_data_tools.metrics import FloatImage, alpha_errors, foreground_errors
+from benchmark_data_tools.metrics import alpha_errors, foreground_errors
 from benchmark_data_tools.protocols import (
     Case,
     Probability,
@@ -53,7 +53,8 @@ from benchmark_data_tools.protocols import (
     trimap_variant,
     variants,
 )
-from mgm_core.images import check_mask, write_image
+from mgm_core.arrays import Floats, check_mask
+from mgm_core.images import write_image
 
 PACKAGES = ("mgm", "torch", "numpy", "opencv-python-headless", "pymatting", "pillow", "scipy")
 JsonObject = dict[str, Any]
@@ -250,7 +251,7 @@ def manifest_sha256(plan: Plan) -> str:
     return hashlib.sha256(manifest(plan.samples, plan.data).encode()).hexdigest()
 
 
-def _colour_errors(alpha: FloatImage, foreground: FloatImage, question: Case) -> JsonObject:
+def _colour_errors(alpha: Floats, foreground: Floats, question: Case) -> JsonObject:
     """Errors of alpha * F over the table's regions, and of F where the true alpha is not 0."""
     truth = question.pictures
     assert truth.foreground is not None, "table 3's layout asks for true colours"
@@ -264,7 +265,7 @@ def _colour_errors(alpha: FloatImage, foreground: FloatImage, question: Case) ->
     return errors
 
 
-def _check_prediction(alpha: FloatImage, question: Case) -> None:
+def _check_prediction(alpha: Floats, question: Case) -> None:
     truth = question.pictures.alpha
     if alpha.shape != truth.shape:
         raise ValueError(
@@ -288,7 +289,7 @@ def _probability(folder: str | None) -> Probability:
 
     segmenter = Segmenter.load("portrait")
 
-    def probability(name: str, image: FloatImage) -> FloatImage:
+    def probability(name: str, image: Floats) -> Floats:
         return segmenter.probability(image, "person")
 
     return probability

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 
 from benchmark_data_tools.metrics import (
-    FloatImage,
     absolute_difference,
     alpha_errors,
     connectivity_difference,
     gradient_difference,
     squared_difference,
 )
+from mgm_core.arrays import Floats
 
 NOISE = 0.15
 SIGMA_PX = 6.0
@@ -64,7 +64,7 @@ def _seconds(job: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def _mattes(height: int, width: int) -> tuple[FloatImage, FloatImage]:
+def _mattes(height: int, width: int) -> tuple[Floats, Floats]:
     """A prediction and the truth: soft blobs, and noise upon them."""
     generator = np.random.default_rng(0)
     blobs = cv2.GaussianBlur(generator.standard_normal((height, width)), (0, 0), SIGMA_PX)

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import gradio as gr
-import numpy as np
-from numpy.typing import NDArray
 
 from demo.backend.publishing import Product, for_page, product, publish, zipped
 from demo.backend.recipe import File, Order, picked_colour
@@ -25,6 +23,7 @@ from demo.backend.studio import Studio, View, overlay, tinted
 from demo.web.editor import Canvas, on_canvas
 from demo.web.uploads import uploaded
 from demo.web.viewer import Pair, side_by_side
+from mgm_core.arrays import Floats
 from mgm_core.compositing import Fit
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.images import encode_png
@@ -43,7 +42,6 @@ STEPS: tuple[tuple[View, str], ...] = (
 # Gradio finds a progress bar by this default, and gives every request its own.
 _PROGRESS = gr.Progress()
 
-Floats: TypeAlias = NDArray[np.float32]
 Comparison: TypeAlias = tuple[str, str]
 Curve: TypeAlias = dict[str, object]
 Experiment: TypeAlias = tuple[Curve, dict[str, Any], str, list[list[object]], str | None]

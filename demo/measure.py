@@ -23,11 +23,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from gradio_client import Client, handle_file  # type: ignore[import-untyped] # it has no types
-from numpy.typing import NDArray
 
 from mgm_core.images import read_image, write_image
-
-Floats = NDArray[np.float32]
 
 ROOT = Path(__file__).parents[1]
 PORTRAIT = Path(__file__).parent / "examples" / "astronaut.png"

@@ -17,10 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mgm_core.arrays import Floats
 from mgm_core.compositing import Fit
 from mgm_core.cutout import (
     Cutout,
@@ -42,8 +41,6 @@ from mgm_core.segmentation import (
     SegmenterError,
     category_index,
 )
-
-Floats = NDArray[np.float32]
 
 INPUT_SUFFIXES = {
     ".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp",

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from mgm_core.images import check_image, check_mask
+from mgm_core.arrays import Booleans, Bytes, Floats, check_image, check_mask
 
 __all__ = ["Click", "segment_clicks"]
 
@@ -44,10 +43,10 @@ class Click:
 
 
 def segment_clicks(
-    image: NDArray[np.float32],
+    image: Floats,
     clicks: Sequence[Click],
-    probability: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
+    probability: Floats | None = None,
+) -> Floats:
     """Return a mask with what was clicked on added to it or taken from it, click by click.
 
     Args:
@@ -101,14 +100,12 @@ def segment_clicks(
     return result.astype(np.float32)
 
 
-def _enlarge(small: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+def _enlarge(small: Booleans, size: tuple[int, int]) -> Booleans:
     large = cv2.resize(small.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
     return np.asarray(large >= 0.5)
 
 
-def _apply(
-    rgb: NDArray[np.uint8], mask: NDArray[np.bool_], places: list[tuple[int, int, bool]]
-) -> NDArray[np.bool_]:
+def _apply(rgb: Bytes, mask: Booleans, places: list[tuple[int, int, bool]]) -> Booleans:
     """Apply the last click to a mask; the earlier ones stay certain."""
     x, y, adds = places[-1]
     longer = max(mask.shape)
@@ -128,7 +125,7 @@ def _apply(
     return mask | part if adds else mask & ~part
 
 
-def _cut(rgb: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _cut(rgb: Bytes, labels: Bytes) -> Booleans:
     """Return GrabCut's foreground; all of the image where nothing is background."""
     if not np.isin(labels, (cv2.GC_BGD, cv2.GC_PR_BGD)).any():
         return np.ones(labels.shape, np.bool_)
@@ -138,7 +135,7 @@ def _cut(rgb: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.bool_]
     return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
 
 
-def _touched(found: NDArray[np.bool_], x: int, y: int) -> NDArray[np.bool_]:
+def _touched(found: Booleans, x: int, y: int) -> Booleans:
     """Return the part of a region that holds a point, which counts as found."""
     region = found.astype(np.uint8)
     region[y, x] = 1
@@ -146,13 +143,13 @@ def _touched(found: NDArray[np.bool_], x: int, y: int) -> NDArray[np.bool_]:
     return np.asarray(parts == parts[y, x])
 
 
-def _disc(shape: tuple[int, ...], x: int, y: int, radius: float) -> NDArray[np.bool_]:
+def _disc(shape: tuple[int, ...], x: int, y: int, radius: float) -> Booleans:
     disc = np.zeros(shape, np.uint8)
     cv2.circle(disc, (x, y), max(1, round(radius)), 1, -1)
     return disc > 0
 
 
-def _alike(rgb: NDArray[np.uint8], disc: NDArray[np.bool_], x: int, y: int) -> NDArray[np.bool_]:
+def _alike(rgb: Bytes, disc: Booleans, x: int, y: int) -> Booleans:
     """Return what joins a disc by colours like its median: one pixel may be a shade or a glint."""
     smooth = cv2.bilateralFilter(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), 7, 30, 5).astype(np.float32)
     near = (np.abs(smooth - np.median(smooth[disc], axis=0)) <= _ALIKE).all(axis=2)

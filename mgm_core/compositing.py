@@ -5,9 +5,8 @@ from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from mgm_core.images import check_image, check_mask
+from mgm_core.arrays import Floats, check_image, check_mask
 
 __all__ = [
     "Colour",
@@ -25,7 +24,6 @@ __all__ = [
     "solid_background",
 ]
 
-Floats: TypeAlias = NDArray[np.float32]
 Colour: TypeAlias = tuple[float, float, float]
 Fit: TypeAlias = Literal["cover", "contain", "stretch"]
 

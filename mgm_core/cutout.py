@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mgm_core.arrays import Booleans, Floats
 from mgm_core.compositing import (
     blurred_background,
     composite,
@@ -55,8 +55,6 @@ __all__ = [
     "matted",
 ]
 
-Floats: TypeAlias = NDArray[np.float32]
-Booleans: TypeAlias = NDArray[np.bool_]
 CutoutSettings: TypeAlias = Recipe
 """A recipe's name where only its settings up to the foreground count, as in clips."""
 

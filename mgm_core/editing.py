@@ -8,17 +8,15 @@ paper's section 3.2.
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mgm_core.arrays import Floats
 from mgm_core.recipe import Edit
 
 __all__ = ["apply_edits", "regions"]
-
-Floats: TypeAlias = NDArray[np.float32]
 
 
 def apply_edits(guidance: Floats, edits: Sequence[Edit]) -> Floats:

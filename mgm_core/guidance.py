@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mgm_core.images import check_mask
+from mgm_core.arrays import Booleans, Floats, check_mask
 
 __all__ = [
     "Detection",
@@ -40,8 +40,6 @@ __all__ = [
     "trimap_from_probability",
 ]
 
-Floats: TypeAlias = NDArray[np.float32]
-Booleans: TypeAlias = NDArray[np.bool_]
 GuidanceKind: TypeAlias = Literal["binary_mask", "soft_mask", "trimap", "trimap_fg"]
 
 # What a segmenter marks beside the subject: below this share of the largest part, never this sure.

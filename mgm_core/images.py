@@ -26,6 +26,7 @@ import pillow_heif
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
+from mgm_core.arrays import Bytes, Floats, check_shape, check_values
 from mgm_core.labels import labels_of
 
 # Pillow loads most of its openers late, and knows none of them by name before.
@@ -37,8 +38,6 @@ __all__ = [
     "ImageError",
     "Photo",
     "SubjectMask",
-    "check_image",
-    "check_mask",
     "encode_jpeg",
     "encode_png",
     "encode_webp",
@@ -52,7 +51,6 @@ __all__ = [
 ]
 
 Source: TypeAlias = str | PathLike[str] | bytes | BinaryIO
-Floats: TypeAlias = NDArray[np.float32]
 
 # Only these openers run on files from strangers: Pillow's EPS opener, for one, starts Ghostscript.
 _FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "BMP", "GIF")
@@ -396,60 +394,12 @@ def encode_webp(array: Floats) -> bytes:
     return _encode_lossy(_levels(array, 8), "WEBP")
 
 
-def check_image(name: str, array: Floats) -> None:
-    """Hold an array to be an image: (H, W, 3) float, finite, in [0, 1].
-
-    Args:
-        name: what the caller calls the array.
-        array: the value to check.
-
-    Raises:
-        ValueError: it is not.
-    """
-    _check_shape(name, array, array.ndim == 3 and array.shape[2:] == (3,), "(H, W, 3)")
-    _check_values(name, array)
-
-
-def check_mask(name: str, array: Floats) -> None:
-    """Hold an array to be a mask or alpha: (H, W) float, finite, in [0, 1].
-
-    Args:
-        name: what the caller calls the array.
-        array: the value to check.
-
-    Raises:
-        ValueError: it is not.
-    """
-    _check_shape(name, array, array.ndim == 2, "(H, W)")
-    _check_values(name, array)
-
-
-def _check_shape(name: str, array: Floats, fits: bool, rule: str) -> None:
-    if not fits or array.size == 0:
-        raise ValueError(f"{name} must be of shape {rule}, got {array.shape}: reshape it")
-
-
-def _check_values(name: str, array: Floats) -> None:
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(
-            f"{name} must be float in [0, 1], got {array.dtype}: convert it, 255 becoming 1.0"
-        )
-    low, high = float(array.min()), float(array.max())
-    if not np.isfinite([low, high]).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity: look where it was computed")
-    # The slack is for rounding in sums; it is far below half a level of 8 bits.
-    if low < -1e-4 or high > 1 + 1e-4:
-        raise ValueError(
-            f"{name} must lie in [0, 1], got values from {low:g} to {high:g}: scale or clip it"
-        )
-
-
-def _levels(array: Floats, bits: Literal[8, 16]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _levels(array: Floats, bits: Literal[8, 16]) -> Bytes | NDArray[np.uint16]:
     if bits not in (8, 16):
         raise ValueError(f"bits must be 8 or 16, got {bits}: choose one of them")
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    _check_shape("array", array, fits, "(H, W), (H, W, 3) or (H, W, 4)")
-    _check_values("array", array)
+    check_shape("array", array, fits, "(H, W), (H, W, 3) or (H, W, 4)")
+    check_values("array", array)
     peak = 2**bits - 1
     # float32 holds every 16-bit level exactly, so that the rounding is exact too.
     levels: Floats = np.rint(np.clip(array, 0, 1) * peak)
@@ -609,9 +559,7 @@ def _decode(name: str, data: bytes, max_megapixels: float, colour_managed: bool)
     return _Decoded(_fraction(colours), _alpha_of_8_bits(picture), levels, coloured, **about)
 
 
-def _levels_as_stored(
-    picture: Image.Image, colours: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8] | None, bool]:
+def _levels_as_stored(picture: Image.Image, colours: Bytes) -> tuple[Bytes | None, bool]:
     """Return the integers of a picture that may be a map of labels, and whether it is coloured."""
     grey = bool((colours == colours[..., :1]).all())
     if picture.mode == "P" and not grey:
@@ -784,7 +732,7 @@ def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 def _float_values(name: str, picture: Image.Image) -> Floats:
     values = np.array(picture, dtype=np.float32)
     try:
-        _check_values(name, values)
+        check_values(name, values)
     except ValueError as error:
         raise ImageError(str(error)) from error
     return np.clip(values, 0, 1)

@@ -17,18 +17,15 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, segmentation
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
+from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.cancellation import add_checkpoints
 from mgm_core.networks.checkpoint import bundled_path, load_checked, read_safetensors
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
-
-Plane = NDArray[np.float32]
-Colours = NDArray[np.float32]
 
 CATEGORIES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -94,7 +91,7 @@ def person_odds(logits: Tensor) -> Tensor:
     return person - _others(logits).logsumexp(dim=1, keepdim=True)
 
 
-def person_px(person: NDArray[np.bool_]) -> float:
+def person_px(person: Booleans) -> float:
     """Return how large a person is: the square root of its area in px, at least 1."""
     return max(1.0, math.sqrt(np.count_nonzero(person)))
 
@@ -231,9 +228,7 @@ class Segmenter:
         """The long side that the network is fed with unless told otherwise."""
         return self._kind.long_side_px
 
-    def probabilities(
-        self, image: Colours, *, long_side_px: int | None = None
-    ) -> NDArray[np.float32]:
+    def probabilities(self, image: Colours, *, long_side_px: int | None = None) -> Floats:
         """Return the probability of each of the 21 categories.
 
         Args:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.random import Generator
 
 from benchmark_data_tools.data.layouts import LAYOUTS, Layout
-from benchmark_data_tools.metrics import FloatImage
 from benchmark_data_tools.protocols import TRIMAP_KERNEL_PX
+from mgm_core.arrays import Floats
 from mgm_core.compositing import composite
 from mgm_core.guidance import dilate, shift_boundary, trimap_from_alpha
 from mgm_core.images import read_image, write_image
@@ -48,7 +48,7 @@ def make(out: Path, *, seed: int = 0) -> None:
 
 
 def _write_sample(
-    layout: Layout, folder: Path, name: str, photographs: list[FloatImage], generator: Generator
+    layout: Layout, folder: Path, name: str, photographs: list[Floats], generator: Generator
 ) -> None:
     alpha = draw_alpha(generator)
     order = generator.permutation(len(photographs))
@@ -71,7 +71,7 @@ def _write_sample(
         write_image(folder / "probability" / f"{name}.png", _probability(alpha, generator))
 
 
-def draw_alpha(generator: Generator) -> FloatImage:
+def draw_alpha(generator: Generator) -> Floats:
     """Draw a subject: a wobbling body with a soft edge, strands, and now and then a veil.
 
     Args:
@@ -91,7 +91,7 @@ def draw_alpha(generator: Generator) -> FloatImage:
     return _rounded(np.clip(alpha, 0, 1))
 
 
-def _body(generator: Generator) -> tuple[FloatImage, FloatImage]:
+def _body(generator: Generator) -> tuple[Floats, Floats]:
     """A filled closed curve, and its points (N, 2) as x, y in px."""
     angle = np.linspace(0, 2 * np.pi, 180, endpoint=False)
     radius = generator.uniform(50, 75) * np.ones_like(angle)
@@ -111,7 +111,7 @@ def _body(generator: Generator) -> tuple[FloatImage, FloatImage]:
     return _averaged(canvas), points.astype(np.float32)
 
 
-def _strands(outline: FloatImage, generator: Generator) -> FloatImage:
+def _strands(outline: Floats, generator: Generator) -> Floats:
     """Curved hairs rooted on an outline."""
     canvas = np.zeros((HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING), np.uint8)
     centre = outline.mean(axis=0)
@@ -129,12 +129,12 @@ def _strands(outline: FloatImage, generator: Generator) -> FloatImage:
     return _averaged(canvas)
 
 
-def _averaged(canvas: cv2.typing.MatLike) -> FloatImage:
+def _averaged(canvas: cv2.typing.MatLike) -> Floats:
     small = cv2.resize(canvas.astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     return (small / 255).astype(np.float32)
 
 
-def _crop(photograph: FloatImage, generator: Generator) -> FloatImage:
+def _crop(photograph: Floats, generator: Generator) -> Floats:
     height, width = photograph.shape[:2]
     top = int(generator.integers(height - HEIGHT + 1))
     left = int(generator.integers(width - WIDTH + 1))
@@ -142,15 +142,15 @@ def _crop(photograph: FloatImage, generator: Generator) -> FloatImage:
     return np.ascontiguousarray(crop[:, :: generator.choice([-1, 1])])
 
 
-def _probability(alpha: FloatImage, generator: Generator) -> FloatImage:
+def _probability(alpha: Floats, generator: Generator) -> Floats:
     """What a segmentation network makes of a subject: no strands, an edge off by some pixels."""
     shifted = shift_boundary((alpha >= 0.5).astype(np.float32), int(generator.integers(-9, 10)))
     return np.clip(cv2.GaussianBlur(shifted, (0, 0), 4), 0, 1).astype(np.float32)
 
 
-def _saved_trimap(trimap: FloatImage) -> FloatImage:
+def _saved_trimap(trimap: Floats) -> Floats:
     return np.where(trimap == 0.5, np.float32(128 / 255), trimap).astype(np.float32)
 
 
-def _rounded(picture: FloatImage) -> FloatImage:
+def _rounded(picture: Floats) -> Floats:
     return (np.rint(picture * 255) / 255).astype(np.float32)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmark_data_tools.data.layouts import LAYOUTS, Sample, find_samples
-from benchmark_data_tools.metrics import FloatImage
 from benchmark_data_tools.regions import details, unknown
+from mgm_core.arrays import Floats
 from mgm_core.images import read_image, read_mask
 
 MAX_MEGAPIXELS = 89.0
@@ -28,11 +28,11 @@ class Pictures:
         detail_map: (H, W) float32 in [0, 1].
     """
 
-    image: FloatImage
-    alpha: FloatImage
-    trimap: FloatImage | None = None
-    foreground: FloatImage | None = None
-    detail_map: FloatImage | None = None
+    image: Floats
+    alpha: Floats
+    trimap: Floats | None = None
+    foreground: Floats | None = None
+    detail_map: Floats | None = None
 
 
 def load(sample: Sample) -> Pictures:
@@ -59,7 +59,7 @@ def load(sample: Sample) -> Pictures:
     )
 
 
-def read_grey(path: Path, size: tuple[int, ...]) -> FloatImage:
+def read_grey(path: Path, size: tuple[int, ...]) -> Floats:
     """Read a matte of a known size.
 
     Args:
@@ -77,7 +77,7 @@ def read_grey(path: Path, size: tuple[int, ...]) -> FloatImage:
     return grey
 
 
-def read_colours(path: Path, size: tuple[int, ...]) -> FloatImage:
+def read_colours(path: Path, size: tuple[int, ...]) -> Floats:
     """Read colours of a known size.
 
     Args:
@@ -193,7 +193,7 @@ def _by_path(lines: str) -> dict[str, str]:
     return {path: digest for digest, path in (line.split("  ", 1) for line in lines.splitlines())}
 
 
-def _check_size(path: Path, picture: FloatImage, size: tuple[int, ...]) -> None:
+def _check_size(path: Path, picture: Floats, size: tuple[int, ...]) -> None:
     if picture.shape[:2] != tuple(size):
         raise ValueError(
             f"{path.name} must have the image's size {size[1]}x{size[0]}, got "
@@ -201,7 +201,7 @@ def _check_size(path: Path, picture: FloatImage, size: tuple[int, ...]) -> None:
         )
 
 
-def _read_trimap(path: Path, size: tuple[int, ...]) -> FloatImage:
+def _read_trimap(path: Path, size: tuple[int, ...]) -> Floats:
     trimap = read_grey(path, size)
     levels = np.unique(np.rint(trimap * 255).astype(int))
     strange = sorted(set(levels.tolist()) - set(TRIMAP_VALUES))
@@ -217,7 +217,7 @@ def _read_trimap(path: Path, size: tuple[int, ...]) -> FloatImage:
     return trimap
 
 
-def _read_details(path: Path, size: tuple[int, ...]) -> FloatImage:
+def _read_details(path: Path, size: tuple[int, ...]) -> Floats:
     detail_map = read_grey(path, size)
     if not details(detail_map).any():
         raise ValueError(

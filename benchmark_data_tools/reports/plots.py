@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmark_data_tools.metrics import FloatImage
+from mgm_core.arrays import Floats
 
 # Okabe and Ito's colours, distinct for colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -33,7 +33,7 @@ class _Axis:
 
 def line_chart(
     title: str, x_label: str, y_label: str, lines: Mapping[str, Points], *, x_ticks: Sequence[float]
-) -> FloatImage:
+) -> Floats:
     """Draw lines with a legend; the y axis starts at 0.
 
     Args:

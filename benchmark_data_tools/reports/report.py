@@ -14,7 +14,6 @@ import numpy as np
 from benchmark_data_tools.data.layouts import find_samples
 from benchmark_data_tools.data.samples import Pictures, load, read_colours, read_grey
 from benchmark_data_tools.methods import MethodSpec
-from benchmark_data_tools.metrics import FloatImage
 from benchmark_data_tools.protocols import Settings, shrink, signed_kernel_px
 from benchmark_data_tools.reports.page import PAGE
 from benchmark_data_tools.reports.plots import line_chart
@@ -36,6 +35,7 @@ from benchmark_data_tools.reports.tables import (
     title,
 )
 from benchmark_data_tools.runner import Job, JsonObject, Plan, job_case, manifest_sha256
+from mgm_core.arrays import Floats
 from mgm_core.images import write_image
 
 THUMBNAIL_PX = 160
@@ -79,7 +79,7 @@ def build(results_folder: Path, out: Path, *, thumbnails: int = 50) -> list[str]
     return tables
 
 
-def error_map(prediction: FloatImage, truth: FloatImage) -> FloatImage:
+def error_map(prediction: Floats, truth: Floats) -> Floats:
     """Show where a prediction errs: red where it is too high, blue where it is too low.
 
     Args:
@@ -95,7 +95,7 @@ def error_map(prediction: FloatImage, truth: FloatImage) -> FloatImage:
     strength = np.clip(error / ERROR_SATURATES_AT, -1, 1)[..., None]
     too_high = np.maximum(strength, 0) * np.array([0, 1, 1], np.float32)
     too_low = np.maximum(-strength, 0) * np.array([1, 1, 0], np.float32)
-    shown: FloatImage = 1 - too_high - too_low
+    shown: Floats = 1 - too_high - too_low
     return shown
 
 
@@ -168,7 +168,7 @@ class _Section:
             f"<td class='pictures'>{''.join(_picture_html(f'{self.name}/{f}') for f in files)}</td>"
         )
 
-    def _write(self, file: str, picture: FloatImage) -> None:
+    def _write(self, file: str, picture: Floats) -> None:
         write_image(self.out / self.name / file, fitted(picture, THUMBNAIL_PX))
 
     def _pictures(self, name: str) -> Pictures:
@@ -182,7 +182,7 @@ class _Section:
             return []
         written = []
         for sample in self.plan.samples[:STRIPS]:
-            lines: list[list[FloatImage]] = []
+            lines: list[list[Floats]] = []
             for method in self.plan.methods:
                 if method.alpha == "guidance":
                     continue
@@ -245,7 +245,7 @@ def plan_of(results: Results) -> Plan:
     return plan
 
 
-def _chart(results: Results) -> FloatImage:
+def _chart(results: Results) -> Floats:
     region, metric = results.main_error
     y_label = f"{REGIONS[region]}: {UNITS[metric][0]}"
     lines: dict[str, list[tuple[float, float]]] = {}
@@ -317,14 +317,14 @@ def _picture_html(file: str) -> str:
     return f"<img loading='lazy' src='{escape(file)}' alt='{escape(file)}'>"
 
 
-def _shown_truth(pictures: Pictures, table: str) -> FloatImage:
+def _shown_truth(pictures: Pictures, table: str) -> Floats:
     if table != "3":
         return pictures.alpha
     assert pictures.foreground is not None, "table 3's layout asks for true colours"
     return pictures.alpha[..., None] * pictures.foreground
 
 
-def fitted(picture: FloatImage, long_side_px: int) -> FloatImage:
+def fitted(picture: Floats, long_side_px: int) -> Floats:
     """Shrink a picture to a long side; smaller ones stay as they are.
 
     Args:
@@ -339,7 +339,7 @@ def fitted(picture: FloatImage, long_side_px: int) -> FloatImage:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
 
 
-def overlay(image: FloatImage, guidance: FloatImage) -> FloatImage:
+def overlay(image: Floats, guidance: Floats) -> Floats:
     """Tint an image green where the guidance marks it.
 
     Args:
@@ -353,10 +353,10 @@ def overlay(image: FloatImage, guidance: FloatImage) -> FloatImage:
     return (image * (1 - weight) + GUIDANCE_COLOUR * weight).astype(np.float32)
 
 
-def _grid(lines: list[list[FloatImage]]) -> FloatImage:
+def _grid(lines: list[list[Floats]]) -> Floats:
     """Pictures of one size in lines and columns, a white gap between them."""
 
-    def cell(picture: FloatImage) -> FloatImage:
+    def cell(picture: Floats) -> Floats:
         height, width = picture.shape[:2]
         size = (round(width * STRIP_HEIGHT_PX / height), STRIP_HEIGHT_PX)
         small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

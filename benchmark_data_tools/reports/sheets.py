@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from benchmark_data_tools.data.layouts import files_by_name
 from benchmark_data_tools.data.samples import MAX_MEGAPIXELS, read_colours, read_grey
-from benchmark_data_tools.metrics import FloatImage
 from benchmark_data_tools.reports.report import error_map, fitted, plan_of
 from benchmark_data_tools.reports.tables import REGIONS, UNITS, Series, read_results
 from benchmark_data_tools.runner import Job, Plan, job_case
+from mgm_core.arrays import Floats
 from mgm_core.compositing import composite, solid_background
 from mgm_core.cutout import CutoutSettings, NoSubjectError, cut_out, guidance_from_segmenter
 from mgm_core.foreground.estimate import estimate_foreground
@@ -122,9 +122,9 @@ def photo_sheets(
     out.mkdir(parents=True, exist_ok=True)
     settings = CutoutSettings(category=category)
     failures = []
-    cells: list[FloatImage] = []
+    cells: list[Floats] = []
     for number, (name, file) in enumerate(tqdm(files.items(), unit="photo", desc="photos"), 1):
-        pictures: list[FloatImage] = []
+        pictures: list[Floats] = []
         label = name
         try:
             image = read_image(file, max_megapixels=MAX_MEGAPIXELS)
@@ -155,7 +155,7 @@ def _fractions(colour: str) -> tuple[float, float, float]:
     return red / 255, green / 255, blue / 255
 
 
-def _columns(plan: Plan, series: Series, name: str) -> list[FloatImage]:
+def _columns(plan: Plan, series: Series, name: str) -> list[Floats]:
     """A result's pictures, in the order of COLUMNS."""
     method = next(m for m in plan.methods if m.slug == series.slug)
     sample = next(s for s in plan.samples if s.name == name)
@@ -172,7 +172,7 @@ def _columns(plan: Plan, series: Series, name: str) -> list[FloatImage]:
     return [image, case.guidance, alpha, truth, error_map(alpha, truth), composited]
 
 
-def _line(pictures: list[FloatImage], label: str, side_px: int, across: int) -> FloatImage:
+def _line(pictures: list[Floats], label: str, side_px: int, across: int) -> Floats:
     """Pictures beside one another under a line of text, room for as many as `across`."""
     small = [fitted(picture, side_px) for picture in pictures]
     width = across * (side_px + GAP_PX)
@@ -186,13 +186,13 @@ def _line(pictures: list[FloatImage], label: str, side_px: int, across: int) -> 
     return line
 
 
-def _text(label: str, width: int) -> FloatImage:
+def _text(label: str, width: int) -> Floats:
     strip = Image.new("RGB", (width, LABEL_PX), "white")
     ImageDraw.Draw(strip).text((4, 4), label, "black", ImageFont.load_default(15))
     return (np.asarray(strip, np.float32) / 255).astype(np.float32)
 
 
-def _grid(cells: list[FloatImage]) -> FloatImage:
+def _grid(cells: list[Floats]) -> Floats:
     """Cells of one width, as many in a row as PAIRS_ACROSS, white where there is nothing."""
     rows = []
     for first in range(0, len(cells), PAIRS_ACROSS):

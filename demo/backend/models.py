@@ -7,12 +7,12 @@ calls (`zerogpu.py`), the networks live in the process that has it, and stand-in
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from demo.backend.zerogpu import lends_a_gpu, on_gpu
+from mgm_core.arrays import Floats
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.recipe import Recipe
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mgm_core.networks.hardware import DtypeName
     from mgm_core.segmentation import Segmenter
 
-Floats: TypeAlias = NDArray[np.float32]
 
 _logger = logging.getLogger(__name__)
 

@@ -10,16 +10,14 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Literal
 
-import numpy as np
 from gradio.processing_utils import hash_bytes
 from gradio.utils import get_upload_folder
-from numpy.typing import NDArray
 
 from demo.backend.recipe import Order
 from demo.backend.studio import Studio
+from mgm_core.arrays import Floats
 from mgm_core.images import encode_jpeg, encode_png
 
-Floats = NDArray[np.float32]
 Product = Literal[
     "cutout", "alpha", "alpha16", "foreground", "guidance", "composite", "settings", "all"
 ]

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from demo.backend.recipe import GROW_LIMIT_PX, File, Order
 from demo.backend.studio import Studio
-
-Floats = NDArray[np.float32]
+from mgm_core.arrays import Floats
 
 PAPER_SAD = {-30: 27.4, -20: 27.2, -10: 27.1, 0: 26.8, 10: 27.0, 20: 27.4, 30: 28.1}
 """SAD by signed kernel diameter in px, as section 5 of the paper states it for its own network."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from demo.backend.memory import Memory
 from demo.backend.models import Models
 from demo.backend.recipe import File, Order
+from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard
 from mgm_core.cutout import (
     Guided,
@@ -33,7 +33,6 @@ from mgm_core.recipe import Recipe
 if TYPE_CHECKING:
     from mgm_core.matting.matter import Matte
 
-Floats = NDArray[np.float32]
 View = Literal["cut-out", "alpha", "guidance", "foreground", "os8", "os4", "os1", "g4", "g1"]
 
 # What the guidance's overlay is tinted with: far from skin, hair and foliage.

@@ -9,7 +9,6 @@ from typing import Any, get_args
 import cv2
 import gradio as gr
 import numpy as np
-from numpy.typing import NDArray
 
 from demo.backend.publishing import Product, encoded, for_page, new_file
 from demo.backend.recipe import GROW_LIMIT_PX, File, Order, picked_colour
@@ -18,10 +17,10 @@ from demo.backend.studio import Studio
 from demo.environment import Environment
 from demo.handlers import sentence, told_to_the_visitor
 from demo.web.uploads import uploaded
+from mgm_core.arrays import Floats
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.recipe import Background, BackgroundKind, Recipe
 
-Floats = NDArray[np.float32]
 Shown = tuple[list[tuple[str, str]], object, str]
 
 FILES: list[tuple[str, Product]] = [

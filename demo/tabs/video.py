@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
-import numpy as np
-from numpy.typing import NDArray
 
 from demo.backend.models import Models
 from demo.backend.publishing import for_page, new_file
@@ -17,11 +15,11 @@ from demo.backend.stopping import Stops
 from demo.environment import Environment
 from demo.handlers import told_to_the_visitor
 from demo.web.uploads import upload, uploaded
+from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
 from mgm_core.images import read_image
 from mgm_core.recipe import Background, BackgroundKind, Recipe
 
-Floats = NDArray[np.float32]
 Save = Literal["mp4", "webm", "zip"]
 Shown = tuple[object, object, object, str]
 

@@ -12,12 +12,12 @@ Source: Levin et al., "A Closed Form Solution to Natural Image Matting", 2008; t
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from mgm_core.arrays import Booleans, Floats
 from mgm_core.cancellation import checkpoint
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["closed_form_colours"]
 
-Floats: TypeAlias = NDArray[np.float32]
-Booleans: TypeAlias = NDArray[np.bool_]
 
 _LEAST_SMOOTHNESS = 1e-5  # of neighbours with the same alpha
 _TOLERANCE = 1e-3  # of what the prior leaves open

@@ -10,16 +10,14 @@ import sys
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mgm_core.images import check_image, check_mask
+from mgm_core.arrays import Floats, check_image, check_mask
 
 if TYPE_CHECKING:
     from mgm_core.networks.hardware import DtypeName
 
 __all__ = ["ForegroundEstimator", "ForegroundMethod", "estimate_foreground"]
 
-Floats: TypeAlias = NDArray[np.float32]
 ForegroundMethod: TypeAlias = Literal["multilevel", "closed_form", "network", "fused", "raw"]
 
 _CLOSED_FORM_MAX_MEGAPIXELS = 4.0

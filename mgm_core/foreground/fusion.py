@@ -7,13 +7,14 @@ all of them at each pixel (`foreground_fusion_net.py`).
 
 import functools
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mgm_core.arrays import Floats
 from mgm_core.foreground.closed_form import closed_form_colours
 from mgm_core.foreground.learned import NetworkEstimator
 from mgm_core.networks.checkpoint import (
@@ -29,7 +30,6 @@ from mgm_core.networks.hardware import DtypeName
 
 __all__ = ["FusedEstimator", "bundled_fusion"]
 
-Floats: TypeAlias = NDArray[np.float32]
 
 _CLOSER = 2  # how much larger the second look sees the image
 

@@ -4,14 +4,13 @@ import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mgm_core.arrays import Floats
 from mgm_core.cancellation import checkpoint
 from mgm_core.networks.checkpoint import FOREGROUND_WEIGHTS, load_foreground, made_ready
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
@@ -20,7 +19,6 @@ from mgm_core.networks.tiling import around, check_tiles, fade, spans
 
 __all__ = ["NetworkEstimator", "bundled_estimator"]
 
-Floats: TypeAlias = NDArray[np.float32]
 
 _CONTEXT_PX = 64  # what is seen of a tile around what is soft
 

@@ -15,13 +15,13 @@ of the kind.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from mgm_core.arrays import Booleans, Floats
 from mgm_core.cancellation import checkpoint
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["STRENGTHS", "ColourLines", "undecided", "without_grain"]
 
-Floats: TypeAlias = NDArray[np.float32]
-Booleans: TypeAlias = NDArray[np.bool_]
 
 STRENGTHS = (1e-4, 1e-3, 1e-2)
 """Of the prior, weak to strong, in units of the Laplacian; chosen on the grown-hair benchmark."""

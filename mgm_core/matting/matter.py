@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.cancellation import checkpoint
 from mgm_core.matting.laplacian import undecided
 from mgm_core.matting.refine import ColourLineRefiner, all_looks
@@ -27,9 +28,6 @@ from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
 from mgm_core.networks.tiling import check_tiles, fade, spans
-
-Plane = NDArray[np.float32]
-Colours = NDArray[np.float32]
 
 DEFAULT_WEIGHTS = "prn_mobilenet_v2"
 PAD_PX = 32
@@ -282,7 +280,7 @@ class Matter:
             self._refiner = ColourLineRefiner.load(device=str(self.device), dtype=self.dtype_name)
         return self._refiner(image, guidance, alpha, where, others)
 
-    def _look(self, images: Sequence[Colours], guidances: Sequence[Plane]) -> NDArray[np.float32]:
+    def _look(self, images: Sequence[Colours], guidances: Sequence[Plane]) -> Floats:
         """Matte images of one size, magnified where they are small: (6, N, H, W)."""
         height, width = guidances[0].shape
         magnified = self._magnified_size(height, width)
@@ -302,9 +300,7 @@ class Matter:
         scale = min(max(1.0, self.least_side_px / max(height, width)), MAX_MAGNIFICATION)
         return round(height * scale), round(width * scale)
 
-    def _planes_of(
-        self, images: Sequence[Colours], guidances: Sequence[Plane]
-    ) -> NDArray[np.float32]:
+    def _planes_of(self, images: Sequence[Colours], guidances: Sequence[Plane]) -> Floats:
         """Matte images of one size in one pass or, large ones, in several each: (6, N, H, W)."""
         height, width = guidances[0].shape
         if self.coarse_side_px is not None and max(height, width) > 2 * self.coarse_side_px:
@@ -315,7 +311,7 @@ class Matter:
         each = [self._tiled(i, g) for i, g in zip(images, guidances, strict=True)]
         return np.stack(each, axis=1)
 
-    def _pass(self, images: Colours, guidances: Plane) -> NDArray[np.float32]:
+    def _pass(self, images: Colours, guidances: Plane) -> Floats:
         """Run the network once over images that fit: (6, N, H, W)."""
         height, width = guidances.shape[1:]
         pads = ((PAD_PX, PAD_PX + -height % STRIDE), (PAD_PX, PAD_PX + -width % STRIDE))
@@ -329,10 +325,10 @@ class Matter:
             refined = self.network.refined(SideOutputs(*(level.float() for level in levels)))
             stacked = torch.stack([plane[:, 0].float() for plane in _planes(refined)])
         cropped = stacked[..., PAD_PX : PAD_PX + height, PAD_PX : PAD_PX + width]
-        planes: NDArray[np.float32] = cropped.clamp(0.0, 1.0).cpu().numpy()
+        planes: Floats = cropped.clamp(0.0, 1.0).cpu().numpy()
         return planes
 
-    def _coarse_to_fine(self, image: Colours, guidance: Plane) -> NDArray[np.float32]:
+    def _coarse_to_fine(self, image: Colours, guidance: Plane) -> Floats:
         """Matte a small copy, then refine at full size what that left uncertain: (6, H, W)."""
         assert self.coarse_side_px is not None
         height, width = guidance.shape
@@ -351,9 +347,7 @@ class Matter:
         planes[0] = np.where(refined, planes[0], alpha)
         return planes
 
-    def _tiled(
-        self, image: Colours, guidance: Plane, wanted: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.float32]:
+    def _tiled(self, image: Colours, guidance: Plane, wanted: Booleans | None = None) -> Floats:
         """Run the network tile by tile and cross-fade the overlaps: (6, H, W).
 
         Tiles without a `wanted` pixel are left out; the guidance stands for their alpha.
@@ -378,7 +372,7 @@ class Matter:
         return total
 
 
-def _resized(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+def _resized(array: Floats, size: tuple[int, int]) -> Floats:
     """Return an image or plane at (height, width): areas averaged, or interpolated."""
     smaller = size[0] < array.shape[0]
     interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
@@ -386,8 +380,8 @@ def _resized(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
     return np.asarray(resized, np.float32).clip(0, 1)
 
 
-def _unknown(known: Plane) -> NDArray[np.bool_]:
-    where: NDArray[np.bool_] = (known != 0) & (known != 1)
+def _unknown(known: Plane) -> Booleans:
+    where: Booleans = (known != 0) & (known != 1)
     return where
 
 
@@ -395,7 +389,7 @@ def _enforced(alpha: Plane, known: Plane) -> Plane:
     return np.where(_unknown(known), alpha, known)
 
 
-def _undisputed(alpha: Plane) -> NDArray[np.float32]:
+def _undisputed(alpha: Plane) -> Floats:
     """Return the planes of a tile whose alpha is taken as it is: (6, 1, H, W)."""
     nothing = np.zeros_like(alpha)
     return np.stack([alpha, alpha, alpha, alpha, nothing, nothing])[:, None]
@@ -439,7 +433,7 @@ def check_pair(image: Colours, guidance: Plane) -> None:
     check_plane(guidance, "guidance", image.shape[:2])
 
 
-def _check_values(array: NDArray[np.float32], name: str) -> None:
+def _check_values(array: Floats, name: str) -> None:
     if array.dtype != np.float32:
         raise ValueError(
             f"{name} must be float32 in [0, 1], got {array.dtype}: divide bytes by 255"
@@ -506,7 +500,7 @@ def within_reach(alpha: Plane, guidance: Plane) -> Plane:
     return np.asarray(alpha * share, np.float32)
 
 
-def without_gaps(alpha: Plane, certain: NDArray[np.bool_]) -> Plane:
+def without_gaps(alpha: Plane, certain: Booleans) -> Plane:
     """Fill connected parts of alpha < 0.9 that lie in what is certainly subject.
 
     Args:
@@ -533,7 +527,7 @@ def _parts(alpha: Plane) -> tuple[int, NDArray[np.int32], NDArray[np.int32]]:
     return count, np.asarray(labels, np.int32), np.asarray(stats, np.int32)
 
 
-def _only_parts(alpha: Plane, labels: NDArray[np.int32], kept: NDArray[np.bool_]) -> Plane:
+def _only_parts(alpha: Plane, labels: NDArray[np.int32], kept: Booleans) -> Plane:
     """Return alpha of the parts whose labels are kept; `kept[0]` does not matter."""
     present = (labels > 0).astype(np.uint8)
     if not present.any():

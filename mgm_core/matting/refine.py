@@ -9,12 +9,11 @@ who chooses.
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from mgm_core.arrays import Booleans, Floats
 from mgm_core.cancellation import checkpoint
 from mgm_core.matting.laplacian import ColourLines, without_grain
 from mgm_core.matting.sampling import by_samples
@@ -25,8 +24,6 @@ from mgm_core.networks.tiling import around, check_tiles, fade, spans
 
 __all__ = ["ROUNDS", "ColourLineRefiner", "all_looks"]
 
-Floats: TypeAlias = NDArray[np.float32]
-Booleans: TypeAlias = NDArray[np.bool_]
 
 ROUNDS = 3
 """More change little (docs/experiments.md)."""

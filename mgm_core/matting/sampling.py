@@ -9,15 +9,12 @@ Source: Gastal and Oliveira, "Shared Sampling for Real-Time Alpha Matting", 2010
 it. The paper has nothing of the kind.
 """
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
+
+from mgm_core.arrays import Booleans, Floats
 
 __all__ = ["by_samples"]
 
-Floats: TypeAlias = NDArray[np.float32]
-Booleans: TypeAlias = NDArray[np.bool_]
 
 _UNKNOWN = 0.5
 

@@ -1,16 +1,11 @@
 """Cut what does not fit at once into overlapping tiles, and fade their results into each other."""
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
+from mgm_core.arrays import Booleans, Floats
 from mgm_core.networks.prn import STRIDE
 
 __all__ = ["around", "check_tiles", "fade", "spans"]
-
-Floats: TypeAlias = NDArray[np.float32]
-Booleans: TypeAlias = NDArray[np.bool_]
 
 
 def around(where: Booleans, context_px: int) -> tuple[slice, slice]:

@@ -16,13 +16,11 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mgm_core import __main__ as photographs
+from mgm_core.arrays import Floats
 from mgm_core.cancellation import checkpoint
 from mgm_core.cutout import (
     NoSubjectError,
@@ -42,7 +40,6 @@ from mgm_core.video.smoothing import Steadier
 
 __all__ = ["MattedFrame", "matte_clip"]
 
-Floats: TypeAlias = NDArray[np.float32]
 
 # What the command for photographs can do and this one cannot.
 _FOR_PHOTOGRAPHS_ALONE = (

@@ -25,8 +25,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
+from mgm_core.arrays import Floats
 from mgm_core.images import encode_png
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "write_clip",
 ]
 
-Floats: TypeAlias = NDArray[np.float32]
 SoundPacket: TypeAlias = "Packet[AudioStream]"  # quoted: it is generic for type checkers alone
 ClipKind: TypeAlias = Literal["mp4", "webm", "zip", "folder"]
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from mgm_core.arrays import Bytes, Floats
 
 __all__ = ["Steadier"]
 
-Floats = NDArray[np.float32]
 
 # Motion is found on a small copy: its outlines are as sharp as a guidance needs.
 _FLOW_SIDE_PX = 256
@@ -137,7 +137,7 @@ def _blurred(plane: Floats) -> Floats:
     return np.asarray(cv2.GaussianBlur(plane, (0, 0), _BLUR_SIGMA_PX), np.float32)
 
 
-def _grey_levels(image: Floats) -> NDArray[np.uint8]:
+def _grey_levels(image: Floats) -> Bytes:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return np.asarray(_FLOW_LEVELS * grey.clip(0, 1), np.uint8)
 

@@ -11,10 +11,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from training.data.sources import Bytes, Cutout
-
-Colours = NDArray[np.float32]
-Plane = NDArray[np.float32]
+from mgm_core.arrays import Bytes, Colours, Plane
+from training.data.sources import Cutout
 
 JPEG_BLOCK_PX = 8
 JPEG_QUALITIES = (20, 97)  # the last is left out

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mgm_core.arrays import Colours, Plane
 from training.config import Config, ConfigError, SourceConfig
 from training.data import augmentation
-from training.data.augmentation import Colours, Plane
 from training.data.guidance_noise import noisy_mask, noisy_matte, noisy_trimap
 from training.data.shapes import RandomShapes
 from training.data.sources import (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from mgm_core.arrays import Bytes, Floats
 from training.config import Config, ConfigError
 from training.data.composites import Example
 
@@ -39,9 +39,9 @@ class KeptExamples:
         self._folder = Path(config.run.folder)
         self._shape = count, sum(parts.values()), crop_px, crop_px
         self._name = hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()
-        self._open: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
+        self._open: tuple[Bytes, Bytes] | None = None
 
-    def shown(self, index: int, make: Callable[[int], NDArray[np.float32]]) -> Example:
+    def shown(self, index: int, make: Callable[[int], Floats]) -> Example:
         """Return what is shown as example `index`: each once, then each again, flipped and turned.
 
         Args:
@@ -63,7 +63,7 @@ class KeptExamples:
         tensor = torch.from_numpy(planes.astype(np.float32) / _LEVELS)
         return dict(zip(self._parts, torch.split(tensor, list(self._parts.values())), strict=True))
 
-    def made(self, number: int, make: Callable[[int], NDArray[np.float32]]) -> NDArray[np.uint8]:
+    def made(self, number: int, make: Callable[[int], Floats]) -> Bytes:
         """Return an example as it is kept, having made it where it was not there."""
         examples, present = self._files()
         if not present[number]:
@@ -71,7 +71,7 @@ class KeptExamples:
             present[number] = 1
         return np.array(examples[number])
 
-    def _files(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def _files(self) -> tuple[Bytes, Bytes]:
         if self._open is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             files = []

@@ -6,19 +6,18 @@ Every function is pure: arrays and a generator in, an array out.
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
+from mgm_core.arrays import Bytes, Plane
 
 KERNELS_PX = (1, 30)
 PATCH_FRACTIONS = (0.25, 0.5)
 UNKNOWN = 0.5  # in a trimap
 
 
-def _ellipse(kernel_px: int) -> NDArray[np.uint8]:
-    ellipse: NDArray[np.uint8] = cv2.getStructuringElement(
-        cv2.MORPH_ELLIPSE, (kernel_px, kernel_px)
-    ).astype(np.uint8)
+def _ellipse(kernel_px: int) -> Bytes:
+    ellipse: Bytes = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_px, kernel_px)).astype(
+        np.uint8
+    )
     return ellipse
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from mgm_core.arrays import Floats, Plane
 from training.data.sources import Backgrounds, Cutout, LeaveOut, as_cutout, nothing
 from training.hair.grow import HairSettings, grow_hair
 
@@ -30,7 +31,6 @@ __all__ = [
     "soft_shape",
 ]
 
-Plane = NDArray[np.float32]
 
 SHAPES = 1500
 BLOB_PROBABILITY = 0.25  # how often Random Alpha Blending takes a smooth random alpha
@@ -154,7 +154,7 @@ class RandomShapes:
         rgba = np.dstack([colours, alpha]) * 255 + 0.5
         return as_cutout(rgba.astype(np.uint8))
 
-    def _colours(self, generator: Generator) -> NDArray[np.float32]:
+    def _colours(self, generator: Generator) -> Floats:
         """Return a square part of a photograph, sometimes of few colours, as hair and fur are."""
         photograph = self.photographs[int(generator.integers(len(self.photographs)))]
         height, width = photograph.shape[:2]

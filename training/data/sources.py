@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-Bytes = NDArray[np.uint8]
+from mgm_core.arrays import Bytes, Floats
+
 LeaveOut = Callable[[str], bool]
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def _read(path: Path, mode: str, max_side_px: int) -> Bytes:
     return np.asarray(picture.resize(size, Image.Resampling.BOX))
 
 
-def limited(plane: NDArray[np.float32], max_side_px: int) -> NDArray[np.float32]:
+def limited(plane: Floats, max_side_px: int) -> Floats:
     """Reduce an image or a mask to this long side where it is larger."""
     size = _limited((plane.shape[1], plane.shape[0]), max_side_px)
     if size == (plane.shape[1], plane.shape[0]):

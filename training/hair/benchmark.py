@@ -32,7 +32,7 @@ from mgm_core.images import read_image, read_mask, write_image
 from mgm_core.networks.checkpoint import sha256_of
 from training.data.sources import kept_out, pictures
 from training.hair.grow import Grown, HairSettings, grow_hair, pairs
-from training.hair.subject import Floats
+from training.hair.subject import Reals
 
 __all__ = ["make"]
 
@@ -130,20 +130,20 @@ def _cutout(image_path: Path, mask_path: Path, generator: Generator) -> Grown:
     return Grown(_rounded(found.foreground), _rounded(found.alpha))
 
 
-def _limited(picture: Floats) -> Floats:
+def _limited(picture: Reals) -> Reals:
     scale = LONG_SIDE_PX / max(picture.shape[:2])
     if scale >= 1:
         return picture
     size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
-    small: Floats = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small: Reals = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     return small.clip(0, 1)
 
 
-def _rounded(picture: Floats) -> Floats:
+def _rounded(picture: Reals) -> Reals:
     return (np.rint(picture * 255) / 255).astype(np.float32)
 
 
-def _write(out: Path, name: str, cutout: Grown, background: Floats) -> None:
+def _write(out: Path, name: str, cutout: Grown, background: Reals) -> None:
     height, width = cutout.alpha.shape
     trimap = trimap_from_alpha(cutout.alpha, TRIMAP_KERNEL_PX)
     made = {

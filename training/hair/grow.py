@@ -14,14 +14,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mgm_core.arrays import Booleans, Floats
 from mgm_core.compositing import composite, fit_background
 from mgm_core.images import read_image, read_mask, write_image
 from training.hair.strands import Layer, Roots, draw_strands, grow_strands, hair_roots
 from training.hair.styles import STYLES, HairStyle, fly_aways, fringe
-from training.hair.subject import Floats, Subject, blurred, spread, study
+from training.hair.subject import Reals, Subject, blurred, spread, study
 
 __all__ = ["Grown", "HairSettings", "grow_hair", "pairs"]
 
@@ -92,13 +92,13 @@ class Grown:
         alpha: (H, W) float32 in [0, 1].
     """
 
-    foreground: NDArray[np.float32]
-    alpha: NDArray[np.float32]
+    foreground: Floats
+    alpha: Floats
 
 
 def grow_hair(
-    image: NDArray[np.float32],
-    mask: NDArray[np.float32] | NDArray[np.bool_],
+    image: Floats,
+    mask: Floats | Booleans,
     generator: Generator,
     settings: HairSettings | None = None,
 ) -> Grown:
@@ -147,8 +147,8 @@ def _drawn_style(settings: HairSettings, generator: Generator) -> HairStyle | No
 
 
 def _body_alpha(
-    subject: Subject, hairiness: Floats, settings: HairSettings, generator: Generator
-) -> Floats:
+    subject: Subject, hairiness: Reals, settings: HairSettings, generator: Generator
+) -> Reals:
     """A new outline a little inside the mask's, with an edge whose softness varies along it."""
     shape, unit = subject.depth.shape, subject.unit
     edge_px = settings.edge_px * unit
@@ -167,7 +167,7 @@ def _body_alpha(
     return alpha.astype(np.float32)
 
 
-def _edge_profile(sigmas: Floats) -> Floats:
+def _edge_profile(sigmas: Reals) -> Reals:
     """Alpha across a blurred straight edge: exactly 0 and 1 beyond EDGE_SIGMAS."""
     # The logistic function with this slope stays within 0.01 of the normal distribution.
     limit = 1 / (1 + np.exp(-1.702 * EDGE_SIGMAS))
@@ -205,8 +205,8 @@ def _hair(
 
 
 def _smeared(
-    premultiplied: Floats, subject: Subject, settings: HairSettings, generator: Generator
-) -> Floats:
+    premultiplied: Reals, subject: Subject, settings: HairSettings, generator: Generator
+) -> Reals:
     """Motion blur of the edge; the inside stays as photographed."""
     half_px = generator.uniform(1.5, 4.5) * subject.unit
     angle = generator.uniform(0, np.pi)
@@ -220,7 +220,7 @@ def _smeared(
     return np.asarray(premultiplied + at_edge[..., None] * (moved - premultiplied))
 
 
-def _finished(premultiplied: Floats, unit: float) -> Grown:
+def _finished(premultiplied: Reals, unit: float) -> Grown:
     """Straight colours, everywhere, and an alpha that is exactly 0 or 1 where it is nearly so."""
     alpha = np.clip(premultiplied[..., 3], 0, 1)
     alpha[alpha < 1 / 512] = 0
@@ -232,7 +232,7 @@ def _finished(premultiplied: Floats, unit: float) -> Grown:
     return Grown(np.clip(foreground, 0, 1).astype(np.float32), alpha.astype(np.float32))
 
 
-def _smooth_noise(shape: tuple[int, ...], node_px: float, generator: Generator) -> Floats:
+def _smooth_noise(shape: tuple[int, ...], node_px: float, generator: Generator) -> Reals:
     """(H, W) random field: normal at nodes `node_px` apart, smooth between them."""
     nodes = [int(side / node_px) + 2 for side in shape]
     noise = generator.standard_normal(nodes, np.float32)
@@ -257,7 +257,7 @@ def pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     return found
 
 
-def _sheet_row(cutout: Grown, background: NDArray[np.float32], generator: Generator) -> Floats:
+def _sheet_row(cutout: Grown, background: Floats, generator: Generator) -> Reals:
     """The whole composite, small, then two windows at full size and their alpha."""
     shape = (cutout.alpha.shape[0], cutout.alpha.shape[1])
     picture = composite(cutout.foreground, cutout.alpha, fit_background(background, *shape))

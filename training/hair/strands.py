@@ -8,7 +8,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from training.hair.styles import HairStyle
-from training.hair.subject import Floats, Subject, blurred, unit_vectors, values_at
+from training.hair.subject import Reals, Subject, blurred, unit_vectors, values_at
 
 __all__ = ["Layer", "Roots", "Strands", "draw_strands", "grow_strands", "hair_roots"]
 
@@ -27,8 +27,8 @@ class Roots:
         chance: (N,) how likely each is to carry a strand, 0..1.
     """
 
-    points: Floats
-    chance: Floats
+    points: Reals
+    chance: Reals
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Strands:
         width: (N, PIECES) pixels.
     """
 
-    points: Floats
-    colour: Floats
-    width: Floats
+    points: Reals
+    colour: Reals
+    width: Reals
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Layer:
 
     rows: slice
     columns: slice
-    premultiplied: Floats
+    premultiplied: Reals
 
 
-def hair_roots(subject: Subject, hairiness: Floats) -> Roots:
+def hair_roots(subject: Subject, hairiness: Reals) -> Roots:
     """Places along the outline, more likely where hair was found a little inside of it."""
     inside = (subject.depth > 0).astype(np.uint8)
     edge = inside - cv2.erode(inside, np.ones((3, 3), np.uint8))
@@ -98,7 +98,7 @@ def grow_strands(
     locks = max(count // lock_size, 1)
     lock = np.repeat(np.arange(locks), lock_size)
 
-    def by_lock(spread: float) -> Floats:
+    def by_lock(spread: float) -> Reals:
         return np.exp(generator.normal(0, spread, locks))
 
     length = generator.uniform(*style.length) * subject.head_px * by_lock(0.45)
@@ -173,8 +173,8 @@ def draw_strands(
 
 
 def _guides(
-    subject: Subject, roots: Roots, length: Floats, style: HairStyle, generator: Generator
-) -> Floats:
+    subject: Subject, roots: Roots, length: Reals, style: HairStyle, generator: Generator
+) -> Reals:
     """Paths (N, NODES, 2) of locks: the hair's flow, stiffness, gravity and a turn of their own."""
     count = len(length)
     chosen = generator.choice(len(roots.points), count, p=roots.chance / roots.chance.sum())
@@ -186,7 +186,7 @@ def _guides(
     bend = generator.normal(generator.normal(0, 0.3), generator.uniform(*style.bend), count)
     bend = bend[:, None] * (1 + 2 * _slope(count, generator)) / NODES
 
-    def wanted(before: Floats) -> Floats:
+    def wanted(before: Reals) -> Reals:
         double = values_at(subject.flow, position)
         angle = np.arctan2(double[:, 1], double[:, 0]) / 2
         flow = np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -208,8 +208,8 @@ def _guides(
 
 
 def _colours(
-    subject: Subject, points: Floats, lock: NDArray[np.intp], generator: Generator
-) -> Floats:
+    subject: Subject, points: Reals, lock: NDArray[np.intp], generator: Generator
+) -> Reals:
     """Colours (N, PIECES, 3) of the hair near the root, varied by strand, lock and along it."""
     count, locks = len(points), int(lock[-1]) + 1
     root = points[:, 0]
@@ -240,7 +240,7 @@ def _colours(
 
 def _widths(
     subject: Subject, style: HairStyle, lock: NDArray[np.intp], generator: Generator
-) -> Floats:
+) -> Reals:
     locks = int(lock[-1]) + 1
     varied = generator.normal(0, 0.2, locks)[lock] + generator.normal(0, 0.3, len(lock))
     width = subject.unit * generator.uniform(*style.width) * np.exp(varied)
@@ -249,7 +249,7 @@ def _widths(
     return np.asarray(width[:, None] * taper)
 
 
-def _wander(count: int, generator: Generator) -> Floats:
+def _wander(count: int, generator: Generator) -> Reals:
     """Smooth random curves (count, NODES) that start at 0 and stray by about 1."""
     t = np.linspace(0, 1, NODES)
     curves = np.zeros((count, NODES))
@@ -259,17 +259,17 @@ def _wander(count: int, generator: Generator) -> Floats:
     return curves
 
 
-def _slope(count: int, generator: Generator) -> Floats:
+def _slope(count: int, generator: Generator) -> Reals:
     """Straight lines (count, NODES) through 0 in the middle, at random slopes."""
     return generator.standard_normal((count, 1)) * np.linspace(-0.5, 0.5, NODES)
 
 
-def _turned(vectors: Floats, angle: Floats) -> Floats:
+def _turned(vectors: Reals, angle: Reals) -> Reals:
     cos, sin, x, y = np.cos(angle), np.sin(angle), vectors[:, 0], vectors[:, 1]
     return np.stack([cos * x - sin * y, sin * x + cos * y], 1)
 
 
-def _along(paths: Floats, t: Floats) -> Floats:
+def _along(paths: Reals, t: Reals) -> Reals:
     """Points (N, M, 2) of paths (N, NODES, 2) at parts t (N, M) of their length, 0..1."""
     index = np.minimum((t * (NODES - 1)).astype(np.intp), NODES - 2)
     rest = (t * (NODES - 1) - index)[..., None]

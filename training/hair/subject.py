@@ -5,17 +5,18 @@ where hair is going to be drawn.
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mgm_core.images import check_image
+from mgm_core.arrays import Booleans, Floats, check_image
 
-__all__ = ["Floats", "Subject", "blurred", "spread", "study", "unit_vectors", "values_at"]
+__all__ = ["Reals", "Subject", "blurred", "spread", "study", "unit_vectors", "values_at"]
 
-Floats = NDArray[np.floating]  # pictures are float32, lists of points float64
-Mask = NDArray[np.bool_]
+Reals: TypeAlias = NDArray[np.floating]
+"""Pictures, which are float32, or lists of points, which are float64."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,18 @@ class Subject:
         blur_px: Blur of the photograph, sigma in pixels.
     """
 
-    depth: Floats
-    outward: Floats
-    colour: Floats
-    tint: Floats
-    hairiness: Floats
-    flow: Floats
+    depth: Reals
+    outward: Reals
+    colour: Reals
+    tint: Reals
+    hairiness: Reals
+    flow: Reals
     head_px: float
     unit: float
     blur_px: float
 
 
-def study(
-    image: NDArray[np.float32], mask: NDArray[np.float32] | Mask, uncertain_px: float
-) -> Subject:
+def study(image: Floats, mask: Floats | Booleans, uncertain_px: float) -> Subject:
     """Find hair, its direction and its colours.
 
     Args:
@@ -102,7 +101,7 @@ def study(
     )
 
 
-def spread(picture: Floats, where: Mask) -> Floats:
+def spread(picture: Reals, where: Booleans) -> Reals:
     """Give every pixel the value of the nearest one that is `where`."""
     _, labels = cv2.distanceTransformWithLabels(
         (~where).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
@@ -112,17 +111,17 @@ def spread(picture: Floats, where: Mask) -> Floats:
     return np.asarray(value[np.asarray(labels)])
 
 
-def blurred(picture: Floats, sigma: float) -> Floats:
+def blurred(picture: Reals, sigma: float) -> Reals:
     """Gaussian blur; sigma in pixels."""
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma))
 
 
-def unit_vectors(vectors: Floats) -> Floats:
+def unit_vectors(vectors: Reals) -> Reals:
     """Vectors (..., 2) brought to length 1."""
     return np.asarray(vectors / (np.hypot(vectors[..., :1], vectors[..., 1:]) + 1e-9))
 
 
-def values_at(picture: Floats, points: Floats) -> Floats:
+def values_at(picture: Reals, points: Reals) -> Reals:
     """Values of the pixels nearest to points (..., 2) given as (x, y), the border repeated."""
     height, width = picture.shape[:2]
     columns = np.clip(np.rint(points[..., 0]), 0, width - 1).astype(np.intp)
@@ -130,7 +129,7 @@ def values_at(picture: Floats, points: Floats) -> Floats:
     return np.asarray(picture[rows, columns])
 
 
-def _signed_depth(inside: Mask, smooth_px: float) -> Floats:
+def _signed_depth(inside: Booleans, smooth_px: float) -> Reals:
     inner, outer = (
         cv2.distanceTransform(where.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
         for where in (inside, ~inside)
@@ -139,7 +138,7 @@ def _signed_depth(inside: Mask, smooth_px: float) -> Floats:
     return blurred(np.where(inside, inner - 0.5, 0.5 - outer).astype(np.float32), smooth_px)
 
 
-def _background_like(image: Floats, depth: Floats, unit: float) -> Mask:
+def _background_like(image: Reals, depth: Reals, unit: float) -> Booleans:
     """Pixels just inside a careless mask that look like the background beside them."""
     height, width = depth.shape
     size = (width // 2 + 1, height // 2 + 1)
@@ -157,7 +156,7 @@ def _background_like(image: Floats, depth: Floats, unit: float) -> Mask:
     return np.asarray(cv2.resize(alike, (width, height), interpolation=cv2.INTER_NEAREST) > 0)
 
 
-def _grown(image: Floats, depth: Floats, certain: Mask, unit: float) -> Floats:
+def _grown(image: Reals, depth: Reals, certain: Booleans, unit: float) -> Reals:
     """Colours of certain pixels, over the rest those of the nearest, smoother farther away."""
     grown = spread(image, certain)
     away = np.clip((4 * unit - depth) / (8 * unit), 0, 1)[..., None]
@@ -166,7 +165,7 @@ def _grown(image: Floats, depth: Floats, certain: Mask, unit: float) -> Floats:
     return grown
 
 
-def _head(inside: Mask) -> tuple[int, float]:
+def _head(inside: Booleans) -> tuple[int, float]:
     """Top row and width of the head: the highest part that is as tall as it is wide."""
     widths = inside.sum(1)
     top = int(np.flatnonzero(widths)[0])
@@ -177,7 +176,7 @@ def _head(inside: Mask) -> tuple[int, float]:
     return top, max(float(np.median(widths[top:])), 16.0)
 
 
-def _without_specks(inside: Mask) -> Mask:
+def _without_specks(inside: Booleans) -> Booleans:
     """Fill a mask's holes (teeth, glints on glasses) and remove its islands below 1 % of it."""
     smallest = 0.01 * inside.sum()
     height, width = inside.shape
@@ -196,7 +195,7 @@ def _without_specks(inside: Mask) -> Mask:
     return inside
 
 
-def _hairiness(colour: Floats, depth: Floats, top: int, head_px: float) -> Floats:
+def _hairiness(colour: Reals, depth: Reals, top: int, head_px: float) -> Reals:
     """Compare colours with those at the top of the head (hair) and in its middle (skin)."""
     height, width = depth.shape
     # Half the size is plenty for a judgement that ends up blurred.
@@ -228,7 +227,7 @@ def _hairiness(colour: Floats, depth: Floats, top: int, head_px: float) -> Float
     return np.asarray(cv2.resize(score, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-def _flow(colour: Floats, weight: Floats, head_px: float) -> Floats:
+def _flow(colour: Reals, weight: Reals, head_px: float) -> Reals:
     """Structure tensor of the hair, smoothed as a double angle and grown over the background."""
     gradient = _gradient(blurred(_grey(colour), 1))
     x, y = gradient[..., 0], gradient[..., 1]
@@ -240,7 +239,7 @@ def _flow(colour: Floats, weight: Floats, head_px: float) -> Floats:
     return np.asarray(tensor[..., :2] / (tensor[..., 2:] + np.float32(1e-12)))
 
 
-def _tint(colour: Floats, weight: Floats, head_px: float) -> Floats:
+def _tint(colour: Reals, weight: Reals, head_px: float) -> Reals:
     """Mean colour of hair nearby, and of hair farther away where none is near."""
     weighted = np.dstack([colour * weight[..., None], weight])
     near = _coarsely_blurred(weighted, 0.06 * head_px)
@@ -249,7 +248,7 @@ def _tint(colour: Floats, weight: Floats, head_px: float) -> Floats:
     return np.asarray(mean[..., :3] / (mean[..., 3:] + np.float32(1e-12)))
 
 
-def _photograph_blur_px(image: Floats, weight: Floats) -> float:
+def _photograph_blur_px(image: Reals, weight: Reals) -> float:
     """Judge sigma from the energy of the finest texture against that of the next coarser."""
     grey = _grey(image)
     fine, coarse = blurred(grey, 0.8), blurred(grey, 2)
@@ -260,7 +259,7 @@ def _photograph_blur_px(image: Floats, weight: Floats) -> float:
     )
 
 
-def _coarsely_blurred(picture: Floats, sigma: float) -> Floats:
+def _coarsely_blurred(picture: Reals, sigma: float) -> Reals:
     """Blur by a wide Gaussian on a smaller copy, as nothing fine is left after it."""
     height, width = picture.shape[:2]
     factor = max(1, int(sigma / 3))
@@ -270,10 +269,10 @@ def _coarsely_blurred(picture: Floats, sigma: float) -> Floats:
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-def _grey(picture: Floats) -> Floats:
+def _grey(picture: Reals) -> Reals:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32)
 
 
-def _gradient(picture: Floats) -> Floats:
+def _gradient(picture: Reals) -> Reals:
     down, right = np.gradient(picture)
     return np.stack([right, down], -1)

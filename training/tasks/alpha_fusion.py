@@ -7,6 +7,7 @@ what is learned is which of the alphas to believe at each pixel.
 The matting network has learned from the same pictures and errs less on them than on new ones; so
 some are matted turned. A run that starts from weights also learns to decide in later rounds, after
 those by the weights that it starts from. Making an example takes several times as long as learning
+from mgm_core.arrays import Floats
 from it, so that a run keeps its examples, and shows them again flipped and turned.
 
 Source: ours; the paper has nothing of the kind. Losses are those of section 3.1, but for
@@ -18,16 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.random import Generator
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mgm_core.arrays import Colours, Floats, Plane
 from mgm_core.matting.laplacian import undecided
 from mgm_core.matting.matter import Matter
 from mgm_core.matting.refine import ROUNDS, ColourLineRefiner, all_looks
 from mgm_core.networks.alpha_fusion_net import CANDIDATES, LOOKS, ColourLineNetwork
 from mgm_core.networks.checkpoint import sha256_of
 from training.config import Config, ConfigError
-from training.data.augmentation import Colours, Plane
 from training.data.composites import Composites, Example
 from training.data.example_cache import KeptExamples
 from training.data.guidance_noise import UNKNOWN, is_trimap
@@ -82,7 +82,7 @@ class ColourLineExamples(Composites):
             return image
         return super()._photographed(image, generator)
 
-    def _made(self, number: int) -> NDArray[np.float32]:
+    def _made(self, number: int) -> Floats:
         """Make an example: its planes, (P, S, S) in [0, 1]."""
         example = super().__getitem__(number)
         image = example["image"]
@@ -113,7 +113,7 @@ class ColourLineExamples(Composites):
             [image.numpy(), guidance[None], candidates, example["alpha"], supervised]
         )
 
-    def _looks(self, pixels: NDArray[np.float32], guidance: Plane) -> NDArray[np.float32]:
+    def _looks(self, pixels: Floats, guidance: Plane) -> Floats:
         """Look at one example with the frozen network; each loading process loads it itself."""
         if self._matter is None:
             self._matter = Matter.load(self.config.network.matting, device="cpu", least_side_px=0)

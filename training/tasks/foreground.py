@@ -15,11 +15,11 @@ from numpy.random import Generator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mgm_core.arrays import Plane
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from training.config import Config, ConfigError
 from training.data import augmentation
-from training.data.augmentation import Plane
 from training.data.composites import Composites, Example, channels_first
 from training.data.device.foregrounds import DeviceForegrounds
 from training.data.shapes import BLOB_PROBABILITY, random_alpha

@@ -9,9 +9,9 @@ Source: ours; the paper has nothing of the kind.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mgm_core.arrays import Floats
 from mgm_core.foreground.fusion import FusedEstimator
 from mgm_core.matting.matter import Matter
 from mgm_core.networks.checkpoint import load_foreground
@@ -58,7 +58,7 @@ class ForegroundWeigherExamples(ForegroundExamples):
         """
         return self._kept.shown(index, self._made)
 
-    def _made(self, number: int) -> NDArray[np.float32]:
+    def _made(self, number: int) -> Floats:
         """Make an example: its planes, (P, S, S) in [0, 1]."""
         example = super().__getitem__(number)
         generator = np.random.default_rng([self.config.run.seed, number, 8])

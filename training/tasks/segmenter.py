@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.models.segmentation.deeplabv3 import DeepLabV3
 
+from mgm_core.arrays import Colours, Plane
 from mgm_core.networks.checkpoint import load_checked
 from mgm_core.segmentation import (
     PERSON,
@@ -29,7 +30,6 @@ from mgm_core.segmentation import (
 )
 from training.config import Config, ConfigError
 from training.data import augmentation
-from training.data.augmentation import Colours, Plane
 from training.data.composites import Example, open_source
 from training.data.sources import Backgrounds, Cutout, Remembered
 from training.frozen_norm import freeze_batch_norm, plain_state

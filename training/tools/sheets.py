@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from mgm_core.arrays import Floats
 from mgm_core.images import read_mask, write_image
 from training.data.guidance_noise import (
     binarised,
@@ -22,8 +22,6 @@ from training.data.guidance_noise import (
     noisy_trimap,
 )
 from training.loop import Example
-
-Floats = NDArray[np.float32]
 
 _GUIDANCE_ROWS: tuple[tuple[str, Callable[[Floats, Generator], Floats]], ...] = (
     ("threshold", binarised),

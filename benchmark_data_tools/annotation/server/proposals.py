@@ -5,7 +5,7 @@ Source: section 5 of the paper (detail masks of hair and other soft parts) and s
 
 from pathlib import Path
 from threading import Lock
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Literal, Protocol, get_args
 
 import cv2
 import numpy as np
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
 from benchmark_data_tools.annotation.storage.masks import Mask, write_atomically
 from benchmark_data_tools.annotation.storage.tables import Image
+from mgm_core.arrays import Plane
 from mgm_core.guidance import dilate, erode, from_binary_mask
 from mgm_core.images import encode_png, read_image, read_mask
 from mgm_core.matting.matter import Matter
 from mgm_core.segmentation import Segmenter
 
-Plane: TypeAlias = NDArray[np.float32]
 Layer = Literal["alpha", "network_alpha", "guidance", "band", "edges"]
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 # Outside these an alpha counts as decided: networks are seldom sure to the last level.

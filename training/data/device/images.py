@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mgm_core.arrays import Bytes
+
 __all__ = ["Pool", "Views"]
 
 LEVELS = 4  # a picture and its halvings down to an eighth
@@ -63,7 +65,7 @@ class Pool:
         self._reserved = np.zeros(count, np.int64)
         self._used = 0
 
-    def put(self, slot: int, rgba: NDArray[np.uint8] | Tensor, reserve_px: int = 0) -> None:
+    def put(self, slot: int, rgba: Bytes | Tensor, reserve_px: int = 0) -> None:
         """Hold a picture in a slot, in the place of the one that was there.
 
         Args:

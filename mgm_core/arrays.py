@@ -1,0 +1,84 @@
+"""Array types, and the checks that hold arrays to them.
+
+Types cannot tell shapes; the names do. Pictures are float32, RGB, in [0, 1] and upright.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Booleans",
+    "Bytes",
+    "Colours",
+    "Floats",
+    "Plane",
+    "check_image",
+    "check_mask",
+    "check_shape",
+    "check_values",
+]
+
+Plane: TypeAlias = NDArray[np.float32]
+"""(H, W) in [0, 1]: a mask, a trimap, guidance, a probability or alpha."""
+Colours: TypeAlias = NDArray[np.float32]
+"""(H, W, 3) in [0, 1]: an image, foreground or background."""
+Floats: TypeAlias = NDArray[np.float32]
+"""float32 of any shape."""
+Booleans: TypeAlias = NDArray[np.bool_]
+"""(H, W) in most places: a region."""
+Bytes: TypeAlias = NDArray[np.uint8]
+"""Levels of 8 bits, of any shape."""
+
+# Rounding in sums takes values this far out of [0, 1]; it is far below half a level of 8 bits.
+_SLACK = 1e-4
+
+
+def check_image(name: str, array: Floats) -> None:
+    """Raise unless the array is an image: (H, W, 3) float, finite, in [0, 1].
+
+    Args:
+        name: What the caller calls the array.
+        array: The value to check.
+
+    Raises:
+        ValueError: It is not.
+    """
+    check_shape(name, array, array.ndim == 3 and array.shape[2:] == (3,), "(H, W, 3)")
+    check_values(name, array)
+
+
+def check_mask(name: str, array: Floats) -> None:
+    """Raise unless the array is a mask or alpha: (H, W) float, finite, in [0, 1].
+
+    Args:
+        name: What the caller calls the array.
+        array: The value to check.
+
+    Raises:
+        ValueError: It is not.
+    """
+    check_shape(name, array, array.ndim == 2, "(H, W)")
+    check_values(name, array)
+
+
+def check_shape(name: str, array: Floats, fits: bool, rule: str) -> None:
+    """Raise unless the array's shape fits the rule and it holds something."""
+    if not fits or array.size == 0:
+        raise ValueError(f"{name} must be of shape {rule}, got {array.shape}: reshape it")
+
+
+def check_values(name: str, array: Floats) -> None:
+    """Raise unless the array's values are float, finite and in [0, 1]."""
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(
+            f"{name} must be float in [0, 1], got {array.dtype}: convert it, 255 becoming 1.0"
+        )
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity: look where it was computed")
+    if low < -_SLACK or high > 1 + _SLACK:
+        raise ValueError(
+            f"{name} must lie in [0, 1], got values from {low:g} to {high:g}: scale or clip it"
+        )
