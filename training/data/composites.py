@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from mgm_core.arrays import Colours, Plane
 from training.config import Config, ConfigError, SourceConfig
 from training.data import augmentation
+from training.data.animals import KEPT_OUT_ANIMALS
 from training.data.guidance_noise import noisy_mask, noisy_matte, noisy_trimap
 from training.data.shapes import RandomShapes
 from training.data.sources import (
@@ -114,6 +115,7 @@ def excluded(config: SourceConfig, root: Path) -> LeaveOut:
     grades = graded(root / config.path) if config.grade else {}
     return lambda name: (
         name in names
+        or name in KEPT_OUT_ANIMALS
         or kept_out(name, config.keep_out_percent)
         or grades.get(name, "") != config.grade
     )

@@ -4,6 +4,7 @@ import pytest
 from training_data import write_training_data
 
 from training.config import ConfigError, load
+from training.data.animals import KEPT_OUT_ANIMALS
 from training.data.composites import Composites
 from training.data.sources import (
     Backgrounds,
@@ -151,6 +152,15 @@ def test_kept_out_backgrounds_are_neither_shown_nor_packed(tmp_path, data):
     assert [path.stem for path in Composites(config).backgrounds.paths] == ["1"]
     pack(config, tmp_path / "packed", limit_mb=1.0)
     assert [path.stem for path in (tmp_path / "packed/backgrounds").iterdir()] == ["1"]
+
+
+def test_kept_out_animals_are_neither_shown_nor_packed(tmp_path, data):
+    assert len(KEPT_OUT_ANIMALS) == 20
+    (data / "cutouts" / "0.png").rename(data / "cutouts" / f"{min(KEPT_OUT_ANIMALS)}.png")
+    config = _config(tmp_path, data, CUTOUTS)
+    assert len(Composites(config).sources[0]) == 1
+    pack(config, tmp_path / "packed", limit_mb=1.0)
+    assert [path.stem for path in (tmp_path / "packed/cutouts").iterdir()] == ["1"]
 
 
 def test_a_pack_is_small_and_trains_like_its_sources(tmp_path, data):
