@@ -20,6 +20,8 @@ from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.images import encode_png, read_alpha, read_image
 from mgm_core.recipe import Background, MaskKind, Recipe
 
+_DEFAULT = Recipe()
+
 
 class Api:
     """What programs may ask for.
@@ -52,7 +54,7 @@ class Api:
         mask: str | None = None,
         mask_kind: MaskKind = "detect",
         grow_px: float = 0,
-        foreground: ForegroundMethod = Recipe.foreground,
+        foreground: ForegroundMethod = _DEFAULT.foreground,
     ) -> tuple[str, str]:
         """Cut a subject out: a photo and, if you have one, a mask, trimap or rough matte of its
         size, to a transparent PNG and to its alpha alone as a 16-bit PNG.
@@ -172,7 +174,7 @@ def add_endpoints(api: Api) -> None:
                     mask,
                     kind,
                     gr.Number(0, label="Dilate (above 0) or erode the guidance, px"),
-                    gr.Textbox(Recipe.foreground, label=", ".join(get_args(ForegroundMethod))),
+                    gr.Textbox(_DEFAULT.foreground, label=", ".join(get_args(ForegroundMethod))),
                 ],
                 [gr.File(label="Cut-out"), gr.File(label="Alpha")],
             ),

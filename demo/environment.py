@@ -2,15 +2,28 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
+
+from mgm_core.recipe import Quality
 
 
 def _setting(
-    default: object, variable: str, meaning: str, low: float = 0.0, high: float = float("inf")
+    default: object,
+    variable: str,
+    meaning: str,
+    low: float = 0.0,
+    high: float = float("inf"),
+    choices: tuple[str, ...] = (),
 ) -> Any:  # noqa: ANN401 - dataclasses.field promises the same, so that any type may be assigned
     return field(
         default=default,
-        metadata={"variable": variable, "meaning": meaning, "low": low, "high": high},
+        metadata={
+            "variable": variable,
+            "meaning": meaning,
+            "low": low,
+            "high": high,
+            "choices": choices,
+        },
     )
 
 
@@ -23,6 +36,12 @@ class Environment:
         "prn_mobilenet_v2", "MGM_WEIGHTS", "bundled matting weights, or the path of others"
     )
     device: str = _setting("auto", "MGM_DEVICE", "auto, cpu, cuda or mps")
+    quality: Quality = _setting(  # noqa: RUF009 - a field
+        "best",
+        "MGM_QUALITY",
+        "what photos are cut out with unless the visitor chooses: fast or best",
+        choices=get_args(Quality),
+    )
     max_megapixels: float = _setting(
         24.0, "MGM_MAX_MEGAPIXELS", "largest photo that is accepted", 0.01, 89
     )
@@ -63,7 +82,7 @@ class Environment:
             variables: such as `os.environ`.
 
         Raises:
-            ValueError: a value is no number where one is needed, or out of range.
+            ValueError: a value is no number where one is needed, out of range, or no choice.
         """
         values = {}
         for setting in fields(cls):
@@ -79,6 +98,11 @@ class Environment:
                     f"{about['variable']} must be a number, got {text!r}: "
                     f"it is the {about['meaning']}, by default {setting.default}"
                 ) from None
+            if about["choices"] and value not in about["choices"]:
+                raise ValueError(
+                    f"{about['variable']} must be {' or '.join(about['choices'])}, got {text!r}: "
+                    f"by default it is {setting.default}"
+                )
             if not isinstance(value, str) and not about["low"] <= value <= about["high"]:
                 raise ValueError(
                     f"{about['variable']} must lie between {about['low']:g} and "

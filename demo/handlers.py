@@ -111,7 +111,7 @@ class Controls(NamedTuple):
             mask_kind=self.mask_kind,
             shift_px=round(self.shift_px),
             edits=read_edits(self.edits),
-            colour_lines=self.colour_lines,
+            refine=self.colour_lines,
             keep_largest=self.keep_largest,
             foreground=self.foreground,
             background=background,

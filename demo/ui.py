@@ -437,7 +437,7 @@ def _controls(parts: dict[str, Any]) -> None:
         )
         parts["foreground"] = gr.Dropdown(
             FOREGROUNDS,
-            value=Recipe.foreground,
+            value=Recipe().foreground,
             label="Subject's colours at soft edges",
             elem_id="foreground",
         )

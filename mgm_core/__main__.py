@@ -2,6 +2,7 @@
 
 python -m mgm_core photo.jpg -o cutout.png
 python -m mgm_core photos/ -o cutouts/ --recursive --skip-existing
+python -m mgm_core photo.jpg -o cutout.png --quality fast
 python -m mgm_core photo.jpg -o cutout.png --trimap trimap.png --save-alpha
 python -m mgm_core photo.jpg -o cutout.png --settings settings.json   # as the page saved them
 
@@ -20,6 +21,14 @@ from typing import get_args
 from tqdm import tqdm
 
 from mgm_core.arrays import Floats
+from mgm_core.choices import (
+    CATEGORIES,
+    COARSE_SIDE_PX,
+    DEFAULT_WEIGHTS,
+    SEGMENTERS,
+    SegmenterError,
+    category_index,
+)
 from mgm_core.compositing import Fit
 from mgm_core.cutout import (
     Cutout,
@@ -31,16 +40,9 @@ from mgm_core.cutout import (
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.guidance import GuidanceKind
 from mgm_core.images import read_image, read_mask, write_image
-from mgm_core.matting.matter import COARSE_SIDE_PX, DEFAULT_WEIGHTS, Matter
+from mgm_core.models import Models
 from mgm_core.networks.hardware import DtypeName
-from mgm_core.recipe import Background, Recipe
-from mgm_core.segmentation import (
-    CATEGORIES,
-    SEGMENTERS,
-    Segmenter,
-    SegmenterError,
-    category_index,
-)
+from mgm_core.recipe import Background, Quality, Recipe
 
 INPUT_SUFFIXES = {
     ".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp",
@@ -54,6 +56,23 @@ class Job:
     source: Path
     target: Path
     mask: Path | None
+
+
+class _OldName(argparse.BooleanOptionalAction):
+    """An option's name in an earlier version."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Take the option and say what it is called now."""
+        assert option_string is not None
+        new = ("--no-" if option_string.startswith("--no-") else "--") + self.dest
+        print(f"{option_string} is now called {new}; the next version drops it", file=sys.stderr)
+        super().__call__(parser, namespace, None, option_string)
 
 
 class UsageError(ValueError):
@@ -133,12 +152,22 @@ def parser() -> argparse.ArgumentParser:
     )
     network.add_argument("--dtype", choices=get_args(DtypeName), default="auto")
     network.add_argument(
-        "--colour-lines",
+        "--refine",
         action=argparse.BooleanOptionalAction,
         default=unset,
-        help="refine alpha by colour lines: finer hair, longer; by default yes, in clips never",
+        help="refine alpha where the network is uncertain; by default as --quality says",
+    )
+    network.add_argument(
+        "--colour-lines", dest="refine", action=_OldName, default=unset, help=argparse.SUPPRESS
     )
     result = p.add_argument_group("result")
+    result.add_argument(
+        "--quality",
+        choices=get_args(Quality),
+        default=unset,
+        help="fast: the matting network alone; best: refined alpha, the default for photographs; "
+        "what --refine or --foreground say is taken instead",
+    )
     result.add_argument(
         "--background",
         dest="behind",
@@ -164,7 +193,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="STRENGTH[,WIDTH]",
         help="0 to 1; how far the background's light spills over the edge, in percent",
     )
-    result.add_argument("--foreground", choices=get_args(ForegroundMethod), default=unset)
+    result.add_argument(
+        "--foreground",
+        choices=get_args(ForegroundMethod),
+        default=unset,
+        help="how the subject's own colours are found; by default as --quality says",
+    )
     result.add_argument(
         "--keep-largest",
         action=argparse.BooleanOptionalAction,
@@ -188,16 +222,11 @@ def main(arguments: list[str] | None = None) -> int:
         picture = None
         if picture_path is not None:
             picture = read_image(picture_path, max_megapixels=options.max_megapixels)
-        matter = Matter.load(
-            _weights(options.weights),
-            device=options.device,
-            dtype=options.dtype,
-            coarse_side_px=options.coarse_side or None,
-            least_side_px=options.least_side,
-        )
+        models = models_of(options)
+        matter = models.matter()
         segmenter = None
         if any(job.mask is None for job in todo):
-            segmenter = Segmenter.load(recipe.segmenter, device=options.device, dtype=options.dtype)
+            segmenter = models.segmenter(recipe.segmenter)
     except (ValueError, SegmenterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -216,28 +245,35 @@ def main(arguments: list[str] | None = None) -> int:
                 assert segmenter is not None
                 guided = guidance_from_segmenter(image, segmenter, recipe)
             _write(cut_out(image, guided, matter, recipe), job, picture, options)
-            _report(job, guided, len(todo) == 1)
+            _report(job, guided, recipe, len(todo) == 1)
         except (ValueError, OSError, MemoryError) as error:
             failures.append((job.source, str(error) or type(error).__name__))
-    return _summary(len(todo), skipped, failures)
+    return _summary(len(todo), skipped, failures, recipe)
 
 
-def _report(job: Job, guided: Guided, alone: bool) -> None:
+def _report(job: Job, guided: Guided, recipe: Recipe, alone: bool) -> None:
     if alone:
-        print(f"{job.target}  (guidance: {guided.reason})")
+        print(f"{job.target}  (guidance: {guided.reason}; {recipe.methods})")
 
 
-def _summary(count: int, skipped: int, failures: list[tuple[Path, str]]) -> int:
+def _summary(count: int, skipped: int, failures: list[tuple[Path, str]], recipe: Recipe) -> int:
     if count > 1:
         done = count - skipped - len(failures)
-        print(f"{done} cut out, {skipped} skipped, {len(failures)} failed")
+        print(f"{done} cut out, {skipped} skipped, {len(failures)} failed ({recipe.methods})")
     for path, reason in failures:
         print(f"failed: {path}: {reason}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def _weights(given: str) -> str | Path:
-    return Path(given) if Path(given).suffix else given
+def models_of(options: argparse.Namespace) -> Models:
+    """Return the networks that the command line asks for, none of them loaded yet."""
+    return Models(
+        Path(options.weights) if Path(options.weights).suffix else options.weights,
+        device=options.device,
+        dtype=options.dtype,
+        coarse_side_px=options.coarse_side or None,
+        least_side_px=options.least_side,
+    )
 
 
 def recipe_of(options: argparse.Namespace) -> tuple[Recipe, Path | None]:
@@ -256,6 +292,8 @@ def recipe_of(options: argparse.Namespace) -> tuple[Recipe, Path | None]:
         given["mask_kind"] = "trimap"
     if "segmenter" in given and not mask:
         given["own_mask"] = False
+    if "quality" in given:
+        recipe = recipe.with_quality(given["quality"])
     recipe = replace(recipe, **given)
     if recipe.own_mask and not mask:
         raise UsageError(

@@ -6,7 +6,7 @@ Source: section 5 of the paper for the order and the threshold; Eq. 1 for what a
 """
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -36,14 +36,16 @@ from mgm_core.recipe import MaskKind, Recipe, read_colour
 
 # The networks are handed in; without their modules, which import PyTorch, a page is up sooner.
 if TYPE_CHECKING:
-    from mgm_core.matting.matter import Matte, Matter
-    from mgm_core.segmentation import Segmenter
+    from mgm_core.matting.matter import Matte
+    from mgm_core.networks.hardware import DtypeName
 
 __all__ = [
     "Cutout",
     "CutoutSettings",
     "Guided",
+    "MattingNetwork",
     "NoSubjectError",
+    "SegmentingNetwork",
     "background",
     "corrected",
     "cut_out",
@@ -61,6 +63,41 @@ CutoutSettings: TypeAlias = Recipe
 _AS_THE_PAPER = Recipe()
 # Chosen on training photographs (docs/experiments.md).
 _CERTAIN_PROBABILITY = 0.98
+
+
+class SegmentingNetwork(Protocol):
+    """Finds a category in a photograph: a `Segmenter`, or what stands for one elsewhere."""
+
+    def probability(
+        self, image: Floats, category: str = ..., *, long_side_px: int | None = ...
+    ) -> Floats:
+        """Return the category's probability at every pixel, (H, W) float32 in [0, 1]."""
+        ...
+
+
+class MattingNetwork(Protocol):
+    """Finds alpha: a `Matter`, or what stands for one elsewhere."""
+
+    @property
+    def device(self) -> object:
+        """Where the networks compute."""
+        ...
+
+    @property
+    def dtype_name(self) -> "DtypeName":
+        """What they compute in."""
+        ...
+
+    def matte(
+        self,
+        image: Floats,
+        guidance: Floats,
+        *,
+        known: Floats | None = ...,
+        colour_lines: bool = ...,
+    ) -> "Matte":
+        """Return the matte of one image; see `Matter.matte`."""
+        ...
 
 
 class NoSubjectError(ValueError):
@@ -144,7 +181,7 @@ class Cutout:
 
 
 def guidance_from_segmenter(
-    image: Floats, segmenter: "Segmenter", recipe: Recipe = _AS_THE_PAPER
+    image: Floats, segmenter: SegmentingNetwork, recipe: Recipe = _AS_THE_PAPER
 ) -> Guided:
     """Threshold the segmenter's probability of the category (section 5).
 
@@ -248,7 +285,7 @@ def corrected(guided: Guided, recipe: Recipe) -> Guided:
     return guided
 
 
-def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "Matte":
+def matted(image: Floats, guided: Guided, matter: MattingNetwork, recipe: Recipe) -> "Matte":
     """Run the matting network and what refines its alpha; drop what is far from all guidance.
 
     In persons, alpha is solid deep inside, and gaps that are certainly person are filled.
@@ -257,8 +294,7 @@ def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "
         image: (H, W, 3) float32 in [0, 1].
         guided: Corrected guidance of the image's size.
         matter: The matting network.
-        recipe: Whether alpha is refined by colour lines; whether all parts but the largest are
-            dropped too.
+        recipe: Whether alpha is refined; whether all parts but the largest are dropped too.
 
     Raises:
         ValueError: Sizes differ.
@@ -270,9 +306,7 @@ def matted(image: Floats, guided: Guided, matter: "Matter", recipe: Recipe) -> "
         without_unguided_parts,
     )
 
-    matte = matter.matte(
-        image, guided.guidance, known=guided.known, colour_lines=recipe.colour_lines
-    )
+    matte = matter.matte(image, guided.guidance, known=guided.known, colour_lines=recipe.refine)
     near = within_reach(matte.alpha, guided.guidance)
     alpha = without_unguided_parts(near, guided.guidance)
     if (solid := guided.solid) is not None:
@@ -374,7 +408,7 @@ def finished(foreground: Floats, alpha: Floats, behind: Floats | None, recipe: R
 
 
 def cut_out(
-    image: Floats, guided: Guided, matter: "Matter", recipe: Recipe = _AS_THE_PAPER
+    image: Floats, guided: Guided, matter: MattingNetwork, recipe: Recipe = _AS_THE_PAPER
 ) -> Cutout:
     """Return the subject that the guidance points to.
 

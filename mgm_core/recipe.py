@@ -6,22 +6,36 @@ colours are "#rrggbb". Values are checked when a recipe is made, whoever makes i
 """
 
 import json
+import logging
 import re
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from mgm_core.compositing import Colour, Fit
 from mgm_core.foreground.estimate import ForegroundMethod
 
 __all__ = [
+    "PRESETS",
     "SHIFT_LIMIT_PX",
     "VERSION",
     "Background",
     "BackgroundKind",
     "Edit",
     "MaskKind",
+    "Preset",
+    "Quality",
     "Recipe",
     "Shadow",
     "Tool",
@@ -31,12 +45,34 @@ __all__ = [
 
 MaskKind: TypeAlias = Literal["detect", "binary_mask", "soft_mask", "trimap", "trimap_fg"]
 BackgroundKind: TypeAlias = Literal["transparent", "colour", "gradient", "picture", "blur"]
+Quality: TypeAlias = Literal["fast", "best"]
 Tool: TypeAlias = Literal["add", "remove", "pick", "damage"]
 
 VERSION = 1
 """Of the JSON form; it changes when an old file could no longer mean the same."""
 
 SHIFT_LIMIT_PX = 200
+
+
+class Preset(NamedTuple):
+    """The settings that a quality stands for.
+
+    Args:
+        refine: Whether the matting network's alpha is refined.
+        foreground: How the subject's own colours are found.
+    """
+
+    refine: bool
+    foreground: ForegroundMethod
+
+
+PRESETS: Mapping[Quality, Preset] = {
+    "fast": Preset(refine=False, foreground="multilevel"),
+    "best": Preset(refine=True, foreground="fused"),
+}
+
+_logger = logging.getLogger(__name__)
+_OLD_KEYS = {"colour_lines": "refine"}
 _MAX_EDITS = 400
 _MAX_POINTS = 4000
 _COLOUR = "#[0-9a-fA-F]{6}"
@@ -44,6 +80,10 @@ _COLOUR = "#[0-9a-fA-F]{6}"
 
 def _within(default: float | None, low: float, high: float) -> Any:  # noqa: ANN401 - as `field`
     return field(default=default, metadata={"low": low, "high": high})
+
+
+def _preset() -> Any:  # noqa: ANN401 - as `field`
+    return field(default=None)
 
 
 def _colour(default: str) -> Any:  # noqa: ANN401 - as `field`
@@ -157,7 +197,9 @@ class Recipe(_Checked):
         edits: corrections by hand, which come last.
         drawn_on: width and height in px of the photo that the corrections were made for; None for
             any.
-        colour_lines: go on from the matting network's alpha by colour lines (`refine.py`).
+        quality: what the two settings `refine` and `foreground` are, unless they are given: see
+            `PRESETS`, and `with_quality` for how to change it.
+        refine: refine the matting network's alpha where it is uncertain.
         keep_largest: drop what does not hang together with the largest part of the result.
         foreground: how the subject's own colours are found.
         background: what the subject is put over.
@@ -176,13 +218,36 @@ class Recipe(_Checked):
     shift_px: int = _within(0, -SHIFT_LIMIT_PX, SHIFT_LIMIT_PX)
     edits: tuple[Edit, ...] = field(default=(), metadata={"most": _MAX_EDITS})
     drawn_on: tuple[int, int] | None = field(default=None, metadata={"low": 1, "high": 100_000})
-    colour_lines: bool = True
+    quality: Quality = "best"
+    refine: bool = _preset()
     keep_largest: bool = False
-    foreground: ForegroundMethod = "fused"
+    foreground: ForegroundMethod = _preset()  # noqa: RUF009 - a field
     background: Background = field(default_factory=Background)
     shadow: Shadow = field(default_factory=Shadow)
     light_wrap: float = _within(0, 0, 1)
     light_wrap_percent: float = _within(1.5, 0.05, 10)
+
+    def __post_init__(self) -> None:
+        if self.quality in get_args(Quality):  # else refused below
+            for name, value in PRESETS[self.quality]._asdict().items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
+        super().__post_init__()
+
+    def with_quality(self, quality: Quality) -> "Recipe":
+        """Return the recipe of another quality.
+
+        A setting that differs from what the present quality stands for was chosen, and stays.
+        """
+        own = PRESETS[self.quality]._asdict()
+        chosen = {name: getattr(self, name) for name in own if getattr(self, name) != own[name]}
+        return replace(self, quality=quality, **{**PRESETS[quality]._asdict(), **chosen})
+
+    @property
+    def methods(self) -> str:
+        """What finds alpha and colours, in words."""
+        alpha = "refined alpha" if self.refine else "the network's alpha"
+        return f"{self.quality}: {alpha}, {self.foreground} colours"
 
     def to_json(self) -> str:
         """Return the recipe as JSON, one setting a line."""
@@ -219,8 +284,17 @@ class Recipe(_Checked):
                 f"settings must be of version {VERSION}, got {_shown(version)}: read them with the "
                 "program that wrote them, or make them anew"
             )
-        recipe: Recipe = _made("settings", settings, cls)
+        recipe: Recipe = _made("settings", _renamed(settings), cls)
         return recipe
+
+
+def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Take keys by the names that they had in an earlier version, and say so."""
+    for old, new in _OLD_KEYS.items():
+        if old in settings and new not in settings:
+            _logger.warning("settings: %s is now called %s; the next version drops it", old, new)
+            settings = {new if key == old else key: value for key, value in settings.items()}
+    return settings
 
 
 def read_colour(text: str) -> Colour:

@@ -24,15 +24,9 @@ from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.cancellation import add_checkpoints
+from mgm_core.choices import BUNDLED, CATEGORIES, SEGMENTERS, SegmenterError, category_index
 from mgm_core.networks.checkpoint import bundled_path, load_checked, read_safetensors
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
-
-CATEGORIES = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
-    "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",
-    "train", "tv monitor",
-)  # fmt: skip
-"""The 21 classes of PASCAL VOC, in the order of the networks' outputs."""
 
 PERSON = CATEGORIES.index("person")
 THRESHOLD = 0.5
@@ -42,12 +36,7 @@ PERSON_PX = 240
 _CLOSER = (4 / 3, 2.0)
 """Smallest and largest size of the closer look, as a multiple of the first."""
 
-BUNDLED = "portrait"
 BUNDLED_CLASSES = "portrait_classes"
-
-
-class SegmenterError(RuntimeError):
-    """A segmenter cannot be had; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -172,20 +161,7 @@ _KINDS = {
         for name in _WEIGHTS
     },
 }
-SEGMENTERS = tuple(_KINDS)
-
-
-def category_index(category: str) -> int:
-    """Return a category's place among the 21.
-
-    Raises:
-        ValueError: There is none of this name.
-    """
-    if category not in CATEGORIES:
-        raise ValueError(
-            f"category must be one of {', '.join(CATEGORIES)}, got {category!r}: choose one"
-        )
-    return CATEGORIES.index(category)
+assert tuple(_KINDS) == SEGMENTERS
 
 
 class Segmenter:

@@ -16,11 +16,12 @@ from benchmark_data_tools.reports.report import error_map, fitted, plan_of
 from benchmark_data_tools.reports.tables import REGIONS, UNITS, Series, read_results
 from benchmark_data_tools.runner import Job, Plan, job_case
 from mgm_core.arrays import Floats
+from mgm_core.choices import COARSE_SIDE_PX
 from mgm_core.compositing import composite, solid_background
 from mgm_core.cutout import CutoutSettings, NoSubjectError, cut_out, guidance_from_segmenter
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import ImageError, read_image, write_image
-from mgm_core.matting.matter import COARSE_SIDE_PX, Matter
+from mgm_core.matting.matter import Matter
 from mgm_core.segmentation import Segmenter
 
 COLUMNS = ("image", "guidance", "prediction", "truth", "error", "composite")

@@ -7,17 +7,21 @@ calls (`zerogpu.py`), the networks live in the process that has it, and stand-in
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from demo.backend.zerogpu import lends_a_gpu, on_gpu
 from mgm_core.arrays import Floats
+from mgm_core.choices import DEFAULT_WEIGHTS, SegmenterError
+from mgm_core.cutout import MattingNetwork, SegmentingNetwork
 from mgm_core.foreground.estimate import estimate_foreground
+from mgm_core.lazy import Lazy, LazyByName
+from mgm_core.models import Models as CoreModels
 from mgm_core.recipe import Recipe
 
 if TYPE_CHECKING:
-    from mgm_core.matting.matter import Matter
+    from mgm_core.matting.matter import Matte
     from mgm_core.networks.hardware import DtypeName
     from mgm_core.segmentation import Segmenter
 
@@ -35,71 +39,49 @@ class Models:
 
     def __init__(
         self,
-        load_matter: Callable[[], "Matter"],
-        load_segmenter: Callable[[str], "Segmenter"],
+        load_matter: Callable[[], MattingNetwork],
+        load_segmenter: Callable[[str], SegmentingNetwork],
     ) -> None:
-        self._load_matter = load_matter
-        self._load_segmenter = load_segmenter
-        self._matter: Matter | None = None
-        self._segmenters: dict[str, Segmenter] = {}
-        self._matter_lock = threading.Lock()
-        self._segmenter_lock = threading.Lock()
+        self._own_matter = Lazy(load_matter)
+        self._own_segmenter = LazyByName(load_segmenter)
         self._lent = lends_a_gpu()
         self._computed = on_gpu(self._compute)
 
     @classmethod
-    def bundled(cls, weights: str = "prn_mobilenet_v2", device: str = "auto") -> "Models":
+    def bundled(cls, weights: str = DEFAULT_WEIGHTS, device: str = "auto") -> "Models":
         """Return models of the installed weights.
 
         Args:
             weights: a bundled name or the path of other matting weights.
             device: where the networks compute.
         """
-
-        def load_matter() -> "Matter":
-            from mgm_core.matting.matter import COARSE_SIDE_PX, Matter
-
-            return Matter.load(weights, device=device, coarse_side_px=COARSE_SIDE_PX)
+        networks = CoreModels(weights, device=device)
 
         def load_segmenter(name: str) -> "Segmenter":
-            from mgm_core.segmentation import Segmenter, SegmenterError
-
             try:
-                return Segmenter.load(name, device=device)
+                return networks.segmenter(name)
             except SegmenterError as error:
                 # For the visitor this is one more choice that cannot be had.
                 raise ValueError(str(error)) from error
 
-        return cls(load_matter, load_segmenter)
+        return cls(networks.matter, load_segmenter)
 
-    def matter(self) -> "Matter":
+    def matter(self) -> MattingNetwork:
         """Return the matting network, loading it if need be."""
         if self._lent:
-            return cast("Matter", _OnLentGpu(self._computed, None))
+            return _OnLentGpu(self._computed, None)
         return self._own_matter()
 
-    def segmenter(self, name: str) -> "Segmenter":
+    def segmenter(self, name: str) -> SegmentingNetwork:
         """Return the segmenter of this name, loading it if need be."""
         if self._lent:
-            return cast("Segmenter", _OnLentGpu(self._computed, name))
+            return _OnLentGpu(self._computed, name)
         return self._own_segmenter(name)
 
     def _compute(self, segmenter: str | None, task: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the task takes and returns
         """Run a network's method; in a Space that lends a GPU this runs in another process."""
         network = self._own_matter() if segmenter is None else self._own_segmenter(segmenter)
         return getattr(network, task)(*args, **options)
-
-    def _own_matter(self) -> "Matter":
-        with self._matter_lock:
-            if self._matter is None:
-                self._matter = self._load_matter()
-            return self._matter
-
-    def _own_segmenter(self, name: str) -> "Segmenter":
-        with self._segmenter_lock:
-            if name not in self._segmenters:
-                self._segmenters[name] = self._load_segmenter(name)
-            return self._segmenters[name]
 
     def warm_up(self, segmenter: str) -> threading.Thread:
         """Load networks in the background and use each once, as first uses are slow.
@@ -132,7 +114,7 @@ class Models:
 
     @staticmethod
     def _warm_up_colours(image: Floats, alpha: Floats, device: str, dtype: "DtypeName") -> None:
-        estimate_foreground(image, alpha, Recipe.foreground, device=device, dtype=dtype)
+        estimate_foreground(image, alpha, Recipe().foreground, device=device, dtype=dtype)
 
 
 class _OnLentGpu:
@@ -145,16 +127,18 @@ class _OnLentGpu:
 
     # Where and in what the foreground network computes, which runs in this process.
     device = "cpu"
-    dtype_name = "auto"
+    dtype_name: "DtypeName" = "auto"
 
     def __init__(self, computed: Callable[..., Any], segmenter: str | None) -> None:
         self._computed = computed
         self._segmenter = segmenter
 
-    def probability(self, *args: object, **options: object) -> object:
+    def probability(self, *args: Any, **options: Any) -> Floats:  # noqa: ANN401 - as over there
         """See `Segmenter.probability`."""
-        return self._computed(self._segmenter, "probability", *args, **options)
+        found: Floats = self._computed(self._segmenter, "probability", *args, **options)
+        return found
 
-    def matte(self, *args: object, **options: object) -> object:
+    def matte(self, *args: Any, **options: Any) -> "Matte":  # noqa: ANN401 - as over there
         """See `Matter.matte`."""
-        return self._computed(self._segmenter, "matte", *args, **options)
+        found: Matte = self._computed(self._segmenter, "matte", *args, **options)
+        return found

@@ -206,7 +206,7 @@ def _matte_key(order: Order, guided: Guided) -> Hashable:
         content.update(b"" if plane is None else plane.tobytes())
         content.update(b"|")
     recipe = order.recipe
-    settings = recipe.colour_lines, recipe.keep_largest
+    settings = recipe.refine, recipe.keep_largest
     return "matte", order.photo.digest, content.hexdigest(), settings
 
 

@@ -271,7 +271,7 @@ def batch_tab(studio: Studio, environment: Environment, categories: tuple[str, .
                 threshold = gr.Slider(0.05, 0.95, 0.5, step=0.05, label="Subject from probability")
                 foreground = gr.Dropdown(
                     list(get_args(ForegroundMethod)),
-                    value=Recipe.foreground,
+                    value=Recipe().foreground,
                     label="Subject's colours at soft edges",
                 )
                 settings = gr.File(

@@ -94,6 +94,7 @@ class VideoHandlers:
                 )
                 target = new_file(f"{Path(clip).stem}-cutout.{save}")
                 recipe = Recipe(
+                    quality="fast",
                     category=category,
                     threshold=threshold,
                     background=Background(

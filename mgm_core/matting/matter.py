@@ -8,7 +8,7 @@ Source: section 3.1 of the paper; padding as in the authors' released inference.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.cancellation import checkpoint
+from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS
+from mgm_core.lazy import Lazy
 from mgm_core.matting.laplacian import undecided
 from mgm_core.matting.refine import ColourLineRefiner, all_looks
 from mgm_core.networks.checkpoint import load_prn, made_ready
@@ -29,13 +31,11 @@ from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
 from mgm_core.networks.tiling import check_tiles, fade, spans
 
-DEFAULT_WEIGHTS = "prn_mobilenet_v2"
 PAD_PX = 32
 SMALLEST_PX = 16
 STRAY_ALPHA = 0.05
 REACH = 0.1  # of the longer side; chosen on the grown-hair benchmark (docs/experiments.md)
 WHOLE_ALPHA = 0.9  # what is less is a gap
-COARSE_SIDE_PX = 1280
 # Long side up to which images are magnified; the paper's network takes them as they are. See
 # docs/experiments.md for what it gives. More than the largest magnification also enlarges what is
 # wrong with a mask beyond what the network was trained for.
@@ -102,7 +102,8 @@ class Matter:
         coarse_side_px: Long side of the first pass over large images; None for a single pass.
         least_side_px: Long side to which smaller images are magnified; 0 leaves them as they are,
             None takes what suits the network's encoder (`LEAST_SIDES_PX`).
-        refiner: What refines by colour lines; None loads the bundled one when it is first needed.
+        refiner: Returns what refines by colour lines, and is asked when that is first needed;
+            None loads the bundled one.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Matter:
         overlap_px: int = 256,
         coarse_side_px: int | None = None,
         least_side_px: int | None = None,
-        refiner: ColourLineRefiner | None = None,
+        refiner: Callable[[], ColourLineRefiner] | None = None,
     ) -> None:
         check_tiles(tile_px, overlap_px, smallest_px=256, usual_px=2048)
         if coarse_side_px is not None and coarse_side_px < 256:
@@ -134,7 +135,9 @@ class Matter:
         self.dtype, self.dtype_name = best_dtype(self.device, dtype), dtype
         self.tile_px, self.overlap_px = tile_px, overlap_px
         self.network = made_ready(network, self.device)
-        self._refiner = refiner
+        self._refiner = refiner or Lazy(
+            lambda: ColourLineRefiner.load(device=str(self.device), dtype=dtype)
+        )
         self._turn = threading.Lock()
 
     @classmethod
@@ -146,6 +149,7 @@ class Matter:
         dtype: DtypeName = "auto",
         coarse_side_px: int | None = None,
         least_side_px: int | None = None,
+        refiner: Callable[[], ColourLineRefiner] | None = None,
     ) -> "Matter":
         """Load weights by bundled name or path; the other arguments are the constructor's.
 
@@ -159,6 +163,7 @@ class Matter:
             dtype=dtype,
             coarse_side_px=coarse_side_px,
             least_side_px=least_side_px,
+            refiner=refiner,
         )
 
     def matte(
@@ -276,9 +281,7 @@ class Matter:
         else:
             where = _unknown(known)
             others = [_enforced(look, known) for look in others]
-        if self._refiner is None:
-            self._refiner = ColourLineRefiner.load(device=str(self.device), dtype=self.dtype_name)
-        return self._refiner(image, guidance, alpha, where, others)
+        return self._refiner()(image, guidance, alpha, where, others)
 
     def _look(self, images: Sequence[Colours], guidances: Sequence[Plane]) -> Floats:
         """Matte images of one size, magnified where they are small: (6, N, H, W)."""

@@ -1,19 +1,23 @@
 """What the machine has: device and number format for computing."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
+# Imported on use: it takes seconds, and the command line's help must not wait for them.
+if TYPE_CHECKING:
+    import torch
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str) -> "torch.device":
     """Return the device of this name; "auto" is CUDA, then Apple's MPS, then the CPU.
 
     Raises:
         ValueError: The device is unknown or not on this machine.
     """
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -44,8 +48,10 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return False
 
 
-def best_dtype(device: torch.device, name: DtypeName = "auto") -> torch.dtype:
+def best_dtype(device: "torch.device", name: DtypeName = "auto") -> "torch.dtype":
     """Return the number format to compute in; "auto" is bf16 where the hardware has it."""
+    import torch
+
     if name == "auto":
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)

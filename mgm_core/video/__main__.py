@@ -6,7 +6,8 @@
 
 The options on guidance, network and result are those of photographs (`python -m mgm_core --help`),
 --settings included. Every frame goes the way of a photograph, with what was decided about the
-frame before (`smoothing.py`), but for colour lines, which take longer than all the rest.
+frame before (`smoothing.py`). Clips are cut out with --quality fast unless another is given, since
+refining every frame takes long.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,8 +23,11 @@ from tqdm import tqdm
 from mgm_core import __main__ as photographs
 from mgm_core.arrays import Floats
 from mgm_core.cancellation import checkpoint
+from mgm_core.choices import SegmenterError
 from mgm_core.cutout import (
+    MattingNetwork,
     NoSubjectError,
+    SegmentingNetwork,
     background,
     corrected,
     finished,
@@ -32,9 +36,7 @@ from mgm_core.cutout import (
 )
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import read_image
-from mgm_core.matting.matter import Matter
 from mgm_core.recipe import Recipe
-from mgm_core.segmentation import Segmenter, SegmenterError
 from mgm_core.video.files import Clip, ClipLimits, clip_kind, write_clip
 from mgm_core.video.smoothing import Steadier
 
@@ -43,7 +45,7 @@ __all__ = ["MattedFrame", "matte_clip"]
 
 # What the command for photographs can do and this one cannot.
 _FOR_PHOTOGRAPHS_ALONE = (
-    "mask", "trimap", "recursive", "skip_existing", "save_alpha", "save_foreground", "colour_lines"
+    "mask", "trimap", "recursive", "skip_existing", "save_alpha", "save_foreground"
 )  # fmt: skip
 
 _logger = logging.getLogger("mgm")
@@ -69,8 +71,8 @@ class MattedFrame:
 def matte_clip(
     source: Clip,
     target: Path,
-    segmenter: Segmenter,
-    matter: Matter,
+    segmenter: SegmentingNetwork,
+    matter: MattingNetwork,
     recipe: Recipe,
     *,
     picture: Floats | None = None,
@@ -87,8 +89,7 @@ def matte_clip(
         target: see `write_clip`.
         segmenter: finds the subject in each frame.
         matter: the matting network.
-        recipe: as for photographs; without a mask of one's own and corrections by hand. What takes
-            longest is left out: colour lines, and for fused colours there are multilevel ones.
+        recipe: as for photographs; without a mask of one's own and corrections by hand.
         picture: for a background of that kind, (h, w, 3) float32 in [0, 1].
         steadier: carries what was decided from frame to frame; None takes a new one.
         stopped: asked after each frame; once it says so the clip ends there, complete.
@@ -107,11 +108,6 @@ def matte_clip(
             "settings for a clip must be without corrections by hand and a mask, got some that "
             "were made for a photo: take them out of the settings"
         )
-    recipe = replace(
-        recipe,
-        colour_lines=False,
-        foreground="multilevel" if recipe.foreground == "fused" else recipe.foreground,
-    )
     steadier = steadier or Steadier()
     transparent = recipe.background.kind == "transparent"
     behind: Floats | None = None
@@ -187,11 +183,8 @@ def _run(own: argparse.Namespace, options: argparse.Namespace) -> None:
         if getattr(options, name, False):
             option = name.replace("_", "-")
             raise ValueError(f"--{option} must not be given for a clip, got one: leave it out")
-    if getattr(options, "foreground", None) == "fused":
-        raise ValueError(
-            "--foreground must be another than fused for a clip, got it: leave it out, or give "
-            "network"
-        )
+    if "quality" not in options:
+        options.quality = "fast"  # also with settings, which were made for a photograph
     recipe, picture_path = photographs.recipe_of(options)
     if clip_kind(own.output) == "mp4" and recipe.background.kind == "transparent":
         raise ValueError(
@@ -200,25 +193,22 @@ def _run(own: argparse.Namespace, options: argparse.Namespace) -> None:
         )
     steadier = Steadier(own.steady)
     limits = ClipLimits(seconds=own.max_seconds, frames=own.max_frames)
-    weights = Path(options.weights) if Path(options.weights).suffix else options.weights
+    models = photographs.models_of(options)
     with Clip(own.clip, limits, long_side_px=own.long_side) as source:
         frames = matte_clip(
             source,
             own.output,
-            Segmenter.load(recipe.segmenter, device=options.device, dtype=options.dtype),
-            Matter.load(
-                weights,
-                device=options.device,
-                dtype=options.dtype,
-                coarse_side_px=options.coarse_side or None,
-            ),
+            models.segmenter(recipe.segmenter),
+            models.matter(),
             recipe,
             picture=None if picture_path is None else read_image(picture_path),
             steadier=steadier,
         )
         for _ in tqdm(frames, total=source.frames_expected, unit="frame"):
             pass
-        _logger.info("%s: %d frames. %s", own.output, source.frames_read, source.note)
+        _logger.info(
+            "%s: %d frames, %s. %s", own.output, source.frames_read, recipe.methods, source.note
+        )
 
 
 if __name__ == "__main__":

@@ -32,6 +32,13 @@ def test_what_is_out_of_range_is_refused():
         Environment.from_variables({"MGM_MAX_MEGAPIXELS": "90"})
 
 
+def test_quality_is_one_of_its_choices():
+    assert Environment().quality == "best"
+    assert Environment.from_variables({"MGM_QUALITY": "fast"}).quality == "fast"
+    with pytest.raises(ValueError, match="MGM_QUALITY must be fast or best, got 'good': by def"):
+        Environment.from_variables({"MGM_QUALITY": "good"})
+
+
 def test_the_table_names_every_setting():
     table = Environment.table()
     assert table.count("\n") == len(fields(Environment)) + 1

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,7 +31,9 @@ def test_the_astronaut_becomes_a_cutout_with_soft_edges_and_no_background_tint(
     write_image(photo, pictures["astronaut"])
     target = tmp_path / "cutout.png"
     assert main([str(photo), "-o", str(target), "--save-alpha", "--save-foreground"]) == 0
-    assert "(guidance: person found on " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "(guidance: person found on " in said
+    assert said.endswith(f"; {Recipe().methods})\n")
     alpha, colours = read_alpha(target), read_image(target)
     soft = (alpha > 0.05) & (alpha < 0.95)
     assert 0.005 < soft.mean() < 0.2  # hair is not a hard edge
@@ -50,7 +54,7 @@ def test_one_bad_file_does_not_stop_the_rest(photos, tmp_path, capsys):
     assert main([str(photos), "-o", str(out), "--recursive"]) == 1
     assert {p.relative_to(out).as_posix() for p in out.rglob("*.png")} == {"a.png", "below/b.png"}
     streams = capsys.readouterr()
-    assert "2 cut out, 0 skipped, 1 failed" in streams.out
+    assert f"2 cut out, 0 skipped, 1 failed ({Recipe().methods})" in streams.out
     assert "broken.jpg" in streams.err
     before = (out / "a.png").stat().st_mtime_ns
     (photos / "broken.jpg").unlink()
@@ -127,7 +131,7 @@ def test_what_is_given_beside_settings_overrides_them(tmp_path, photos):
         tmp_path,
         *("--threshold", "0.6", "--shift", "-3", "--category", "cat", "--segmenter-side", "321"),
         *("--foreground", "multilevel", "--keep-largest", "--kind", "soft_mask"),
-        "--no-colour-lines",
+        "--no-refine",
         *("--background", picture, "--fit", "contain", "--position", "0.25,1", "--scale", "1.5"),
         *("--shadow", "0.75,-1,3", "--light-wrap", "0.25,3"),
     )
@@ -139,7 +143,7 @@ def test_what_is_given_beside_settings_overrides_them(tmp_path, photos):
         shift_px=-3,
         edits=SAVED.edits,
         drawn_on=SAVED.drawn_on,
-        colour_lines=False,
+        refine=False,
         keep_largest=True,
         foreground="multilevel",
         background=Background(
@@ -150,6 +154,30 @@ def test_what_is_given_beside_settings_overrides_them(tmp_path, photos):
         light_wrap_percent=3,
     )
     assert str(path) == picture
+
+
+def test_a_quality_is_a_preset_over_which_an_explicit_option_wins(tmp_path):
+    def recipe(*arguments):
+        return recipe_of(parser().parse_args(["a", "-o", "b", *arguments]))[0]
+
+    assert recipe("--quality", "fast") == Recipe(quality="fast")
+    assert recipe("--quality", "best") == Recipe()
+    assert recipe("--quality", "fast", "--refine").refine
+    assert recipe("--foreground", "raw", "--quality", "fast") == Recipe(
+        quality="fast", foreground="raw"
+    )
+    # Settings that depart from their own quality were chosen.
+    assert recipe_from(tmp_path, "--quality", "fast")[0] == replace(
+        SAVED, quality="fast", refine=False
+    )
+
+
+def test_an_option_by_its_old_name_is_taken_and_said_to_be_old(capsys):
+    for given, refine in (("--colour-lines", True), ("--no-colour-lines", False)):
+        options = parser().parse_args(["a", "-o", "b", "--quality", "fast", given])
+        assert recipe_of(options)[0] == Recipe(quality="fast", refine=refine)
+        new = given.replace("colour-lines", "refine")
+        assert f"{given} is now called {new}; the next" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_shadow_and_light_in_their_order(scene):
 
 def test_colour_lines_are_followed_unless_the_recipe_says_otherwise(mask):
     image, matter = np.zeros((HEIGHT, WIDTH, 3), np.float32), TakesGuidance()
-    for recipe, followed in ((Recipe(), True), (Recipe(colour_lines=False), False)):
+    for recipe, followed in ((Recipe(), True), (Recipe(refine=False), False)):
         matted(image, Guided(mask, ""), matter, recipe)
         assert matter.colour_lines is followed
 

@@ -4,6 +4,7 @@ import math
 import pytest
 
 from mgm_core.recipe import (
+    PRESETS,
     VERSION,
     Background,
     Edit,
@@ -27,7 +28,8 @@ FULL = Recipe(
         Edit("damage", points=((0, 0), (9, 8), (20, 20))),
     ),
     drawn_on=(640, 480),
-    colour_lines=False,
+    quality="fast",
+    refine=True,
     keep_largest=True,
     foreground="raw",
     background=Background("gradient", "#102030", "#ffffff", 45, "contain", 0.25, 1, 2.5, 3),
@@ -53,6 +55,39 @@ def test_what_is_left_out_keeps_its_default():
     assert Recipe.from_json('{"version": 1, "background": {"kind": "blur"}}') == Recipe(
         background=Background("blur")
     )
+
+
+def test_a_quality_stands_for_what_finds_alpha_and_colours_unless_they_are_given():
+    for quality, (refine, foreground) in PRESETS.items():
+        assert Recipe(quality=quality) == Recipe(
+            quality=quality, refine=refine, foreground=foreground
+        )
+        read = Recipe.from_json(f'{{"version": 1, "quality": "{quality}", "foreground": "raw"}}')
+        assert read == Recipe(quality=quality, refine=refine, foreground="raw")
+    assert Recipe() == Recipe(quality="best")
+    assert PRESETS["fast"] == (False, "multilevel")
+    assert json.loads(Recipe(quality="fast").to_json())["refine"] is False
+    assert Recipe(quality="fast", foreground="raw").methods == (
+        "fast: the network's alpha, raw colours"
+    )
+
+
+def test_another_quality_leaves_what_was_chosen():
+    assert Recipe().with_quality("fast") == Recipe(quality="fast")
+    assert Recipe(quality="fast").with_quality("best") == Recipe()
+    chosen = Recipe(foreground="raw", keep_largest=True)
+    assert chosen.with_quality("fast") == Recipe(
+        quality="fast", refine=False, foreground="raw", keep_largest=True
+    )
+    assert Recipe(refine=False).with_quality("best").refine is False
+
+
+def test_keys_of_an_earlier_version_are_read_and_said_to_be_old(caplog):
+    settings = '{"version": 1, "colour_lines": false, "foreground": "raw"}'
+    assert Recipe.from_json(settings) == Recipe(refine=False, foreground="raw")
+    assert "colour_lines is now called refine; the next version drops it" in caplog.text
+    with pytest.raises(ValueError, match=r"only the keys .*, got 'colour_lines'"):
+        Recipe.from_json('{"version": 1, "colour_lines": true, "refine": true}')
 
 
 def test_numbers_come_in_the_type_of_the_setting():
@@ -81,6 +116,8 @@ def test_numbers_come_in_the_type_of_the_setting():
         ('{"version": 1, "shift_px": 1.5}', "shift_px must be a whole number, got 1.5"),
         ('{"version": 1, "shift_px": 1e999}', "shift_px must be a whole number, got inf"),
         ('{"version": 1, "shift_px": 1' + 400 * "0" + "}", "shift_px must lie between -200 and"),
+        ('{"version": 1, "quality": "good"}', "quality must be one of fast, best, got 'good'"),
+        ('{"version": 1, "refine": "yes"}', "refine must be true or false, got 'yes'"),
         ('{"version": 1, "keep_largest": 1}', "keep_largest must be true or false, got 1"),
         ('{"version": 1, "category": null}', "category must be text, got None"),
         ('{"version": 1, "mask_kind": ["trimap"]}', "mask_kind must be one of detect, binary_mask"),

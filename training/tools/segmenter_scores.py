@@ -10,10 +10,10 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
+from mgm_core.choices import BUNDLED
 from mgm_core.images import read_image, read_mask
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
 from mgm_core.segmentation import (
-    BUNDLED,
     PERSON,
     THRESHOLD,
     PortraitNetworks,

@@ -112,7 +112,7 @@ def test_another_photo_is_another_result(studio, matter, order, tmp_path):
 
 def test_alpha_without_colour_lines_is_another(studio, matter, order):
     studio.result(order)
-    studio.result(replace(order, recipe=replace(order.recipe, colour_lines=False)))
+    studio.result(replace(order, recipe=replace(order.recipe, refine=False)))
     studio.result(order)
     assert matter.by_colour_lines == [True, False]
 

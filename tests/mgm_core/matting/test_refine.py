@@ -249,7 +249,7 @@ def test_matter_refines_where_alpha_is_undecided_or_the_trimap_is():
             calls.append(([look.copy() for look in closer], where.copy()))
             return np.where(where, np.float32(0.25), alpha)
 
-    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=_Refiner())
+    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=_Refiner)
     image, _, prior = _composite(64, 90)
     assert not calls
     plain = matter.matte(image, prior).alpha
@@ -272,7 +272,7 @@ def test_matter_refines_where_alpha_is_undecided_or_the_trimap_is():
 
 def test_what_one_look_is_sure_of_and_another_denies_is_undecided(monkeypatch):
     torch.manual_seed(4)
-    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=_Whole())
+    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=_Whole)
     alpha, closer = np.ones((40, 50), np.float32), np.ones((40, 50), np.float32)
     closer[20, 20] = 0
     monkeypatch.setattr(matter, "closer_looks", lambda *_: [alpha, closer])

@@ -13,7 +13,7 @@ from clips import GREEN, HEIGHT, RED, WIDTH, make_clip, read_movie, scene
 from mgm_core.cutout import NoSubjectError
 from mgm_core.images import read_alpha, read_image
 from mgm_core.matting.matter import Matte, Matter
-from mgm_core.recipe import Background, Edit, Recipe
+from mgm_core.recipe import PRESETS, Background, Edit, Recipe
 from mgm_core.segmentation import Segmenter
 from mgm_core.video import __main__ as video
 from mgm_core.video.__main__ import matte_clip
@@ -21,7 +21,7 @@ from mgm_core.video.files import Clip
 from mgm_core.video.smoothing import Steadier
 
 EXAMPLES = Path(__file__).parents[3] / "demo" / "examples"
-RAW = Recipe(foreground="raw")
+RAW = Recipe(quality="fast", foreground="raw")
 
 
 class FindsRed:
@@ -40,7 +40,7 @@ class TakesGuidance:
         self.count = 0
 
     def matte(self, image, guidance, *, known=None, colour_lines=False):
-        assert not colour_lines  # they take too long for clips
+        self.refined = colour_lines
         self.count += 1
         return Matte(*[guidance.astype(np.float32)] * 6)
 
@@ -175,9 +175,12 @@ def test_the_command_says_what_is_wrong(clip, tmp_path, caplog):
     caplog.clear()
     assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--save-alpha"]) == 1
     assert "--save-alpha must not be given for a clip, got one: leave it out" in caplog.text
-    caplog.clear()
-    assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--foreground", "fused"]) == 1
-    assert "--foreground must be another than fused for a clip, got it: leave it out" in caplog.text
+
+
+@pytest.mark.parametrize("quality", ["fast", "best"])
+def test_frames_are_refined_if_the_recipe_says_so(clip, tmp_path, quality):
+    _, matter = run(clip, tmp_path / "out.zip", Recipe(quality=quality, foreground="raw"))
+    assert matter.refined is PRESETS[quality].refine
 
 
 def test_the_command_with_the_bundled_networks(tmp_path, caplog):
@@ -193,7 +196,8 @@ def test_the_command_with_the_bundled_networks(tmp_path, caplog):
     settings = tmp_path / "settings.json"
     settings.write_text(Recipe().to_json())
     assert video.main([str(clip), "-o", str(target), "--settings", str(settings)]) == 0
-    assert "cutout.zip: 4 frames" in caplog.text
+    # Fast, although the settings say best.
+    assert f"cutout.zip: 4 frames, {Recipe(quality='fast').methods}" in caplog.text
 
     def alphas(path):
         with zipfile.ZipFile(path) as archive:
@@ -211,7 +215,7 @@ def test_the_command_with_the_bundled_networks(tmp_path, caplog):
                 tmp_path / "single.zip",
                 Segmenter.load(device="cpu"),
                 Matter.load(device="cpu"),
-                Recipe(),
+                Recipe(quality="fast"),
                 steadier=Steadier(0),
             )
         ]

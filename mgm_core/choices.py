@@ -1,0 +1,53 @@
+"""What there is to choose from, by name: categories, segmenters, weights, and the defaults.
+
+Nothing here needs PyTorch: the command line and the page list these before it is loaded.
+"""
+
+__all__ = [
+    "BUNDLED",
+    "CATEGORIES",
+    "COARSE_SIDE_PX",
+    "DEFAULT_WEIGHTS",
+    "SEGMENTERS",
+    "SegmenterError",
+    "category_index",
+]
+
+DEFAULT_WEIGHTS = "prn_mobilenet_v2"
+COARSE_SIDE_PX = 1280
+"""Long side of the first pass over large photographs."""
+
+CATEGORIES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",
+    "train", "tv monitor",
+)  # fmt: skip
+"""The 21 classes of PASCAL VOC, in the order of the networks' outputs."""
+
+BUNDLED = "portrait"
+"""The segmenter whose weights come with the package."""
+
+SEGMENTERS = (
+    BUNDLED,
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
+    "deeplabv3_mobilenet_v3_large",
+)
+"""Of all but the bundled one, torchvision's weights are downloaded once."""
+
+
+class SegmenterError(RuntimeError):
+    """A segmenter cannot be had; the message says what to do."""
+
+
+def category_index(category: str) -> int:
+    """Return a category's place among the 21.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    if category not in CATEGORIES:
+        raise ValueError(
+            f"category must be one of {', '.join(CATEGORIES)}, got {category!r}: choose one"
+        )
+    return CATEGORIES.index(category)

@@ -1,0 +1,87 @@
+"""The one owner of loaded networks: each is loaded when it is first needed, and once.
+
+The command line, clips, and servers make one `Models` and hand it down. PyTorch is imported with
+the first network, so that what needs none does not wait for it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mgm_core.choices import BUNDLED, COARSE_SIDE_PX, DEFAULT_WEIGHTS
+from mgm_core.lazy import Lazy, LazyByName
+
+if TYPE_CHECKING:
+    from mgm_core.matting.matter import Matter
+    from mgm_core.matting.refine import ColourLineRefiner
+    from mgm_core.networks.hardware import DtypeName
+    from mgm_core.segmentation import Segmenter
+
+__all__ = ["Models"]
+
+
+class Models:
+    """The networks of one device and number format. Safe for threads.
+
+    Args:
+        weights: The matting network's, by bundled name or path.
+        device: Where all networks compute; "auto" takes the fastest there is.
+        dtype: What they compute in; "auto" is bf16 where the hardware has it.
+        coarse_side_px: Long side of the first pass over large photographs; None for a single pass.
+        least_side_px: Long side to which smaller photographs are magnified for the matting
+            network; None takes what suits it.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path = DEFAULT_WEIGHTS,
+        *,
+        device: str = "auto",
+        dtype: "DtypeName" = "auto",
+        coarse_side_px: int | None = COARSE_SIDE_PX,
+        least_side_px: int | None = None,
+    ) -> None:
+        self._weights, self._device, self._dtype = weights, device, dtype
+        self._coarse_side_px, self._least_side_px = coarse_side_px, least_side_px
+        self._matter = Lazy(self._load_matter)
+        self._refiner = Lazy(self._load_refiner)
+        self._segmenters = LazyByName(self._load_segmenter)
+
+    def matter(self) -> "Matter":
+        """Return the matting network, with what refines its alpha.
+
+        Raises:
+            CheckpointError: The weights cannot be used.
+            ValueError: Device or dtype is unknown or not on this machine.
+        """
+        return self._matter()
+
+    def segmenter(self, name: str = BUNDLED) -> "Segmenter":
+        """Return a segmenter, downloading its weights if they are not bundled.
+
+        Raises:
+            SegmenterError: The weights could not be downloaded.
+            ValueError: Name, device or dtype is unknown, or not on this machine.
+        """
+        return self._segmenters(name)
+
+    def _load_matter(self) -> "Matter":
+        from mgm_core.matting.matter import Matter
+
+        return Matter.load(
+            self._weights,
+            device=self._device,
+            dtype=self._dtype,
+            coarse_side_px=self._coarse_side_px,
+            least_side_px=self._least_side_px,
+            refiner=self._refiner,
+        )
+
+    def _load_refiner(self) -> "ColourLineRefiner":
+        from mgm_core.matting.refine import ColourLineRefiner
+
+        return ColourLineRefiner.load(device=self._device, dtype=self._dtype)
+
+    def _load_segmenter(self, name: str) -> "Segmenter":
+        from mgm_core.segmentation import Segmenter
+
+        return Segmenter.load(name, device=self._device, dtype=self._dtype)
