@@ -5,16 +5,19 @@ python -m mgm_core photos/ -o cutouts/ --recursive --skip-existing
 python -m mgm_core photo.jpg -o cutout.png --quality fast
 python -m mgm_core photo.jpg -o cutout.png --trimap trimap.png --save-alpha
 python -m mgm_core photo.jpg -o cutout.png --settings settings.json   # as the page saved them
+cat photo.jpg | python -m mgm_core - -o - > cutout.png
 
-What is given beside --settings overrides them.
+The ending of --output chooses the format: .png, .webp, .tiff, .avif, .psd, or .jpg over a
+--background. What is given beside --settings overrides them.
 """
 
 import argparse
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import get_args
 
@@ -36,26 +39,17 @@ from mgm_core.cutout import (
     cut_out,
     guidance_from_mask,
     guidance_from_segmenter,
+    opaque,
 )
 from mgm_core.foreground.estimate import ForegroundMethod
+from mgm_core.formats import FORMATS, Format, encode
 from mgm_core.guidance import GuidanceKind
-from mgm_core.images import read_image, read_mask, write_image
+from mgm_core.images import Photo, encode_png, read_photo, read_subject_mask, write_whole
 from mgm_core.models import Models
 from mgm_core.networks.hardware import DtypeName
+from mgm_core.outputs import PIPE, Job, Plan, UsageError, check_outputs, plan
 from mgm_core.recipe import Background, Quality, Recipe
-
-INPUT_SUFFIXES = {
-    ".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photograph: where it comes from and where the cut-out goes."""
-
-    source: Path
-    target: Path
-    mask: Path | None
+from mgm_core.reporting import Failures, allow_any_name
 
 
 class _OldName(argparse.BooleanOptionalAction):
@@ -75,10 +69,6 @@ class _OldName(argparse.BooleanOptionalAction):
         super().__call__(parser, namespace, None, option_string)
 
 
-class UsageError(ValueError):
-    """The command line asks for something that cannot be done."""
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     p = argparse.ArgumentParser(
@@ -86,8 +76,13 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("inputs", nargs="+", type=Path, help="photographs or folders of them")
-    p.add_argument("-o", "--output", type=Path, required=True, help="file, or folder for several")
+    p.add_argument("inputs", nargs="+", help="photographs or folders of them; -: standard input")
+    p.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        help="file, or folder for several or with a slash at its end; -: standard output",
+    )
     p.add_argument("--recursive", action="store_true", help="look into folders of folders")
     p.add_argument("--skip-existing", action="store_true", help="leave finished ones as they are")
     p.add_argument("--settings", type=Path, help="JSON as the page saves it")
@@ -95,16 +90,21 @@ def parser() -> argparse.ArgumentParser:
     unset = argparse.SUPPRESS
     guidance = p.add_argument_group("guidance")
     given = guidance.add_mutually_exclusive_group()
-    given.add_argument(
-        "--mask", type=Path, help="mask or matte, its kind is detected; a folder for several"
-    )
-    given.add_argument("--trimap", type=Path, help="trimap of 0, 128, 255; a folder for several")
+    given.add_argument("--mask", help="mask or matte, its kind is detected; a folder for several")
+    given.add_argument("--trimap", help="trimap of 0, 128, 255; a folder for several")
     guidance.add_argument(
         "--kind",
         dest="mask_kind",
         choices=get_args(GuidanceKind),
         default=unset,
         help="what --mask is, instead of detecting it",
+    )
+    guidance.add_argument(
+        "--label",
+        type=int,
+        default=unset,
+        metavar="N",
+        help="which label of --mask, a map of classes, is the subject; default: the only one",
     )
     guidance.add_argument("--segmenter", choices=SEGMENTERS, default=unset)
     guidance.add_argument(
@@ -205,6 +205,23 @@ def parser() -> argparse.ArgumentParser:
         default=unset,
         help="drop stray parts",
     )
+    result.add_argument(
+        "--ignore-transparency",
+        action=argparse.BooleanOptionalAction,
+        default=unset,
+        help="bring back what is transparent in the photograph, if it is the subject's",
+    )
+    result.add_argument(
+        "--format",
+        dest="format_name",
+        choices=list(FORMATS),
+        help="instead of the one that --output's ending chooses; 16: bits a channel",
+    )
+    result.add_argument(
+        "--keep-metadata",
+        action="store_true",
+        help="keep EXIF, with place and time; without it the resolution alone",
+    )
     result.add_argument("--save-alpha", action="store_true", help="write NAME_alpha.png, 16 bits")
     result.add_argument("--save-foreground", action="store_true", help="write NAME_foreground.png")
     p.add_argument("--max-megapixels", type=float, default=50.0)
@@ -212,63 +229,108 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return 0, 1 where a photograph failed, 2 for a wrong command line."""
+    """Run the command.
+
+    Returns:
+        0; 1 where a photograph failed, 2 for a wrong command line, 130 where it was interrupted.
+    """
+    allow_any_name()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    options = parser().parse_args(arguments)
+    done: list[Job] = []
+    try:
+        return _run(parser().parse_args(arguments), done)
+    except KeyboardInterrupt:
+        finished = f"{len(done)} finished" if done else "nothing finished"
+        print(f"stopped: {finished}; --skip-existing goes on with the rest", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace, done: list[Job]) -> int:
     try:
         recipe, picture_path = recipe_of(options)
         category_index(recipe.category)
-        todo = jobs(options)
+        planned = planned_of(options, recipe, picture_path)
         picture = None
         if picture_path is not None:
-            picture = read_image(picture_path, max_megapixels=options.max_megapixels)
+            picture = read_backdrop(picture_path, recipe, options.max_megapixels)
         models = models_of(options)
         matter = models.matter()
         segmenter = None
-        if any(job.mask is None for job in todo):
+        if any(job.mask is None for job in planned.jobs):
             segmenter = models.segmenter(recipe.segmenter)
     except (ValueError, SegmenterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    failures: list[tuple[Path, str]] = []
+    for sentence in planned.left_out:
+        print(sentence, file=sys.stderr)
+    failures = Failures()
     skipped = 0
+    todo = planned.jobs
     for job in tqdm(todo, unit="photo", disable=len(todo) == 1):
-        if options.skip_existing and job.target.exists():
+        if options.skip_existing and job.target != PIPE and job.target.exists():
             skipped += 1
             continue
         try:
-            image = read_image(job.source, max_megapixels=options.max_megapixels)
+            photo = _read(job.source, options)
             if job.mask is not None:
-                mask = read_mask(job.mask, max_megapixels=options.max_megapixels)
-                guided = guidance_from_mask(mask, recipe.mask_kind, recipe.category)
+                guided = _guidance(job.mask, recipe, options)
             else:
                 assert segmenter is not None
-                guided = guidance_from_segmenter(image, segmenter, recipe)
-            _write(cut_out(image, guided, matter, recipe), job, picture, options)
+                guided = guidance_from_segmenter(photo.image, segmenter, recipe)
+            cutout = cut_out(photo.image, guided, matter, recipe, photo.alpha)
+            _write(cutout, photo, job, planned.form, picture, options)
+            for note in photo.notes:
+                tqdm.write(f"note: {note}", file=sys.stderr)
+            done.append(job)
             _report(job, guided, recipe, len(todo) == 1)
-        except (ValueError, OSError, MemoryError) as error:
-            failures.append((job.source, str(error) or type(error).__name__))
+        except Exception as error:  # the rest is done; the program's own faults are told at the end
+            failures.add(str(job.source), error)
     return _summary(len(todo), skipped, failures, recipe)
+
+
+def _read(source: Path, options: argparse.Namespace) -> Photo:
+    given = BytesIO(sys.stdin.buffer.read()) if source == PIPE else source
+    return read_photo(given, max_megapixels=options.max_megapixels)
+
+
+def _guidance(mask: Path, recipe: Recipe, options: argparse.Namespace) -> Guided:
+    found = read_subject_mask(mask, label=recipe.label, max_megapixels=options.max_megapixels)
+    return guidance_from_mask(found.mask, recipe.mask_kind, recipe.category, note=found.note)
+
+
+def read_backdrop(path: Path, recipe: Recipe, max_megapixels: float) -> Floats:
+    """Read a background picture; where it is transparent the background's colour shows.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    photo = read_photo(path, max_megapixels=max_megapixels)
+    return opaque(photo, recipe)
 
 
 def _report(job: Job, guided: Guided, recipe: Recipe, alone: bool) -> None:
     if alone:
-        print(f"{job.target}  (guidance: {guided.reason}; {recipe.methods})")
+        to = sys.stderr if job.target == PIPE else sys.stdout
+        name = "written" if job.target == PIPE else job.target
+        print(f"{name}  (guidance: {guided.reason}; {recipe.methods})", file=to)
 
 
-def _summary(count: int, skipped: int, failures: list[tuple[Path, str]], recipe: Recipe) -> int:
+def _summary(count: int, skipped: int, failures: Failures, recipe: Recipe) -> int:
     if count > 1:
         done = count - skipped - len(failures)
         print(f"{done} cut out, {skipped} skipped, {len(failures)} failed ({recipe.methods})")
-    for path, reason in failures:
-        print(f"failed: {path}: {reason}", file=sys.stderr)
+    failures.tell()
     return 1 if failures else 0
+
+
+def _weights(given: str) -> str | Path:
+    return Path(given) if Path(given).suffix else given
 
 
 def models_of(options: argparse.Namespace) -> Models:
     """Return the networks that the command line asks for, none of them loaded yet."""
     return Models(
-        Path(options.weights) if Path(options.weights).suffix else options.weights,
+        _weights(options.weights),
         device=options.device,
         dtype=options.dtype,
         coarse_side_px=options.coarse_side or None,
@@ -387,81 +449,80 @@ def _numbers(name: str, text: str, counts: Sequence[int]) -> tuple[float, ...]:
     return numbers
 
 
-def jobs(options: argparse.Namespace) -> list[Job]:
-    """Return the photographs to cut out, each with its target and its mask.
+def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None) -> Plan:
+    """Return what the command line asks for, with its formats and files checked.
 
     Raises:
-        UsageError: An input is missing, the output cannot hold the results, or two results would
-            be one file.
+        UsageError: An input is missing, the output cannot hold the results, or a result would be
+            written over a file that is read.
     """
-    sources: list[tuple[Path, Path]] = []  # photograph, its path below the input folder
-    for given in options.inputs:
-        if given.is_dir():
-            found = [(path, path.relative_to(given)) for path in _photographs(given, options)]
-            if not found:
-                raise UsageError(
-                    f"inputs must hold photographs, got none in {given}: "
-                    "give another folder, or --recursive"
-                )
-            sources += found
-        elif given.is_file():
-            sources.append((given, Path(given.name)))
-        else:
-            raise UsageError(f"inputs must exist, got {given}: correct the path")
-    output: Path = options.output
-    several = len(sources) > 1 or options.inputs[0].is_dir()
-    if several and output.suffix and not output.is_dir():
+    wanted = {"alpha": options.save_alpha, "foreground": options.save_foreground}
+    planned = plan(
+        options.inputs,
+        options.output,
+        masks=options.mask or options.trimap,
+        recursive=options.recursive,
+        format_name=options.format_name,
+        sides=[side for side, is_wanted in wanted.items() if is_wanted],
+        may_exist=options.skip_existing,
+    )
+    weights = _weights(options.weights)
+    check_outputs(
+        [path for job in planned.jobs for path in (job.target, *job.sides.values())],
+        [
+            *(job.source for job in planned.jobs),
+            *(job.mask for job in planned.jobs),
+            picture,
+            options.settings,
+            weights if isinstance(weights, Path) else None,
+        ],
+    )
+    form = planned.form
+    if not form.alpha and recipe.background.kind == "transparent":
         raise UsageError(
-            f"--output must be a folder for several photographs, got {output}: name a folder"
+            f"--background must be given for {form.name}, which holds no transparency, got none: "
+            "give one, or write .png"
         )
-    into_folder = several or output.is_dir() or not output.suffix
-    todo, owners = [], dict[Path, Path]()
-    for source, relative in sources:
-        target = output / relative.with_suffix(".png") if into_folder else output
-        if target in owners:
-            raise UsageError(
-                f"every photograph must have a result of its own, but {owners[target]} and "
-                f"{source} would both become {target}: cut them out into two folders"
-            )
-        if target.resolve() == source.resolve():
-            raise UsageError(
-                f"--output must not be the photograph itself, got {target}: choose another folder"
-            )
-        owners[target] = source
-        todo.append(Job(source, target, _mask_of(options.mask or options.trimap, relative)))
-    return todo
-
-
-def _photographs(folder: Path, options: argparse.Namespace) -> Iterator[Path]:
-    found = folder.rglob("*") if options.recursive else folder.iterdir()
-    return (p for p in sorted(found) if p.suffix.lower() in INPUT_SUFFIXES and p.is_file())
-
-
-def _mask_of(given: Path | None, relative: Path) -> Path | None:
-    """Return the mask of a photograph: the file given, or the one of its name in the folder."""
-    if given is None or given.is_file():
-        return given
-    if given.is_dir():
-        folder = given / relative.parent
-        for path in sorted(folder.glob("*")):
-            if path.stem == relative.stem and path.suffix.lower() in INPUT_SUFFIXES:
-                return path
+    if options.keep_metadata and not form.exif:
         raise UsageError(
-            f"every photograph must have a mask, got none for {relative} in {given}: "
-            "add one of the same name"
+            f"--keep-metadata must come with a format that holds EXIF, got {form.name}: leave it "
+            "out, or write .png"
         )
-    raise UsageError(f"the mask must exist, got {given}: correct the path")
+    if form.layers and recipe.light_wrap:
+        raise UsageError(
+            f"--light-wrap must be 0 for {form.name}, whose layers cannot hold it, got "
+            f"{recipe.light_wrap:g}: write another format"
+        )
+    return planned
 
 
-def _write(cutout: Cutout, job: Job, picture: Floats | None, options: argparse.Namespace) -> None:
-    target = job.target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if options.save_alpha:
-        write_image(target.with_name(f"{target.stem}_alpha.png"), cutout.alpha, bits=16)
-    if options.save_foreground:
-        write_image(target.with_name(f"{target.stem}_foreground.png"), cutout.foreground)
+def _write(
+    cutout: Cutout,
+    photo: Photo,
+    job: Job,
+    form: Format,
+    picture: Floats | None,
+    options: argparse.Namespace,
+) -> None:
+    if job.target != PIPE:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+    if "alpha" in job.sides:
+        write_whole(job.sides["alpha"], encode_png(cutout.alpha, bits=16))
+    if "foreground" in job.sides:
+        write_whole(job.sides["foreground"], encode_png(cutout.foreground))
+    data = encode(
+        form,
+        cutout.result(picture),
+        dpi=photo.dpi,
+        exif=photo.exif if options.keep_metadata else b"",
+        layers=cutout.layers(picture) if form.layers else (),
+    )
     # The result itself last: --skip-existing takes its presence for completeness.
-    write_image(target, cutout.result(picture))
+    if job.target == PIPE:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write_whole(job.target, data)
 
 
 if __name__ == "__main__":

@@ -258,7 +258,13 @@ def _interpolated(image: Floats, span: _Span, axis: int) -> Floats:
     return resized.astype(np.float32)
 
 
-def blurred_background(image: Floats, alpha: Floats, foreground: Floats, sigma_px: float) -> Floats:
+def blurred_background(
+    image: Floats,
+    alpha: Floats,
+    foreground: Floats,
+    sigma_px: float,
+    own_alpha: Floats | None = None,
+) -> Floats:
     """Blur the photo behind its subject, without the subject's colours in the blur.
 
     Eq. 1 solved for the background's share, (1 - alpha) B = I - alpha F, is blurred and divided
@@ -269,6 +275,8 @@ def blurred_background(image: Floats, alpha: Floats, foreground: Floats, sigma_p
         alpha: (H, W) float in [0, 1].
         foreground: (H, W, 3) float in [0, 1]; the photo itself will do where edges are hard.
         sigma_px: the Gaussian's standard deviation in pixels.
+        own_alpha: (H, W) float in [0, 1], the photo's own transparency; None where it is opaque.
+            What is transparent takes the colours around it.
 
     Returns:
         (H, W, 3) float32 in [0, 1], for `composite`.
@@ -282,8 +290,12 @@ def blurred_background(image: Floats, alpha: Floats, foreground: Floats, sigma_p
     weight = (1 - alpha)[..., None]
     # An estimated foreground may claim more than the photo holds.
     share = np.clip(image - alpha[..., None] * foreground, 0, weight)
+    if own_alpha is not None:
+        _check_pair("image", image, own_alpha, "own_alpha")
+        share, weight = share * own_alpha[..., None], weight * own_alpha[..., None]
     total = float(weight.sum())
-    mean: Floats = share.sum(axis=(0, 1)) / total if total > 0 else image.mean(axis=(0, 1))
+    shown = image if own_alpha is None else image * own_alpha[..., None]
+    mean: Floats = share.sum(axis=(0, 1)) / total if total > 0 else shown.mean(axis=(0, 1))
 
     blurred = _blurred(np.dstack([share, weight]), sigma_px)
     background: Floats = (blurred[..., :3] + _MEAN_WEIGHT * mean) / (

@@ -32,6 +32,7 @@ from mgm_core.guidance import (
     solid_inside,
     to_guidance,
 )
+from mgm_core.images import Photo
 from mgm_core.recipe import MaskKind, Recipe, read_colour
 
 # The networks are handed in; without their modules, which import PyTorch, a page is up sooner.
@@ -55,6 +56,8 @@ __all__ = [
     "guidance_from_segmenter",
     "guidance_of_frame",
     "matted",
+    "opaque",
+    "shadow_of",
 ]
 
 CutoutSettings: TypeAlias = Recipe
@@ -147,6 +150,7 @@ class Cutout:
         matte: What the network gave.
         foreground: Colours without the background's, (H, W, 3) float32 in [0, 1].
         recipe: What is put behind the subject.
+        own_alpha: The photograph's own transparency, (H, W) float32 in [0, 1], or None.
     """
 
     image: Floats = field(repr=False)
@@ -154,6 +158,7 @@ class Cutout:
     matte: "Matte" = field(repr=False)
     foreground: Floats = field(repr=False)
     recipe: Recipe = _AS_THE_PAPER
+    own_alpha: Floats | None = field(default=None, repr=False)
 
     @property
     def alpha(self) -> Floats:
@@ -176,8 +181,29 @@ class Cutout:
         Raises:
             ValueError: A picture is wanted and none was given.
         """
-        behind = background(self.image, self.alpha, self.foreground, self.recipe, picture)
+        behind = background(
+            self.image, self.alpha, self.foreground, self.recipe, picture, self.own_alpha
+        )
         return finished(self.foreground, self.alpha, behind, self.recipe)
+
+    def layers(self, picture: Floats | None = None) -> list[tuple[str, Floats]]:
+        """Return the result's layers by name from the bottom up, each of the photograph's size.
+
+        Args:
+            picture: As for `result`.
+
+        Returns:
+            The background, (H, W, 3), and the shadow, (H, W, 4), where there are any, and the
+            subject, (H, W, 4).
+        """
+        behind = background(
+            self.image, self.alpha, self.foreground, self.recipe, picture, self.own_alpha
+        )
+        shadow = shadow_of(self.alpha, self.recipe)
+        found = [] if behind is None else [("Background", behind)]
+        if shadow is not None:
+            found.append(("Shadow", rgba(np.zeros_like(self.image), shadow)))
+        return [*found, ("Subject", rgba(self.foreground, self.alpha))]
 
 
 def guidance_from_segmenter(
@@ -230,13 +256,16 @@ def _of_category(guidance: Floats, reason: str, probability: Floats, category: s
     return Guided(guidance, reason, person=guidance, certain=certain)
 
 
-def guidance_from_mask(mask: Floats, kind: MaskKind = "detect", category: str = "person") -> Guided:
+def guidance_from_mask(
+    mask: Floats, kind: MaskKind = "detect", category: str = "person", *, note: str = ""
+) -> Guided:
     """Read a mask that the user brings.
 
     Args:
         mask: (H, W) float32 in [0, 1].
         kind: What the mask is.
         category: What it shows; deep inside a person's binary mask there are no holes.
+        note: What its reader said of the file, in place of what its values say.
 
     Raises:
         NoSubjectError: The mask has one value everywhere, or marks nothing when it is read so.
@@ -244,11 +273,13 @@ def guidance_from_mask(mask: Floats, kind: MaskKind = "detect", category: str = 
     detection = detect_kind(mask)
     if detection.constant:
         raise NoSubjectError(f"the mask must mark the subject, got {detection.reason}")
-    reason = f"the mask has {detection.reason}"
+    reason = f"the mask has {note or detection.reason}"
     if kind == "detect":
         kind = detection.kind
     elif kind != detection.kind:
         reason += f", read as {kind.replace('_', ' ')}"
+    if kind == "binary_mask":
+        mask = np.minimum(mask / np.float32(detection.strength), 1)
     guidance = to_guidance(mask, kind)
     if not guidance.any():
         raise NoSubjectError(
@@ -285,16 +316,24 @@ def corrected(guided: Guided, recipe: Recipe) -> Guided:
     return guided
 
 
-def matted(image: Floats, guided: Guided, matter: MattingNetwork, recipe: Recipe) -> "Matte":
+def matted(
+    image: Floats,
+    guided: Guided,
+    matter: MattingNetwork,
+    recipe: Recipe,
+    own_alpha: Floats | None = None,
+) -> "Matte":
     """Run the matting network and what refines its alpha; drop what is far from all guidance.
 
-    In persons, alpha is solid deep inside, and gaps that are certainly person are filled.
+    In persons, alpha is solid deep inside, and gaps that are certainly person are filled. What is
+    transparent in the photo stays so, unless the recipe ignores it.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
         guided: Corrected guidance of the image's size.
         matter: The matting network.
         recipe: Whether alpha is refined; whether all parts but the largest are dropped too.
+        own_alpha: The photo's own transparency, (H, W) float32 in [0, 1], or None.
 
     Raises:
         ValueError: Sizes differ.
@@ -313,6 +352,8 @@ def matted(image: Floats, guided: Guided, matter: MattingNetwork, recipe: Recipe
         alpha = np.maximum(alpha, solid)
     if guided.certain is not None:
         alpha = without_gaps(alpha, guided.certain & (guided.guidance == 1))
+    if own_alpha is not None and not recipe.ignore_transparency:
+        alpha = np.minimum(alpha, own_alpha)
     return replace(matte, alpha=without_stray_parts(alpha) if recipe.keep_largest else alpha)
 
 
@@ -322,6 +363,7 @@ def background(
     foreground: Floats,
     recipe: Recipe,
     picture: Floats | None = None,
+    own_alpha: Floats | None = None,
 ) -> Floats | None:
     """Make what the recipe puts behind the subject.
 
@@ -331,6 +373,8 @@ def background(
         foreground: (H, W, 3) float32 in [0, 1].
         recipe: Its background.
         picture: For a background of that kind, (h, w, 3) float32 in [0, 1].
+        own_alpha: The photo's own transparency, (H, W) float32 in [0, 1], or None. What is
+            transparent does not shine through a blur.
 
     Returns:
         (H, W, 3) float32 in [0, 1], or None where the background is transparent.
@@ -351,7 +395,8 @@ def background(
             return gradient_background(colour, end, wanted.angle_deg, height, width)
         case "blur":
             sigma_px = _px(wanted.blur_percent, alpha)
-            return blurred_background(image, alpha, foreground, sigma_px)
+            seen = None if recipe.ignore_transparency else own_alpha
+            return blurred_background(image, alpha, foreground, sigma_px, seen)
         case "picture":
             if picture is None:
                 raise ValueError(
@@ -370,6 +415,19 @@ def background(
             )
 
 
+def opaque(photo: Photo, recipe: Recipe = _AS_THE_PAPER) -> Floats:
+    """Return a background picture without its transparency, (H, W, 3).
+
+    What was made transparent does not come back: the background's colour, which is also that of
+    the margins, shows there.
+    """
+    if photo.alpha is None:
+        return photo.image
+    height, width = photo.alpha.shape
+    colour = solid_background(read_colour(recipe.background.colour), height, width)
+    return composite(photo.image, photo.alpha, colour)
+
+
 def finished(foreground: Floats, alpha: Floats, behind: Floats | None, recipe: Recipe) -> Floats:
     """Put the subject, its shadow and the light at its edge over a background (Eq. 1).
 
@@ -383,17 +441,7 @@ def finished(foreground: Floats, alpha: Floats, behind: Floats | None, recipe: R
         (H, W, 3) float32 in [0, 1]; where there is no background (H, W, 4), straight, the shadow
         being black below the subject, and without light wrap, as there is no light.
     """
-    shadow = None
-    if recipe.shadow.strength:
-        right_px, down_px, sigma_px = (
-            _px(percent, alpha)
-            for percent in (
-                recipe.shadow.x_percent,
-                recipe.shadow.y_percent,
-                recipe.shadow.blur_percent,
-            )
-        )
-        shadow = soft_shadow(alpha, right_px, down_px, sigma_px, recipe.shadow.strength)
+    shadow = shadow_of(alpha, recipe)
     if behind is None:
         if shadow is None:
             return rgba(foreground, alpha)
@@ -407,8 +455,27 @@ def finished(foreground: Floats, alpha: Floats, behind: Floats | None, recipe: R
     return result
 
 
+def shadow_of(alpha: Floats, recipe: Recipe) -> Floats | None:
+    """Return the opacity of the shadow that the recipe asks for, (H, W), or None."""
+    if not recipe.shadow.strength:
+        return None
+    right_px, down_px, sigma_px = (
+        _px(percent, alpha)
+        for percent in (
+            recipe.shadow.x_percent,
+            recipe.shadow.y_percent,
+            recipe.shadow.blur_percent,
+        )
+    )
+    return soft_shadow(alpha, right_px, down_px, sigma_px, recipe.shadow.strength)
+
+
 def cut_out(
-    image: Floats, guided: Guided, matter: MattingNetwork, recipe: Recipe = _AS_THE_PAPER
+    image: Floats,
+    guided: Guided,
+    matter: MattingNetwork,
+    recipe: Recipe = _AS_THE_PAPER,
+    own_alpha: Floats | None = None,
 ) -> Cutout:
     """Return the subject that the guidance points to.
 
@@ -417,16 +484,19 @@ def cut_out(
         guided: Guidance of the image's size, not corrected yet.
         matter: The matting network.
         recipe: What is done with it.
+        own_alpha: The photo's own transparency, (H, W) float32 in [0, 1], or None.
 
     Raises:
         ValueError: Sizes differ, or the corrections do not fit.
     """
     guided = corrected(guided, recipe)
-    matte = matted(image, guided, matter, recipe)
+    matte = matted(image, guided, matter, recipe, own_alpha)
     foreground = estimate_foreground(
         image, matte.alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
     )
-    return Cutout(image, guided, matte, foreground, recipe)
+    if own_alpha is not None and not recipe.ignore_transparency:
+        foreground = foreground * (own_alpha > 0)[..., None]
+    return Cutout(image, guided, matte, foreground, recipe, own_alpha)
 
 
 def _px(percent: float, alpha: Floats) -> float:

@@ -50,6 +50,8 @@ _NOISE = 16 / 255
 SOLID_FROM, SOLID = 0.08, 0.12
 # Between these values a pixel is neither black nor white, JPEG's ripples beside edges included.
 _GREY_FROM, _GREY_TO = 0.2, 0.8
+# A soft brush leaves the rest of what it paints for its edge.
+_PAINTED_SHARE = 0.6
 
 
 def from_binary_mask(mask: Floats, threshold: float = 128 / 255) -> Floats:
@@ -189,18 +191,23 @@ class Detection:
         kind: how to read it.
         reason: a sentence for the user that says why.
         constant: the mask has the same value everywhere, and so guides to nothing.
+        strength: the value that stands for the subject in a binary mask that was painted with a
+            brush of less than full opacity; else 1.
     """
 
     kind: GuidanceKind
     reason: str
     constant: bool = False
+    strength: float = 1.0
 
 
 def detect_kind(mask: Floats) -> Detection:
     """Tell what an uploaded mask is from its values, whatever JPEG or resizing did to its edges.
 
     The grey pixels decide. In a binary mask they are at most a line one pixel wide along the
-    boundary; in a trimap the band is wider and most of it is at 128; else the mask is soft.
+    boundary; in a trimap the band is wider and most of it is at 128; else the mask is soft. Without
+    any white, one grey that most of the mask has is a binary mask's, painted at less than full
+    strength: nobody makes a trimap without foreground.
 
     Args:
         mask: (H, W) float in [0, 1].
@@ -228,17 +235,28 @@ def detect_kind(mask: Floats) -> Detection:
     grey_px, middle_px = int(grey.sum()), int(middle.sum())
     if {0, 255} <= set(clusters) and grey_px <= _boundary_length(mask):
         return Detection("binary_mask", f"{_listed(levels, [0, 255])}: a binary mask")
-    if len(clusters) > 1 and middle_px >= 0.5 * grey_px > 0:
+    if 255 in clusters and len(clusters) > 1 and middle_px >= 0.5 * grey_px > 0:
         return Detection("trimap", f"{_listed(levels, clusters)}: a trimap")
     if levels.size == 2 and low < 128 <= high:
         return Detection("binary_mask", f"{_listed(levels, [low, high])}: a binary mask")
-    if levels.size == 2:
+    strength = _painted_strength(mask)
+    if strength is not None:
+        values = _listed(levels, [low, round(strength * 255)])
         return Detection(
-            "soft_mask",
-            f"two values {low}, {high} on one side of 128: a soft mask, "
-            "unless they are labels that should be 0 and 255",
+            "binary_mask", f"{values}: a binary mask at {strength:.0%} strength", strength=strength
         )
     return Detection("soft_mask", f"many values from {low} to {high}: a soft mask")
+
+
+def _painted_strength(mask: Floats) -> float | None:
+    """Return the grey that stands for the subject where nothing is white; None for other masks."""
+    high = float(mask.max())
+    if high >= _GREY_TO or float(mask.min()) > high / 4:
+        return None
+    painted = mask[mask >= high / 2]
+    strength = float(np.median(painted))
+    alike = np.abs(painted - strength) <= min(_NOISE, strength / 8)
+    return strength if alike.mean() >= _PAINTED_SHARE else None
 
 
 def _boundary_length(mask: Floats) -> float:

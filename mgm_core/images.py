@@ -41,11 +41,13 @@ __all__ = [
     "encode_jpeg",
     "encode_png",
     "encode_webp",
+    "levels_of",
     "read_alpha",
     "read_image",
     "read_mask",
     "read_photo",
     "read_subject_mask",
+    "srgb_profile",
     "write_image",
     "write_whole",
 ]
@@ -347,7 +349,7 @@ def encode_png(array: Floats, *, bits: Literal[8, 16] = 8) -> bytes:
     Raises:
         ValueError: the array is of another shape, type or range.
     """
-    levels = _levels(array, bits)
+    levels = levels_of(array, bits)
     if levels.ndim == 2:
         return cv2.imencode(".png", levels)[1].tobytes()
     order = [2, 1, 0, 3][: levels.shape[2]]
@@ -358,11 +360,12 @@ def encode_png(array: Floats, *, bits: Literal[8, 16] = 8) -> bytes:
     return png[:33] + struct.pack(">I", 1) + body + struct.pack(">I", crc32(body)) + png[33:]
 
 
-def encode_jpeg(array: Floats) -> bytes:
+def encode_jpeg(array: Floats, **options: Any) -> bytes:  # noqa: ANN401 - what Pillow takes
     """Encode a JPEG of quality 95 with an sRGB profile.
 
     Args:
         array: (H, W) or (H, W, 3) float in [0, 1].
+        options: further ones of Pillow's, such as dpi and exif.
 
     Returns:
         The file's bytes.
@@ -370,20 +373,21 @@ def encode_jpeg(array: Floats) -> bytes:
     Raises:
         ValueError: the array is of another shape, type or range, or has an alpha channel.
     """
-    levels = _levels(array, 8)
+    levels = levels_of(array, 8)
     if levels.ndim == 3 and levels.shape[2] == 4:
         raise ValueError(
             f"array must have no alpha channel for JPEG, got shape {array.shape}: "
             "write a .png, or composite it first"
         )
-    return _encode_lossy(levels, "JPEG", subsampling=0)
+    return _encode_lossy(levels, "JPEG", subsampling=0, **options)
 
 
-def encode_webp(array: Floats) -> bytes:
+def encode_webp(array: Floats, **options: Any) -> bytes:  # noqa: ANN401 - what Pillow takes
     """Encode a lossy WebP of quality 95 with an sRGB profile; alpha is kept lossless.
 
     Args:
         array: (H, W), (H, W, 3) or (H, W, 4) float in [0, 1].
+        options: further ones of Pillow's, such as lossless and exif.
 
     Returns:
         The file's bytes.
@@ -391,10 +395,22 @@ def encode_webp(array: Floats) -> bytes:
     Raises:
         ValueError: the array is of another shape, type or range.
     """
-    return _encode_lossy(_levels(array, 8), "WEBP")
+    return _encode_lossy(levels_of(array, 8), "WEBP", **options)
 
 
-def _levels(array: Floats, bits: Literal[8, 16]) -> Bytes | NDArray[np.uint16]:
+def srgb_profile() -> bytes:
+    """Return an ICC profile for sRGB, the same at all times."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # A profile carries the time it was made; without it, equal pictures make equal files.
+    return profile[: _ICC_TIME.start] + bytes(12) + profile[_ICC_TIME.stop :]
+
+
+def levels_of(array: Floats, bits: Literal[8, 16]) -> Bytes | NDArray[np.uint16]:
+    """Return an array's values as integers of 8 or 16 bits.
+
+    Raises:
+        ValueError: the array is of another shape, type or range.
+    """
     if bits not in (8, 16):
         raise ValueError(f"bits must be 8 or 16, got {bits}: choose one of them")
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
@@ -406,13 +422,9 @@ def _levels(array: Floats, bits: Literal[8, 16]) -> Bytes | NDArray[np.uint16]:
     return levels.astype(np.uint8) if bits == 8 else levels.astype(np.uint16)
 
 
-def _encode_lossy(levels: NDArray[Any], file_format: str, **options: int) -> bytes:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    # A profile carries the time it was made; without it, equal pictures make equal files.
-    profile = profile[: _ICC_TIME.start] + bytes(12) + profile[_ICC_TIME.stop :]
+def _encode_lossy(levels: NDArray[Any], file_format: str, **options: Any) -> bytes:  # noqa: ANN401 - what Pillow takes
+    profile = srgb_profile() if levels.ndim == 3 else b""
     picture = Image.fromarray(levels)
-    if levels.ndim == 2:
-        profile = b""
     file = BytesIO()
     picture.save(file, file_format, quality=_JPEG_AND_WEBP_QUALITY, icc_profile=profile, **options)
     return file.getvalue()

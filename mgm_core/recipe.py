@@ -193,6 +193,7 @@ class Recipe(_Checked):
         segmenter_side_px: long side that the segmenter is fed with once; None for its default.
         own_mask: the guidance is a mask that has to be brought, and not a segmenter's.
         mask_kind: how to read that mask.
+        label: which label of a class map is the subject; None for the only one.
         shift_px: diameter in px of the ellipse that dilates (above 0) or erodes the guidance.
         edits: corrections by hand, which come last.
         drawn_on: width and height in px of the photo that the corrections were made for; None for
@@ -200,6 +201,8 @@ class Recipe(_Checked):
         quality: what the two settings `refine` and `foreground` are, unless they are given: see
             `PRESETS`, and `with_quality` for how to change it.
         refine: refine the matting network's alpha where it is uncertain.
+        ignore_transparency: take a photo that is transparent in places for opaque; else the result
+            is nowhere more opaque than the photo.
         keep_largest: drop what does not hang together with the largest part of the result.
         foreground: how the subject's own colours are found.
         background: what the subject is put over.
@@ -215,11 +218,13 @@ class Recipe(_Checked):
     segmenter_side_px: int | None = _within(None, 65, 2049)
     own_mask: bool = False
     mask_kind: MaskKind = "detect"
+    label: int | None = _within(None, 0, 65535)
     shift_px: int = _within(0, -SHIFT_LIMIT_PX, SHIFT_LIMIT_PX)
     edits: tuple[Edit, ...] = field(default=(), metadata={"most": _MAX_EDITS})
     drawn_on: tuple[int, int] | None = field(default=None, metadata={"low": 1, "high": 100_000})
     quality: Quality = "best"
     refine: bool = _preset()
+    ignore_transparency: bool = False
     keep_largest: bool = False
     foreground: ForegroundMethod = _preset()  # noqa: RUF009 - a field
     background: Background = field(default_factory=Background)

@@ -219,18 +219,10 @@ def test_detect_kind_sees_through_jpeg(mask, kind, quality):
         ([0, 128, 255], "trimap", "three values 0, 128, 255: a trimap"),
         ([0, 127, 255], "trimap", "three values 0, 127, 255: a trimap"),
         ([128, 255], "trimap", "two values 128, 255: a trimap"),
-        (
-            [0, 76],
-            "soft_mask",
-            "two values 0, 76 on one side of 128: a soft mask, "
-            "unless they are labels that should be 0 and 255",
-        ),
-        (
-            [0, 40],
-            "soft_mask",
-            "two values 0, 40 on one side of 128: a soft mask, "
-            "unless they are labels that should be 0 and 255",
-        ),
+        ([0, 76], "binary_mask", "two values 0, 76: a binary mask at 30% strength"),
+        ([0, 128], "binary_mask", "two values 0, 128: a binary mask"),
+        ([0, 127], "binary_mask", "two values 0, 127: a binary mask at 50% strength"),
+        ([60, 90], "soft_mask", "many values from 60 to 90: a soft mask"),
         (range(0, 256, 5), "soft_mask", "many values from 0 to 255: a soft mask"),
     ],
 )
@@ -238,6 +230,18 @@ def test_detect_kind_gives_its_reason(levels, kind, reason):
     mask = np.repeat(np.float32([levels]) / np.float32(255), 12, axis=1).repeat(40, axis=0)
     detection = detect_kind(mask)
     assert (detection.kind, detection.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize("quality", [None, 90, 60])
+@pytest.mark.parametrize("strength", [0.3, 0.5, 0.6])
+def test_a_mask_painted_at_less_than_full_strength_is_no_trimap(strength, quality):
+    for softness in (0.01, 3):
+        painted = blob(softness) * np.float32(strength)
+        seen = painted if quality is None else through_jpeg(painted, quality)
+        detection = detect_kind(seen)
+        assert detection.kind == "binary_mask"
+        assert detection.strength == pytest.approx(strength, abs=0.03)
+    assert detect_kind(blob(0.01)).strength == 1
 
 
 def test_detect_kind_names_the_values_under_the_noise():

@@ -1,0 +1,357 @@
+"""Which photographs become which files; decided, and checked, before any work.
+
+No result is ever written over a file that the command reads, nor over another result. Files that
+only look alike are told apart: by what a path leads to, links and `..` included.
+"""
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mgm_core.formats import FORMATS, Format, format_of, writable
+from mgm_core.images import SUFFIXES
+
+__all__ = [
+    "PIPE",
+    "Job",
+    "Plan",
+    "UsageError",
+    "check_outputs",
+    "names_a_folder",
+    "normalised",
+    "plan",
+]
+
+PIPE = Path("-")
+"""In place of a path: standard input or standard output."""
+
+
+class UsageError(ValueError):
+    """The command line asks for something that cannot be done."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photograph: where it comes from, where the cut-out goes, and what goes beside it.
+
+    Args:
+        source: the photograph, or `PIPE`.
+        target: the result, or `PIPE`.
+        mask: its mask, or None.
+        sides: further results by what they show, "alpha" and "foreground".
+    """
+
+    source: Path
+    target: Path
+    mask: Path | None
+    sides: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    Args:
+        jobs: in order.
+        form: the results' format.
+        left_out: sentences on files of the folders that are not taken.
+    """
+
+    jobs: tuple[Job, ...]
+    form: Format
+    left_out: tuple[str, ...] = ()
+
+
+def plan(
+    inputs: Iterable[str],
+    output: str,
+    *,
+    masks: str | None = None,
+    recursive: bool = False,
+    format_name: str | None = None,
+    sides: Iterable[str] = (),
+    may_exist: bool = False,
+) -> Plan:
+    """Decide which photographs become which files.
+
+    Of two photographs whose results would have one name, as IMG_1.jpg and IMG_1.png, both get
+    their endings into it. A folder's hidden files are none of its photographs; nor are results of
+    an earlier run, and the masks, where their folder lies within the photographs'.
+
+    Args:
+        inputs: photographs, folders of them, or "-".
+        output: a file, or a folder where there are several photographs or it says so by a slash at
+            its end, or "-".
+        masks: a mask for each photograph, or a folder of masks of their names.
+        recursive: take the folders' folders too.
+        format_name: one of `FORMATS`; None for the output's ending, or PNG.
+        sides: further results of each, "alpha" and "foreground".
+        may_exist: results that are there are left as they are.
+
+    Raises:
+        UsageError: an input is missing, the output cannot hold the results, or a name is too long.
+    """
+    given = [_Input.of(name) for name in inputs]
+    folders = [one.path for one in given if one.path.is_dir()]
+    if PIPE in [one.path for one in given] and len(given) > 1:
+        raise UsageError(
+            "inputs must be '-' alone, got others beside it: take them in two commands"
+        )
+    into_folder = names_a_folder(output)
+    target = Path(output)
+    skipped_folders = [Path(f) for f in (output, masks) if f and Path(f).is_dir()]
+    sources: list[tuple[Path, Path]] = []  # photograph, its path below the input folder
+    left_out: list[str] = []
+    for one in given:
+        if not one.path.is_dir():
+            sources.append((one.path, Path(one.path.name if one.path != PIPE else "result")))
+            continue
+        if output != "-" and one.path.resolve() == target.resolve():
+            raise UsageError(
+                f"--output must be another folder than the photographs', got {output}: the "
+                "results would be taken for photographs the next time; name a new folder"
+            )
+        found, others = _photographs(one.path, recursive, skipped_folders)
+        if not found:
+            raise UsageError(
+                f"inputs must hold photographs, got none in {one.path}: "
+                "give another folder, or --recursive"
+            )
+        sources += [(path, path.relative_to(one.path)) for path in found]
+        left_out += others
+    several = len(sources) > 1 or bool(folders)
+    try:
+        if output == "-":
+            form = writable(FORMATS[format_name or "png"])
+        elif several or into_folder:
+            if several and not into_folder and target.suffix.lower() in _RESULT_SUFFIXES:
+                raise UsageError(
+                    "--output must be a folder for several photographs, got "
+                    f"{output}: name a folder"
+                )
+            into_folder = True
+            form = writable(FORMATS[format_name or "png"])
+        elif not target.suffix:
+            into_folder = True
+            form = writable(FORMATS[format_name or "png"])
+        else:
+            form = format_of(target, format_name)
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if output == "-":
+        if several:
+            raise UsageError("--output must be a folder for several photographs, got '-': name one")
+        if list(sides):
+            raise UsageError(
+                "--save-alpha and --save-foreground must have a file beside them, got '-' for "
+                "--output: name a file"
+            )
+        targets = [PIPE]
+    elif into_folder:
+        targets = [target / name for name in _names([r for _, r in sources], form.suffix)]
+    else:
+        targets = [target]
+    find_mask = _mask_finder(masks)
+    jobs = tuple(
+        Job(source, to, find_mask(relative), _sides(to, sides))
+        for (source, relative), to in zip(sources, targets, strict=True)
+    )
+    for job in jobs:
+        # A name that nobody gave, beside the photograph: that file may be another photograph.
+        beside = job.target.parent.resolve() == job.source.parent.resolve()
+        unnamed = into_folder and beside and job.source != PIPE
+        if unnamed and job.target.exists() and not may_exist:
+            raise UsageError(
+                f"no result may replace {job.target}, which lies beside its photograph: name the "
+                "result, or another folder"
+            )
+    for job in jobs:
+        for path in (job.target, *job.sides.values()):
+            _check_place(path)
+    return Plan(jobs, form, tuple(left_out))
+
+
+_RESULT_SUFFIXES = frozenset(s for form in FORMATS.values() for s in form.suffixes)
+
+
+@dataclass(frozen=True)
+class _Input:
+    path: Path
+
+    @classmethod
+    def of(cls, name: str) -> "_Input":
+        path = Path(name)
+        if name != "-" and not path.exists():
+            raise UsageError(f"inputs must exist, got {name}: correct the path")
+        return cls(path)
+
+
+def names_a_folder(output: str) -> bool:
+    """Tell whether an output is a folder: one that is there, or that ends in a slash."""
+    return output.endswith(("/", os.sep)) or Path(output).is_dir()
+
+
+def normalised(name: str) -> str:
+    """Return a name in the one form (NFC) that Macs and others can be compared in."""
+    return unicodedata.normalize("NFC", name)
+
+
+def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
+    """Hold every result to be a file of its own, which is neither read nor written twice.
+
+    Args:
+        outputs: what is to be written.
+        inputs: what is read; None counts for nothing.
+
+    Raises:
+        UsageError: a result is one of the inputs or another result.
+    """
+    read: dict[object, Path] = {}
+    for path in inputs:
+        if path is not None and path != PIPE:
+            read |= dict.fromkeys(_identities(path), path)
+    written: dict[object, Path] = {}
+    for path in outputs:
+        if path == PIPE:
+            continue
+        for identity in _identities(path):
+            if identity in read:
+                raise UsageError(
+                    f"no result may replace a file that is read, but {path} would be written over "
+                    f"{read[identity]}: choose another --output"
+                )
+            if identity in written:
+                raise UsageError(
+                    f"every result must be a file of its own, but {path} would be written twice, "
+                    f"also as {written[identity]}: rename a photograph, or use two folders"
+                )
+        written |= dict.fromkeys(_identities(path), path)
+
+
+def _identities(path: Path) -> list[object]:
+    """Return what two paths share where they lead to one file."""
+    found: list[object] = [path.resolve()]
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return found
+    return [*found, (state.st_dev, state.st_ino)]
+
+
+def _photographs(
+    folder: Path, recursive: bool, skipped_folders: list[Path]
+) -> tuple[list[Path], list[str]]:
+    """Return a folder's photographs and sentences on what else is in it."""
+    closed = [
+        skipped.resolve() for skipped in skipped_folders if skipped.resolve() != folder.resolve()
+    ]
+    found, others, inside = [], [], 0
+    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or not path.is_file() or path.name.lower() in _OF_SYSTEMS:
+            continue
+        if any(path.resolve().is_relative_to(one) for one in closed):
+            inside += 1
+        elif path.suffix.lower() in SUFFIXES:
+            found.append(path)
+        else:
+            others.append(path.relative_to(folder).as_posix())
+    told = []
+    if others:
+        shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        told.append(f"left out of {folder}, as no pictures of a known kind: {shown}")
+    if inside:
+        told.append(f"left out of {folder}, as earlier results or masks: {inside} files")
+    return found, told
+
+
+_OF_SYSTEMS = ("thumbs.db", "desktop.ini")
+
+
+def _names(relatives: list[Path], suffix: str) -> list[Path]:
+    """Return a result's name for each photograph; those that would share one keep their endings."""
+    sharing: dict[str, list[int]] = defaultdict(list)
+    for number, relative in enumerate(relatives):
+        sharing[normalised(str(relative.with_suffix(suffix))).casefold()].append(number)
+    names = [relative.with_suffix(suffix) for relative in relatives]
+    for numbers in sharing.values():
+        if len(numbers) > 1:
+            for number in numbers:
+                relative = relatives[number]
+                ending = relative.suffix.removeprefix(".")
+                names[number] = relative.with_name(f"{relative.stem}_{ending}{suffix}")
+    return names
+
+
+def _sides(target: Path, sides: Iterable[str]) -> dict[str, Path]:
+    return {side: target.with_name(f"{target.stem}_{side}.png") for side in sides}
+
+
+def _check_place(path: Path) -> None:
+    """Hold a result's path to be one that can be written, as far as can be told ahead."""
+    if path == PIPE:
+        return
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise UsageError(
+            f"a result's name must have at most {_LONGEST_NAME} bytes, got "
+            f"{len(os.fsencode(path.name))} for {path.name}: shorten the photograph's name"
+        )
+    if path.is_dir():
+        raise UsageError(f"a result must be a file, got the folder {path}: choose another --output")
+    for folder in path.parents:
+        if folder.exists():
+            if not folder.is_dir():
+                raise UsageError(
+                    f"--output must be in a folder, got the file {folder}: choose another"
+                )
+            return
+
+
+_LONGEST_NAME = 255  # of every file system in use
+
+
+def _mask_finder(masks: str | None) -> Callable[[Path], Path | None]:
+    """Return a function from a photograph's path below its folder to its mask."""
+    if masks is None:
+        return lambda relative: None
+    given = Path(masks)
+    if given.is_file():
+        return lambda relative: given
+    if not given.is_dir():
+        raise UsageError(f"the mask must exist, got {masks}: correct the path")
+    listed: dict[Path, dict[str, list[Path]]] = {}
+
+    def find(relative: Path) -> Path | None:
+        folder = given / relative.parent
+        if folder not in listed:
+            listed[folder] = _by_stem(folder)
+        named = listed[folder].get(normalised(relative.stem), [])
+        # Of several, the one that the photograph's own ending chooses.
+        same = [path for path in named if path.suffix.lower() == relative.suffix.lower()]
+        if not named:
+            raise UsageError(
+                f"every photograph must have a mask, got none for {relative} in {masks}: "
+                "add one of the same name"
+            )
+        if len(named) > 1 and len(same) != 1:
+            raise UsageError(
+                f"every photograph must have one mask, got {', '.join(p.name for p in named)} for "
+                f"{relative} in {masks}: leave one"
+            )
+        return same[0] if same else named[0]
+
+    return find
+
+
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        known = path.suffix.lower() in SUFFIXES and path.is_file()
+        if known and not path.name.startswith("."):
+            found[normalised(path.stem)].append(path)
+    return found
