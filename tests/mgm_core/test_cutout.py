@@ -85,8 +85,15 @@ def test_a_mask_that_marks_nothing_is_refused(mask, value):
     with pytest.raises(NoSubjectError, match="the mask must mark the subject, got all values"):
         guidance_from_mask(np.full_like(mask, value))
     faint = mask * np.float32(0.3)
-    with pytest.raises(NoSubjectError, match="got none when it is read as binary mask: read it as"):
-        guidance_from_mask(faint, "binary_mask")
+    with pytest.raises(NoSubjectError, match="got none when it is read as trimap fg: read it as"):
+        guidance_from_mask(faint, "trimap_fg")
+
+
+@pytest.mark.parametrize("strength", [0.2, 0.5, 0.7])
+def test_a_mask_painted_at_part_strength_guides_as_a_whole_one(mask, strength):
+    read = guidance_from_mask(mask * np.float32(strength))
+    np.testing.assert_array_equal(read.guidance, mask)
+    assert read.known is None
 
 
 def test_corrections_come_after_the_shift_and_make_known_regions_free(mask):

@@ -66,10 +66,13 @@ def test_a_psd_has_its_layers():
     assert [layer.size for layer in document] == [(48, 40)] * 2
     # The sRGB profile is applied to what is in sRGB already: it rounds once more.
     np.testing.assert_allclose(np.asarray(document.topil())[..., :3] / 255, merged, atol=2 / 255)
-    np.testing.assert_allclose(document[1].numpy(), SMOOTH, atol=0.003)
+    # Over an opaque picture the subject's alpha is a layer mask, which can be painted on.
+    subject = document[1]
+    np.testing.assert_allclose(subject.numpy()[..., :3], SMOOTH[..., :3], atol=0.003)
+    np.testing.assert_allclose(np.asarray(subject.mask.topil()) / 255, SMOOTH[..., 3], atol=0.003)
     np.testing.assert_allclose(document[0].numpy()[..., :3], behind, atol=0.003)
-    with Image.open(io.BytesIO(encode(FORMATS["psd"], SMOOTH))) as seen:
-        assert seen.mode == "RGBA"
+    alone = PSDImage.open(io.BytesIO(encode(FORMATS["psd"], SMOOTH)))[0]
+    np.testing.assert_allclose(alone.numpy(), SMOOTH, atol=0.003)
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "psd"])
