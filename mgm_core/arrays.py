@@ -35,32 +35,36 @@ Bytes: TypeAlias = NDArray[np.uint8]
 _SLACK = 1e-4
 
 
-def check_image(name: str, array: Floats) -> None:
-    """Raise unless the array is an image: (H, W, 3) float, finite, in [0, 1].
+def check_image(name: str, array: Colours, size: tuple[int, int] | None = None) -> None:
+    """Raise unless the array is an image: (H, W, 3) float32, finite, in [0, 1].
 
     Args:
         name: What the caller calls the array.
         array: The value to check.
+        size: (H, W) of the image that it belongs to, where there is one.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is not, or has another size.
     """
     check_shape(name, array, array.ndim == 3 and array.shape[2:] == (3,), "(H, W, 3)")
     check_values(name, array)
+    _check_size(name, array, size)
 
 
-def check_mask(name: str, array: Floats) -> None:
-    """Raise unless the array is a mask or alpha: (H, W) float, finite, in [0, 1].
+def check_mask(name: str, array: Plane, size: tuple[int, int] | None = None) -> None:
+    """Raise unless the array is a mask or alpha: (H, W) float32, finite, in [0, 1].
 
     Args:
         name: What the caller calls the array.
         array: The value to check.
+        size: (H, W) of the image that it belongs to, where there is one.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is not, or has another size.
     """
     check_shape(name, array, array.ndim == 2, "(H, W)")
     check_values(name, array)
+    _check_size(name, array, size)
 
 
 def check_shape(name: str, array: Floats, fits: bool, rule: str) -> None:
@@ -70,15 +74,26 @@ def check_shape(name: str, array: Floats, fits: bool, rule: str) -> None:
 
 
 def check_values(name: str, array: Floats) -> None:
-    """Raise unless the array's values are float, finite and in [0, 1]."""
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(
-            f"{name} must be float in [0, 1], got {array.dtype}: convert it, 255 becoming 1.0"
+    """Raise unless the array's values are float32, finite and in [0, 1]."""
+    if array.dtype != np.float32:
+        do = (
+            "take array.astype(np.float32)"
+            if np.issubdtype(array.dtype, np.floating)
+            else "divide by its largest level, such as 255, and convert it"
         )
+        raise ValueError(f"{name} must be float32 in [0, 1], got {array.dtype}: {do}")
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity: look where it was computed")
     if low < -_SLACK or high > 1 + _SLACK:
         raise ValueError(
             f"{name} must lie in [0, 1], got values from {low:g} to {high:g}: scale or clip it"
+        )
+
+
+def _check_size(name: str, array: Floats, size: tuple[int, int] | None) -> None:
+    if size is not None and array.shape[:2] != size:
+        raise ValueError(
+            f"{name} must have the image's size {size[1]}x{size[0]}, got "
+            f"{array.shape[1]}x{array.shape[0]}: resize it"
         )

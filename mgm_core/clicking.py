@@ -71,12 +71,7 @@ def segment_clicks(
             )
     mask = np.zeros((height, width), np.bool_)
     if probability is not None:
-        check_mask("probability", probability)
-        if probability.shape != (height, width):
-            raise ValueError(
-                f"probability must have the image's size {(height, width)}, got "
-                f"{probability.shape}: scale it"
-            )
+        check_mask("probability", probability, (height, width))
         mask = probability >= 0.5
     if not clicks:
         return mask.astype(np.float32)

@@ -65,12 +65,7 @@ def estimate_foreground(
         CheckpointError: A network has no weights.
     """
     check_image("image", image)
-    check_mask("alpha", alpha)
-    if image.shape[:2] != alpha.shape:
-        raise ValueError(
-            f"alpha must have the image's size {image.shape[:2]}, got {alpha.shape}: "
-            "resize one of them"
-        )
+    check_mask("alpha", alpha, image.shape[:2])
     if callable(method):
         estimate = method
     elif method == "network":

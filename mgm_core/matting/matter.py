@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mgm_core.arrays import Booleans, Colours, Floats, Plane
+from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check_mask
 from mgm_core.cancellation import checkpoint
 from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS
 from mgm_core.lazy import Lazy
@@ -225,7 +225,7 @@ class Matter:
         planes = self._look(images, guidances)
         for n, plane in enumerate(known or [None] * len(images)):
             if plane is not None:
-                check_plane(plane, "known", guidances[n].shape)
+                check_mask("known", plane, guidances[n].shape)
                 planes[0, n] = _enforced(planes[0, n], plane)
             if colour_lines:
                 planes[0, n] = self._by_colour_lines(images[n], guidances[n], planes[0, n], plane)
@@ -407,45 +407,15 @@ def _planes(refined: Refined) -> tuple[Tensor, ...]:
     )
 
 
-def check_plane(plane: Plane, name: str, shape: tuple[int, int] | None = None) -> None:
-    """Raise unless a plane is (H, W) float32 in [0, 1], and of this shape where one is given."""
-    if plane.ndim != 2:
-        raise ValueError(
-            f"{name} must have shape (H, W), got {plane.shape}: give one value a pixel"
-        )
-    _check_values(plane, name)
-    if shape is not None and plane.shape != shape:
-        raise ValueError(
-            f"{name} must have the image's size {shape[1]}x{shape[0]}, got "
-            f"{plane.shape[1]}x{plane.shape[0]}: resize it to the image's"
-        )
-
-
 def check_pair(image: Colours, guidance: Plane) -> None:
     """Raise unless image and guidance fit together and the network can take them."""
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(
-            f"image must have shape (H, W, 3), got {image.shape}: give three colours a pixel"
-        )
+    check_image("image", image)
     if min(image.shape[:2]) < SMALLEST_PX:
         raise ValueError(
             f"image must have sides of {SMALLEST_PX} px or more, got "
             f"{image.shape[1]}x{image.shape[0]}: give a larger image"
         )
-    _check_values(image, "image")
-    check_plane(guidance, "guidance", image.shape[:2])
-
-
-def _check_values(array: Floats, name: str) -> None:
-    if array.dtype != np.float32:
-        raise ValueError(
-            f"{name} must be float32 in [0, 1], got {array.dtype}: divide bytes by 255"
-        )
-    low, high = float(array.min()), float(array.max())
-    if not (low >= 0.0 and high <= 1.0):  # false for NaN, too
-        raise ValueError(
-            f"{name} must lie in [0, 1], got {low:g} to {high:g}: divide bytes by 255, clip others"
-        )
+    check_mask("guidance", guidance, image.shape[:2])
 
 
 def without_stray_parts(alpha: Plane) -> Plane:

@@ -224,7 +224,7 @@ def test_all_four_errors_of_a_three_megapixel_matte_take_less_than_one_and_a_hal
     ("prediction", "message"),
     [
         (np.zeros((4, 5, 3), np.float32), "prediction must be of shape (H, W), got (4, 5, 3)"),
-        (np.zeros((4, 5), np.uint8), "prediction must be float in [0, 1], got uint8"),
+        (np.zeros((4, 5), np.uint8), "prediction must be float32 in [0, 1], got uint8"),
         (np.full((4, 5), np.nan, np.float32), "prediction must be finite, got NaN"),
         (np.full((4, 5), 255, np.float32), "prediction must lie in [0, 1], got values from 255"),
         (

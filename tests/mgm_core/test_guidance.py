@@ -310,7 +310,7 @@ def test_other_bad_input_is_refused():
     ],
 )
 def test_arrays_that_are_no_masks_are_refused(function, name):
-    with pytest.raises(ValueError, match=rf"^{name} must be float in \[0, 1\], got uint8"):
+    with pytest.raises(ValueError, match=rf"^{name} must be float32 in \[0, 1\], got uint8"):
         function(np.zeros((2, 2), np.uint8))
 
 

@@ -116,13 +116,13 @@ def test_spans_cover_a_length_with_the_overlap_asked_for():
 @pytest.mark.parametrize(
     ("image", "guidance", "message"),
     [
-        (np.zeros((20, 20), np.float32), None, r"shape \(H, W, 3\), got \(20, 20\)"),
+        (np.zeros((20, 20), np.float32), None, r"of shape \(H, W, 3\), got \(20, 20\)"),
         (np.zeros((15, 20, 3), np.float32), None, "sides of 16 px or more, got 20x15"),
         (np.zeros((20, 20, 3), np.uint8), None, "image must be float32 .* got uint8"),
-        (np.full((20, 20, 3), 2, np.float32), None, "image must lie in .* got 2 to 2"),
-        (np.full((20, 20, 3), np.nan, np.float32), None, "image must lie in .* got nan to nan"),
+        (np.full((20, 20, 3), 2, np.float32), None, "image must lie in .* got values from 2 to 2"),
+        (np.full((20, 20, 3), np.nan, np.float32), None, "image must be finite, got NaN"),
         (None, np.zeros((20, 21), np.float32), "the image's size 20x20, got 21x20"),
-        (None, np.zeros((20, 20, 1), np.float32), r"guidance must have shape \(H, W\)"),
+        (None, np.zeros((20, 20, 1), np.float32), r"guidance must be of shape \(H, W\)"),
         (None, np.full((20, 20), -1, np.float32), "guidance must lie in"),
     ],
 )  # fmt: skip
