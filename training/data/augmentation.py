@@ -22,6 +22,14 @@ _JPEG_SAMPLINGS = (
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 )
 _INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+GREY_PROBABILITY = 0.08  # photographs without colours
+LUMA = (0.299, 0.587, 0.114)
+DARK_PROBABILITY = 0.08  # dark hair before dark ground
+DARK_FACTORS = (0.12, 0.5)
+BRIGHT_PROBABILITY = 0.35  # of backdrops: snow, sky, a studio's white
+BRIGHT_RANGE = 0.25
+MAGNIFIED_PROBABILITY = 0.12  # photographs enlarged since they were taken, their blocks with them
+MAGNIFICATIONS = (1.25, 1.6, 2.0)
 ROTATION_DEGREES = 30.0
 SHEAR_DEGREES = 10.0
 
@@ -213,6 +221,8 @@ def gradient_background(crop_px: int, generator: Generator) -> Colours:
     start, end = generator.uniform(0.0, 1.0, (2, 3)).astype(np.float32)
     if generator.random() < 0.5:  # grey backdrops are the most common
         start, end = np.full(3, start.mean(), np.float32), np.full(3, end.mean(), np.float32)
+    if generator.random() < BRIGHT_PROBABILITY:
+        start, end = 1 - np.float32(BRIGHT_RANGE) * start, 1 - np.float32(BRIGHT_RANGE) * end
     angle = generator.uniform(0.0, 2 * np.pi)
     axis = np.linspace(-0.5, 0.5, crop_px, dtype=np.float32)
     position = (
@@ -235,6 +245,16 @@ def matched(
     shifted = background + share * (mean - background.mean((0, 1)))
     moved: Colours = np.clip(shifted, 0.0, 1.0).astype(np.float32)
     return moved
+
+
+def without_colours(colours: Colours) -> Colours:
+    """Return a photograph as a film without colours shows it."""
+    return np.repeat(colours @ np.array(LUMA, np.float32)[:, None], 3, axis=2)
+
+
+def reduced(plane: Plane, side_px: int) -> Plane:
+    """Reduce a square plane, or colours, to a side."""
+    return np.asarray(cv2.resize(plane, (side_px, side_px), None, 0, 0, cv2.INTER_AREA), np.float32)
 
 
 def camera(image: Colours, generator: Generator) -> Colours:

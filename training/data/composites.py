@@ -38,6 +38,7 @@ Example = dict[str, Tensor]
 
 # Rough masks are trusted this far from their outline, in px of the photograph.
 ROUGH_BAND_PX = 30
+_ROUNDING = 1e-3
 
 
 def open_source(config: SourceConfig, root: Path, max_side_px: int) -> Source:
@@ -137,6 +138,24 @@ class Composites(Dataset[Example]):
         self.cumulative_shares = cumulative_shares(config)
         self.backgrounds = open_backgrounds(config)
 
+    def _taken(self, planes: list[Plane], generator: Generator) -> list[Plane]:
+        """Make a composite look photographed, some at a smaller size first.
+
+        Args:
+            planes: Image, foreground, background, alpha, supervised.
+            generator: Draws everything.
+        """
+        side = self.config.data.crop_px
+        magnified = generator.random() < augmentation.MAGNIFIED_PROBABILITY
+        if magnified:
+            factor = generator.choice(augmentation.MAGNIFICATIONS)
+            planes = [augmentation.reduced(plane, round(side / factor)) for plane in planes]
+        planes = [self._photographed(planes[0], generator), *planes[1:]]
+        if magnified:
+            planes = [augmentation.enlarged(plane, side).clip(0, 1) for plane in planes]
+            planes[-1] = (planes[-1] > 1 - _ROUNDING).astype(np.float32)
+        return planes
+
     def _photographed(self, image: Colours, generator: Generator) -> Colours:
         """Make a composite look photographed."""
         return augmentation.camera(image, generator)
@@ -208,6 +227,10 @@ class Composites(Dataset[Example]):
         crop = self._exact_crop if cutout.exact else self._crop
         foreground, alpha = crop(cutout, generator)
         supervised = np.ones_like(alpha)
+        grey = generator.random() < augmentation.GREY_PROBABILITY
+        dark = generator.random() < augmentation.DARK_PROBABILITY
+        darkness = np.exp(generator.uniform(*np.log(augmentation.DARK_FACTORS)))
+        light = np.float32(darkness if dark else 1.0)
         if cutout.exact:
             if generator.random() < data.merge_probability:
                 other = self._cutout(generator)
@@ -220,6 +243,10 @@ class Composites(Dataset[Example]):
                 background = self._with_distractor(background, generator)
             if generator.random() < 0.3:
                 background = augmentation.matched(background, foreground, alpha, generator)
+            foreground, background = foreground * light, background * light
+            if grey:
+                foreground = augmentation.without_colours(foreground)
+                background = augmentation.without_colours(background)
             image = alpha[..., None] * foreground + (1.0 - alpha[..., None]) * background
         else:
             image = augmentation.jittered(foreground, generator, 0.5)
@@ -227,8 +254,12 @@ class Composites(Dataset[Example]):
             alpha = (alpha > 0.5).astype(np.float32)
             band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ROUGH_BAND_PX, ROUGH_BAND_PX))
             supervised = (cv2.dilate(alpha, band) == cv2.erode(alpha, band)).astype(np.float32)
+        planes = [image, foreground, background, alpha, supervised]
         if data.camera:
-            image = self._photographed(image, generator)
+            planes = self._taken(planes, generator)
+        image, foreground, background, alpha, supervised = planes
+        if grey:  # grain and JPEG are without colours, too
+            image = augmentation.without_colours(image)
         guidance = self._guidance(alpha, generator)
         return {
             "image": channels_first(image),

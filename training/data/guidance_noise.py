@@ -11,6 +11,8 @@ from mgm_core.arrays import Bytes, Plane
 
 KERNELS_PX = (1, 30)
 PATCH_FRACTIONS = (0.25, 0.5)
+FILLED_PROBABILITY = 0.1
+FILLING_KERNELS_PX = (20, 60)
 UNKNOWN = 0.5  # in a trimap
 
 
@@ -82,8 +84,17 @@ def noisy_mask(
     cut_mask_probability: float = 0.25,
     kernels_px: tuple[int, int] = KERNELS_PX,
 ) -> Plane:
-    """Return the paper's perturbed binary guidance: binarise, erode/dilate, CutMask."""
-    mask = eroded_dilated(binarised(alpha, generator), generator, kernels_px)
+    """Return the paper's perturbed binary guidance: binarise, erode/dilate, CutMask.
+
+    Beyond the paper, some masks only have their gaps filled, as segmenters fill those between hair
+    and shoulder.
+    """
+    mask = binarised(alpha, generator)
+    if generator.random() < FILLED_PROBABILITY:
+        kernel_px = int(generator.integers(*FILLING_KERNELS_PX)) | 1  # even ones would shift it
+        mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _ellipse(kernel_px)), np.float32)
+    else:
+        mask = eroded_dilated(mask, generator, kernels_px)
     if generator.random() < cut_mask_probability:
         mask = cut_mask(mask, generator)
     return mask

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from training.data import guidance_noise
 from training.data.guidance_noise import (
     binarised,
     cut_mask,
@@ -88,7 +89,9 @@ def test_mattes_are_soft_and_resemble_alpha(alpha):
         assert np.corrcoef(matte.ravel(), alpha.ravel())[0, 1] > 0.4
 
 
-def test_masks_move_as_far_as_the_kernels_allow(alpha):
+def test_masks_move_as_far_as_the_kernels_allow(alpha, monkeypatch):
+    monkeypatch.setattr(guidance_noise, "FILLED_PROBABILITY", 0.0)
+
     def moved(kernels_px):
         sure = (alpha > 0.01) == (alpha >= 1.0)  # no threshold changes these pixels
         masks = [noisy_mask(alpha, g, 0.0, kernels_px) for g in _seeds(40)]

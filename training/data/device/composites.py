@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,8 +17,16 @@ from torch import Tensor
 from mgm_core.networks.refinement import dilated
 from training.config import Config
 from training.data.augmentation import (
+    BRIGHT_PROBABILITY,
+    BRIGHT_RANGE,
+    DARK_FACTORS,
+    DARK_PROBABILITY,
+    GREY_PROBABILITY,
     JPEG_BLOCK_PX,
     JPEG_QUALITIES,
+    LUMA,
+    MAGNIFICATIONS,
+    MAGNIFIED_PROBABILITY,
     ROTATION_DEGREES,
     SHEAR_DEGREES,
 )
@@ -26,7 +35,11 @@ from training.data.device import augmentation as augmentation
 from training.data.device.augmentation import Drawn, on
 from training.data.device.cache import Stock
 from training.data.device.images import Views
-from training.data.guidance_noise import PATCH_FRACTIONS
+from training.data.guidance_noise import (
+    FILLED_PROBABILITY,
+    FILLING_KERNELS_PX,
+    PATCH_FRACTIONS,
+)
 from training.distributed import local_part, rank
 
 __all__ = ["DeviceComposites", "affine_maps"]
@@ -35,6 +48,7 @@ Colours = Tensor
 Indices = NDArray[np.int64]
 
 _COARSE_KERNEL_PX = 3
+_ROUNDING = 1e-3
 
 
 def affine_maps(
@@ -62,6 +76,12 @@ def affine_maps(
     target = crop_px / 2 + generator.uniform(-0.15, 0.15, (n, 2)) * crop_px
     back = np.linalg.inv(linear)
     return np.concatenate([back, centres[:, :, None] - back @ target[:, :, None]], axis=2)
+
+
+def _without_colours(colours: Tensor) -> Tensor:
+    """Return photographs as a film without colours shows them."""
+    luma = torch.tensor(LUMA, device=colours.device)[:, None, None]
+    return (colours * luma).sum(1, keepdim=True).expand(-1, 3, -1, -1)
 
 
 @dataclass
@@ -125,6 +145,7 @@ class DeviceComposites:
         self._add_distractors(background, generator)
         shares = generator.uniform(0.4, 1.0, self.count) * (generator.random(self.count) < 0.3)
         background = augmentation.matched(background, foreground, subject.alpha, shares)
+        grey = self._relit(foreground, background, generator)
         alpha = subject.alpha
         image = alpha * foreground + (1 - alpha) * background
         supervised = torch.ones_like(alpha)
@@ -137,16 +158,50 @@ class DeviceComposites:
             band = [ROUGH_BAND_PX] * len(rough)
             sure = dilated(inside, band) == augmentation.eroded(inside, band)
             supervised[rough] = sure.float()
-        if data.camera:
-            image = self._photographed(image, generator, noise)
-        return {
+        example = {
             "image": image,
             "foreground": foreground,
             "background": background,
             "alpha": alpha,
-            "guidance": self._guidance(alpha, generator),
             "supervised": supervised,
         }
+        if data.camera:
+            self._take(example, generator, noise)
+        if len(grey):  # grain and JPEG are without colours, too
+            example["image"][grey] = _without_colours(example["image"][grey])
+        return {**example, "guidance": self._guidance(alpha, generator)}
+
+    def _relit(self, foreground: Colours, background: Colours, generator: Generator) -> Indices:
+        """Make some examples dark and take the colours out of some, in place; return these."""
+        n = len(foreground)
+        dark = np.flatnonzero(generator.random(n) < DARK_PROBABILITY)
+        factors = np.exp(generator.uniform(*np.log(DARK_FACTORS), len(dark)))
+        grey = np.flatnonzero(generator.random(n) < GREY_PROBABILITY)
+        for colours in (foreground, background):
+            if len(dark):
+                colours[dark] *= on(self.device, factors)
+            if len(grey):
+                colours[grey] = _without_colours(colours[grey])
+        return grey
+
+    def _take(self, example: Example, generator: Generator, noise: torch.Generator) -> None:
+        """Make composites look photographed, some at a smaller size first, in place."""
+        n, side = len(example["image"]), self.config.data.crop_px
+        chosen = np.flatnonzero(generator.random(n) < MAGNIFIED_PROBABILITY)
+        factor = float(generator.choice(MAGNIFICATIONS))
+        small = {
+            name: F.interpolate(plane[chosen], (round(side / factor),) * 2, mode="area")
+            for name, plane in example.items()
+            if len(chosen)
+        }
+        example["image"] = self._photographed(example["image"], generator, noise)
+        if not len(chosen):
+            return
+        small["image"] = self._photographed(small["image"], generator, noise)
+        for name, plane in small.items():
+            large = F.interpolate(plane, (side, side), mode="bicubic").clamp_(0, 1)
+            example[name][chosen] = large
+        example["supervised"] = (example["supervised"] > 1 - _ROUNDING).float()
 
     def _drawn(self, count: int, generator: Generator) -> Indices:
         sources = np.searchsorted(self.cumulative_shares, generator.random(count), side="right")
@@ -261,6 +316,8 @@ class DeviceComposites:
         ends = generator.uniform(0.0, 1.0, (2, count, 3))
         grey = generator.random(count) < 0.5
         ends = np.where(grey[None, :, None], ends.mean(2, keepdims=True), ends)
+        bright = generator.random(count) < BRIGHT_PROBABILITY
+        ends = np.where(bright[None, :, None], 1 - BRIGHT_RANGE * ends, ends)
         angle = on(self.device, generator.uniform(0.0, 2 * np.pi, count))
         axis = torch.linspace(-0.5, 0.5, self.config.data.crop_px, device=self.device)
         place = 0.5 + angle.cos() * axis[None] + angle.sin() * axis[:, None]
@@ -346,6 +403,9 @@ class DeviceComposites:
         order = generator.integers(4, size=n)
         low, high = config.mask_kernels_px
         kernels = generator.integers(low, high + 1, (2, n))
+        filled = generator.random(n) < FILLED_PROBABILITY
+        order = np.where(filled, 3, order)
+        kernels = np.where(filled, generator.integers(*FILLING_KERNELS_PX, n) | 1, kernels)
         erodes = np.stack([(order == 0) | (order == 2), order == 3])
         happens = np.stack([np.ones(n, bool), order >= 2])
         for eroding, happening, kernels_px in zip(erodes, happens, kernels, strict=True):
