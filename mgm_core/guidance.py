@@ -237,9 +237,10 @@ def detect_kind(mask: Floats) -> Detection:
         return Detection("binary_mask", f"{_listed(levels, [0, 255])}: a binary mask")
     if 255 in clusters and len(clusters) > 1 and middle_px >= 0.5 * grey_px > 0:
         return Detection("trimap", f"{_listed(levels, clusters)}: a trimap")
-    if levels.size == 2 and low < 128 <= high:
-        return Detection("binary_mask", f"{_listed(levels, [low, high])}: a binary mask")
     strength = _painted_strength(mask)
+    if levels.size == 2 and low < 128 <= high:
+        reason = f"{_listed(levels, [low, high])}: a binary mask"
+        return Detection("binary_mask", reason, strength=strength or 1.0)
     if strength is not None:
         values = _listed(levels, [low, round(strength * 255)])
         return Detection(
