@@ -10,14 +10,15 @@ from typing import Any, get_args
 import gradio as gr
 
 from demo.backend.publishing import product, publish
-from demo.backend.recipe import File, Order, read_colour
+from demo.backend.recipe import File, Order, picked_colour, read_colour
 from demo.backend.robustness import read_sizes, trials
 from demo.backend.studio import Studio
 from demo.handlers import told_to_the_visitor
 from demo.web.uploads import upload, uploaded
 from mgm_core.compositing import Fit, composite, fit_background, solid_background
+from mgm_core.cutout import opaque
 from mgm_core.foreground.estimate import ForegroundMethod
-from mgm_core.images import encode_png, read_alpha, read_image
+from mgm_core.images import encode_png, read_alpha, read_image, read_photo
 from mgm_core.recipe import Background, MaskKind, Recipe
 
 _DEFAULT = Recipe()
@@ -85,8 +86,10 @@ class Api:
             if background is None:
                 behind = solid_background(read_colour(colour), height, width)
             else:
-                picture = read_image(uploaded(background), max_megapixels=self._max_megapixels)
-                Background(fit=fit, x=x, y=y, scale=scale)  # refuses what is out of range
+                # Refuses what is out of range.
+                wanted = Background(colour=picked_colour(colour), fit=fit, x=x, y=y, scale=scale)
+                photo = read_photo(uploaded(background), max_megapixels=self._max_megapixels)
+                picture = opaque(photo, Recipe(background=wanted))
                 behind = fit_background(
                     picture, height, width, fit, x=x, y=y, scale=scale, margin=read_colour(colour)
                 )

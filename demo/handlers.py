@@ -173,10 +173,12 @@ class Handlers:
         with told_to_the_visitor():
             order = controls.order()
             progress(0.05, "Reading the photo")
-            before = for_page(self._studio.image(order.photo))
+            before = for_page(self._studio.picture(order.photo))
             progress(0.2, "Finding the subject")
             guidance = self._studio.guidance(order)
             note = _capitalised(guidance.reason) + hint
+            for told in self._studio.photo(order.photo).notes:
+                note += f". {html.escape(told, quote=False)}"
             canvas: Canvas | None = None
             if editing:
                 height, width = guidance.guidance.shape
@@ -228,7 +230,7 @@ class Handlers:
         with told_to_the_visitor():
             order = Controls.of(values).order()
             wanted = read_sizes(sizes)
-            image = self._studio.image(order.photo)
+            image = self._studio.picture(order.photo)
             true_alpha = None if truth is None else File.at(uploaded(truth))
             progress((0, len(wanted)), "Cutting out", unit="guidances")
             done: list[Trial] = []

@@ -58,6 +58,7 @@ __all__ = [
     "matted",
     "opaque",
     "shadow_of",
+    "without_erased",
 ]
 
 CutoutSettings: TypeAlias = Recipe
@@ -415,6 +416,19 @@ def background(
             )
 
 
+def without_erased(foreground: Floats, own_alpha: Floats | None, recipe: Recipe) -> Floats:
+    """Return a foreground without the colours of what is transparent in the photo.
+
+    Args:
+        foreground: (H, W, 3) float32 in [0, 1].
+        own_alpha: The photo's own transparency, (H, W) float32 in [0, 1], or None.
+        recipe: Whether transparency is ignored.
+    """
+    if own_alpha is None or recipe.ignore_transparency:
+        return foreground
+    return foreground * (own_alpha > 0)[..., None]
+
+
 def opaque(photo: Photo, recipe: Recipe = _AS_THE_PAPER) -> Floats:
     """Return a background picture without its transparency, (H, W, 3).
 
@@ -494,8 +508,7 @@ def cut_out(
     foreground = estimate_foreground(
         image, matte.alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
     )
-    if own_alpha is not None and not recipe.ignore_transparency:
-        foreground = foreground * (own_alpha > 0)[..., None]
+    foreground = without_erased(foreground, own_alpha, recipe)
     return Cutout(image, guided, matte, foreground, recipe, own_alpha)
 
 

@@ -37,6 +37,8 @@ def labels_of(levels: Levels, *, certainly: bool = False) -> tuple[int, ...] | N
     unlabelled = np.iinfo(levels.dtype).max
     inner = (values > 0) & (values < unlabelled)
     labels = values[inner]
+    if len(values) == 1 and not certainly:
+        return None
     if not labels.size:
         return (int(unlabelled),) if certainly and unlabelled in values else None
     found = tuple(int(label) for label in labels)

@@ -16,6 +16,7 @@ from gradio.utils import get_upload_folder
 from demo.backend.recipe import Order
 from demo.backend.studio import Studio
 from mgm_core.arrays import Floats
+from mgm_core.formats import FORMATS, encode
 from mgm_core.images import encode_jpeg, encode_png
 
 Product = Literal[
@@ -110,19 +111,20 @@ def product(studio: Studio, order: Order, wanted: Product) -> str:
 
 def encoded(studio: Studio, order: Order, wanted: str) -> bytes:
     """Return a file to download as its bytes; `product` says which there are."""
+    dpi = studio.photo(order.photo).dpi
     match wanted:
         case "guidance":
             return encode_png(studio.guidance(order).guidance)
         case "cutout":
-            return encode_png(studio.cut_out(order))
+            return encode(FORMATS["png"], studio.cut_out(order), dpi=dpi)
         case "alpha":
-            return encode_png(studio.matte(order).alpha)
+            return encode(FORMATS["png"], studio.matte(order).alpha, dpi=dpi)
         case "alpha16":
-            return encode_png(studio.matte(order).alpha, bits=16)
+            return encode(FORMATS["png16"], studio.matte(order).alpha, dpi=dpi)
         case "foreground":
-            return encode_png(studio.foreground(order))
+            return encode(FORMATS["png"], studio.foreground(order), dpi=dpi)
         case "composite":
-            return encode_png(studio.result(order))
+            return encode(FORMATS["png"], studio.result(order), dpi=dpi)
         case "settings":
             return settings(studio, order).encode()
         case _:

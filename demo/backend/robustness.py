@@ -86,7 +86,7 @@ def trials(
     if truth is None:
         reference = studio.matte(replace(order, perturb_px=0)).alpha
     else:
-        reference = studio.fitting_mask(order, truth)
+        reference = studio.fitting_mask(order, truth).mask
     for size in sizes:
         perturbed = replace(order, perturb_px=size)
         guidance, alpha = studio.guidance(perturbed).guidance, studio.matte(perturbed).alpha

@@ -16,7 +16,7 @@ from demo.backend.memory import Memory
 from demo.backend.models import Models
 from demo.backend.recipe import File, Order
 from mgm_core.arrays import Floats
-from mgm_core.compositing import checkerboard
+from mgm_core.compositing import checkerboard, composite
 from mgm_core.cutout import (
     Guided,
     background,
@@ -25,9 +25,11 @@ from mgm_core.cutout import (
     guidance_from_mask,
     guidance_from_probability,
     matted,
+    opaque,
+    without_erased,
 )
 from mgm_core.foreground.estimate import estimate_foreground
-from mgm_core.images import read_image, read_mask
+from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask
 from mgm_core.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -54,30 +56,42 @@ class Studio:
         self._memory = memory
         self._max_megapixels = max_megapixels
 
-    def image(self, file: File) -> Floats:
-        """Return a file's colours, (H, W, 3)."""
+    def photo(self, file: File) -> Photo:
+        """Return a file's colours, its transparency and what else it tells."""
         return self._memory.get(
             ("image", file.digest),
-            lambda: read_image(file.path, max_megapixels=self._max_megapixels),
+            lambda: read_photo(file.path, max_megapixels=self._max_megapixels),
         )
 
-    def mask(self, file: File) -> Floats:
-        """Return a mask file's values, (H, W)."""
+    def image(self, file: File) -> Floats:
+        """Return a file's colours, (H, W, 3), also where they are transparent."""
+        return self.photo(file).image
+
+    def picture(self, file: File) -> Floats:
+        """Return a file as it is shown, (H, W, 3): over tiles where it is transparent."""
+        photo = self.photo(file)
+        if photo.alpha is None:
+            return photo.image
+        return composite(photo.image, photo.alpha, _tiles(photo.alpha))
+
+    def mask(self, file: File, label: int | None = None) -> SubjectMask:
+        """Return a mask file's values, (H, W), of a map of labels the subject's."""
         return self._memory.get(
-            ("mask", file.digest),
-            lambda: read_mask(file.path, max_megapixels=self._max_megapixels),
+            ("mask", file.digest, label),
+            lambda: read_subject_mask(file.path, label=label, max_megapixels=self._max_megapixels),
         )
 
-    def fitting_mask(self, order: Order, file: File) -> Floats:
+    def fitting_mask(self, order: Order, file: File) -> SubjectMask:
         """Return a mask file's values, held to the photo's size, (H, W)."""
-        mask = self.mask(file)
+        found = self.mask(file, order.recipe.label)
+        mask = found.mask
         height, width = self.image(order.photo).shape[:2]
         if mask.shape != (height, width):
             raise ValueError(
                 f"the mask must have the photo's size {width}x{height}, got "
                 f"{mask.shape[1]}x{mask.shape[0]}: export it at the photo's size"
             )
-        return mask
+        return found
 
     def probability(self, photo: File, recipe: Recipe) -> Floats:
         """Return the probability of the recipe's category at every pixel of a photo, (H, W)."""
@@ -97,8 +111,10 @@ class Studio:
         """
         recipe = order.recipe
         if order.mask is not None:
-            mask = self.fitting_mask(order, order.mask)
-            guided = guidance_from_mask(mask, recipe.mask_kind, recipe.category)
+            found = self.fitting_mask(order, order.mask)
+            guided = guidance_from_mask(
+                found.mask, recipe.mask_kind, recipe.category, note=found.note
+            )
         elif recipe.own_mask:
             raise ValueError(
                 "a mask must come with these settings, got none: they were made with one; bring "
@@ -116,7 +132,13 @@ class Studio:
         guided = self.guidance(order)
         return self._memory.get(
             _matte_key(order, guided),
-            lambda: matted(self.image(order.photo), guided, self.models.matter(), order.recipe),
+            lambda: matted(
+                self.image(order.photo),
+                guided,
+                self.models.matter(),
+                order.recipe,
+                self.photo(order.photo).alpha,
+            ),
         )
 
     def has_matte(self, order: Order) -> bool:
@@ -126,14 +148,19 @@ class Studio:
     def foreground(self, order: Order) -> Floats:
         """Return the subject's own colours, (H, W, 3)."""
         alpha, matter = self.matte(order).alpha, self.models.matter()
+        photo = self.photo(order.photo)
         return self._memory.get(
             self._foreground_key(order),
-            lambda: estimate_foreground(
-                self.image(order.photo),
-                alpha,
-                order.recipe.foreground,
-                device=str(matter.device),
-                dtype=matter.dtype_name,
+            lambda: without_erased(
+                estimate_foreground(
+                    photo.image,
+                    alpha,
+                    order.recipe.foreground,
+                    device=str(matter.device),
+                    dtype=matter.dtype_name,
+                ),
+                photo.alpha,
+                order.recipe,
             ),
         )
 
@@ -143,12 +170,14 @@ class Studio:
         Raises:
             ValueError: a picture is wanted and none was given.
         """
-        image, alpha = self.image(order.photo), self.matte(order).alpha
+        photo, alpha = self.photo(order.photo), self.matte(order).alpha
         foreground = self.foreground(order)
-        picture = None if order.backdrop is None else self.image(order.backdrop)
+        picture = None
+        if order.backdrop is not None:
+            picture = opaque(self.photo(order.backdrop), order.recipe)
 
         def make() -> Floats | None:
-            return background(image, alpha, foreground, order.recipe, picture)
+            return background(photo.image, alpha, foreground, order.recipe, picture, photo.alpha)
 
         wanted = order.recipe.background
         if wanted.kind != "blur":
@@ -172,7 +201,7 @@ class Studio:
             case "cut-out":
                 return self._result_to_look_at(order)
             case "guidance":
-                return overlay(self.image(order.photo), self.guidance(order).guidance)
+                return overlay(self.picture(order.photo), self.guidance(order).guidance)
             case "foreground":
                 return self.foreground(order)
         matte = self.matte(order)
@@ -190,14 +219,19 @@ class Studio:
         if order.recipe.background.kind != "transparent":
             return self.result(order)
         foreground, alpha = self.foreground(order), self.matte(order).alpha
-        height, width = alpha.shape
-        # Tiles that look alike on the page whatever the photo's size, and that shed no light.
-        tiles = checkerboard(height, width, tile_px=max(4, max(height, width) // 56))
+        # Tiles shed no light.
+        tiles = _tiles(alpha)
         return finished(foreground, alpha, tiles, replace(order.recipe, light_wrap=0))
 
     def _foreground_key(self, order: Order) -> Hashable:
         key = _matte_key(order, self.guidance(order))
         return "foreground", key, order.recipe.foreground
+
+
+def _tiles(alpha: Floats) -> Floats:
+    """Return tiles that look alike on the page whatever the photo's size."""
+    height, width = alpha.shape
+    return checkerboard(height, width, tile_px=max(4, max(height, width) // 56))
 
 
 def _matte_key(order: Order, guided: Guided) -> Hashable:
@@ -206,7 +240,7 @@ def _matte_key(order: Order, guided: Guided) -> Hashable:
         content.update(b"" if plane is None else plane.tobytes())
         content.update(b"|")
     recipe = order.recipe
-    settings = recipe.refine, recipe.keep_largest
+    settings = recipe.refine, recipe.keep_largest, recipe.ignore_transparency
     return "matte", order.photo.digest, content.hexdigest(), settings
 
 

@@ -17,7 +17,8 @@ from demo.handlers import told_to_the_visitor
 from demo.web.uploads import upload, uploaded
 from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
-from mgm_core.images import read_image
+from mgm_core.cutout import opaque
+from mgm_core.images import read_photo
 from mgm_core.recipe import Background, BackgroundKind, Recipe
 
 Save = Literal["mp4", "webm", "zip"]
@@ -104,7 +105,7 @@ class VideoHandlers:
                 behind = None
                 if background == "picture" and picture is not None:
                     most = self._environment.max_megapixels
-                    behind = read_image(uploaded(picture), max_megapixels=most)
+                    behind = opaque(read_photo(uploaded(picture), max_megapixels=most), recipe)
                 progress(0, "Opening the clip")
                 with Clip(uploaded(clip), limits, long_side_px=long_side_px or None) as source:
                     frames = matte_clip(

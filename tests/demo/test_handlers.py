@@ -9,7 +9,7 @@ from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
 from PIL import Image, ImageCms
 
 from demo.handlers import Controls, Handlers, sentence
-from mgm_core.images import read_alpha, read_image, read_mask
+from mgm_core.images import encode_png, read_alpha, read_image, read_mask
 from mgm_core.recipe import Edit, Recipe
 
 DEFAULTS = Controls(
@@ -139,7 +139,7 @@ def test_colours_are_tagged_and_alpha_has_the_bits_that_it_says(handlers, photo)
             assert (picture.mode, picture.size) == (mode, (WIDTH, HEIGHT))
 
 
-def test_an_srgb_profile_changes_nothing_and_one_that_does_not_fit_is_refused(handlers, tmp_path):
+def test_an_srgb_profile_changes_nothing_and_one_that_does_not_fit_is_told(handlers, tmp_path):
     other = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     pixels = np.rint(photo_pixels() * 255).astype(np.uint8)
@@ -148,8 +148,33 @@ def test_an_srgb_profile_changes_nothing_and_one_that_does_not_fit_is_refused(ha
     foreground = read_image(downloaded(handlers, "foreground", controls))
     assert np.abs(foreground - photo_pixels()).max() <= 0.51 / 255
     Image.fromarray(pixels).save(tmp_path / "foreign.png", icc_profile=other)
-    with pytest.raises(gr.Error, match="must have a colour profile that fits it"):
-        downloaded(handlers, "foreground", controls._replace(photo=str(tmp_path / "foreign.png")))
+    controls = controls._replace(photo=str(tmp_path / "foreign.png"))
+    foreground = read_image(downloaded(handlers, "foreground", controls))
+    assert np.abs(foreground - photo_pixels()).max() <= 0.51 / 255
+    assert "foreign.png has a broken colour profile" in shown(handlers, "cut-out", controls)[-1][1]
+
+
+def test_what_is_transparent_stays_so_on_the_page_and_in_its_files(handlers, tmp_path):
+    own_alpha = np.ones((HEIGHT, WIDTH), np.float32)
+    own_alpha[:, : WIDTH // 2] = 0
+    (tmp_path / "erased.png").write_bytes(encode_png(np.dstack([photo_pixels(), own_alpha])))
+    controls = DEFAULTS._replace(photo=str(tmp_path / "erased.png"))
+    assert (read_alpha(downloaded(handlers, "cutout", controls)) <= own_alpha).all()
+    assert not read_image(downloaded(handlers, "foreground", controls))[:, : WIDTH // 2].any()
+    ((before, _), *_), *_ = shown(handlers, "cut-out", controls)
+    tiles = read_image(before)[:, : WIDTH // 2]
+    assert tiles.min() > 0.7  # white and light grey: nothing of the photo
+
+
+def test_a_map_of_labels_is_read_and_said_so(handlers, photo, tmp_path):
+    labels = np.where(subject_mask() > 0, 15, 0).astype(np.uint8)
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    controls = DEFAULTS._replace(photo=photo, mask=str(tmp_path / "labels.png"))
+    assert "the mask has label 15 of 0, 15" in shown(handlers, "cut-out", controls)[-1][1].lower()
+    labels[:4, :4] = 7
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    with pytest.raises(gr.Error, match="got a map of the labels 0, 7, 15"):
+        shown(handlers, "cut-out", controls)
 
 
 def test_settings_say_what_they_were_made_with(handlers, photo, mask):

@@ -212,6 +212,7 @@ def patches(*labels, dtype=np.uint8):
         (patches(12, 126, 150), (12, 126, 150)),
         (patches(90), None),  # one grey patch: a mask painted at less than full strength
         (patches(0, 255), None),
+        (np.full((8, 8), 26, np.uint8), None),
         (patches(128, 255), None),
         (patches(15, dtype=np.uint16), (15,)),
         (patches(26001, 24002, 24003, dtype=np.uint16), (24002, 24003, 26001)),
