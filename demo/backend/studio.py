@@ -6,7 +6,7 @@ The stages are those of `mgm_core.cutout`. Each asks the one before it and keeps
 
 import hashlib
 from collections.abc import Hashable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Literal
 
 import cv2
@@ -235,10 +235,12 @@ def _tiles(alpha: Floats) -> Floats:
 
 
 def _matte_key(order: Order, guided: Guided) -> Hashable:
-    content = hashlib.blake2b(guided.guidance.tobytes(), digest_size=16)
-    for plane in (guided.known, guided.person):
-        content.update(b"" if plane is None else plane.tobytes())
-        content.update(b"|")
+    content = hashlib.blake2b(digest_size=16)
+    for part in fields(guided):
+        value = getattr(guided, part.name)
+        content.update(f"{part.name} {getattr(value, 'shape', value)}".encode())
+        if isinstance(value, np.ndarray):
+            content.update(value.tobytes())
     recipe = order.recipe
     settings = recipe.refine, recipe.keep_largest, recipe.ignore_transparency
     return "matte", order.photo.digest, content.hexdigest(), settings

@@ -35,7 +35,6 @@ from mgm_core.cutout import (
     matted,
 )
 from mgm_core.foreground.estimate import estimate_foreground
-from mgm_core.images import read_image
 from mgm_core.recipe import Recipe
 from mgm_core.video.files import Clip, ClipLimits, clip_kind, write_clip
 from mgm_core.video.smoothing import Steadier
@@ -44,9 +43,16 @@ __all__ = ["MattedFrame", "matte_clip"]
 
 
 # What the command for photographs can do and this one cannot.
-_FOR_PHOTOGRAPHS_ALONE = (
-    "mask", "trimap", "recursive", "skip_existing", "save_alpha", "save_foreground"
-)  # fmt: skip
+_FOR_PHOTOGRAPHS_ALONE = {
+    "mask": "--mask",
+    "trimap": "--trimap",
+    "recursive": "--recursive",
+    "skip_existing": "--skip-existing",
+    "save_alpha": "--save-alpha",
+    "save_foreground": "--save-foreground",
+    "format_name": "--format",
+    "keep_metadata": "--keep-metadata",
+}
 
 _logger = logging.getLogger("mgm")
 
@@ -179,10 +185,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(own: argparse.Namespace, options: argparse.Namespace) -> None:
-    for name in _FOR_PHOTOGRAPHS_ALONE:
-        if getattr(options, name, False):
-            option = name.replace("_", "-")
-            raise ValueError(f"--{option} must not be given for a clip, got one: leave it out")
+    for name, option in _FOR_PHOTOGRAPHS_ALONE.items():
+        if getattr(options, name):
+            raise ValueError(f"{option} must not be given for a clip, got one: leave it out")
     if "quality" not in options:
         options.quality = "fast"  # also with settings, which were made for a photograph
     recipe, picture_path = photographs.recipe_of(options)
@@ -191,6 +196,9 @@ def _run(own: argparse.Namespace, options: argparse.Namespace) -> None:
             "--background must be given for .mp4, which holds no transparency, got none: "
             "give one, or write .webm"
         )
+    picture = None
+    if picture_path is not None:
+        picture = photographs.read_backdrop(picture_path, recipe, options.max_megapixels)
     steadier = Steadier(own.steady)
     limits = ClipLimits(seconds=own.max_seconds, frames=own.max_frames)
     models = photographs.models_of(options)
@@ -201,7 +209,7 @@ def _run(own: argparse.Namespace, options: argparse.Namespace) -> None:
             models.segmenter(recipe.segmenter),
             models.matter(),
             recipe,
-            picture=None if picture_path is None else read_image(picture_path),
+            picture=picture,
             steadier=steadier,
         )
         for _ in tqdm(frames, total=source.frames_expected, unit="frame"):

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from demo_pictures import SUBJECT, photo_pixels, subject_mask
 from demo.backend.recipe import File, Order
 from demo.backend.studio import overlay
 from mgm_core.compositing import blurred_background, checkerboard, composite
+from mgm_core.cutout import Guided
 from mgm_core.editing import apply_edits
 from mgm_core.guidance import dilate, erode
 from mgm_core.images import write_image
@@ -235,3 +236,14 @@ def test_another_foreground_is_another_blur(studio, order):
         matte, foreground = studio.matte(ordered), studio.foreground(ordered)
         expected = blurred_background(photo, matte.alpha, foreground, 5 / 100 * 64)
         assert np.array_equal(studio.background(ordered), expected)
+
+
+@pytest.mark.parametrize("name", [part.name for part in fields(Guided)])
+def test_mattes_of_other_guidance_are_other_mattes(studio, matter, order, monkeypatch, name):
+    planes = {"known": subject_mask(), "person": subject_mask(), "certain": subject_mask() == 1}
+    guided = Guided(subject_mask(), "found", **planes)
+    changed = "brought" if name == "reason" else np.roll(getattr(guided, name), 1, axis=1)
+    for given in (guided, guided, replace(guided, **{name: changed})):
+        monkeypatch.setattr(studio, "guidance", lambda _, given=given: given)
+        studio.matte(order)
+    assert len(matter.seen) == 2

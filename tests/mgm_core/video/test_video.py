@@ -1,8 +1,11 @@
+import argparse
 import logging
 import zipfile
+from dataclasses import fields
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -10,8 +13,9 @@ import numpy as np
 import pytest
 from clips import GREEN, HEIGHT, RED, WIDTH, make_clip, read_movie, scene
 
+from mgm_core import __main__ as photographs
 from mgm_core.cutout import NoSubjectError
-from mgm_core.images import read_alpha, read_image
+from mgm_core.images import read_alpha, read_image, write_image
 from mgm_core.matting.matter import Matte, Matter
 from mgm_core.recipe import PRESETS, Background, Edit, Recipe
 from mgm_core.segmentation import Segmenter
@@ -175,6 +179,45 @@ def test_the_command_says_what_is_wrong(clip, tmp_path, caplog):
     caplog.clear()
     assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--save-alpha"]) == 1
     assert "--save-alpha must not be given for a clip, got one: leave it out" in caplog.text
+
+
+class Noticing(argparse.Namespace):
+    """Notes which options are asked for."""
+
+    def __getattribute__(self, name):
+        asked = object.__getattribute__(self, "__dict__").setdefault("_asked", set())
+        asked.add(name)
+        return object.__getattribute__(self, name)
+
+
+def test_the_command_does_something_with_every_option(clip, tmp_path, monkeypatch):
+    write_image(tmp_path / "beach.png", np.full((10, 10, 3), 0.7, np.float32))
+    own, others = video.parser().parse_known_args(
+        [str(clip), "-o", str(tmp_path / "o.mp4"), "--background", str(tmp_path / "beach.png")],
+        Noticing(),
+    )
+    options = photographs.parser().parse_args(
+        [str(own.clip), "-o", str(own.output), *others], Noticing()
+    )
+    given = {f"own.{name}" for name in vars(own)} | {f"photo.{name}" for name in vars(options)}
+    vars(own)["_asked"].clear()
+    vars(options)["_asked"].clear()
+    stand_ins = SimpleNamespace(segmenter=lambda name: FindsRed(), matter=TakesGuidance)
+    made = photographs.models_of
+    monkeypatch.setattr(photographs, "models_of", lambda o: (made(o), stand_ins)[1])
+    video._run(own, options)
+    asked = {f"own.{name}" for name in vars(own)["_asked"]}
+    asked |= {f"photo.{name}" for name in vars(options)["_asked"]}
+    # The files are taken from the clip's own parser; `recipe_of` takes settings by their names.
+    taken = {"photo.inputs", "photo.output"} | {f"photo.{part.name}" for part in fields(Recipe)}
+    assert given - asked - taken == {"own._asked", "photo._asked"}
+
+
+def test_a_background_picture_is_held_to_the_limit(clip, tmp_path, caplog):
+    write_image(tmp_path / "beach.png", np.full((200, 200, 3), 0.7, np.float32))
+    command = [str(clip), "-o", str(tmp_path / "o.mp4"), "--max-megapixels", "0.01"]
+    assert video.main([*command, "--background", str(tmp_path / "beach.png")]) == 1
+    assert "0.01" in caplog.text
 
 
 @pytest.mark.parametrize("quality", ["fast", "best"])
