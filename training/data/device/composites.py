@@ -175,7 +175,8 @@ class DeviceComposites:
         """Make some examples dark and take the colours out of some, in place; return these."""
         n = len(foreground)
         dark = np.flatnonzero(generator.random(n) < DARK_PROBABILITY)
-        factors = np.exp(generator.uniform(*np.log(DARK_FACTORS), len(dark)))
+        darkest, least = np.log(DARK_FACTORS)
+        factors = np.exp(generator.uniform(darkest, least, len(dark)))
         grey = np.flatnonzero(generator.random(n) < GREY_PROBABILITY)
         for colours in (foreground, background):
             if len(dark):
