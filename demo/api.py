@@ -13,7 +13,7 @@ from demo.backend.publishing import product, publish
 from demo.backend.recipe import File, Order, picked_colour, read_colour
 from demo.backend.robustness import read_sizes, trials
 from demo.backend.studio import Studio
-from demo.handlers import told_to_the_visitor
+from demo.backend.visits import Visits, told_to_the_visitor
 from demo.web.uploads import upload, uploaded
 from mgm_core.compositing import Fit, composite, fit_background, solid_background
 from mgm_core.cutout import opaque
@@ -63,6 +63,7 @@ class Api:
         with told_to_the_visitor():
             recipe = Recipe(mask_kind=mask_kind, shift_px=round(grow_px), foreground=foreground)
             order = _order(photo, mask, recipe)
+            self._studio.reserve(order)
             return product(self._studio, order, "cutout"), product(self._studio, order, "alpha16")
 
     def composite(
@@ -110,6 +111,7 @@ class Api:
             order = _order(photo, mask, Recipe.from_json(settings))
             if picture is not None:
                 order = replace(order, backdrop=File.at(uploaded(picture)))
+            self._studio.reserve(order)
             return product(self._studio, order, "composite"), product(
                 self._studio, order, "alpha16"
             )
@@ -126,6 +128,7 @@ class Api:
         """  # noqa: D205 - shown to people as it is, in one piece
         with told_to_the_visitor():
             order = _order(photo, mask, Recipe(mask_kind=mask_kind))
+            self._studio.reserve(order)
             return [
                 {
                     "grow_px": trial.grow_px,
@@ -148,11 +151,12 @@ def _order(photo: str | None, mask: str | None, recipe: Recipe) -> Order:
     return order if mask is None else replace(order, mask=File.at(uploaded(mask)))
 
 
-def add_endpoints(api: Api) -> None:
+def add_endpoints(api: Api, visits: Visits) -> None:
     """Register the endpoints with the page that is being built; nothing of them is seen.
 
     Args:
         api: what answers.
+        visits: take turns.
     """
     with gr.Column(visible=False):
         photo, mask, cutout, background = (
@@ -207,9 +211,8 @@ def add_endpoints(api: Api) -> None:
         ]
         for answer, inputs, outputs in endpoints:
             gr.Button(answer.__name__).click(
-                answer,
+                visits.of(answer),
                 inputs,
                 outputs,
                 api_name=answer.__name__,
-                concurrency_id="network",
             )

@@ -55,7 +55,30 @@ class Environment:
         30, "MGM_KEEP_MINUTES", "how long pictures and results are kept after their last use", 1
     )
     queue_size: int = _setting(
-        24, "MGM_QUEUE_SIZE", "how many visitors may wait before others are turned away", 1
+        24, "MGM_QUEUE_SIZE", "how many requests may wait before others are turned away", 1
+    )
+    address_share: int = _setting(
+        12, "MGM_ADDRESS_SHARE", "how many requests one address may have under way", 1
+    )
+    page_share: int = _setting(
+        6, "MGM_PAGE_SHARE", "how many requests one open page may have under way", 1
+    )
+    upload_megabytes: int = _setting(
+        4000, "MGM_UPLOAD_MEGABYTES", "what one address may upload while pictures are kept", 1
+    )
+    request_seconds: float = _setting(
+        600.0, "MGM_REQUEST_SECONDS", "how long the matte of one photo, or its colours, may take", 1
+    )
+    stop_seconds: float = _setting(
+        20.0, "MGM_STOP_SECONDS", "how long running requests may take once the server is to stop", 0
+    )
+    proxies: str = _setting(
+        "",
+        "MGM_PROXIES",
+        "addresses or networks of proxies whose X-Forwarded-For tells visitors apart; none: no one",
+    )
+    metrics: int = _setting(
+        0, "MGM_METRICS", "1: serve figures for Prometheus under /metrics; needs mgm[metrics]", 0, 1
     )
     sessions: int = _setting(200, "MGM_SESSIONS", "how many open pages are remembered", 1)
     batch_photos: int = _setting(

@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,6 +19,7 @@ from demo.backend.robustness import (
     trials,
 )
 from demo.backend.studio import Studio, View, overlay, tinted
+from demo.backend.visits import capitalised, tell_waiting, told_to_the_visitor
 from demo.web.editor import Canvas, on_canvas
 from demo.web.uploads import uploaded
 from demo.web.viewer import Pair, side_by_side
@@ -172,11 +172,13 @@ class Handlers:
             hint = ". Add the picture that goes behind"
         with told_to_the_visitor():
             order = controls.order()
+            tell_waiting(progress, 0.4)
+            self._studio.reserve(order)
             progress(0.05, "Reading the photo")
             before = for_page(self._studio.picture(order.photo))
             progress(0.2, "Finding the subject")
             guidance = self._studio.guidance(order)
-            note = _capitalised(guidance.reason) + hint
+            note = capitalised(guidance.reason) + hint
             for told in self._studio.photo(order.photo).notes:
                 note += f". {html.escape(told, quote=False)}"
             canvas: Canvas | None = None
@@ -230,6 +232,8 @@ class Handlers:
         with told_to_the_visitor():
             order = Controls.of(values).order()
             wanted = read_sizes(sizes)
+            tell_waiting(progress, 0)
+            self._studio.reserve(order)
             image = self._studio.picture(order.photo)
             true_alpha = None if truth is None else File.at(uploaded(truth))
             progress((0, len(wanted)), "Cutting out", unit="guidances")
@@ -283,24 +287,6 @@ class Handlers:
             return product(self._studio, Controls.of(values).order(), wanted)
 
 
-@contextmanager
-def told_to_the_visitor() -> Iterator[None]:
-    """Let refusals reach the visitor, as they say what to do.
-
-    They are `ValueError`s. Any other error is a fault of ours: Gradio logs it, and tells the
-    visitor no details.
-    """
-    try:
-        yield
-    except ValueError as error:
-        # The page takes the message for HTML, and file names are in it.
-        raise gr.Error(
-            html.escape(sentence(str(error)), quote=False),
-            title="That did not work",
-            print_exception=False,
-        ) from error
-
-
 def signed(size_px: int) -> str:
     """Say what was done to the guidance: "eroded 10 px", "as it is", "dilated 10 px"."""
     if size_px == 0:
@@ -336,14 +322,3 @@ def _lines(points: list[list[object]]) -> Curve:
         },
         "mark": "line",
     }
-
-
-def sentence(message: str) -> str:
-    """Write a message as a sentence: "x must be y, got z: do" -> "X must be y, got z. Do."."""
-    head, colon, advice = message.partition(": ")
-    text = _capitalised(head) + (f". {_capitalised(advice)}" if colon else "")
-    return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]

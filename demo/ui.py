@@ -11,6 +11,7 @@ from demo.api import Api, add_endpoints
 from demo.backend.publishing import Product
 from demo.backend.recipe import GROW_LIMIT_PX
 from demo.backend.studio import Studio
+from demo.backend.visits import Visits
 from demo.environment import Environment
 from demo.handlers import Controls, Handlers, paper_curve
 from demo.tabs.annotation import annotation_tab
@@ -91,12 +92,13 @@ _SAVE = """(file) => {
 }"""
 
 
-def build(studio: Studio, environment: Environment) -> gr.Blocks:
+def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks:
     """Lay out the page and wire it.
 
     Args:
         studio: does the work behind it.
         environment: limits.
+        visits: take turns.
 
     Returns:
         The page, not launched.
@@ -116,23 +118,23 @@ def build(studio: Studio, environment: Environment) -> gr.Blocks:
             elem_id="title",
         )
         with gr.Tab("Cut out"):
-            controls = _cut_out(handlers, environment)
+            controls = _cut_out(handlers, environment, visits)
         with gr.Tab("Robustness"):
-            _robustness(handlers, controls)
+            _robustness(handlers, controls, visits)
         with gr.Tab("Several photos"):
-            batch_tab(studio, environment, CATEGORIES)
+            batch_tab(studio, environment, CATEGORIES, visits)
         with gr.Tab("Video"):
-            video_tab(studio.models, environment, CATEGORIES)
+            video_tab(studio.models, environment, CATEGORIES, visits)
         if environment.annotate:
             with gr.Tab("Annotate"):
                 annotation_tab()
         with gr.Tab("About"):
             gr.Markdown(about(environment.keep_minutes), elem_id="about")
-        add_endpoints(Api(studio, environment.max_megapixels))
+        add_endpoints(Api(studio, environment.max_megapixels), visits)
     return page
 
 
-def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
+def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> list[Any]:
     parts: dict[str, Any] = {}
     with gr.Row(elem_id="stage"):
         with gr.Column(elem_id="photo-block"):
@@ -210,7 +212,7 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
         "api_visibility": "private",
         "show_progress": "hidden",
     }
-    on_network: dict[str, Any] = {"concurrency_id": "network", "api_visibility": "private"}
+    private: dict[str, Any] = {"api_visibility": "private"}
 
     # What was made for another photo means nothing for this one.
     renewed = photo.change(
@@ -243,12 +245,12 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
     opened = steps_block.expand(lambda: True, None, explained, **at_once)
     steps_block.collapse(lambda: False, None, explained, **at_once)
     show: dict[str, Any] = {
-        "fn": handlers.show,
+        "fn": visits.of(handlers.show),
         "inputs": [view, editing, *controls],
         "outputs": [result, note, editor, pair],
         "trigger_mode": "always_last",
         "show_progress_on": [result, pair],
-        **on_network,
+        **private,
     }
     seen = [part for part in controls if part not in (photo, edits)]
     showing = [
@@ -258,25 +260,26 @@ def _cut_out(handlers: Handlers, environment: Environment) -> list[Any]:
     ]
     for finished in (*showing, opened):
         finished.success(
-            handlers.steps,
+            visits.of(handlers.steps),
             [explained, *controls],
             steps,
             show_progress_on=steps,
-            **on_network,
+            **private,
         )
-    cancel.click(None, cancels=showing, api_visibility="private")
+    # Gradio forgets what was to come, and the token ends what is being computed.
+    cancel.click(visits.stop, None, None, cancels=showing, **at_once)
     for button, wanted in [(save, CUTOUT), *others]:
         button.click(
-            functools.partial(handlers.download, wanted),
+            visits.of(functools.partial(handlers.download, wanted)),
             controls,
             file,
             show_progress_on=button,
-            **on_network,
+            **private,
         ).success(None, file, None, js=_SAVE, api_visibility="private")
     return controls
 
 
-def _robustness(handlers: Handlers, controls: list[Any]) -> None:
+def _robustness(handlers: Handlers, controls: list[Any], visits: Visits) -> None:
     gr.Markdown(
         "How wrong may the mask be? Here the guidance of your photo is eroded and dilated, and "
         "each result is compared with the one of the guidance as it is, or with a true alpha.",
@@ -343,14 +346,21 @@ def _robustness(handlers: Handlers, controls: list[Any]) -> None:
         )
     file = gr.File(label="Download", elem_classes="offstage")
     running = run.click(
-        handlers.experiment,
+        visits.of(handlers.experiment),
         [sizes, truth, *controls],
         [ours, strip, warm, table, file],
-        concurrency_id="network",
         api_visibility="private",
         show_progress_on=strip,
     )
-    stop.click(None, cancels=[running], api_visibility="private")
+    stop.click(
+        visits.stop,
+        None,
+        None,
+        cancels=[running],
+        queue=False,
+        api_visibility="private",
+        show_progress="hidden",
+    )
     save.click(None, file, None, js=_SAVE, api_visibility="private")
 
 

@@ -92,15 +92,11 @@ def cancellable(by: Cancellation) -> Iterator[Cancellation]:
     """Let a token end what runs in this block, beside the tokens of the blocks around it.
 
     Args:
-        by: The token, asked once at the start.
+        by: The token.
 
     Yields:
         The token.
-
-    Raises:
-        Cancelled: The work ended early.
     """
-    by.check()
     before = _active.set((*_active.get(), by))
     try:
         yield by

@@ -5,9 +5,9 @@ The stages are those of `mgm_core.cutout`. Each asks the one before it and keeps
 """
 
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from demo.backend.memory import Memory
 from demo.backend.models import Models
 from demo.backend.recipe import File, Order
+from mgm_core.admission import await_turn, briefly, reserve, within
 from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
 from mgm_core.cutout import (
@@ -35,11 +36,14 @@ from mgm_core.recipe import Recipe
 if TYPE_CHECKING:
     from mgm_core.matting.matter import Matte
 
+T = TypeVar("T")
 View = Literal["cut-out", "alpha", "guidance", "foreground", "os8", "os4", "os1", "g4", "g1"]
 
 # What the guidance's overlay is tinted with: far from skin, hair and foliage.
 _TINT = np.array([0.36, 0.30, 0.95], np.float32)
 _TINT_SHARE = 0.55
+LARGE_PIXELS = 4_000_000
+"""What has more waits in a lane of its own, so that small photos need not wait for it."""
 
 
 class Studio:
@@ -49,16 +53,24 @@ class Studio:
         models: the networks.
         memory: where results are kept.
         max_megapixels: largest photo that is accepted.
+        max_seconds: how long a photo's matte, and its colours, may take; None for any time.
     """
 
-    def __init__(self, models: Models, memory: Memory, max_megapixels: float) -> None:
+    def __init__(
+        self,
+        models: Models,
+        memory: Memory,
+        max_megapixels: float,
+        max_seconds: float | None = None,
+    ) -> None:
         self.models = models
         self._memory = memory
         self._max_megapixels = max_megapixels
+        self._max_seconds = max_seconds
 
     def photo(self, file: File) -> Photo:
         """Return a file's colours, its transparency and what else it tells."""
-        return self._memory.get(
+        return self._briefly(
             ("image", file.digest),
             lambda: read_photo(file.path, max_megapixels=self._max_megapixels),
         )
@@ -76,7 +88,7 @@ class Studio:
 
     def mask(self, file: File, label: int | None = None) -> SubjectMask:
         """Return a mask file's values, (H, W), of a map of labels the subject's."""
-        return self._memory.get(
+        return self._briefly(
             ("mask", file.digest, label),
             lambda: read_subject_mask(file.path, label=label, max_megapixels=self._max_megapixels),
         )
@@ -96,11 +108,10 @@ class Studio:
     def probability(self, photo: File, recipe: Recipe) -> Floats:
         """Return the probability of the recipe's category at every pixel of a photo, (H, W)."""
         name, category, side_px = recipe.segmenter, recipe.category, recipe.segmenter_side_px
-        return self._memory.get(
-            ("probability", photo.digest, name, category, side_px),
-            lambda: self.models.segmenter(name).probability(
-                self.image(photo), category, long_side_px=side_px
-            ),
+        image = self.image(photo)
+        return self._briefly(
+            _probability_key(photo, recipe),
+            lambda: self.models.segmenter(name).probability(image, category, long_side_px=side_px),
         )
 
     def guidance(self, order: Order) -> Guided:
@@ -129,11 +140,12 @@ class Studio:
 
     def matte(self, order: Order) -> "Matte":
         """Return the matte: alpha, its levels and their self-guidance."""
-        guided = self.guidance(order)
-        return self._memory.get(
+        guided, image = self.guidance(order), self.image(order.photo)
+        return self._in_turn(
             _matte_key(order, guided),
+            image,
             lambda: matted(
-                self.image(order.photo),
+                image,
                 guided,
                 self.models.matter(),
                 order.recipe,
@@ -145,12 +157,37 @@ class Studio:
         """Tell whether the matte is there already."""
         return _matte_key(order, self.guidance(order)) in self._memory
 
+    def reserve(self, order: Order) -> None:
+        """Take a place among those who wait, unless all that is wanted is there already.
+
+        Raises:
+            BusyError: All places are taken.
+        """
+        found = _probability_key(order.photo, order.recipe) in self._memory
+        if not ((found or order.mask is not None) and self.has_matte(order)):
+            reserve()
+
+    def _briefly(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what is kept, or make it beside those who have their turn."""
+        if key in self._memory:
+            return self._memory.get(key, make)
+        with briefly():
+            return self._memory.get(key, make)
+
+    def _in_turn(self, key: Hashable, image: Floats, make: Callable[[], T]) -> T:
+        """Return what is kept, or make it when it is the visit's turn, within the time limit."""
+        if key not in self._memory:
+            await_turn("large" if image.shape[0] * image.shape[1] > LARGE_PIXELS else "photo")
+        with within(self._max_seconds, "a photo"):
+            return self._memory.get(key, make)
+
     def foreground(self, order: Order) -> Floats:
         """Return the subject's own colours, (H, W, 3)."""
         alpha, matter = self.matte(order).alpha, self.models.matter()
         photo = self.photo(order.photo)
-        return self._memory.get(
+        return self._in_turn(
             self._foreground_key(order),
+            photo.image,
             lambda: without_erased(
                 estimate_foreground(
                     photo.image,
@@ -232,6 +269,11 @@ def _tiles(alpha: Floats) -> Floats:
     """Return tiles that look alike on the page whatever the photo's size."""
     height, width = alpha.shape
     return checkerboard(height, width, tile_px=max(4, max(height, width) // 56))
+
+
+def _probability_key(photo: File, recipe: Recipe) -> Hashable:
+    settings = recipe.segmenter, recipe.category, recipe.segmenter_side_px
+    return "probability", photo.digest, *settings
 
 
 def _matte_key(order: Order, guided: Guided) -> Hashable:

@@ -12,12 +12,13 @@ import numpy as np
 
 from demo.backend.publishing import Product, encoded, for_page, new_file
 from demo.backend.recipe import GROW_LIMIT_PX, File, Order, picked_colour
-from demo.backend.stopping import Stops
 from demo.backend.studio import Studio
+from demo.backend.visits import Visits, sentence, tell_waiting, told_to_the_visitor
 from demo.environment import Environment
-from demo.handlers import sentence, told_to_the_visitor
 from demo.web.uploads import uploaded
+from mgm_core.admission import await_turn
 from mgm_core.arrays import Floats
+from mgm_core.cancellation import Cancelled, checkpoint
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.recipe import Background, BackgroundKind, Recipe
 
@@ -45,7 +46,6 @@ class BatchHandlers:
     def __init__(self, studio: Studio, environment: Environment) -> None:
         self._studio = studio
         self._environment = environment
-        self.stops = Stops()
 
     def cut_out(
         self,
@@ -58,7 +58,6 @@ class BatchHandlers:
         colour: str,
         wanted: Sequence[Product],
         settings: str | None,
-        request: gr.Request,
         progress: gr.Progress = _PROGRESS,
     ) -> Iterator[Shown]:
         """Cut the subject out of each photo; one that fails is told, and the others go on.
@@ -73,7 +72,6 @@ class BatchHandlers:
             colour: of a background of that kind.
             wanted: the files that each photo adds to the archive.
             settings: path of a recipe as JSON, which takes the place of all but the files.
-            request: whose they are.
             progress: tells how far it is.
 
         Yields:
@@ -92,8 +90,8 @@ class BatchHandlers:
                 )
             else:
                 recipe = read_settings(settings)
-            session = str(request.session_hash)
-            stopping = self.stops.begin(session)
+            tell_waiting(progress, 0)
+            await_turn("batch")
             archive = new_file("cutouts.zip")
             part = archive.with_name("cutouts.part")
             shown: list[tuple[str, str]] = []
@@ -102,10 +100,11 @@ class BatchHandlers:
             try:
                 with zipfile.ZipFile(part, "x", zipfile.ZIP_STORED) as out:
                     for path, stem in zip(paths, distinct_stems(paths), strict=True):
-                        if stopping.is_set():
-                            break
                         try:
+                            checkpoint()
                             shown.append(self._one(path, stem, recipe, wanted, out))
+                        except Cancelled:
+                            break
                         except ValueError as error:
                             failures.append(f"{Path(path).name}: {sentence(str(error))}")
                         done = len(shown) + len(failures)
@@ -116,15 +115,10 @@ class BatchHandlers:
                 part.replace(archive)
             finally:
                 part.unlink(missing_ok=True)
-                self.stops.end(session, stopping)
             take_away: object = gr.skip()
             if shown:
                 take_away = gr.DownloadButton(value=str(archive), interactive=True)
             yield shown, take_away, told(len(shown), failures, len(paths), finished=True)
-
-    def stop(self, request: gr.Request) -> None:
-        """End the session's run after the photo that is being worked on."""
-        self.stops.stop(str(request.session_hash))
 
     def _checked(self, photos: Sequence[str] | None, wanted: Sequence[Product]) -> list[str]:
         most = self._environment.batch_photos
@@ -226,13 +220,16 @@ def told(done: int, failures: Sequence[str], count: int, *, finished: bool = Fal
     return f"<p>{text}</p><ul>{rows}</ul>" if rows else f"<p>{text}</p>"
 
 
-def batch_tab(studio: Studio, environment: Environment, categories: tuple[str, ...]) -> None:
+def batch_tab(
+    studio: Studio, environment: Environment, categories: tuple[str, ...], visits: Visits
+) -> None:
     """Lay out the tab and wire it.
 
     Args:
         studio: does the work.
         environment: limits.
         categories: what can be cut out.
+        visits: take turns.
     """
     handlers = BatchHandlers(studio, environment)
     gr.Markdown(
@@ -321,12 +318,10 @@ def batch_tab(studio: Studio, environment: Environment, categories: tuple[str, .
         [gallery, file, note],
         **at_once,
     ).then(
-        handlers.cut_out,
+        visits.of(handlers.cut_out),
         [photos, category, grow, threshold, foreground, background, colour, wanted, settings],
         [gallery, file, note],
-        # A queue of its own: visitors with one photo must not wait for the last of a hundred.
-        concurrency_id="batches",
         api_visibility="private",
         show_progress_on=gallery,
     )
-    stop.click(handlers.stop, None, None, **at_once)
+    stop.click(visits.stop, None, None, **at_once)

@@ -11,14 +11,12 @@ import gradio as gr
 from demo.backend.models import Models
 from demo.backend.publishing import for_page, new_file
 from demo.backend.recipe import picked_colour
-from demo.backend.stopping import Stops
+from demo.backend.visits import Visits, tell_waiting, told_to_the_visitor
 from demo.environment import Environment
-from demo.handlers import told_to_the_visitor
 from demo.web.uploads import upload, uploaded
+from mgm_core.admission import await_turn, current_visit
 from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
-from mgm_core.cutout import opaque
-from mgm_core.images import read_photo
 from mgm_core.recipe import Background, BackgroundKind, Recipe
 
 Save = Literal["mp4", "webm", "zip"]
@@ -43,7 +41,6 @@ class VideoHandlers:
     def __init__(self, models: Models, environment: Environment) -> None:
         self._models = models
         self._environment = environment
-        self.stops = Stops()
 
     def cut_out(
         self,
@@ -56,7 +53,6 @@ class VideoHandlers:
         picture: str | None,
         blur_percent: float,
         save: Save,
-        request: gr.Request,
         progress: gr.Progress = _PROGRESS,
     ) -> Iterator[Shown]:
         """Cut the subject out of a clip, frame by frame.
@@ -71,7 +67,6 @@ class VideoHandlers:
             picture: path of the background picture.
             blur_percent: the blur's standard deviation in percent of the frame's longer side.
             save: what kind of file to write.
-            request: whose it is.
             progress: tells how far it is.
 
         Yields:
@@ -81,71 +76,62 @@ class VideoHandlers:
         with told_to_the_visitor():
             if clip is None:
                 raise ValueError("a clip must be given, got none: upload one")
-            session = str(request.session_hash)
-            stopping = self.stops.begin(session)
-            try:
-                # Here, as it imports PyTorch, which would keep the page from coming up.
-                from mgm_core.video.__main__ import matte_clip
-                from mgm_core.video.files import Clip, ClipLimits
+            tell_waiting(progress, 0)
+            await_turn("clip")
+            # Here, as it imports PyTorch, which would keep the page from coming up.
+            from mgm_core.video.__main__ import matte_clip
+            from mgm_core.video.files import Clip, ClipLimits
 
-                limits = ClipLimits(
-                    self._environment.clip_seconds,
-                    self._environment.clip_frames,
-                    self._environment.clip_megapixels,
+            limits = ClipLimits(
+                self._environment.clip_seconds,
+                self._environment.clip_frames,
+                self._environment.clip_megapixels,
+            )
+            target = new_file(f"{Path(clip).stem}-cutout.{save}")
+            recipe = Recipe(
+                quality="fast",
+                category=category,
+                threshold=threshold,
+                background=Background(background, picked_colour(colour), blur_percent=blur_percent),
+            )
+            behind = None
+            if background == "picture" and picture is not None:
+                most = self._environment.max_megapixels
+                behind = opaque(read_photo(uploaded(picture), max_megapixels=most), recipe)
+            progress(0, "Opening the clip")
+            with Clip(uploaded(clip), limits, long_side_px=long_side_px or None) as source:
+                frames = matte_clip(
+                    source,
+                    target,
+                    self._models.segmenter(recipe.segmenter),
+                    self._models.matter(),
+                    recipe,
+                    picture=behind,
                 )
-                target = new_file(f"{Path(clip).stem}-cutout.{save}")
-                recipe = Recipe(
-                    quality="fast",
-                    category=category,
-                    threshold=threshold,
-                    background=Background(
-                        background, picked_colour(colour), blur_percent=blur_percent
-                    ),
-                )
-                behind = None
-                if background == "picture" and picture is not None:
-                    most = self._environment.max_megapixels
-                    behind = opaque(read_photo(uploaded(picture), max_megapixels=most), recipe)
-                progress(0, "Opening the clip")
-                with Clip(uploaded(clip), limits, long_side_px=long_side_px or None) as source:
-                    frames = matte_clip(
-                        source,
-                        target,
-                        self._models.segmenter(recipe.segmenter),
-                        self._models.matter(),
-                        recipe,
-                        picture=behind,
-                        stopped=stopping.is_set,
-                    )
-                    expected = source.frames_expected
-                    begun = shown = time.monotonic()
-                    for frame in frames:
-                        progress((frame.number, expected), "Cutting out", unit="frames")
-                        now = time.monotonic()
-                        if frame.number == 1 or now - shown >= _SHOW_EVERY_S:
-                            shown = now
-                            yield (
-                                for_page(on_page(frame.pixels)),
-                                gr.skip(),
-                                gr.skip(),
-                                _so_far(frame.number, expected, now - begun),
-                            )
-                    note = f"{source.frames_read} frames. {source.note}".strip()
-                    if stopping.is_set():
-                        note = f"Stopped: the file has the first {source.frames_read} frames."
-                plays = save != "zip"
-                yield (
-                    gr.Image(visible=not plays),
-                    gr.Video(str(target), visible=True) if plays else gr.skip(),
-                    gr.DownloadButton(value=str(target), interactive=True),
-                    html.escape(note, quote=False),
-                )
-            finally:
-                self.stops.end(session, stopping)
-
-    def stop(self, request: gr.Request) -> None:
-        """End the session's clip after the frame that is being worked on."""
-        self.stops.stop(str(request.session_hash))
+                expected = source.frames_expected
+                begun = shown = time.monotonic()
+                for frame in frames:
+                    progress((frame.number, expected), "Cutting out", unit="frames")
+                    now = time.monotonic()
+                    if frame.number == 1 or now - shown >= _SHOW_EVERY_S:
+                        shown = now
+                        yield (
+                            for_page(on_page(frame.pixels)),
+                            gr.skip(),
+                            gr.skip(),
+                            _so_far(frame.number, expected, now - begun),
+                        )
+                note = f"{source.frames_read} frames. {source.note}".strip()
+                visit = current_visit()
+                if visit is not None and visit.token.cancelled:
+                    note = f"Stopped: the file has the first {frame.number} frames."
+            plays = save != "zip"
+            yield (
+                gr.Image(visible=not plays),
+                gr.Video(str(target), visible=True) if plays else gr.skip(),
+                gr.DownloadButton(value=str(target), interactive=True),
+                html.escape(note, quote=False),
+            )
 
 
 def on_page(pixels: Floats) -> Floats:
@@ -165,13 +151,16 @@ def _so_far(done: int, expected: int | None, seconds: float) -> str:
     return f"Frame {done} of {expected}, about {left} to go"
 
 
-def video_tab(models: Models, environment: Environment, categories: tuple[str, ...]) -> None:
+def video_tab(
+    models: Models, environment: Environment, categories: tuple[str, ...], visits: Visits
+) -> None:
     """Lay out the tab and wire it.
 
     Args:
         models: the networks.
         environment: limits.
         categories: what can be cut out.
+        visits: take turns.
     """
     handlers = VideoHandlers(models, environment)
     gr.Markdown(
@@ -278,12 +267,10 @@ def video_tab(models: Models, environment: Environment, categories: tuple[str, .
         [latest, result, file, note],
         **at_once,
     ).then(
-        handlers.cut_out,
+        visits.of(handlers.cut_out),
         inputs,
         [latest, result, file, note],
-        # A queue of its own: a clip takes minutes, and photos must not wait for its end.
-        concurrency_id="clips",
         api_visibility="private",
         show_progress_on=latest,
     )
-    stop.click(handlers.stop, None, None, **at_once)
+    stop.click(visits.stop, None, None, **at_once)

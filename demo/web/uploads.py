@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
-
-import mgm_core.images  # noqa: F401 - teaches Pillow, through which Gradio looks at uploads, HEIC
 
 
 def upload(label: str, **options: Any) -> gr.Image:  # noqa: ANN401 - what gr.Image takes
@@ -20,7 +19,15 @@ def upload(label: str, **options: Any) -> gr.Image:  # noqa: ANN401 - what gr.Im
         label: what is wanted.
         options: further ones of `gr.Image`.
     """
-    return gr.Image(label=label, type="filepath", image_mode=None, buttons=[], **options)
+    image = gr.Image(label=label, type="filepath", image_mode=None, buttons=[], **options)
+    # Gradio would look into the file first, and says nothing where it cannot.
+    image.preprocess = sent  # type: ignore[method-assign]
+    return image
+
+
+def sent(payload: ImageData | None) -> str | None:
+    """Return the path of a file that was sent."""
+    return None if payload is None else payload.path
 
 
 def uploaded(path: str) -> str:

@@ -14,7 +14,7 @@ import argparse
 import functools
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from mgm_core import __main__ as photographs
 from mgm_core.arrays import Floats
-from mgm_core.cancellation import checkpoint
+from mgm_core.cancellation import Cancelled, checkpoint
 from mgm_core.choices import SegmenterError
 from mgm_core.cutout import (
     MattingNetwork,
@@ -83,12 +83,11 @@ def matte_clip(
     *,
     picture: Floats | None = None,
     steadier: Steadier | None = None,
-    stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[MattedFrame]:
     """Cut the subject out of every frame and write the new clip.
 
     Nothing is written under the target's name before all is done; a generator that is closed
-    early leaves no file.
+    early leaves no file. Cancelled after its first frame, the clip ends there, complete.
 
     Args:
         source: the clip.
@@ -98,12 +97,12 @@ def matte_clip(
         recipe: as for photographs; without a mask of one's own and corrections by hand.
         picture: for a background of that kind, (h, w, 3) float32 in [0, 1].
         steadier: carries what was decided from frame to frame; None takes a new one.
-        stopped: asked after each frame; once it says so the clip ends there, complete.
 
     Yields:
         Each frame when it was written.
 
     Raises:
+        Cancelled: it was cancelled before there was a frame.
         NoSubjectError: no frame shows the subject.
         VideoError: the clip cannot be read, or the target not be written.
         ValueError: the recipe is one for a photograph alone, or the target cannot hold
@@ -125,25 +124,31 @@ def matte_clip(
             return guided.guidance  # spares the network; a subject may come later, or have left
         return matted(image, guided, matter, recipe).alpha
 
+    def cut_out(image: Floats) -> tuple[Floats, Floats]:
+        nonlocal behind
+        checkpoint()
+        probability = segmenter.probability(
+            image, recipe.category, long_side_px=recipe.segmenter_side_px
+        )
+        alpha = steadier.alpha(image, probability, functools.partial(alpha_of, image))
+        foreground = estimate_foreground(
+            image, alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
+        )
+        if behind is None or recipe.background.kind == "blur":
+            behind = background(image, alpha, foreground, recipe, picture)
+        return alpha, finished(foreground, alpha, behind, recipe)
+
     with write_clip(target, source, transparent=transparent) as writer:
         for number, frame in enumerate(source.read(writer.hear), start=1):
-            checkpoint()
-            image = frame.image
-            probability = segmenter.probability(
-                image, recipe.category, long_side_px=recipe.segmenter_side_px
-            )
-            alpha = steadier.alpha(image, probability, functools.partial(alpha_of, image))
-            found = found or bool(alpha.any())
-            foreground = estimate_foreground(
-                image, alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
-            )
-            if behind is None or recipe.background.kind == "blur":
-                behind = background(image, alpha, foreground, recipe, picture)
-            pixels = finished(foreground, alpha, behind, recipe)
-            writer.write(pixels, frame.time_s)
-            yield MattedFrame(number, image, alpha, pixels)
-            if stopped():
+            try:
+                alpha, pixels = cut_out(frame.image)
+            except Cancelled:
+                if number == 1:
+                    raise
                 break
+            found = found or bool(alpha.any())
+            writer.write(pixels, frame.time_s)
+            yield MattedFrame(number, frame.image, alpha, pixels)
         if not found:
             raise NoSubjectError(
                 f"the clip must show a {recipe.category}, got none in {source.frames_read} "

@@ -14,6 +14,7 @@ import pytest
 from clips import GREEN, HEIGHT, RED, WIDTH, make_clip, read_movie, scene
 
 from mgm_core import __main__ as photographs
+from mgm_core.cancellation import Cancellation, Cancelled, cancellable
 from mgm_core.cutout import NoSubjectError
 from mgm_core.images import read_alpha, read_image, write_image
 from mgm_core.matting.matter import Matte, Matter
@@ -110,13 +111,16 @@ def test_stopping_keeps_what_is_done_and_leaving_keeps_nothing(clip, tmp_path):
     target = tmp_path / "out.webm"
     done = []
     with Clip(clip) as source:
-        frames = matte_clip(
-            source, target, FindsRed(), TakesGuidance(), RAW, stopped=lambda: len(done) >= 3
-        )
-        for frame in frames:
-            assert not target.exists()
-            done.append(frame.number)
+        token = Cancellation()
+        with cancellable(token):
+            for frame in matte_clip(source, target, FindsRed(), TakesGuidance(), RAW):
+                assert not target.exists()
+                done.append(frame.number)
+                if len(done) == 3:
+                    token.cancel()
     assert len(read_movie(target)) == len(done) == 3
+    with Clip(clip) as source, cancellable(token), pytest.raises(Cancelled):
+        next(matte_clip(source, target, FindsRed(), TakesGuidance(), RAW))
     left = tmp_path / "left"
     left.mkdir()
     with Clip(clip) as source:

@@ -1,0 +1,149 @@
+"""Handlers as visits: each runs with its visitor's share and ends when he leaves or presses Stop.
+
+`mgm_core.admission` decides; here it is told who asks, in Gradio's terms.
+"""
+
+import functools
+import html
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import gradio as gr
+from gradio.context import LocalContext
+
+from mgm_core.admission import Admission, BusyError, Ended, Visitor, current_visit
+from mgm_core.cancellation import Cancelled
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+LANES = {"photo": 1, "large": 1, "batch": 1, "clip": 1}
+"""What may be computed at once. A large photo does not keep small ones waiting, nor do many, nor a
+clip."""
+
+_logger = logging.getLogger("mgm.visits")
+
+
+class Visits:
+    """Makes visits of the page's and the endpoints' requests.
+
+    Args:
+        admission: who may compute, and when.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self.admission = admission
+        admission.on_end = log
+
+    def of(self, handler: Handler) -> Handler:
+        """Return a handler that is a visit from its first step to its last.
+
+        A handler that was cancelled changes nothing on the page: whoever stopped it is told by the
+        button, and whoever left is not there.
+        """
+        if inspect.isgeneratorfunction(handler):
+
+            @functools.wraps(handler)
+            def steps(*args: object, **options: object) -> Iterator[object]:
+                with told_to_the_visitor(), self.admission.visit(visitor()) as visit:
+                    # Gradio runs each step in another context: a visit is active within each.
+                    inner = handler(*args, **options)
+                    try:
+                        while True:
+                            with visit.active():
+                                step = next(inner, _DONE)
+                            if step is _DONE:
+                                return
+                            yield step
+                    finally:
+                        inner.close()
+
+            return steps  # type: ignore[return-value] # it has the handler's own signature
+
+        @functools.wraps(handler)
+        def once(*args: object, **options: object) -> object:
+            with (
+                told_to_the_visitor(),
+                self.admission.visit(visitor()) as visit,
+                visit.active(),
+            ):
+                return handler(*args, **options)
+
+        return once  # type: ignore[return-value]
+
+    def stop(self, request: gr.Request) -> None:
+        """End all that the visitor's page has under way."""
+        self.admission.cancel(str(request.session_hash))
+
+
+_DONE = object()
+
+
+def tell_waiting(progress: Callable[..., object], share: float) -> None:
+    """Show a visitor who waits for his turn how many come before.
+
+    Args:
+        progress: the handler's progress bar.
+        share: how far it is meanwhile.
+    """
+    visit = current_visit()
+    if visit is not None:
+
+        def tell(before: int) -> None:
+            progress(share, f"Waiting: {before} before you")
+
+        visit.on_wait = tell
+
+
+def visitor() -> Visitor:
+    """Return who sent the request that this thread answers."""
+    request = LocalContext.request.get()
+    client = None if request is None else request.client
+    page = None if request is None else request.session_hash
+    return Visitor("" if client is None else str(client.host), page)
+
+
+@contextmanager
+def told_to_the_visitor() -> Iterator[None]:
+    """Let refusals reach the visitor, as they say what to do.
+
+    They are `ValueError`s, and `BusyError`. Any other error is a fault of ours: Gradio logs it, and
+    tells the visitor no details.
+    """
+    try:
+        yield
+    except (ValueError, BusyError) as error:
+        # The page takes the message for HTML, and file names are in it.
+        raise gr.Error(
+            html.escape(sentence(str(error)), quote=False),
+            title="That did not work" if isinstance(error, ValueError) else "Busy",
+            print_exception=False,
+        ) from error
+    except Cancelled as error:
+        raise gr.Error("Stopped.", visible=False, print_exception=False) from error
+
+
+def sentence(message: str) -> str:
+    """Write a message as a sentence: "x must be y, got z: do" -> "X must be y, got z. Do."."""
+    head, colon, advice = message.partition(": ")
+    text = capitalised(head) + (f". {capitalised(advice)}" if colon else "")
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def capitalised(text: str) -> str:
+    """Return a text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
+def log(ended: Ended) -> None:
+    """Write down that a visit ended, if it had or awaited a turn."""
+    if ended.lane is not None:
+        _logger.info(
+            "%s %s: %.2f s before its turn, %.2f s of it",
+            ended.lane,
+            ended.outcome,
+            ended.before_turn_s,
+            ended.turn_s,
+        )

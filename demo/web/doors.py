@@ -1,0 +1,330 @@
+"""What comes in from the network, before Gradio sees it: limits, files, who listens; and headers.
+
+An ASGI middleware. Gradio takes the name of any file, a web address or the file itself inside JSON
+for a file, reads JSON and form fields of any length into memory, and answers to more than this page
+offers. Here a file is what was uploaded, under one message for all that is not.
+"""
+
+import json
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from gradio.utils import get_upload_folder
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+NOT_UPLOADED = (
+    "a file must be one that was uploaded to this page a short while ago, got another: upload it "
+    "first"
+)
+JSON_BYTES = 4 * 2**20
+FIELD_BYTES = 64 * 2**10
+UPLOADS_AT_ONCE = 8
+
+_API = "/gradio_api/"
+# What the page and its endpoints post to; Gradio answers to much more.
+_POSTS = re.compile(r"(upload|queue/join|cancel|reset|call/.+|run/.+|api/.+|mcp(/.*)?)/?")
+# Gradio fetches these addresses for whoever asks.
+_FETCHED_ELSEWHERE = re.compile(r"(file=\s*[a-z][a-z0-9+.-]*:|proxy=)", re.IGNORECASE)
+_LISTENING = re.compile(r"call/(?:v2/)?[^/]+/([^/]+)/?")
+
+_SOURCES = {
+    "default-src": "'self'",
+    # Gradio compiles the scripts of HTML components, and its page begins with inline ones.
+    "script-src": "'self' 'unsafe-inline' 'unsafe-eval' blob:",
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data: blob:",
+    "media-src": "'self' data: blob:",
+    "font-src": "'self' data:",
+    "connect-src": "'self' data: blob:",
+    "worker-src": "'self' blob:",
+    "object-src": "'none'",
+    "base-uri": "'self'",
+    "form-action": "'self'",
+    "frame-ancestors": "'self' https://huggingface.co",
+}
+
+
+def security_headers(*, on_a_space: bool) -> dict[str, str]:
+    """Return the headers of every answer.
+
+    Args:
+        on_a_space: The page is in Hugging Face's frame, for which Gradio loads a script.
+    """
+    sources = dict(_SOURCES)
+    if on_a_space:
+        sources["script-src"] += " https://cdnjs.cloudflare.com"
+    return {
+        "content-security-policy": "; ".join(f"{name} {value}" for name, value in sources.items()),
+        "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+        "referrer-policy": "same-origin",
+        "x-content-type-options": "nosniff",
+    }
+
+
+class UploadShares:
+    """How much each address uploaded lately.
+
+    Args:
+        most_bytes: what an address may upload within `window_s`.
+        window_s: how long an upload counts, in seconds.
+        clock: returns the time in seconds.
+    """
+
+    def __init__(
+        self, most_bytes: int, window_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most_bytes, self._window_s, self._clock = most_bytes, window_s, clock
+        self._uploads: dict[str, deque[tuple[float, int]]] = {}
+
+    def left_bytes(self, address: str) -> int:
+        """Return what an address may still upload."""
+        since = self._clock() - self._window_s
+        for known, uploads in list(self._uploads.items()):
+            while uploads and uploads[0][0] < since:
+                uploads.popleft()
+            if not uploads:
+                del self._uploads[known]
+        return self._most_bytes - sum(size for _, size in self._uploads.get(address, ()))
+
+    def count(self, address: str, size: int) -> None:
+        """Count what an address uploaded."""
+        self._uploads.setdefault(address, deque()).append((self._clock(), size))
+
+
+class _TooLargeError(Exception):
+    """A request's body is longer than it may be."""
+
+
+class Doors:
+    """The middleware.
+
+    Args:
+        app: what is behind the doors.
+        shares: of uploads.
+        listen: a block in which a page waits for its results, by the page's session.
+        session_of: the session of an event that a program waits for, by the event's id.
+        headers: of every answer.
+        elsewhere: paths that have doors of their own, such as the annotation's.
+        addresses: whether a file may be a web address, as MCP has them.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        shares: UploadShares,
+        listen: Callable[[str], AbstractContextManager[None]],
+        session_of: Callable[[str], str],
+        headers: dict[str, str],
+        elsewhere: Iterable[str] = (),
+        addresses: bool = False,
+    ) -> None:
+        self._app, self._shares, self._listen, self._session_of = app, shares, listen, session_of
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._elsewhere = tuple(f"/{path}" for path in elsewhere)
+        self._addresses = addresses
+        self._uploading: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it here."""
+        path: str = scope.get("path", "")
+        if scope["type"] != "http" or path.startswith(self._elsewhere):
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *self._headers]
+            await send(message)
+
+        rest = path.removeprefix(_API) if path.startswith(_API) else ""
+        answer = self._refused(scope, rest)
+        if answer is not None:
+            await answer(scope, receive, with_headers)
+        elif scope["method"] in ("GET", "HEAD"):
+            with ExitStack() as stack:
+                if (page := self._listener(scope, rest)) is not None:
+                    stack.enter_context(self._listen(page))
+                await self._app(scope, receive, with_headers)
+        elif rest.rstrip("/") == "upload":
+            await self._take_upload(scope, receive, with_headers)
+        else:
+            await self._take_json(scope, receive, with_headers)
+
+    def _refused(self, scope: Scope, rest: str) -> Response | None:
+        if not rest:
+            return None
+        if _FETCHED_ELSEWHERE.match(rest):
+            return PlainTextResponse(NOT_UPLOADED, 403)
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not _POSTS.fullmatch(rest):
+            return PlainTextResponse("this page must offer what is asked for, got another", 404)
+        return None
+
+    def _listener(self, scope: Scope, rest: str) -> str | None:
+        if rest.rstrip("/") == "queue/data":
+            found = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash")
+            return found[0] if found else None
+        event = _LISTENING.fullmatch(rest)
+        return None if event is None else self._session_of(event[1])
+
+    async def _take_upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        address = scope["client"][0] if scope.get("client") else ""
+        left = self._shares.left_bytes(address)
+        full = PlainTextResponse(
+            "uploads must fit into your share, got more: wait some minutes, or send smaller files",
+            429,
+        )
+        if left <= 0 or self._uploading[address] >= UPLOADS_AT_ONCE:
+            await full(scope, receive, send)
+            return
+        size = 0
+        fields = _Fields(scope)
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            body = message.get("body", b"")
+            size += len(body)
+            fields.read(body)
+            if size > left:
+                raise _TooLargeError
+            return message
+
+        self._uploading[address] += 1
+        try:
+            await self._app(scope, counted, send)
+        except (_TooLargeError, MultipartParseError):
+            await full(scope, receive, send)
+        finally:
+            self._uploading[address] -= 1
+            if not self._uploading[address]:
+                del self._uploading[address]
+            self._shares.count(address, size)
+
+    async def _take_json(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > JSON_BYTES:
+                await refusal(
+                    f"a request must have at most {JSON_BYTES} bytes, got more: upload files", 413
+                )(scope, receive, send)
+                return
+        sent = bytes(body)
+        if body and not scope["path"].startswith(f"{_API}mcp"):
+            try:
+                asked = json.loads(sent)
+            except (ValueError, RecursionError):
+                await refusal("a request must be JSON, got something else: send JSON", 400)(
+                    scope, receive, send
+                )
+                return
+            if not files_are_uploads(asked, addresses=self._addresses):
+                await refusal(NOT_UPLOADED, 400)(scope, receive, send)
+                return
+            sent = json.dumps(asked).encode()
+        headers = [
+            (name, str(len(sent)).encode() if name == b"content-length" else value)
+            for name, value in scope["headers"]
+        ]
+        handed_over = False
+
+        async def again() -> Message:
+            nonlocal handed_over
+            if handed_over:
+                return await receive()
+            handed_over = True
+            return {"type": "http.request", "body": sent, "more_body": False}
+
+        await self._app({**scope, "headers": headers}, again, send)
+
+
+class _Fields:
+    """Counts the fields of a form that are no files, which are read into memory."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._size = 0
+        self._is_file = False
+        self._name = b""
+        kind = dict(scope["headers"]).get(b"content-type", b"")
+        boundary = parse_options_header(kind)[1].get(b"boundary")
+        self._parser = boundary and MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._field,
+                "on_header_value": self._value,
+                "on_part_data": self._data,
+            },
+        )
+
+    def read(self, body: bytes) -> None:
+        if self._parser and body:
+            self._parser.write(body)
+
+    def _begin(self) -> None:
+        self._is_file = False
+
+    def _field(self, data: bytes, start: int, end: int) -> None:
+        self._name = data[start:end].lower()
+
+    def _value(self, data: bytes, start: int, end: int) -> None:
+        self._is_file = self._is_file or b"filename" in data[start:end]
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._size += 0 if self._is_file else end - start
+        if self._size > FIELD_BYTES:
+            raise _TooLargeError
+
+
+def refusal(message: str, status: int) -> Response:
+    """Return an answer that the page and programs show, whichever way they asked."""
+    return JSONResponse({"detail": message, "error": message}, status)
+
+
+def files_are_uploads(value: Any, *, addresses: bool = False) -> bool:  # noqa: ANN401 - JSON
+    """Tell whether all files in a request are uploads, and take out where else they could be.
+
+    Args:
+        value: what the request's JSON holds; a file's `url` is emptied, as its path is what counts.
+        addresses: Whether a path may be a web address.
+    """
+    folder = Path(get_upload_folder()).resolve()
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            left.extend(value)
+        elif isinstance(value, dict):
+            if "path" in value or "url" in value or "meta" in value:
+                if not _is_upload(value.get("path"), folder, addresses=addresses):
+                    return False
+                value["url"] = None
+            left.extend(value.values())
+    return True
+
+
+def _is_upload(path: object, folder: Path, *, addresses: bool) -> bool:
+    if not isinstance(path, str) or "\0" in path or len(path) > 4096:
+        return False
+    if addresses and path.startswith(("http://", "https://")):
+        return True
+    try:
+        found = Path(path).resolve()
+        return found.is_relative_to(folder) and found.is_file()
+    except OSError:
+        return False
