@@ -4,48 +4,92 @@ import importlib.util
 import logging
 import os
 import signal
+import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.utils import get_space, get_upload_folder
+from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 
+from demo.backend.leftovers import delete_old_files
 from demo.backend.memory import Memory, share_arenas
 from demo.backend.models import Models
 from demo.backend.studio import Studio
+from demo.backend.visits import LANES, Visits, log
 from demo.environment import Environment
 from demo.tabs.annotation import PATH
 from demo.ui import EXAMPLES_FOLDER, build
+from demo.web.doors import Doors, UploadShares, security_headers
+from demo.web.health import check_metrics, health_route, metrics_route
 from demo.web.theme import CSS, SCRIPT, theme
+from mgm_core import __version__
+from mgm_core.admission import Admission
+
+# Beside those who wait: for visits that have their turn, that are short, and that are refused.
+_THREADS = 40
+# What a finished request's answer takes to reach its visitor before the server is gone.
+_DELIVERY_S = 0.5
 
 
 def launch(
     page: gr.Blocks,
     environment: Environment,
+    visits: Visits,
     *,
     annotation: FastAPI | None = None,
+    further: Sequence[BaseRoute] = (),
 ) -> str:
     """Start serving a page, and return while it is being served.
 
     Args:
         page: what `build` returned.
         environment: limits and the port.
+        visits: which pages wait for their results.
         annotation: the labelling page, served under `demo.tabs.annotation.PATH`.
+        further: routes beside the page.
 
     Returns:
         The page's address.
     """
-    page.queue(max_size=environment.queue_size)
-    routes: list[BaseRoute] = []
+    # Visits take turns (`mgm_core.admission`), each in a thread; Gradio only hands them on.
+    threads = environment.queue_size + _THREADS
+    page.queue(max_size=threads, default_concurrency_limit=None, api_open=False)
+    routes = [*further]
     if annotation is not None:
-        routes = [
+        routes += [
             Route(f"/{PATH}", lambda _: RedirectResponse(f"{PATH}/")),
             Mount(f"/{PATH}", annotation),
         ]
+
+    def session_of(event_id: str) -> str:
+        event = page._queue.event_ids_to_events.get(event_id)
+        return event_id if event is None else event.session_hash
+
+    def takes_files(handler: int | str) -> list[bool]:
+        for number, function in page.fns.items():
+            if handler in (number, function.api_name):
+                return [isinstance(part, gr.Image | gr.File | gr.Video) for part in function.inputs]
+        return []
+
+    doors = Middleware(
+        Doors,
+        shares=UploadShares(environment.upload_megabytes * 2**20, environment.keep_minutes * 60),
+        listen=visits.admission.listen,
+        session_of=session_of,
+        takes_files=takes_files,
+        headers=security_headers(on_a_space=get_space() is not None),
+        elsewhere=[PATH] if annotation is not None else [],
+        addresses=bool(environment.mcp),
+    )
+    # Uvicorn reads it; unless told it would believe any program on this machine.
+    os.environ["FORWARDED_ALLOW_IPS"] = environment.proxies
     _, url, _ = page.launch(
         server_port=environment.port,
         theme=theme(),
@@ -61,7 +105,8 @@ def launch(
         ssr_mode=False,
         quiet=True,
         # Before Gradio's own routes, which answer to every path.
-        app_kwargs={"routes": routes},
+        app_kwargs={"routes": routes, "middleware": [doors]},
+        max_threads=threads,
         mcp_server=bool(environment.mcp),
         prevent_thread_lock=True,
     )
@@ -90,8 +135,6 @@ def open_annotation(environment: Environment, stack: ExitStack) -> FastAPI | Non
     from benchmark_data_tools.annotation.commands import open_service
     from benchmark_data_tools.annotation.server.app import create_app
 
-    # A Space is stopped by a signal; it must end the stack, which sends the work to the Hub.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     service = open_service(
         Path(environment.annotate),
         host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
@@ -100,11 +143,47 @@ def open_annotation(environment: Environment, stack: ExitStack) -> FastAPI | Non
     return create_app(stack.enter_context(service))
 
 
-def forget_in_time(memory: Memory) -> None:
-    """Drop the results of visitors who left, also while no one else comes."""
+def forget_in_time(memory: Memory, keep_s: float) -> None:
+    """Drop results and files of visitors who left, also while no one else comes."""
     while True:
-        time.sleep(60)
+        time.sleep(min(60, keep_s))
         memory.forget_old()
+        delete_old_files(Path(get_upload_folder()), keep_s)
+
+
+def own_folder() -> Path:
+    """Make the folder of visitors' files, which is nobody else's, as all in it goes by age.
+
+    It is in Gradio's folder if one is named, else in the system's for temporary files.
+
+    Raises:
+        ValueError: it is there, and somebody else's.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    parent = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
+    folder = Path(parent, f"mgm-demo-{user}").absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != user:
+        raise ValueError(
+            f"the folder for visitors' files must be this user's own, got {folder}, which is "
+            "another's: name another place by GRADIO_TEMP_DIR"
+        )
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    return folder
+
+
+def stop_on_signals() -> threading.Event:
+    """Return what is set once the process is told to stop; told twice, it stops at once."""
+    stopping = threading.Event()
+
+    def stop(number: int, _frame: object) -> None:
+        if stopping.is_set():
+            raise SystemExit(128 + number)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return stopping
 
 
 def main() -> None:
@@ -113,17 +192,39 @@ def main() -> None:
     share_arenas()
     environment = Environment.from_variables(os.environ)
     check_mcp(environment)
+    check_metrics(bool(environment.metrics))
+    stopping = stop_on_signals()
+    keep_s = environment.keep_minutes * 60
+    delete_old_files(own_folder(), keep_s)
+    admission = Admission(
+        LANES,
+        places=environment.queue_size,
+        address_share=environment.address_share,
+        page_share=environment.page_share,
+    )
+    visits = Visits(admission)
     with ExitStack() as stack:
         annotation = open_annotation(environment, stack)
         models = Models.bundled(environment.weights, environment.device)
-        memory = Memory(environment.memory_megabytes * 2**20, environment.keep_minutes * 60)
-        page = build(Studio(models, memory, environment.max_megapixels), environment)
-        threading.Thread(target=forget_in_time, args=(memory,), daemon=True).start()
+        memory = Memory(environment.memory_megabytes * 2**20, keep_s)
+        studio = Studio(models, memory, environment.max_megapixels, environment.request_seconds)
+        page = build(studio, environment, visits)
+        threading.Thread(target=forget_in_time, args=(memory, keep_s), daemon=True).start()
+        admission.watch()
+        further = [health_route(admission, models, __version__)]
+        if environment.metrics:
+            further.append(metrics_route(admission, lambda: memory.held_bytes, log))
         logging.getLogger("app").info("http://localhost:%d", environment.port)
-        launch(page, environment, annotation=annotation)
+        launch(page, environment, visits, annotation=annotation, further=further)
         # Not before, as loading PyTorch keeps the page from coming up.
         models.warm_up("portrait")
-        page.block_thread()
+        stopping.wait()
+        logging.getLogger("app").info(
+            "stopping: running requests have %g s", environment.stop_seconds
+        )
+        admission.close(environment.stop_seconds)
+        time.sleep(_DELIVERY_S)
+        page.close(verbose=False)
 
 
 if __name__ == "__main__":

@@ -75,14 +75,14 @@ class Ended:
     Args:
         outcome: "finished", "failed" or "cancelled".
         lane: In which it had or awaited its turn; None where it needed none.
-        before_turn_s: How long it took until its turn: waiting, and what needs no turn.
-        turn_s: How long its turn took.
+        waited_s: How long it waited for its turn, or to compute something short.
+        served_s: How long all the rest took.
     """
 
     outcome: str
     lane: str | None
-    before_turn_s: float
-    turn_s: float
+    waited_s: float
+    served_s: float
 
 
 class Visit:
@@ -99,7 +99,7 @@ class Visit:
         self, admission: "Admission", visitor: Visitor, token: Cancellation, began: float
     ) -> None:
         self.visitor, self.token, self.began = visitor, token, began
-        self.turn_began: float | None = None
+        self.waited_s = 0.0
         self.on_wait: Callable[[int], None] = lambda _before: None
         """Told how many come before, whenever that changes."""
         self._admission = admission
@@ -181,6 +181,11 @@ class Admission:
         """Told of each visit that ended."""
 
     @property
+    def closed(self) -> bool:
+        """Whether nobody is let in any more."""
+        return self._closed
+
+    @property
     def running(self) -> int:
         """How many visits have their turn."""
         return sum(visit._has_turn for visit in tuple(self._visits))
@@ -217,9 +222,8 @@ class Admission:
                     self._last_round.clear()
                     self._round = 0
                 self._changed.notify_all()
-            now = self._clock()
-            turn = now if visit.turn_began is None else visit.turn_began
-            self.on_end(Ended(outcome, visit._lane, turn - visit.began, now - turn))
+            took = self._clock() - visit.began
+            self.on_end(Ended(outcome, visit._lane, visit.waited_s, took - visit.waited_s))
 
     @contextmanager
     def listen(self, page: str) -> Iterator[None]:
@@ -304,11 +308,13 @@ class Admission:
     def briefly(self) -> Iterator[None]:
         """Compute something short in this block, beside those who have their turn."""
         with self._changed:
-            visit = current_visit()
+            visit, since = current_visit(), self._clock()
             while self._brief_running >= self._brief:
                 self._changed.wait(_LOOK_S)
                 if visit is not None:
                     visit.token.check()
+            if visit is not None:
+                visit.waited_s += self._clock() - since
             self._brief_running += 1
         try:
             yield
@@ -355,11 +361,12 @@ class Admission:
             if visit._place is not None:
                 return
             self._refuse_if_closed()
-            if self.waiting >= self._places:
+            waiting, running = self.waiting, self.running
+            if waiting >= self._places + (running == 0):  # one of them is about to begin
                 self.counts["refused"] += 1
                 raise BusyError(
-                    f"the server must have a free place, got {self.waiting + self.running} before "
-                    "you: try again in a minute"
+                    f"the server must have a free place, got {waiting + running} before you: try "
+                    "again in a minute"
                 )
             address = visit.visitor.address
             # A visitor's next turn is in the round after his last, and none is in a past round.
@@ -373,7 +380,7 @@ class Admission:
         self._reserve(visit)
         place = visit._place
         assert place is not None
-        told = None
+        told, since = None, self._clock()
         while True:
             visit.token.check()
             with self._changed:
@@ -388,7 +395,7 @@ class Admission:
                 )
                 if earlier < self._lanes[lane] - running:
                     visit._has_turn = True
-                    visit.turn_began = self._clock()
+                    visit.waited_s += self._clock() - since
                     self._round = place.round
                     return
                 before = earlier + running

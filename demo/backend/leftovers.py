@@ -27,6 +27,7 @@ def delete_old_files(folder: Path, keep_s: float, now: float | None = None) -> i
     """
     oldest = (time.time() if now is None else now) - keep_s
     deleted = 0
+    emptied: set[Path] = set()
     for parent, folders, files in os.walk(folder, topdown=False):
         for name in files:
             path = Path(parent, name)
@@ -34,11 +35,12 @@ def delete_old_files(folder: Path, keep_s: float, now: float | None = None) -> i
                 if path.lstat().st_mtime < oldest:
                     path.unlink()
                     deleted += 1
+                    emptied.add(path.parent)
         for name in folders:
             path = Path(parent, name)
             # A new folder is about to get its file.
             with suppress(OSError):
-                if path.lstat().st_mtime < oldest:
+                if path in emptied or path.lstat().st_mtime < oldest:
                     path.unlink() if path.is_symlink() else path.rmdir()
     if deleted:
         _logger.info("deleted %d files older than %.0f minutes", deleted, keep_s / 60)

@@ -46,6 +46,8 @@ class Models:
         self._own_segmenter = LazyByName(load_segmenter)
         self._lent = lends_a_gpu()
         self._computed = on_gpu(self._compute)
+        self.loaded = False
+        """Whether `warm_up` has loaded and used every network."""
 
     @classmethod
     def bundled(cls, weights: str = DEFAULT_WEIGHTS, device: str = "auto") -> "Models":
@@ -104,11 +106,13 @@ class Models:
         try:
             if self._lent:  # what is loaded here is not on the GPU, and no one waits for it yet
                 self._warm_up_colours(image, guidance, _OnLentGpu.device, "auto")
+                self.loaded = True
                 return
             self.segmenter(segmenter).probability(image)
             matter = self.matter()
             alpha = matter.matte(image, guidance, colour_lines=True).alpha
             self._warm_up_colours(image, alpha, str(matter.device), matter.dtype_name)
+            self.loaded = True
         except Exception:  # whatever it is, the first visitor meets it again and is told
             _logger.exception("the networks could not be made ready ahead of the first visitor")
 

@@ -114,6 +114,8 @@ def told_to_the_visitor() -> Iterator[None]:
     """
     try:
         yield
+    except gr.Error:  # a ValueError, too
+        raise
     except (ValueError, BusyError) as error:
         # The page takes the message for HTML, and file names are in it.
         raise gr.Error(
@@ -141,9 +143,9 @@ def log(ended: Ended) -> None:
     """Write down that a visit ended, if it had or awaited a turn."""
     if ended.lane is not None:
         _logger.info(
-            "%s %s: %.2f s before its turn, %.2f s of it",
+            "%s %s: waited %.2f s, served in %.2f s",
             ended.lane,
             ended.outcome,
-            ended.before_turn_s,
-            ended.turn_s,
+            ended.waited_s,
+            ended.served_s,
         )

@@ -17,6 +17,8 @@ from demo.web.uploads import upload, uploaded
 from mgm_core.admission import await_turn, current_visit
 from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
+from mgm_core.cutout import opaque
+from mgm_core.images import read_photo
 from mgm_core.recipe import Background, BackgroundKind, Recipe
 
 Save = Literal["mp4", "webm", "zip"]

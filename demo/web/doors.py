@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ _API = "/gradio_api/"
 _POSTS = re.compile(r"(upload|queue/join|cancel|reset|call/.+|run/.+|api/.+|mcp(/.*)?)/?")
 # Gradio fetches these addresses for whoever asks.
 _FETCHED_ELSEWHERE = re.compile(r"(file=\s*[a-z][a-z0-9+.-]*:|proxy=)", re.IGNORECASE)
+_CALLED = re.compile(r"/call/([^/]+)/?$")
 _LISTENING = re.compile(r"call/(?:v2/)?[^/]+/([^/]+)/?")
 
 _SOURCES = {
@@ -100,8 +101,12 @@ class UploadShares:
         self._uploads.setdefault(address, deque()).append((self._clock(), size))
 
 
-class _TooLargeError(Exception):
-    """A request's body is longer than it may be."""
+class _TooMuchError(Exception):
+    """An upload is more than the address has left."""
+
+
+class _TooLongFieldsError(Exception):
+    """A form has more than files."""
 
 
 class Doors:
@@ -112,6 +117,7 @@ class Doors:
         shares: of uploads.
         listen: a block in which a page waits for its results, by the page's session.
         session_of: the session of an event that a program waits for, by the event's id.
+        takes_files: which of a handler's inputs are files, by its number or its endpoint's name.
         headers: of every answer.
         elsewhere: paths that have doors of their own, such as the annotation's.
         addresses: whether a file may be a web address, as MCP has them.
@@ -124,11 +130,13 @@ class Doors:
         shares: UploadShares,
         listen: Callable[[str], AbstractContextManager[None]],
         session_of: Callable[[str], str],
+        takes_files: Callable[[int | str], Sequence[bool]],
         headers: dict[str, str],
         elsewhere: Iterable[str] = (),
         addresses: bool = False,
     ) -> None:
         self._app, self._shares, self._listen, self._session_of = app, shares, listen, session_of
+        self._takes_files = takes_files
         self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._elsewhere = tuple(f"/{path}" for path in elsewhere)
         self._addresses = addresses
@@ -187,23 +195,26 @@ class Doors:
             await full(scope, receive, send)
             return
         size = 0
-        fields = _Fields(scope)
+        form = _Form(scope)
 
         async def counted() -> Message:
             nonlocal size
             message = await receive()
             body = message.get("body", b"")
             size += len(body)
-            fields.read(body)
+            form.read(body)
             if size > left:
-                raise _TooLargeError
+                raise _TooMuchError
             return message
 
         self._uploading[address] += 1
         try:
             await self._app(scope, counted, send)
-        except (_TooLargeError, MultipartParseError):
+        except _TooMuchError:
             await full(scope, receive, send)
+        except (_TooLongFieldsError, MultipartParseError):
+            broken = PlainTextResponse("an upload must be a form of files, got another", 400)
+            await broken(scope, receive, send)
         finally:
             self._uploading[address] -= 1
             if not self._uploading[address]:
@@ -233,7 +244,9 @@ class Doors:
                     scope, receive, send
                 )
                 return
-            if not files_are_uploads(asked, addresses=self._addresses):
+            if self._names_file(scope["path"], asked) or not files_are_uploads(
+                asked, addresses=self._addresses
+            ):
                 await refusal(NOT_UPLOADED, 400)(scope, receive, send)
                 return
             sent = json.dumps(asked).encode()
@@ -252,21 +265,33 @@ class Doors:
 
         await self._app({**scope, "headers": headers}, again, send)
 
+    def _names_file(self, path: str, asked: object) -> bool:
+        """Tell whether an input that takes a file is a bare name, which Gradio fails at."""
+        if not isinstance(asked, dict) or not isinstance(data := asked.get("data"), list):
+            return False
+        endpoint = _CALLED.search(path)
+        handler = asked.get("fn_index") if endpoint is None else endpoint[1]
+        if not isinstance(handler, int | str):
+            return False
+        are_files = self._takes_files(handler)
+        return any(
+            is_file and not isinstance(value, dict | list | None)
+            for is_file, value in zip(are_files, data, strict=False)
+        )
 
-class _Fields:
-    """Counts the fields of a form that are no files, which are read into memory."""
+
+class _Form:
+    """Follows a form, and counts what in it is no file, as that is read into memory."""
 
     def __init__(self, scope: Scope) -> None:
         self._size = 0
         self._is_file = False
-        self._name = b""
         kind = dict(scope["headers"]).get(b"content-type", b"")
         boundary = parse_options_header(kind)[1].get(b"boundary")
         self._parser = boundary and MultipartParser(
             boundary,
             {
                 "on_part_begin": self._begin,
-                "on_header_field": self._field,
                 "on_header_value": self._value,
                 "on_part_data": self._data,
             },
@@ -279,16 +304,13 @@ class _Fields:
     def _begin(self) -> None:
         self._is_file = False
 
-    def _field(self, data: bytes, start: int, end: int) -> None:
-        self._name = data[start:end].lower()
-
     def _value(self, data: bytes, start: int, end: int) -> None:
         self._is_file = self._is_file or b"filename" in data[start:end]
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         self._size += 0 if self._is_file else end - start
         if self._size > FIELD_BYTES:
-            raise _TooLargeError
+            raise _TooLongFieldsError
 
 
 def refusal(message: str, status: int) -> Response:

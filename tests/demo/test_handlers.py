@@ -8,7 +8,8 @@ import pytest
 from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
 from PIL import Image, ImageCms
 
-from demo.handlers import Controls, Handlers, sentence
+from demo.backend.visits import sentence
+from demo.handlers import Controls, Handlers
 from mgm_core.images import encode_png, read_alpha, read_image, read_mask
 from mgm_core.recipe import Edit, Recipe
 

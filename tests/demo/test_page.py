@@ -3,17 +3,18 @@
 import asyncio
 import zipfile
 
-import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from playwright.sync_api import expect
 from real_page import ASTRONAUT, cut_out, saved, settled, upload, visit
 
+from demo.backend.visits import LANES, Visits
 from demo.environment import Environment
 from demo.handlers import Controls
 from demo.ui import CATEGORIES, SEGMENTERS, build
 from mgm_core import segmentation
+from mgm_core.admission import Admission
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
 from mgm_core.recipe import Background, Recipe
 
@@ -25,7 +26,7 @@ def test_the_page_offers_what_the_core_has():
 
 def test_handlers_get_the_controls_in_their_order(studio):
     async def built():
-        return build(studio, Environment())
+        return build(studio, Environment(), Visits(Admission(LANES)))
 
     # Inside a loop, as Gradio else opens loops of its own and leaves them open.
     page = asyncio.run(built())
@@ -170,14 +171,3 @@ def test_programs_get_the_same(browser, address, tmp_path):
     assert np.abs(read_image(result) - expected).max() < 0.01
     assert first["grow_px"] == -5
     assert first["sad"] > 0
-
-
-@pytest.mark.browser
-def test_a_server_path_cannot_be_read(address):
-    """Without a "meta" Gradio itself takes the payload for no file, and lets the path pass."""
-    call = f"{address}gradio_api/call/segment"
-    payload = {"data": [{"path": str(ASTRONAUT)}, "person", 0.5, "portrait"]}
-    event = httpx.post(call, json=payload).json()["event_id"]
-    answer = httpx.get(f"{call}/{event}", timeout=120).text
-    assert "event: error" in answer
-    assert "mask.png" not in answer

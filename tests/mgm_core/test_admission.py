@@ -265,8 +265,8 @@ def test_ended_visits_are_told_of():
         ("finished", "photo"),
         ("failed", None),
     ]
-    assert ended[0].before_turn_s > 0
-    assert ended[0].turn_s > 0
+    assert ended[0].waited_s > 0
+    assert ended[0].served_s > 0
 
 
 def test_work_that_takes_too_long_is_refused_in_words():

@@ -1,6 +1,5 @@
 import re
 import zipfile
-from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -9,10 +8,9 @@ from demo_pictures import HEIGHT, WIDTH, photo_pixels
 
 from demo.environment import Environment
 from demo.tabs.batch import BatchHandlers, distinct_stems, preview, told
+from mgm_core.cancellation import Cancellation, cancellable
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
 from mgm_core.recipe import Background, Recipe
-
-VISITOR = SimpleNamespace(session_hash="visitor")
 
 
 @pytest.fixture
@@ -40,7 +38,7 @@ def run(
 ):
     return handlers.cut_out(
         photos, category, 0, 0.5, "raw", background, "#3366cc", list(wanted), settings,
-        VISITOR, gr.Progress(),
+        gr.Progress(),
     )  # fmt: skip
 
 
@@ -87,21 +85,15 @@ def test_where_none_could_be_cut_out_there_is_nothing_to_take_away(handlers, pho
 
 
 def test_stopping_keeps_what_is_done(handlers, photos):
-    running = run(handlers, photos)
-    next(running)
-    handlers.stop(VISITOR)
-    *_, last = running
+    token = Cancellation()
+    with cancellable(token):
+        running = run(handlers, photos)
+        next(running)
+        token.cancel()
+        *_, last = running
     assert last[2] == "<p>1 of 3 cut out, 2 left out as you stopped</p>"
     with zipfile.ZipFile(archive_of(last)) as archive:
         assert archive.namelist() == ["one-cutout.png"]
-
-
-def test_stopping_is_for_the_own_run_alone(handlers, photos):
-    running = run(handlers, photos)
-    next(running)
-    handlers.stop(SimpleNamespace(session_hash="someone else"))
-    *_, last = running
-    assert last[2] == "<p>3 of 3 cut out</p>"
 
 
 def test_leaving_the_page_leaves_no_archive(handlers, photos, tmp_path):

@@ -1,6 +1,5 @@
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -9,11 +8,11 @@ from clips import make_clip, read_movie
 from demo_pictures import HEIGHT, WIDTH, photo_pixels
 
 from demo.backend.models import Models
+from demo.backend.visits import LANES
 from demo.environment import Environment
 from demo.tabs.video import VideoHandlers, on_page
+from mgm_core.admission import Admission, Visitor
 from mgm_core.images import read_alpha, read_image, write_image
-
-VISITOR = SimpleNamespace(session_hash="visitor")
 
 
 @pytest.fixture
@@ -41,7 +40,6 @@ def run(handlers, clip, *, background="transparent", save="webm", picture=None, 
         picture,
         1.0,
         save,
-        VISITOR,
         gr.Progress(),
     )
 
@@ -89,11 +87,13 @@ def test_pictures_are_taken_away_and_not_played(handlers, clip):
 
 
 def test_stopping_keeps_the_frames_that_are_done(handlers, clip):
-    running = run(handlers, clip)
-    next(running)
-    next(running)
-    handlers.stop(VISITOR)
-    *_, (_, _, button, note) = running
+    admission = Admission(LANES)
+    with admission.visit(Visitor("a")) as visit, visit.active():
+        running = run(handlers, clip)
+        next(running)
+        next(running)
+        visit.token.cancel()
+        *_, (_, _, button, note) = running
     assert note == "Stopped: the file has the first 2 frames."
     assert len(read_movie(button.value["path"])) == 2
 

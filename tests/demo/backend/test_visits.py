@@ -1,0 +1,133 @@
+import inspect
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from gradio.context import LocalContext
+
+from demo.backend.visits import LANES, Visits, sentence, tell_waiting
+from mgm_core.admission import Admission, BusyError, Visitor, await_turn, current_visit
+from mgm_core.cancellation import checkpoint
+
+
+@pytest.fixture
+def visits():
+    return Visits(Admission(LANES, page_share=1))
+
+
+@pytest.fixture(autouse=True)
+def _asked_by_a_visitor():
+    request = SimpleNamespace(client=SimpleNamespace(host="203.0.113.7"), session_hash="a1")
+    before = LocalContext.request.set(request)
+    yield
+    LocalContext.request.reset(before)
+
+
+def steps(first: int, progress: gr.Progress = None):
+    """Say who asks."""
+    for number in range(first, first + 3):
+        checkpoint()
+        yield number, current_visit().visitor
+
+
+def test_a_handler_is_a_visit_from_its_first_step_to_its_last(visits):
+    handler = visits.of(steps)
+    assert inspect.isgeneratorfunction(handler)
+    assert (inspect.signature(handler), handler.__doc__) == (
+        inspect.signature(steps),
+        "Say who asks.",
+    )
+    running = handler(5)
+    assert next(running) == (5, Visitor("203.0.113.7", "a1"))
+    assert current_visit() is None
+    with pytest.raises(gr.Error, match="This page must have at most 1 requests under way"):
+        list(handler(5))
+    assert [number for number, _ in running] == [6, 7]
+    assert len(list(handler(5))) == 3
+    assert visits.admission.counts == {"admitted": 2, "refused": 1, "finished": 2}
+
+
+def test_what_is_no_generator_is_a_visit_too(visits):
+    def double(number):
+        await_turn("photo")
+        return 2 * number, current_visit().visitor.page
+
+    assert visits.of(double)(4) == (8, "a1")
+
+
+def test_stop_ends_the_own_page_alone(visits):
+    running = visits.of(steps)(0)
+    next(running)
+    visits.stop(SimpleNamespace(session_hash="b2"))
+    assert next(running)[0] == 1
+    visits.stop(SimpleNamespace(session_hash="a1"))
+    with pytest.raises(gr.Error) as stopped:
+        next(running)
+    assert not stopped.value.visible
+    assert visits.admission.counts["cancelled"] == 1
+
+
+def test_a_handler_that_gradio_drops_leaves_nothing_behind(visits):
+    ended = []
+
+    def handler():
+        try:
+            yield 1
+        finally:
+            ended.append(True)
+
+    running = visits.of(handler)()
+    next(running)
+    running.close()
+    assert ended == [True]
+    assert list(visits.of(handler)()) == [1]  # its share is free again
+
+
+@pytest.mark.parametrize(
+    ("error", "title", "message"),
+    [
+        (
+            ValueError("<b> must be y, got z: do"),
+            "That did not work",
+            "&lt;b&gt; must be y",
+        ),
+        (
+            BusyError("the server must x, got 3 before you: y"),
+            "Busy",
+            "The server must x",
+        ),
+        (gr.Error("As it is", title="Own"), "Own", "As it is"),
+    ],
+)
+def test_refusals_reach_the_visitor(visits, error, title, message):
+    def handler():
+        raise error
+
+    with pytest.raises(gr.Error) as told:
+        visits.of(handler)()
+    assert told.value.title == title
+    assert told.value.message.startswith(message)
+
+
+def test_our_own_faults_do_not(visits):
+    def handler():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        visits.of(handler)()
+
+
+def test_who_waits_is_told_how_many_come_before(visits):
+    told = []
+
+    def handler():
+        tell_waiting(lambda share, text: told.append((share, text)), 0.4)
+        current_visit().on_wait(3)
+
+    visits.of(handler)()
+    assert told == [(0.4, "Waiting: 3 before you")]
+    tell_waiting(told.append, 0)  # nobody's
+
+
+def test_messages_become_sentences():
+    assert sentence("x must be y, got z: do") == "X must be y, got z. Do."

@@ -1,0 +1,216 @@
+import asyncio
+import json
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from demo.web.doors import (
+    JSON_BYTES,
+    NOT_UPLOADED,
+    Doors,
+    UploadShares,
+    files_are_uploads,
+    security_headers,
+)
+
+BOUNDARY = "b0undary"
+
+
+class Behind:
+    """Says what came through, and notes who listened meanwhile."""
+
+    def __init__(self):
+        self.listening, self.heard = [], []
+
+    async def __call__(self, scope, receive, send):
+        self.heard = list(self.listening)
+        body = await Request(scope, receive).body()
+        await JSONResponse({"body": body.decode("latin-1")})(scope, receive, send)
+
+    @contextmanager
+    def listen(self, page):
+        self.listening.append(page)
+        yield
+        self.listening.remove(page)
+
+
+@pytest.fixture
+def behind():
+    return Behind()
+
+
+@pytest.fixture
+def ask(behind):
+    def made(*, most_bytes=10_000, **options):
+        doors = Doors(
+            behind,
+            shares=UploadShares(most_bytes, 60),
+            listen=behind.listen,
+            session_of={"e5": "s5"}.__getitem__,
+            takes_files=lambda handler: [handler in (7, "segment"), False],
+            headers=security_headers(on_a_space=False),
+            elsewhere=["annotate"],
+            **options,
+        )
+
+        def ask(method, path, **content):
+            async def once():
+                transport = httpx.ASGITransport(doors)
+                async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+                    return await client.request(method, path, **content)
+
+            return asyncio.run(once())
+
+        return ask
+
+    return made
+
+
+@pytest.fixture
+def uploaded(tmp_path):
+    path = tmp_path / "ab12" / "photo.png"
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+    return str(path)
+
+
+def test_an_upload_is_let_in_without_where_else_it_could_be(ask, uploaded):
+    sent = {"data": [{"path": uploaded, "url": "data:image/png;base64,x", "meta": {}}, 3]}
+    answer = ask()("POST", "/gradio_api/call/segment", json=sent)
+    assert json.loads(answer.json()["body"]) == {
+        "data": [{"path": uploaded, "url": None, "meta": {}}, 3]
+    }
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        __file__,
+        {"path": __file__},
+        {"path": __file__, "meta": {"_type": "gradio.FileData"}},
+        {"path": "/nowhere/at/all.png"},
+        {"path": "{uploads}/ab12/../../other.png"},
+        {"path": "{uploads}/ab12"},
+        {"path": "{uploads}/ab12/no-longer.png"},
+        {"path": "http://dns.google/a.png", "meta": {"_type": "gradio.FileData"}},
+        {"path": None, "url": "data:image/png;base64,iVBORw0KGgo="},
+        {"url": "http://dns.google/a.png"},
+        {"path": "a\0b"},
+        {"path": "x" * 5000},
+        {"path": 7},
+        {"meta": {"_type": "gradio.FileData"}},
+        [[{"deep": {"path": __file__}}]],
+        7,
+    ],
+)
+def test_everything_else_has_one_answer(ask, uploaded, tmp_path, file):
+    (tmp_path.parent / "other.png").write_bytes(b"x")
+    text = json.dumps({"data": [file], "fn_index": 7}).replace("{uploads}", str(tmp_path))
+    for path in ("queue/join", "call/segment"):
+        answer = ask()("POST", f"/gradio_api/{path}", content=text)
+        assert (answer.status_code, answer.json()["detail"]) == (400, NOT_UPLOADED)
+
+
+def test_addresses_are_let_in_where_they_are_wanted():
+    file = {"path": "https://example.org/a.png"}
+    assert not files_are_uploads([file])
+    assert files_are_uploads([file], addresses=True)
+    assert not files_are_uploads([{"path": "file:///etc/passwd"}], addresses=True)
+
+
+def test_requests_have_a_limit_and_are_json(ask):
+    long = ask()("POST", "/gradio_api/queue/join", content=b" " * (JSON_BYTES + 1))
+    assert long.status_code == 413
+    assert long.json()["detail"].startswith("a request must have at most 4194304 bytes, got more")
+    for content in (b"nothing", b"[" * 1_000_000, b"\xff"):
+        assert ask()("POST", "/gradio_api/queue/join", content=content).status_code == 400
+    assert ask()("POST", "/gradio_api/cancel", content=b"").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/gradio_api/file=http://dns.google/a", 403),
+        ("GET", "/gradio_api/file=%20HTTPS://dns.google/a", 403),
+        ("HEAD", "/gradio_api/proxy=https://x.hf.space/", 403),
+        ("POST", "/gradio_api/process_recording", 404),
+        ("POST", "/gradio_api/vibe-edit/", 404),
+        ("POST", "/gradio_api/component_server", 404),
+        ("GET", "/gradio_api/file=/tmp/x/photo.png", 200),
+        ("GET", "/", 200),
+    ],
+)
+def test_what_the_page_does_not_offer_is_not_there(ask, method, path, status):
+    assert ask()(method, path).status_code == status
+
+
+def form(*parts):
+    return (
+        b"".join(
+            b'--%s\r\nContent-Disposition: form-data; name="files"%s\r\n\r\n%s\r\n'
+            % (BOUNDARY.encode(), name, data)
+            for name, data in parts
+        )
+        + b"--%s--\r\n" % BOUNDARY.encode()
+    )
+
+
+def send(ask, content):
+    kind = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+    return ask("POST", "/gradio_api/upload?upload_id=1", content=content, headers=kind)
+
+
+def test_uploads_are_let_in_up_to_a_share(ask):
+    ask = ask(most_bytes=5000)
+    file = form((b'; filename="a.png"', b"x" * 4000))
+    assert send(ask, file).json()["body"].encode() == file
+    full = send(ask, file)
+    assert (full.status_code, full.text[:39]) == (429, "uploads must fit into your share, got m")
+    assert send(ask, b"").status_code == 429  # nothing is left
+
+
+def test_shares_come_back():
+    now = [0.0]
+    shares = UploadShares(100, 60, clock=lambda: now[0])
+    shares.count("a", 80)
+    assert (shares.left_bytes("a"), shares.left_bytes("b")) == (20, 100)
+    now[0] = 61
+    assert shares.left_bytes("a") == 100
+
+
+def test_a_form_holds_files_alone(ask):
+    ask = ask(most_bytes=10**6)
+    assert send(ask, form((b"", b"x" * 60_000))).status_code == 200
+    assert send(ask, form((b"", b"x" * 70_000))).status_code == 400
+    assert send(ask, form((b'; filename="a"', b"x" * 70_000))).status_code == 200
+    assert send(ask, b"no form at all").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "page"),
+    [
+        ("/gradio_api/queue/data?session_hash=s1", ["s1"]),
+        ("/gradio_api/call/segment/e5", ["s5"]),
+        ("/gradio_api/call/v2/segment/e5", ["s5"]),
+        ("/gradio_api/queue/data", []),
+        ("/gradio_api/heartbeat/s1", []),
+    ],
+)
+def test_who_waits_for_results_listens(ask, behind, path, page):
+    ask()("GET", path)
+    assert behind.heard == page
+    assert behind.listening == []
+
+
+def test_answers_carry_the_headers_but_for_what_has_doors_of_its_own(ask):
+    for path in ("/", "/gradio_api/file=http://x", "/gradio_api/queue/data?session_hash=s"):
+        headers = ask()("GET", path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'self' https://huggingface.co" in headers["content-security-policy"]
+    own = ask()("POST", "/annotate/api/login", content=b"no JSON")
+    assert own.status_code == 200
+    assert "content-security-policy" not in own.headers
+    assert "cdnjs" in security_headers(on_a_space=True)["content-security-policy"]
