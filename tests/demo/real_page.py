@@ -99,7 +99,12 @@ def visit(browser, address, **options):
     page.set_default_timeout(PATIENCE_MS)
     problems = []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+    page.on(
+        "console",
+        lambda said: (
+            problems.append(f"{said.text} {said.location['url']}") if said.type == "error" else None
+        ),
+    )
     page.on(
         "request",
         lambda request: (
