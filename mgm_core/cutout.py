@@ -99,6 +99,7 @@ class MattingNetwork(Protocol):
         *,
         known: Floats | None = ...,
         colour_lines: bool = ...,
+        levels: bool = ...,
     ) -> "Matte":
         """Return the matte of one image; see `Matter.matte`."""
         ...

@@ -153,6 +153,19 @@ class Studio:
             ),
         )
 
+    def levels(self, order: Order) -> "Matte":
+        """Return the network's raw levels and their self-guidance, for who wants to look at them.
+
+        Alpha is the network's own here, not refined.
+        """
+        guided = self.guidance(order)
+        return self._memory.get(
+            ("levels", _matte_key(order, guided)),
+            lambda: self.models.matter().matte(
+                self.image(order.photo), guided.guidance, known=guided.known, levels=True
+            ),
+        )
+
     def has_matte(self, order: Order) -> bool:
         """Tell whether the matte is there already."""
         return _matte_key(order, self.guidance(order)) in self._memory
@@ -241,16 +254,18 @@ class Studio:
                 return overlay(self.picture(order.photo), self.guidance(order).guidance)
             case "foreground":
                 return self.foreground(order)
-        matte = self.matte(order)
-        planes = {
-            "alpha": matte.alpha,
-            "os8": matte.os8,
-            "os4": matte.os4,
-            "os1": matte.os1,
-            "g4": matte.self_guidance_os4,
-            "g1": matte.self_guidance_os1,
-        }
-        return planes[view]
+            case "alpha":
+                return self.matte(order).alpha
+        levels = self.levels(order)
+        plane = {
+            "os8": levels.os8,
+            "os4": levels.os4,
+            "os1": levels.os1,
+            "g4": levels.self_guidance_os4,
+            "g1": levels.self_guidance_os1,
+        }[view]
+        assert plane is not None, "levels were asked for"
+        return plane
 
     def _result_to_look_at(self, order: Order) -> Floats:
         if order.recipe.background.kind != "transparent":

@@ -7,7 +7,6 @@ memory at once is cut into overlapping tiles; small images are magnified for the
 Source: section 3.1 of the paper; padding as in the authors' released inference.
 """
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check_mask
-from mgm_core.cancellation import checkpoint
 from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS
 from mgm_core.lazy import Lazy
 from mgm_core.matting.laplacian import undecided
@@ -29,9 +27,9 @@ from mgm_core.networks.decoder import SideOutputs
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
-from mgm_core.networks.tiling import check_tiles, fade, spans
+from mgm_core.networks.tiling import TiledRunner, on_torch
 
-PAD_PX = 32
+MARGIN_PX = 32
 SMALLEST_PX = 16
 STRAY_ALPHA = 0.05
 REACH = 0.1  # of the longer side; chosen on the grown-hair benchmark (docs/experiments.md)
@@ -58,24 +56,23 @@ class Matte:
         os1: Raw alpha at stride 1.
         self_guidance_os4: 1 where stride 4 replaced stride 8.
         self_guidance_os1: 1 where stride 1 replaced what was there.
+
+    All but alpha are there if they were asked for.
     """
 
     alpha: Plane
-    os8: Plane
-    os4: Plane
-    os1: Plane
-    self_guidance_os4: Plane
-    self_guidance_os1: Plane
-
-
-_PLANES = ("alpha", "os8", "os4", "os1", "self_guidance_os4", "self_guidance_os1")
+    os8: Plane | None = None
+    os4: Plane | None = None
+    os1: Plane | None = None
+    self_guidance_os4: Plane | None = None
+    self_guidance_os1: Plane | None = None
 
 
 class Matter:
     """The matting network made ready for use.
 
-    An image of more than `tile_px`² pixels is cut into tiles of that size whose overlap of
-    `overlap_px` is cross-faded. Tiles see the guidance of their own part alone.
+    An image of more than `tile_px`² pixels is cut into tiles whose overlap of `overlap_px` is
+    cross-faded (`TiledRunner`). Tiles see the guidance of their own part alone.
 
     With `coarse_side_px`, an image whose long side is more than twice that is first matted at that
     size. Eqs. 2 and 3 then go on beyond the network: the coarse alpha guides a pass at full size,
@@ -118,7 +115,6 @@ class Matter:
         least_side_px: int | None = None,
         refiner: Callable[[], ColourLineRefiner] | None = None,
     ) -> None:
-        check_tiles(tile_px, overlap_px, smallest_px=256, usual_px=2048)
         if coarse_side_px is not None and coarse_side_px < 256:
             raise ValueError(
                 f"coarse_side_px must be at least 256 or None, got {coarse_side_px}: "
@@ -133,12 +129,21 @@ class Matter:
         self.coarse_side_px, self.least_side_px = coarse_side_px, least_side_px
         self.device = resolve_device(device)
         self.dtype, self.dtype_name = best_dtype(self.device, dtype), dtype
-        self.tile_px, self.overlap_px = tile_px, overlap_px
         self.network = made_ready(network, self.device)
+        self._alpha, self._levels = (
+            TiledRunner(
+                on_torch(function, self.device, self.dtype),
+                stride=STRIDE,
+                tile_px=tile_px,
+                overlap_px=overlap_px,
+                padding="reflect",
+                margin_px=MARGIN_PX,
+            )
+            for function in (self._alpha_of, self._levels_of)
+        )
         self._refiner = refiner or Lazy(
             lambda: ColourLineRefiner.load(device=str(self.device), dtype=dtype)
         )
-        self._turn = threading.Lock()
 
     @classmethod
     def load(
@@ -173,6 +178,7 @@ class Matter:
         *,
         known: Plane | None = None,
         colour_lines: bool = False,
+        levels: bool = False,
     ) -> Matte:
         """Return the matte of one image.
 
@@ -182,12 +188,15 @@ class Matter:
             known: (H, W) float32; where it is 0 or 1, alpha takes its value (a trimap's known
                 regions), elsewhere it is left. None enforces nothing.
             colour_lines: Whether alpha is refined by colour lines.
+            levels: Whether the raw levels and their self-guidance are returned too.
 
         Raises:
             CheckpointError: Colour lines were asked for, and their weights cannot be used.
             ValueError: An array has a wrong shape, type or range.
         """
-        matted = self.matte_batch([image], [guidance], known=[known], colour_lines=colour_lines)
+        matted = self.matte_batch(
+            [image], [guidance], known=[known], colour_lines=colour_lines, levels=levels
+        )
         return matted[0]
 
     def matte_batch(
@@ -197,6 +206,7 @@ class Matter:
         *,
         known: Sequence[Plane | None] | None = None,
         colour_lines: bool = False,
+        levels: bool = False,
     ) -> list[Matte]:
         """Return the mattes of several images of one size in one pass.
 
@@ -205,6 +215,7 @@ class Matter:
             guidances: N guidances, (H, W) float32 in [0, 1].
             known: N planes or Nones, as for `matte`.
             colour_lines: As for `matte`.
+            levels: As for `matte`.
 
         Raises:
             CheckpointError: Colour lines were asked for, and their weights cannot be used.
@@ -222,14 +233,14 @@ class Matter:
                 f"images must have one size in a batch, got {[i.shape for i in images]}: "
                 "matte images of other sizes one by one"
             )
-        planes = self._look(images, guidances)
+        planes = self._look(images, guidances, levels=levels)
         for n, plane in enumerate(known or [None] * len(images)):
             if plane is not None:
                 check_mask("known", plane, guidances[n].shape)
                 planes[0, n] = _enforced(planes[0, n], plane)
             if colour_lines:
                 planes[0, n] = self._by_colour_lines(images[n], guidances[n], planes[0, n], plane)
-        return [Matte(**dict(zip(_PLANES, planes[:, n], strict=True))) for n in range(len(images))]
+        return [Matte(*planes[:, n]) for n in range(len(images))]
 
     def closer_looks(self, image: Colours, guidance: Plane) -> list[Plane]:
         """Return alpha of the magnified image, first of the mirrored one.
@@ -283,15 +294,22 @@ class Matter:
             others = [_enforced(look, known) for look in others]
         return self._refiner()(image, guidance, alpha, where, others)
 
-    def _look(self, images: Sequence[Colours], guidances: Sequence[Plane]) -> Floats:
-        """Matte images of one size, magnified where they are small: (6, N, H, W)."""
+    def _look(
+        self, images: Sequence[Colours], guidances: Sequence[Plane], *, levels: bool = False
+    ) -> Floats:
+        """Matte images of one size, magnified where they are small.
+
+        Returns:
+            (P, N, H, W): alpha alone, or all planes of a `Matte`.
+        """
         height, width = guidances[0].shape
         magnified = self._magnified_size(height, width)
         if magnified == (height, width):
-            return self._planes_of(images, guidances)
+            return self._planes_of(images, guidances, levels=levels)
         planes = self._planes_of(
             [_resized(image, magnified) for image in images],
             [_resized(guidance, magnified) for guidance in guidances],
+            levels=levels,
         )
         reduced = [[_resized(plane, (height, width)) for plane in each] for each in planes]
         planes = np.asarray(reduced, np.float32)
@@ -303,76 +321,73 @@ class Matter:
         scale = min(max(1.0, self.least_side_px / max(height, width)), MAX_MAGNIFICATION)
         return round(height * scale), round(width * scale)
 
-    def _planes_of(self, images: Sequence[Colours], guidances: Sequence[Plane]) -> Floats:
-        """Matte images of one size in one pass or, large ones, in several each: (6, N, H, W)."""
-        height, width = guidances[0].shape
-        if self.coarse_side_px is not None and max(height, width) > 2 * self.coarse_side_px:
-            each = [self._coarse_to_fine(i, g) for i, g in zip(images, guidances, strict=True)]
-            return np.stack(each, axis=1)
-        if (height + 2 * PAD_PX) * (width + 2 * PAD_PX) <= self.tile_px**2:
-            return self._pass(np.stack(images), np.stack(guidances))
-        each = [self._tiled(i, g) for i, g in zip(images, guidances, strict=True)]
-        return np.stack(each, axis=1)
+    def _planes_of(
+        self, images: Sequence[Colours], guidances: Sequence[Plane], *, levels: bool
+    ) -> Floats:
+        """Matte images of one size in one pass or, large ones, in two: (P, N, H, W)."""
+        if self.coarse_side_px is not None and max(guidances[0].shape) > 2 * self.coarse_side_px:
+            each = [
+                self._coarse_to_fine(i, g, levels=levels)
+                for i, g in zip(images, guidances, strict=True)
+            ]
+            return np.concatenate(each, axis=1)
+        return self._run(images, guidances, levels=levels)
 
-    def _pass(self, images: Colours, guidances: Plane) -> Floats:
-        """Run the network once over images that fit: (6, N, H, W)."""
-        height, width = guidances.shape[1:]
-        pads = ((PAD_PX, PAD_PX + -height % STRIDE), (PAD_PX, PAD_PX + -width % STRIDE))
-        image = np.pad(images, ((0, 0), *pads, (0, 0)), mode="reflect")
-        guidance = np.pad(guidances, ((0, 0), *pads), mode="reflect")
-        with self._turn, torch.inference_mode():
-            x = torch.from_numpy(image).permute(0, 3, 1, 2).to(self.device)
-            g = torch.from_numpy(guidance)[:, None].to(self.device)
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                levels = self.network(x.contiguous(memory_format=torch.channels_last), g)
-            refined = self.network.refined(SideOutputs(*(level.float() for level in levels)))
-            stacked = torch.stack([plane[:, 0].float() for plane in _planes(refined)])
-        cropped = stacked[..., PAD_PX : PAD_PX + height, PAD_PX : PAD_PX + width]
-        planes: Floats = cropped.clamp(0.0, 1.0).cpu().numpy()
+    def _run(
+        self,
+        images: Sequence[Colours],
+        guidances: Sequence[Plane],
+        *,
+        levels: bool = False,
+        wanted: Booleans | None = None,
+    ) -> Floats:
+        """Run the network over images of one size, in tiles if need be: (P, N, H, W)."""
+        runner = self._levels if levels else self._alpha
+        # One picture is not copied.
+        image, guidance = (
+            each[0][None] if len(each) == 1 else np.stack(each) for each in (images, guidances)
+        )
+        planes = runner(image.transpose(0, 3, 1, 2), guidance[:, None], wanted=wanted)
+        planes = planes.transpose(1, 0, 2, 3)
+        planes[4:] = planes[4:] > 0  # self-guidance of any tile
         return planes
 
-    def _coarse_to_fine(self, image: Colours, guidance: Plane) -> Floats:
-        """Matte a small copy, then refine at full size what that left uncertain: (6, H, W)."""
+    def _alpha_of(self, image: Tensor, guidance: Tensor) -> Tensor:
+        """Return alpha, (N, 1, H, W)."""
+        return self._refined(image, guidance).alpha
+
+    def _levels_of(self, image: Tensor, guidance: Tensor) -> Tensor:
+        """Return all planes of a `Matte`, (N, 6, H, W)."""
+        refined = self._refined(image, guidance)
+        masks = refined.self_guidance_os4, refined.self_guidance_os1
+        return torch.cat([refined.alpha, *refined.levels, *(mask.float() for mask in masks)], 1)
+
+    def _refined(self, image: Tensor, guidance: Tensor) -> Refined:
+        levels = self.network(image, guidance)
+        return self.network.refined(SideOutputs(*(level.float() for level in levels)))
+
+    def _coarse_to_fine(self, image: Colours, guidance: Plane, *, levels: bool) -> Floats:
+        """Matte a small copy, then refine at full size what that left uncertain: (P, 1, H, W)."""
         assert self.coarse_side_px is not None
         height, width = guidance.shape
         scale = self.coarse_side_px / max(height, width)
         small = (
-            max(SMALLEST_PX, round(width * scale)),
             max(SMALLEST_PX, round(height * scale)),
+            max(SMALLEST_PX, round(width * scale)),
         )
-        small_image, small_guidance = (_resized(a, small[::-1]) for a in (image, guidance))
-        coarse = self._pass(small_image[None], small_guidance[None])[0, 0]
+        coarse = self._run([_resized(image, small)], [_resized(guidance, small)])[0, 0]
         alpha = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
-        refined = self_guidance_mask(
+        unknown = self_guidance_mask(
             torch.from_numpy(alpha)[None, None], [round(TEST_KERNELS_PX[0] / scale)]
         )[0, 0].numpy()
-        planes = self._tiled(image, alpha, refined)
-        planes[0] = np.where(refined, planes[0], alpha)
+        if not unknown.any():
+            nothing = np.zeros_like(alpha)
+            as_it_is = [*[alpha] * 4, nothing, nothing] if levels else [alpha]
+            return np.stack(as_it_is)[:, None]
+        planes = self._run([image], [alpha], levels=levels, wanted=unknown)
+        for plane in planes[:4, 0]:
+            np.copyto(plane, alpha, where=~unknown)
         return planes
-
-    def _tiled(self, image: Colours, guidance: Plane, wanted: Booleans | None = None) -> Floats:
-        """Run the network tile by tile and cross-fade the overlaps: (6, H, W).
-
-        Tiles without a `wanted` pixel are left out; the guidance stands for their alpha.
-        """
-        height, width = guidance.shape
-        side = self.tile_px - 2 * PAD_PX
-        total = np.zeros((len(_PLANES), height, width), np.float32)
-        weight = np.zeros((height, width), np.float32)
-        for y0, y1 in spans(height, side, self.overlap_px):
-            for x0, x1 in spans(width, side, self.overlap_px):
-                checkpoint()
-                tile = np.s_[y0:y1, x0:x1]
-                if wanted is None or wanted[tile].any():
-                    planes = self._pass(image[tile][None], guidance[tile][None])
-                else:
-                    planes = _undisputed(guidance[tile])
-                share = fade(y1 - y0, x1 - x0, self.overlap_px)
-                total[(slice(None), *tile)] += planes[:, 0] * share
-                weight[tile] += share
-        total /= weight
-        total[4:] = total[4:] > 0  # self-guidance of any tile
-        return total
 
 
 def _resized(array: Floats, size: tuple[int, int]) -> Floats:
@@ -390,21 +405,6 @@ def _unknown(known: Plane) -> Booleans:
 
 def _enforced(alpha: Plane, known: Plane) -> Plane:
     return np.where(_unknown(known), alpha, known)
-
-
-def _undisputed(alpha: Plane) -> Floats:
-    """Return the planes of a tile whose alpha is taken as it is: (6, 1, H, W)."""
-    nothing = np.zeros_like(alpha)
-    return np.stack([alpha, alpha, alpha, alpha, nothing, nothing])[:, None]
-
-
-def _planes(refined: Refined) -> tuple[Tensor, ...]:
-    return (
-        refined.alpha,
-        *refined.levels,
-        refined.self_guidance_os4,
-        refined.self_guidance_os1,
-    )
 
 
 def check_pair(image: Colours, guidance: Plane) -> None:

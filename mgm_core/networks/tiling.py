@@ -1,11 +1,178 @@
-"""Cut what does not fit at once into overlapping tiles, and fade their results into each other."""
+"""Run a network over pictures of any size: pad, cut into tiles, cross-fade, crop.
+
+What does not fit at once is cut into the fewest tiles, of nearly equal size and with no more
+overlap than hides their seams. Around a tile the network sees `margin_px` of what is really there,
+and padding only beyond the picture.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Literal, TypeAlias
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from mgm_core.arrays import Booleans, Floats
-from mgm_core.networks.prn import STRIDE
+from mgm_core.cancellation import checkpoint
 
-__all__ = ["around", "check_tiles", "fade", "spans"]
+__all__ = ["Run", "TiledRunner", "around", "check_tiles", "fade", "on_torch", "spans"]
+
+_MULTIPLE_PX = 32
+
+Run: TypeAlias = Callable[..., Floats]
+"""Arrays (N, C, H, W) float32, H and W multiples of a stride, to one of that size."""
+
+
+class TiledRunner:
+    """Runs a network over pictures of any size. Threads take turns.
+
+    Args:
+        run: What computes: a Torch network (`on_torch`), or another engine's session.
+        stride: Height and width of its inputs are multiples of it.
+        tile_px: Up to as many pixels as a square of this side are computed at once.
+        overlap_px: How far neighbouring tiles overlap, less than half a tile.
+        padding: What stands beyond the picture: "reflect" mirrors it, "edge" repeats its border.
+        margin_px: Of the surroundings that are seen on every side, cropped from the result.
+        context_px: With `wanted`, tiles are computed from their first to their last row and column
+            with a wanted pixel, and so many around them; None: whole tiles.
+
+    Raises:
+        ValueError: The tiles leave no room for overlap and margin.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        stride: int,
+        tile_px: int,
+        overlap_px: int,
+        padding: Literal["reflect", "edge"],
+        margin_px: int = 0,
+        context_px: int | None = None,
+    ) -> None:
+        smallest_px = 2 * (stride + margin_px)
+        check_tiles(tile_px, overlap_px, smallest_px=smallest_px, usual_px=1024)
+        self.tile_px, self.overlap_px = tile_px, overlap_px
+        self._run, self._stride = run, stride
+        self._padding, self._margin_px, self._context_px = padding, margin_px, context_px
+        self._turn = threading.Lock()
+
+    def __call__(self, *planes: Floats, wanted: Booleans | None = None) -> Floats:
+        """Compute planes of the pictures' size.
+
+        Args:
+            planes: What the network takes, each (N, C, H, W) float32.
+            wanted: (H, W) bool; tiles without a wanted pixel are left out. None: all are wanted.
+
+        Returns:
+            (N, C', H, W) float32; 0 where nothing was computed.
+        """
+        height, width = planes[0].shape[2:]
+        tiles = list(self.tiles(height, width))
+        if wanted is None and len(tiles) == 1:
+            return self._window(planes, tiles[0])
+        total: Floats | None = None
+        weight = np.zeros((height, width), np.float32)
+        for tile in tiles:
+            if wanted is not None and not wanted[tile].any():
+                continue
+            checkpoint()
+            part = tile if wanted is None else self._part(wanted, tile)
+            found = self._window(planes, part)
+            if total is None:
+                total = np.zeros((*found.shape[:2], height, width), np.float32)
+            share = fade(
+                tile[0].stop - tile[0].start, tile[1].stop - tile[1].start, self.overlap_px
+            )
+            share = share[_within(part, tile)]
+            found *= share
+            total[:, :, *part] += found
+            weight[part] += share
+        if total is None:
+            raise ValueError("wanted must hold a pixel, got none: there is nothing to compute")
+        np.maximum(weight, np.finfo(np.float32).tiny, out=weight)
+        total /= weight
+        return total
+
+    def tiles(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
+        """Yield the tiles of a picture: one, where as many pixels can be computed at once."""
+        margins = 2 * self._margin_px
+        if (height + margins) * (width + margins) <= self.tile_px**2:
+            yield np.s_[0:height, 0:width]
+            return
+        side = self.tile_px - margins
+        for top, bottom in spans(height, side, self.overlap_px):
+            for left, right in spans(width, side, self.overlap_px):
+                yield np.s_[top:bottom, left:right]
+
+    def _part(self, wanted: Booleans, tile: tuple[slice, slice]) -> tuple[slice, slice]:
+        """Return what of a tile is computed."""
+        if self._context_px is None:
+            return tile
+        rows, columns = around(wanted[tile], self._context_px)
+        top, left = tile[0].start, tile[1].start
+        return np.s_[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
+
+    def _window(self, planes: tuple[Floats, ...], tile: tuple[slice, slice]) -> Floats:
+        """Compute one tile: (N, C', h, w)."""
+        pads, window = [], []
+        for part, length in zip(tile, planes[0].shape[2:], strict=True):
+            first, last = part.start - self._margin_px, part.stop + self._margin_px
+            last += -(last - first) % self._stride
+            window.append(slice(max(0, first), min(length, last)))
+            pads.append((max(0, -first), max(0, last - length)))
+        inputs = [
+            np.pad(
+                plane[:, :, *window],
+                ((0, 0), (0, 0), *pads),
+                mode=self._padding,
+            )
+            for plane in planes
+        ]
+        with self._turn:
+            found = self._run(*inputs)
+        rows, columns = (
+            slice(self._margin_px, self._margin_px + part.stop - part.start) for part in tile
+        )
+        return found[:, :, rows, columns]
+
+
+def _within(part: tuple[slice, slice], tile: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Return where a part of a tile is in it."""
+    rows, columns = (
+        slice(p.start - t.start, p.stop - t.start) for p, t in zip(part, tile, strict=True)
+    )
+    return rows, columns
+
+
+def on_torch(
+    function: Callable[..., Tensor], device: torch.device, dtype: torch.dtype = torch.float32
+) -> Run:
+    """Return a function of arrays that a function of tensors computes.
+
+    Args:
+        function: Tensors (N, C, H, W) to one of that size, on the device, in float32 outside of
+            its convolutions.
+        device: Where it computes.
+        dtype: What its convolutions compute in.
+    """
+
+    def run(*planes: Floats) -> Floats:
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+        ):
+            tensors = (
+                torch.from_numpy(plane).to(device).contiguous(memory_format=torch.channels_last)
+                for plane in planes
+            )
+            found: Floats = function(*tensors).float().clamp(0.0, 1.0).cpu().numpy()
+            return found
+
+    return run
 
 
 def around(where: Booleans, context_px: int) -> tuple[slice, slice]:
@@ -22,30 +189,38 @@ def around(where: Booleans, context_px: int) -> tuple[slice, slice]:
     """
     found = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
     rows, columns = (
-        slice(max(0, int(line[0]) - context_px), int(line[-1]) + 1 + context_px) for line in found
+        slice(max(0, int(line[0]) - context_px), min(length, int(line[-1]) + 1 + context_px))
+        for line, length in zip(found, where.shape, strict=True)
     )
     return rows, columns
 
 
 def spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
-    """Cut a length into the fewest spans of at most `side` that overlap by `overlap` or more.
+    """Cut a length into the fewest spans of at most `side`, nearly equal, overlapping by `overlap`.
 
     >>> spans(10, 6, 2)
     [(0, 6), (4, 10)]
+    >>> spans(1080, 1024, 128)
+    [(0, 604), (476, 1080)]
+
+    Args:
+        length: What is cut.
+        side: Of the longest span.
+        overlap: Of neighbours, less than `side`.
     """
     if length <= side:
         return [(0, length)]
     count = -(-(length - overlap) // (side - overlap))
-    starts = np.linspace(0, length - side, count).round().astype(int)
-    return [(int(s), int(s) + side) for s in starts]
+    edges = [round(i * (length - overlap) / count) for i in range(count + 1)]
+    return [(first, last + overlap) for first, last in pairwise(edges)]
 
 
 def check_tiles(tile_px: int, overlap_px: int, *, smallest_px: int, usual_px: int) -> None:
     """Raise unless tiles of this size and overlap cover an image that the network can take."""
-    if tile_px < smallest_px or tile_px % STRIDE:
+    if tile_px < smallest_px or tile_px % _MULTIPLE_PX:
         raise ValueError(
-            f"tile_px must be a multiple of {STRIDE} and at least {smallest_px}, got {tile_px}: "
-            f"{usual_px} suits most machines"
+            f"tile_px must be a multiple of {_MULTIPLE_PX} and at least {smallest_px}, got "
+            f"{tile_px}: {usual_px} suits most machines"
         )
     if not 0 < overlap_px < tile_px // 2:
         raise ValueError(

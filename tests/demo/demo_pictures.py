@@ -48,11 +48,12 @@ class FakeMatter:
     seen: list = field(default_factory=list)
     by_colour_lines: list = field(default_factory=list)
 
-    def matte(self, image, guidance, *, known=None, colour_lines=False):
+    def matte(self, image, guidance, *, known=None, colour_lines=False, levels=False):
         self.seen.append((guidance, known))
         self.by_colour_lines.append(colour_lines)
         alpha = np.clip(cv2.GaussianBlur(guidance, (5, 5), 0), 0, 1)
         if known is not None:
             alpha = np.where((known == 0) | (known == 1), known, alpha)
-        levels = [np.full_like(alpha, value) for value in (0.1, 0.2, 0.3, 0.4, 0.5)]
-        return Matte(alpha, *levels)
+        if not levels:
+            return Matte(alpha)
+        return Matte(alpha, *(np.full_like(alpha, value) for value in (0.1, 0.2, 0.3, 0.4, 0.5)))

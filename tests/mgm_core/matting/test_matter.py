@@ -1,4 +1,3 @@
-import itertools
 import threading
 
 import cv2
@@ -17,7 +16,6 @@ from mgm_core.matting.matter import (
 from mgm_core.networks.decoder import SideOutputs
 from mgm_core.networks.hardware import best_dtype, cpu_has_bfloat16, resolve_device
 from mgm_core.networks.prn import PRN, refine
-from mgm_core.networks.tiling import spans
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def _pair(height, width, seed=0):
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 200), (33, 31), (64, 64), (100, 161)])
 def test_any_size_comes_back_as_it_was(matter, size):
-    matte = matter.matte(*_pair(*size))
+    matte = matter.matte(*_pair(*size), levels=True)
     for plane in vars(matte).values():
         assert plane.shape == size
         assert plane.dtype == np.float32
@@ -46,11 +44,11 @@ def test_any_size_comes_back_as_it_was(matter, size):
 
 def test_it_is_deterministic_and_a_batch_equals_single_images(matter):
     first, second = _pair(64, 96, 1), _pair(64, 96, 2)
-    batch = matter.matte_batch([first[0], second[0]], [first[1], second[1]])
+    batch = matter.matte_batch([first[0], second[0]], [first[1], second[1]], levels=True)
     again = matter.matte(*first).alpha
     assert np.array_equal(again, matter.matte(*first).alpha)
-    np.testing.assert_allclose(batch[0].os1, matter.matte(*first).os1, atol=1e-5)
-    np.testing.assert_allclose(batch[1].os1, matter.matte(*second).os1, atol=1e-5)
+    np.testing.assert_allclose(batch[0].os1, matter.matte(*first, levels=True).os1, atol=1e-5)
+    np.testing.assert_allclose(batch[1].os1, matter.matte(*second, levels=True).os1, atol=1e-5)
 
 
 def test_threads_do_not_disturb_one_another(matter):
@@ -98,19 +96,9 @@ def test_tiles_join_without_seams():
     whole = Matter(_Local(), device="cpu", dtype="float32", tile_px=1024)
     tiled = Matter(_Local(), device="cpu", dtype="float32", tile_px=256, overlap_px=64)
     image, guidance = _pair(500, 430)
-    expected, found = whole.matte(image, guidance), tiled.matte(image, guidance)
+    expected, found = (each.matte(image, guidance, levels=True) for each in (whole, tiled))
     np.testing.assert_allclose(found.alpha, expected.alpha, atol=1e-6)
     assert np.array_equal(found.self_guidance_os4, expected.self_guidance_os4)
-
-
-def test_spans_cover_a_length_with_the_overlap_asked_for():
-    assert spans(10, 20, 3) == [(0, 10)]
-    for length in range(21, 200, 7):
-        pieces = spans(length, 20, 6)
-        assert pieces[0][0] == 0
-        assert pieces[-1][1] == length
-        assert all(b - a == 20 for a, b in pieces)
-        assert all(one[1] - two[0] >= 6 for one, two in itertools.pairwise(pieces))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +127,7 @@ def test_bad_batches_and_settings(matter):
         matter.matte_batch([image], [guidance, guidance])
     with pytest.raises(ValueError, match="one size in a batch"):
         matter.matte_batch([image, image[:20]], [guidance, guidance[:20]])
-    with pytest.raises(ValueError, match="multiple of 32 and at least 256, got 100"):
+    with pytest.raises(ValueError, match="multiple of 32 and at least 128, got 100"):
         Matter(PRN("mobilenet_v2"), tile_px=100)
     with pytest.raises(ValueError, match="between 0 and half of tile_px, got 128"):
         Matter(PRN("mobilenet_v2"), tile_px=256, overlap_px=128)
@@ -209,17 +197,19 @@ def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkey
     fine = Matter(
         _Local(), device="cpu", dtype="float32", tile_px=256, overlap_px=64, coarse_side_px=256
     )
-    passes = []
-    whole_pass = fine._pass
-    monkeypatch.setattr(fine, "_pass", lambda i, g: passes.append(g.shape) or whole_pass(i, g))
+    passes, run = [], fine._alpha._run
+    monkeypatch.setattr(
+        fine._alpha, "_run", lambda *given: passes.append(given[1].shape) or run(*given)
+    )
     image = np.zeros((600, 1000, 3), np.float32)
     guidance = np.zeros((600, 1000), np.float32)
     guidance[:, :100] = 1  # _Local leaves what is guided to at 0.5: uncertain on the left alone
     matte = fine.matte(image, guidance)
     assert matte.alpha.shape == (600, 1000)
-    assert passes[0] == (1, 154, 256)
-    everywhere = len(spans(600, 192, 64)) * len(spans(1000, 192, 64))
-    assert 0 < len(passes) - 1 < everywhere / 2
+    # The small copy of 154x256 px in two tiles, each with its margins.
+    assert passes[:2] == [(1, 1, 224, 224)] * 2
+    everywhere = len(list(fine._alpha.tiles(600, 1000)))
+    assert 0 < len(passes) - 2 < everywhere / 2
     assert (matte.alpha[:, 300:] == 0).all()
     # The coarse 0.5 guided the fine pass, which halves it again.
     np.testing.assert_allclose(matte.alpha[:, :80], 0.25, atol=1e-6)
@@ -229,9 +219,12 @@ def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkey
 
 def test_closer_looks_are_mirrored_and_magnified_and_left_out_at_large_images(monkeypatch):
     matter = Matter(_Local(), device="cpu", dtype="float32")
-    seen = []
-    whole_pass = matter._pass
-    monkeypatch.setattr(matter, "_pass", lambda i, g: seen.append((i, g)) or whole_pass(i, g))
+    seen, run = [], matter._run
+    monkeypatch.setattr(
+        matter,
+        "_run",
+        lambda i, g, **options: seen.append((np.stack(i), np.stack(g))) or run(i, g, **options),
+    )
     image, guidance = _pair(1000, 800)
     guidance[:, 700:] = 0
     looks = matter.closer_looks(image, guidance)
@@ -259,11 +252,12 @@ def test_closer_looks_are_mirrored_and_magnified_and_left_out_at_large_images(mo
 
 def test_small_images_are_magnified_for_the_light_network_alone(monkeypatch):
     light = Matter(_Local(), device="cpu", dtype="float32")
-    seen = []
-    whole_pass = light._pass
-    monkeypatch.setattr(light, "_pass", lambda i, g: seen.append(g.shape[1:]) or whole_pass(i, g))
+    seen, run = [], light._run
+    monkeypatch.setattr(
+        light, "_run", lambda i, g, **options: seen.append(g[0].shape) or run(i, g, **options)
+    )
     image, guidance = np.full((400, 300, 3), 0.4, np.float32), _pair(400, 300)[1]
-    matte = light.matte(image, guidance)
+    matte = light.matte(image, guidance, levels=True)
     light.matte(*_pair(500, 640))
     light.matte(*_pair(900, 300))
     # By half at most; to a long side of 800; not at all.

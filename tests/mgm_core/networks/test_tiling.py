@@ -1,0 +1,143 @@
+import itertools
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mgm_core.cancellation import Cancellation, Cancelled, cancellable
+from mgm_core.networks.tiling import TiledRunner, fade, on_torch, spans
+
+
+class _Blur:
+    """Stands for a network: a mean over 9x9 px. Counts what it is given."""
+
+    def __init__(self):
+        self.shapes = []
+
+    def __call__(self, *planes):
+        self.shapes.append(planes[0].shape)
+        blurred = [cv2.blur(plane, (9, 9)) for plane in planes[0].reshape(-1, *planes[0].shape[2:])]
+        return np.stack(blurred).reshape(planes[0].shape)
+
+    @property
+    def pixels(self):
+        return sum(shape[2] * shape[3] for shape in self.shapes)
+
+
+def runner(run, **options):
+    settings = {"stride": 8, "tile_px": 64, "overlap_px": 16, "padding": "reflect", "margin_px": 8}
+    return TiledRunner(run, **(settings | options))
+
+
+def planes(height, width, n=1, channels=2):
+    return np.random.default_rng(0).random((n, channels, height, width), dtype=np.float32)
+
+
+def test_spans_are_nearly_equal_few_and_overlap_by_no_more_than_asked():
+    assert spans(20, 20, 3) == [(0, 20)]
+    assert spans(1080, 1024, 128) == [(0, 604), (476, 1080)]
+    for length, side, overlap in itertools.product(range(21, 300, 7), (20, 33), (3, 6)):
+        pieces = spans(length, side, overlap)
+        assert pieces[0][0] == 0
+        assert pieces[-1][1] == length
+        sizes = [last - first for first, last in pieces]
+        assert max(sizes) <= side
+        assert max(sizes) - min(sizes) <= 1
+        assert all(one[1] - two[0] == overlap for one, two in itertools.pairwise(pieces))
+        assert (len(pieces) - 1) * (side - overlap) + overlap < length  # one less would not do
+
+
+@pytest.mark.parametrize("padding", ["reflect", "edge"])
+@pytest.mark.parametrize("size", [(40, 48), (50, 130), (101, 163)])
+def test_tiles_give_what_the_whole_gives(size, padding):
+    given = planes(*size, n=2)
+    whole = runner(_Blur(), tile_px=512, padding=padding)(given)
+    run = _Blur()
+    tiled = runner(run, padding=padding)(given)
+    assert tiled.shape == whole.shape == given.shape
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+    assert all(height % 8 == width % 8 == 0 for *_, height, width in run.shapes)
+    assert all(height * width <= 64**2 for *_, height, width in run.shapes)
+
+
+def test_as_many_pixels_as_fit_are_one_tile_whatever_their_shape():
+    run = _Blur()
+    runner(run, tile_px=128)(planes(20, 400))
+    assert run.shapes == [(1, 2, 40, 416)]
+    # Just above one tile, a picture costs little more than one of just below it.
+    below, above = _Blur(), _Blur()
+    runner(below, tile_px=256)(planes(240, 240))
+    runner(above, tile_px=256)(planes(248, 248))
+    assert len(above.shapes) == 4
+    assert above.pixels < 1.45 * below.pixels
+
+
+def test_cost_grows_with_what_is_wanted_and_not_in_steps():
+    height, width = 320, 320
+    given, pixels = planes(height, width), []
+    for wide in range(8, width, 8):
+        run, wanted = _Blur(), np.zeros((height, width), np.bool_)
+        wanted[100:140, :wide] = True
+        found = runner(run, context_px=4)(given, wanted=wanted)
+        pixels.append(run.pixels)
+        whole = runner(_Blur(), tile_px=512)(given)
+        np.testing.assert_allclose(found[..., wanted], whole[..., wanted], atol=1e-5)
+    assert max(after - before for before, after in itertools.pairwise(pixels)) < 2 * 64**2
+    assert pixels[0] < pixels[-1] / 8
+    nothing = np.zeros((height, width), np.bool_)
+    with pytest.raises(ValueError, match="wanted must hold a pixel, got none"):
+        runner(_Blur())(given, wanted=nothing)
+
+
+def test_tiles_without_a_wanted_pixel_are_left_out():
+    run, wanted = _Blur(), np.zeros((200, 200), np.bool_)
+    wanted[115, 145] = True
+    found = runner(run)(planes(200, 200), wanted=wanted)
+    assert len(run.shapes) == 1
+    assert not found[..., :92, :].any()
+
+
+def test_work_is_cancelled_between_tiles():
+    token, run = Cancellation(), _Blur()
+
+    def cancelling(*given):
+        token.cancel()
+        return run(*given)
+
+    with pytest.raises(Cancelled), cancellable(token):
+        runner(cancelling)(planes(200, 200))
+    assert len(run.shapes) == 1
+
+
+def test_threads_take_turns():
+    inside, most = [], []
+
+    def run(*given):
+        inside.append(1)
+        most.append(len(inside))
+        inside.pop()
+        return given[0]
+
+    shared = runner(run)
+    threads = [threading.Thread(target=shared, args=(planes(150, 150),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+
+
+def test_torch_runs_arrays_and_keeps_results_in_range():
+    run = on_torch(lambda x, y: 2 * x - y, torch.device("cpu"))
+    x, y = planes(8, 8), planes(8, 8)[..., ::-1].copy()
+    np.testing.assert_allclose(run(x, y), (2 * x - y).clip(0, 1), atol=1e-6)
+
+
+def test_settings_that_leave_no_room_are_refused():
+    with pytest.raises(ValueError, match="multiple of 32 and at least 80, got 64: 1024 suits"):
+        runner(_Blur(), stride=32)
+    with pytest.raises(ValueError, match="between 0 and half of tile_px, got 32"):
+        runner(_Blur(), overlap_px=32)
+    assert fade(3, 5, 2).tolist() == [[0.5] * 5, [0.5, 1, 1, 1, 0.5], [0.5] * 5]
