@@ -12,39 +12,31 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from mgm_core.arrays import Bytes, Colours, Plane
+from training.data.augmentation_config import AUGMENTATION
 from training.data.sources import Cutout
 
 JPEG_BLOCK_PX = 8
-JPEG_QUALITIES = (20, 97)  # the last is left out
 _JPEG_SAMPLINGS = (
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 )
 _INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
-GREY_PROBABILITY = 0.08  # photographs without colours
 LUMA = (0.299, 0.587, 0.114)
-DARK_PROBABILITY = 0.08  # dark hair before dark ground
-DARK_FACTORS = (0.12, 0.5)
-BRIGHT_PROBABILITY = 0.35  # of backdrops: snow, sky, a studio's white
-BRIGHT_RANGE = 0.25
-MAGNIFIED_PROBABILITY = 0.12  # photographs enlarged since they were taken, their blocks with them
-MAGNIFICATIONS = (1.25, 1.6, 2.0)
-ROTATION_DEGREES = 30.0
-SHEAR_DEGREES = 10.0
 
 
 def _affine(
     centre: tuple[float, float], scale: float, crop_px: int, generator: Generator
 ) -> NDArray[np.float64]:
     """Return the 2x3 map from the picture to a crop centred on `centre`, randomly turned."""
-    angle = np.deg2rad(generator.normal(0.0, ROTATION_DEGREES / 3))
-    shear = np.tan(np.deg2rad(generator.uniform(-SHEAR_DEGREES, SHEAR_DEGREES)))
-    stretch = np.exp(generator.normal(0.0, 0.05))
-    flip = -1.0 if generator.random() < 0.5 else 1.0
+    config = AUGMENTATION
+    angle = np.deg2rad(generator.normal(0.0, config.rotation_degrees / 3))
+    shear = np.tan(np.deg2rad(generator.uniform(-config.shear_degrees, config.shear_degrees)))
+    stretch = np.exp(generator.normal(0.0, config.stretch_sigma))
+    flip = -1.0 if generator.random() < config.flip_probability else 1.0
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = scale * rotation @ np.array([[flip * stretch, shear], [0.0, 1.0 / stretch]])
-    target = crop_px / 2 + generator.uniform(-0.15, 0.15, 2) * crop_px
+    target = crop_px / 2 + generator.uniform(-config.off_centre, config.off_centre, 2) * crop_px
     return np.hstack([linear, (target - linear @ np.asarray(centre))[:, None]])
 
 
@@ -109,7 +101,7 @@ def cropped_cutout(
     height, width = cutout.rgba.shape[:2]
     whole = crop_px / max(height, width)
     if generator.random() < whole_probability:
-        scale = whole * generator.uniform(0.9, 1.6)
+        scale = whole * generator.uniform(*AUGMENTATION.whole_scales)
         centre = (width / 2, height / 2)
     else:
         scale = float(np.exp(generator.uniform(*np.log(scales))))
@@ -172,11 +164,14 @@ def merged(front: tuple[Colours, Plane], behind: tuple[Colours, Plane]) -> tuple
 
 def jittered(colours: Colours, generator: Generator, strength: float = 1.0) -> Colours:
     """Change brightness, contrast, saturation, gamma and white balance."""
-    s = strength
-    colours = cv2.pow(colours, np.exp(generator.normal(0.0, 0.25 * s))).astype(np.float32)
-    saturation = generator.uniform(1 - 0.6 * s, 1 + 0.4 * s)
-    gains = np.exp(generator.normal(0.0, 0.06 * s, 3) + generator.normal(0.0, 0.15 * s))
-    contrast = generator.uniform(1 - 0.3 * s, 1 + 0.3 * s)
+    s, config = strength, AUGMENTATION
+    gamma = np.exp(generator.normal(0.0, config.gamma_sigma * s))
+    colours = cv2.pow(colours, gamma).astype(np.float32)
+    lost, gained = config.saturation
+    saturation = generator.uniform(1 - lost * s, 1 + gained * s)
+    white_balance = generator.normal(0.0, config.channel_gain_sigma * s, 3)
+    gains = np.exp(white_balance + generator.normal(0.0, config.exposure_sigma * s))
+    contrast = generator.uniform(1 - config.contrast * s, 1 + config.contrast * s)
     mean = np.mean(cv2.mean(colours)[:3])  # saturation leaves it as it is
     # All of it is one affine map of a pixel's colour: grey + saturation * (colour - grey), then
     # mean + contrast * (that - mean), then the gains.
@@ -194,17 +189,19 @@ def cropped_background(photograph: Bytes, crop_px: int, generator: Generator) ->
     """
     height, width = photograph.shape[:2]
     side = min(height, width)
-    taken = int(np.clip(crop_px * np.exp(generator.uniform(-0.6, 0.9)), 32, side))
+    config = AUGMENTATION
+    zoom = np.exp(generator.uniform(*config.background_zooms))
+    taken = int(np.clip(crop_px * zoom, config.least_background_px, side))
     y = int(generator.integers(0, height - taken + 1))
     x = int(generator.integers(0, width - taken + 1))
     part: NDArray[Any] = photograph[y : y + taken, x : x + taken]
     interpolation = cv2.INTER_AREA if taken > crop_px else cv2.INTER_LINEAR
     part = cv2.resize(part, (crop_px, crop_px), None, 0, 0, interpolation)
-    if generator.random() < 0.5:
+    if generator.random() < config.flip_probability:
         part = part[:, ::-1]
     colours: NDArray[Any] = part.astype(np.float32) / 255.0
-    if generator.random() < 0.35:
-        sigma = float(np.exp(generator.uniform(np.log(0.8), np.log(10.0))))
+    if generator.random() < config.defocus_probability:
+        sigma = float(np.exp(generator.uniform(*np.log(config.defocus_sigmas_px))))
         colours = cv2.GaussianBlur(np.ascontiguousarray(colours), (0, 0), sigma)
     return colours.astype(np.float32)
 
@@ -219,10 +216,11 @@ def enlarged(plane: Plane, crop_px: int) -> Plane:
 def gradient_background(crop_px: int, generator: Generator) -> Colours:
     """Return a studio backdrop: one colour running into another."""
     start, end = generator.uniform(0.0, 1.0, (2, 3)).astype(np.float32)
-    if generator.random() < 0.5:  # grey backdrops are the most common
+    if generator.random() < AUGMENTATION.grey_backdrop_probability:
         start, end = np.full(3, start.mean(), np.float32), np.full(3, end.mean(), np.float32)
-    if generator.random() < BRIGHT_PROBABILITY:
-        start, end = 1 - np.float32(BRIGHT_RANGE) * start, 1 - np.float32(BRIGHT_RANGE) * end
+    if generator.random() < AUGMENTATION.bright_probability:
+        below = np.float32(AUGMENTATION.bright_range)
+        start, end = 1 - below * start, 1 - below * end
     angle = generator.uniform(0.0, 2 * np.pi)
     axis = np.linspace(-0.5, 0.5, crop_px, dtype=np.float32)
     position = (
@@ -241,7 +239,7 @@ def matched(
     if weight < 1.0:
         return background
     mean = (foreground * alpha[..., None]).sum((0, 1)) / weight
-    share = np.float32(generator.uniform(0.4, 1.0))
+    share = np.float32(generator.uniform(*AUGMENTATION.matched_shares))
     shifted = background + share * (mean - background.mean((0, 1)))
     moved: Colours = np.clip(shifted, 0.0, 1.0).astype(np.float32)
     return moved
@@ -263,26 +261,30 @@ def camera(image: Colours, generator: Generator) -> Colours:
     Composites are cleaner than photographs; a network that has seen only them trusts traces that
     photographs do not have.
     """
-    if generator.random() < 0.3:
-        contrast = np.float32(generator.uniform(0.6, 1.4))
+    config = AUGMENTATION
+    if generator.random() < config.camera_contrast_probability:
+        contrast = np.float32(generator.uniform(*config.camera_contrasts))
         mean = image.mean()
         image = np.clip(mean + (image - mean) * contrast, 0.0, 1.0)
-    if generator.random() < 0.25:
-        image = cv2.GaussianBlur(image, (0, 0), generator.uniform(0.3, 1.5)).astype(np.float32)
-    if generator.random() < 0.4:
-        sigma = generator.uniform(0.0, 0.04) if generator.random() < 0.9 else 0.1
+    if generator.random() < config.blur_probability:
+        sigma = generator.uniform(*config.blur_sigmas_px)
+        image = cv2.GaussianBlur(image, (0, 0), sigma).astype(np.float32)
+    if generator.random() < config.noise_probability:
+        usual = generator.random() < config.usual_noise_probability
+        sigma = generator.uniform(*config.noise_sigmas) if usual else config.strong_noise_sigma
         grain = generator.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma)
-        if generator.random() < 0.3:  # sensors smooth their noise
-            grain = cv2.GaussianBlur(grain, (0, 0), 0.7).astype(np.float32) * 2
+        if generator.random() < config.smooth_noise_probability:
+            smooth = cv2.GaussianBlur(grain, (0, 0), config.smooth_noise_sigma_px)
+            grain = smooth.astype(np.float32) * 2
         image = np.clip(image + grain, 0.0, 1.0)
-    if generator.random() < 0.5:
+    if generator.random() < config.jpeg_probability:
         image = _as_jpeg(image, generator)
     return np.ascontiguousarray(image, dtype=np.float32)
 
 
 def _as_jpeg(image: Colours, generator: Generator) -> Colours:
     """Return an image as JPEG gives it back, its blocks anywhere: photographs come cropped."""
-    quality = int(generator.integers(*JPEG_QUALITIES))
+    quality = int(generator.integers(*AUGMENTATION.jpeg_qualities))
     sampling = _JPEG_SAMPLINGS[generator.integers(len(_JPEG_SAMPLINGS))]
     top, left = (int(n) for n in generator.integers(0, JPEG_BLOCK_PX, 2))
     height, width = image.shape[:2]

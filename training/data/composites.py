@@ -18,6 +18,7 @@ from mgm_core.arrays import Colours, Plane
 from training.config import Config, ConfigError, SourceConfig
 from training.data import augmentation
 from training.data.animals import KEPT_OUT_ANIMALS
+from training.data.augmentation_config import AUGMENTATION
 from training.data.guidance_noise import noisy_mask, noisy_matte, noisy_trimap
 from training.data.shapes import RandomShapes
 from training.data.sources import (
@@ -146,9 +147,9 @@ class Composites(Dataset[Example]):
             generator: Draws everything.
         """
         side = self.config.data.crop_px
-        magnified = generator.random() < augmentation.MAGNIFIED_PROBABILITY
+        magnified = generator.random() < AUGMENTATION.magnified_probability
         if magnified:
-            factor = generator.choice(augmentation.MAGNIFICATIONS)
+            factor = generator.choice(AUGMENTATION.magnifications)
             planes = [augmentation.reduced(plane, round(side / factor)) for plane in planes]
         planes = [self._photographed(planes[0], generator), *planes[1:]]
         if magnified:
@@ -227,9 +228,9 @@ class Composites(Dataset[Example]):
         crop = self._exact_crop if cutout.exact else self._crop
         foreground, alpha = crop(cutout, generator)
         supervised = np.ones_like(alpha)
-        grey = generator.random() < augmentation.GREY_PROBABILITY
-        dark = generator.random() < augmentation.DARK_PROBABILITY
-        darkness = np.exp(generator.uniform(*np.log(augmentation.DARK_FACTORS)))
+        grey = generator.random() < AUGMENTATION.grey_probability
+        dark = generator.random() < AUGMENTATION.dark_probability
+        darkness = np.exp(generator.uniform(*np.log(AUGMENTATION.dark_factors)))
         light = np.float32(darkness if dark else 1.0)
         if cutout.exact:
             if generator.random() < data.merge_probability:
@@ -241,7 +242,7 @@ class Composites(Dataset[Example]):
             background = augmentation.jittered(self._background(generator), generator)
             if data.distractor_probability > 0 and generator.random() < data.distractor_probability:
                 background = self._with_distractor(background, generator)
-            if generator.random() < 0.3:
+            if generator.random() < AUGMENTATION.matched_probability:
                 background = augmentation.matched(background, foreground, alpha, generator)
             foreground, background = foreground * light, background * light
             if grey:

@@ -8,11 +8,9 @@ import numpy as np
 from numpy.random import Generator
 
 from mgm_core.arrays import Bytes, Plane
+from training.data.augmentation_config import AUGMENTATION
 
 KERNELS_PX = (1, 30)
-PATCH_FRACTIONS = (0.25, 0.5)
-FILLED_PROBABILITY = 0.1
-FILLING_KERNELS_PX = (20, 60)
 UNKNOWN = 0.5  # in a trimap
 
 
@@ -28,7 +26,7 @@ def binarised(alpha: Plane, generator: Generator) -> Plane:
 
     Zero itself is left out: alpha >= 0 holds everywhere and would say nothing.
     """
-    return (alpha >= generator.uniform(0.01, 1.0)).astype(np.float32)
+    return (alpha >= generator.uniform(*AUGMENTATION.thresholds)).astype(np.float32)
 
 
 def eroded_dilated(
@@ -56,7 +54,7 @@ def eroded_dilated(
 def cut_mask(
     mask: Plane,
     generator: Generator,
-    patch_fractions: tuple[float, float] = PATCH_FRACTIONS,
+    patch_fractions: tuple[float, float] = AUGMENTATION.patch_fractions,
 ) -> Plane:
     """Overwrite one patch of the guidance by another of its patches (CutMask).
 
@@ -90,8 +88,9 @@ def noisy_mask(
     and shoulder.
     """
     mask = binarised(alpha, generator)
-    if generator.random() < FILLED_PROBABILITY:
-        kernel_px = int(generator.integers(*FILLING_KERNELS_PX)) | 1  # even ones would shift it
+    if generator.random() < AUGMENTATION.filled_probability:
+        drawn = int(generator.integers(*AUGMENTATION.filling_kernels_px))
+        kernel_px = drawn | 1  # even ones would shift it
         mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _ellipse(kernel_px)), np.float32)
     else:
         mask = eroded_dilated(mask, generator, kernels_px)
@@ -106,7 +105,7 @@ def noisy_trimap(alpha: Plane, generator: Generator) -> Plane:
     The unknown band is widened by separate kernels inwards and outwards, as careful and careless
     people draw it.
     """
-    inside, outside = (int(k) for k in generator.integers(2, 41, 2))
+    inside, outside = (int(k) for k in generator.integers(*AUGMENTATION.trimap_kernels_px, 2))
     foreground = cv2.erode((alpha >= 1.0 - 1 / 255).astype(np.uint8), _ellipse(inside))
     possible = cv2.dilate((alpha > 1 / 255).astype(np.uint8), _ellipse(outside))
     return (0.5 * foreground + 0.5 * possible).astype(np.float32)
@@ -121,13 +120,15 @@ def is_trimap(guidance: Plane) -> bool:
 def noisy_matte(alpha: Plane, generator: Generator) -> Plane:
     """Return a soft matte of low quality: coarse, blurred, shifted levels (our extension)."""
     height, width = alpha.shape
-    factor = generator.uniform(4.0, 16.0)
+    factor = generator.uniform(*AUGMENTATION.matte_reductions)
     small = cv2.resize(
         alpha, (max(2, round(width / factor)), max(2, round(height / factor))), None, 0, 0,
         cv2.INTER_AREA,
     )  # fmt: skip
-    if generator.random() < 0.5:
-        small = eroded_dilated(np.asarray(small, np.float32), generator, (1, 3))
+    if generator.random() < AUGMENTATION.matte_kernel_probability:
+        kernels_px = AUGMENTATION.matte_kernels_px
+        small = eroded_dilated(np.asarray(small, np.float32), generator, kernels_px)
     matte = cv2.resize(small, (width, height), None, 0, 0, cv2.INTER_LINEAR)
-    gain, shift = generator.uniform(0.8, 2.0), generator.uniform(-0.15, 0.15)
+    gain = generator.uniform(*AUGMENTATION.matte_gains)
+    shift = generator.uniform(*AUGMENTATION.matte_shifts)
     return np.asarray(np.clip((matte - 0.5) * gain + 0.5 + shift, 0.0, 1.0), np.float32)

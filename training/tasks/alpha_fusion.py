@@ -28,6 +28,7 @@ from mgm_core.matting.refine import ROUNDS, ColourLineRefiner, all_looks
 from mgm_core.networks.alpha_fusion_net import CANDIDATES, LOOKS, ColourLineNetwork
 from mgm_core.networks.checkpoint import sha256_of
 from training.config import Config, ConfigError
+from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import Composites, Example
 from training.data.example_cache import KeptExamples
 from training.data.guidance_noise import UNKNOWN, is_trimap
@@ -63,7 +64,8 @@ class ColourLineExamples(Composites):
         self._refiner: ColourLineRefiner | None = None
         start = config.network.start
         earlier = sha256_of(Path(start)) if start else None
-        settings = config.data, config.guidance, config.run.seed, config.network.matting, earlier
+        data = AUGMENTATION, config.data, config.guidance, config.run.seed
+        settings = *data, config.network.matting, earlier
         self._kept = KeptExamples(config, _PARTS, repr(settings))
 
     def __getitem__(self, index: int) -> Example:

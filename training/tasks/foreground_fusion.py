@@ -17,6 +17,7 @@ from mgm_core.matting.matter import Matter
 from mgm_core.networks.checkpoint import load_foreground
 from mgm_core.networks.foreground_fusion_net import COLOUR_CANDIDATES, ForegroundWeigher
 from training.config import Config, ConfigError
+from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import Example
 from training.data.example_cache import KeptExamples
 from training.data.guidance_noise import is_trimap
@@ -45,7 +46,7 @@ class ForegroundWeigherExamples(ForegroundExamples):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        settings = config.data, config.guidance, config.run.seed, config.network
+        settings = AUGMENTATION, config.data, config.guidance, config.run.seed, config.network
         self._kept = KeptExamples(config, _PARTS, repr(settings))
         self._networks: tuple[Matter, FusedEstimator] | None = None
 

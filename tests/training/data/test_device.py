@@ -14,7 +14,8 @@ from training_data import config_text
 
 from training.__main__ import main
 from training.config import ConfigError, load
-from training.data import augmentation, guidance_noise
+from training.data import augmentation, composites, guidance_noise
+from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import Composites
 from training.data.device import augmentation as device_augmentation
 from training.data.device import composites as device_composites
@@ -329,35 +330,33 @@ def examples(request, tmp_path, data, monkeypatch):
     """Make 16 examples, with some chances changed, on the device or in a loading process."""
 
     def made(corrections=(), **chances):
-        for name, value in chances.items():
-            module = guidance_noise if name.startswith("FILL") else augmentation
-            monkeypatch.setattr(module, name, value)
-            monkeypatch.setattr(device_composites, name, value)
+        for module in (augmentation, composites, device_composites, guidance_noise):
+            monkeypatch.setattr(module, "AUGMENTATION", replace(AUGMENTATION, **chances))
         config = _config(tmp_path, data, ["run.batch=16", "data.camera=true", *corrections])
         if request.param == "device":
             return DeviceComposites(config, CPU).batch(0)
-        composites = Composites(config)
-        singles = [composites[number] for number in range(16)]
+        loaded = Composites(config)
+        singles = [loaded[number] for number in range(16)]
         return {name: torch.stack([one[name] for one in singles]) for name in singles[0]}
 
     return made
 
 
 def test_some_photographs_have_no_colours(examples):
-    made = examples(GREY_PROBABILITY=1.0)
+    made = examples(grey_probability=1.0)
     exact = made["supervised"].flatten(1).min(1).values == 1
     for name, which in (("image", slice(None)), ("foreground", exact), ("background", exact)):
         channels = made[name][which]
         torch.testing.assert_close(channels[:, 1:], channels[:, :1].expand(-1, 2, -1, -1))
-    assert examples(GREY_PROBABILITY=0.0)["image"].std(1).mean() > 0.02
+    assert examples(grey_probability=0.0)["image"].std(1).mean() > 0.02
 
 
 def test_some_photographs_are_dark(examples):
     clean = ["data.camera=false"]
-    made = examples(clean, DARK_PROBABILITY=1.0)
+    made = examples(clean, dark_probability=1.0)
     exact = made["supervised"].flatten(1).min(1).values == 1
-    assert made["image"][exact].max() <= augmentation.DARK_FACTORS[1]
-    assert examples(clean, DARK_PROBABILITY=0.0)["image"].max() > 0.9
+    assert made["image"][exact].max() <= AUGMENTATION.dark_factors[1]
+    assert examples(clean, dark_probability=0.0)["image"].max() > 0.9
 
 
 def test_some_photographs_are_magnified_since_with_all_that_is_known_of_them(examples):
@@ -365,9 +364,9 @@ def test_some_photographs_are_magnified_since_with_all_that_is_known_of_them(exa
         return (planes[..., 1:] - planes[..., :-1]).abs().mean()
 
     factors = (2.0,)
-    chances = {"MAGNIFICATIONS": factors, "GREY_PROBABILITY": 0.0, "DARK_PROBABILITY": 0.0}
-    never = examples(MAGNIFIED_PROBABILITY=0.0, **chances)
-    always = examples(MAGNIFIED_PROBABILITY=1.0, **chances)
+    chances = {"magnifications": factors, "grey_probability": 0.0, "dark_probability": 0.0}
+    never = examples(magnified_probability=0.0, **chances)
+    always = examples(magnified_probability=1.0, **chances)
     for name in ("image", "foreground", "background"):
         assert detail(always[name]) < 0.8 * detail(never[name])
     assert set(always["supervised"].unique().tolist()) <= {0.0, 1.0}
@@ -379,10 +378,10 @@ def test_some_photographs_are_magnified_since_with_all_that_is_known_of_them(exa
 
 def test_some_backdrops_are_bright(examples):
     plain = ["data.camera=false", "data.backdrop_probability=1.0"]
-    same = {"DARK_PROBABILITY": 0.0, "GREY_PROBABILITY": 0.0}
+    same = {"dark_probability": 0.0, "grey_probability": 0.0}
     means = []
     for chance in (0.0, 1.0):
-        made = examples(plain, BRIGHT_PROBABILITY=chance, **same)
+        made = examples(plain, bright_probability=chance, **same)
         exact = made["supervised"].flatten(1).min(1).values == 1
         means.append(float(made["background"][exact].mean()))
     assert means[1] > means[0] + 0.1
@@ -390,10 +389,10 @@ def test_some_backdrops_are_bright(examples):
 
 def test_some_masks_have_their_gaps_filled(examples):
     masks = ["guidance.trimap=0.0", "guidance.matte=0.0", "guidance.cut_mask_probability=0.0"]
-    made = examples(masks, FILLED_PROBABILITY=1.0, MAGNIFIED_PROBABILITY=0.0)
+    made = examples(masks, filled_probability=1.0, magnified_probability=0.0)
     assert set(made["guidance"].unique().tolist()) == {0.0, 1.0}
     assert (made["guidance"][made["alpha"] == 1] == 1).all()  # closing loses nothing
-    assert (examples(masks, FILLED_PROBABILITY=0.0)["guidance"][made["alpha"] == 1] == 0).any()
+    assert (examples(masks, filled_probability=0.0)["guidance"][made["alpha"] == 1] == 0).any()
 
 
 def test_a_run_that_begins_later_sees_the_same_batches(tmp_path, data):

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from training.data import guidance_noise
+from training.data.augmentation_config import AUGMENTATION
 from training.data.guidance_noise import (
     binarised,
     cut_mask,
@@ -90,7 +93,8 @@ def test_mattes_are_soft_and_resemble_alpha(alpha):
 
 
 def test_masks_move_as_far_as_the_kernels_allow(alpha, monkeypatch):
-    monkeypatch.setattr(guidance_noise, "FILLED_PROBABILITY", 0.0)
+    never = replace(AUGMENTATION, filled_probability=0.0)
+    monkeypatch.setattr(guidance_noise, "AUGMENTATION", never)
 
     def moved(kernels_px):
         sure = (alpha > 0.01) == (alpha >= 1.0)  # no threshold changes these pixels

@@ -16,30 +16,13 @@ from torch import Tensor
 
 from mgm_core.networks.refinement import dilated
 from training.config import Config
-from training.data.augmentation import (
-    BRIGHT_PROBABILITY,
-    BRIGHT_RANGE,
-    DARK_FACTORS,
-    DARK_PROBABILITY,
-    GREY_PROBABILITY,
-    JPEG_BLOCK_PX,
-    JPEG_QUALITIES,
-    LUMA,
-    MAGNIFICATIONS,
-    MAGNIFIED_PROBABILITY,
-    ROTATION_DEGREES,
-    SHEAR_DEGREES,
-)
+from training.data.augmentation import JPEG_BLOCK_PX, LUMA
+from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import ROUGH_BAND_PX, Example, cumulative_shares
-from training.data.device import augmentation as augmentation
+from training.data.device import augmentation
 from training.data.device.augmentation import Drawn, on
 from training.data.device.cache import Stock
 from training.data.device.images import Views
-from training.data.guidance_noise import (
-    FILLED_PROBABILITY,
-    FILLING_KERNELS_PX,
-    PATCH_FRACTIONS,
-)
 from training.distributed import local_part, rank
 
 __all__ = ["DeviceComposites", "affine_maps"]
@@ -47,7 +30,6 @@ __all__ = ["DeviceComposites", "affine_maps"]
 Colours = Tensor
 Indices = NDArray[np.int64]
 
-_COARSE_KERNEL_PX = 3
 _ROUNDING = 1e-3
 
 
@@ -65,15 +47,16 @@ def affine_maps(
     Returns:
         (N, 2, 3), as `Views` takes them.
     """
-    n = len(scales)
-    angle = np.deg2rad(generator.normal(0.0, ROTATION_DEGREES / 3, n))
-    shear = np.tan(np.deg2rad(generator.uniform(-SHEAR_DEGREES, SHEAR_DEGREES, n)))
-    stretch = np.exp(generator.normal(0.0, 0.05, n))
-    flip = np.where(generator.random(n) < 0.5, -1.0, 1.0)
+    n, config = len(scales), AUGMENTATION
+    angle = np.deg2rad(generator.normal(0.0, config.rotation_degrees / 3, n))
+    shear = np.tan(np.deg2rad(generator.uniform(-config.shear_degrees, config.shear_degrees, n)))
+    stretch = np.exp(generator.normal(0.0, config.stretch_sigma, n))
+    flip = np.where(generator.random(n) < config.flip_probability, -1.0, 1.0)
     rotation = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1)
     changed = np.stack([flip * stretch, shear, np.zeros(n), 1 / stretch], 1)
     linear = scales[:, None, None] * (rotation.reshape(n, 2, 2) @ changed.reshape(n, 2, 2))
-    target = crop_px / 2 + generator.uniform(-0.15, 0.15, (n, 2)) * crop_px
+    shift = generator.uniform(-config.off_centre, config.off_centre, (n, 2))
+    target = crop_px / 2 + shift * crop_px
     back = np.linalg.inv(linear)
     return np.concatenate([back, centres[:, :, None] - back @ target[:, :, None]], axis=2)
 
@@ -143,7 +126,8 @@ class DeviceComposites:
         foreground = self._jittered(subject.colours, generator)
         background = self._jittered(self._backgrounds(self.count, generator), generator)
         self._add_distractors(background, generator)
-        shares = generator.uniform(0.4, 1.0, self.count) * (generator.random(self.count) < 0.3)
+        shares = generator.uniform(*AUGMENTATION.matched_shares, self.count)
+        shares *= generator.random(self.count) < AUGMENTATION.matched_probability
         background = augmentation.matched(background, foreground, subject.alpha, shares)
         grey = self._relit(foreground, background, generator)
         alpha = subject.alpha
@@ -174,10 +158,10 @@ class DeviceComposites:
     def _relit(self, foreground: Colours, background: Colours, generator: Generator) -> Indices:
         """Make some examples dark and take the colours out of some, in place; return these."""
         n = len(foreground)
-        dark = np.flatnonzero(generator.random(n) < DARK_PROBABILITY)
-        darkest, least = np.log(DARK_FACTORS)
-        factors = np.exp(generator.uniform(darkest, least, len(dark)))
-        grey = np.flatnonzero(generator.random(n) < GREY_PROBABILITY)
+        dark = np.flatnonzero(generator.random(n) < AUGMENTATION.dark_probability)
+        low, high = np.log(AUGMENTATION.dark_factors)
+        factors = np.exp(generator.uniform(low, high, len(dark)))
+        grey = np.flatnonzero(generator.random(n) < AUGMENTATION.grey_probability)
         for colours in (foreground, background):
             if len(dark):
                 colours[dark] *= on(self.device, factors)
@@ -188,8 +172,8 @@ class DeviceComposites:
     def _take(self, example: Example, generator: Generator, noise: torch.Generator) -> None:
         """Make composites look photographed, some at a smaller size first, in place."""
         n, side = len(example["image"]), self.config.data.crop_px
-        chosen = np.flatnonzero(generator.random(n) < MAGNIFIED_PROBABILITY)
-        factor = float(generator.choice(MAGNIFICATIONS))
+        chosen = np.flatnonzero(generator.random(n) < AUGMENTATION.magnified_probability)
+        factor = float(generator.choice(AUGMENTATION.magnifications))
         small = {
             name: F.interpolate(plane[chosen], (round(side / factor),) * 2, mode="area")
             for name, plane in example.items()
@@ -231,7 +215,7 @@ class DeviceComposites:
         sizes = self.stock.pool.sizes[slots]
         scales, centres = self._scales(n, generator), self._centres(slots, generator)
         whole = generator.random(n) < data.whole_probability
-        fitting = data.crop_px / sizes.max(1) * generator.uniform(0.9, 1.6, n)
+        fitting = data.crop_px / sizes.max(1) * generator.uniform(*AUGMENTATION.whole_scales, n)
         scales = np.where(whole, fitting, scales)
         centres = np.where(whole[:, None], sizes[:, ::-1] / 2, centres)
         return self._view(slots, centres, scales, generator)
@@ -288,10 +272,11 @@ class DeviceComposites:
         crop_px, stock = self.config.data.crop_px, self.stock
         slots = generator.choice(stock.photographs, count)
         sizes = stock.pool.sizes[slots]
-        taken = (crop_px * np.exp(generator.uniform(-0.6, 0.9, count))).clip(32, sizes.min(1))
+        zooms = np.exp(generator.uniform(*AUGMENTATION.background_zooms, count))
+        taken = (crop_px * zooms).clip(AUGMENTATION.least_background_px, sizes.min(1))
         corner = generator.random((count, 2)) * (sizes - taken[:, None])  # y and x
         zoom = taken / crop_px
-        flipped = generator.random(count) < 0.5
+        flipped = generator.random(count) < AUGMENTATION.flip_probability
         maps = np.zeros((count, 2, 3))
         maps[:, 0, 0] = np.where(flipped, -zoom, zoom)
         maps[:, 1, 1] = zoom
@@ -299,9 +284,10 @@ class DeviceComposites:
         maps[:, 0, 2] = np.where(flipped, left + zoom * (crop_px - 1), left)
         maps[:, 1, 2] = corner[:, 0] + 0.5 * zoom - 0.5
         colours = stock.pool.sampled(Views(slots, maps, np.zeros(count)), crop_px)[:, :3]
-        blurry = np.flatnonzero(generator.random(count) < 0.35)
+        blurry = np.flatnonzero(generator.random(count) < AUGMENTATION.defocus_probability)
         if len(blurry):
-            sigmas = np.exp(generator.uniform(np.log(0.8), np.log(10.0), len(blurry)))
+            low, high = np.log(AUGMENTATION.defocus_sigmas_px)
+            sigmas = np.exp(generator.uniform(low, high, len(blurry)))
             colours[blurry] = augmentation.blurred(colours[blurry], sigmas)
         return colours
 
@@ -315,10 +301,10 @@ class DeviceComposites:
     def _backdrops(self, count: int, generator: Generator) -> Colours:
         """Return studio backdrops: one colour running into another, most of them grey."""
         ends = generator.uniform(0.0, 1.0, (2, count, 3))
-        grey = generator.random(count) < 0.5
+        grey = generator.random(count) < AUGMENTATION.grey_backdrop_probability
         ends = np.where(grey[None, :, None], ends.mean(2, keepdims=True), ends)
-        bright = generator.random(count) < BRIGHT_PROBABILITY
-        ends = np.where(bright[None, :, None], 1 - BRIGHT_RANGE * ends, ends)
+        bright = generator.random(count) < AUGMENTATION.bright_probability
+        ends = np.where(bright[None, :, None], 1 - AUGMENTATION.bright_range * ends, ends)
         angle = on(self.device, generator.uniform(0.0, 2 * np.pi, count))
         axis = torch.linspace(-0.5, 0.5, self.config.data.crop_px, device=self.device)
         place = 0.5 + angle.cos() * axis[None] + angle.sin() * axis[:, None]
@@ -341,12 +327,13 @@ class DeviceComposites:
         background[chosen] = behind + other.alpha * (colours - behind)
 
     def _jittered(self, colours: Colours, generator: Generator, strength: float = 1.0) -> Colours:
-        s, n = strength, len(colours)
-        gammas = np.exp(generator.normal(0.0, 0.25 * s, n))
-        saturation = generator.uniform(1 - 0.6 * s, 1 + 0.4 * s, n)[:, None, None]
-        exposure = generator.normal(0.0, 0.15 * s, n)[:, None]
-        gains = np.exp(generator.normal(0.0, 0.06 * s, (n, 3)) + exposure)
-        contrasts = generator.uniform(1 - 0.3 * s, 1 + 0.3 * s, n)
+        s, n, config = strength, len(colours), AUGMENTATION
+        gammas = np.exp(generator.normal(0.0, config.gamma_sigma * s, n))
+        lost, gained = config.saturation
+        saturation = generator.uniform(1 - lost * s, 1 + gained * s, n)[:, None, None]
+        exposure = generator.normal(0.0, config.exposure_sigma * s, n)[:, None]
+        gains = np.exp(generator.normal(0.0, config.channel_gain_sigma * s, (n, 3)) + exposure)
+        contrasts = generator.uniform(1 - config.contrast * s, 1 + config.contrast * s, n)
         mixed = gains[:, :, None] * (saturation * np.eye(3) + (1 - saturation) / 3)
         return augmentation.jittered(colours, gammas, mixed, contrasts)
 
@@ -354,29 +341,31 @@ class DeviceComposites:
         self, image: Colours, generator: Generator, noise: torch.Generator
     ) -> Colours:
         """Make composites look photographed: contrast, blur, noise, JPEG (section 5)."""
-        n = len(image)
-        contrasts = np.where(generator.random(n) < 0.3, generator.uniform(0.6, 1.4, n), 1.0)
+        n, config = len(image), AUGMENTATION
+        changed = generator.random(n) < config.camera_contrast_probability
+        contrasts = np.where(changed, generator.uniform(*config.camera_contrasts, n), 1.0)
         mean = image.mean((1, 2, 3), keepdim=True)
         image = (mean + on(self.device, contrasts) * (image - mean)).clamp_(0, 1)
-        blurry = np.flatnonzero(generator.random(n) < 0.25)
+        blurry = np.flatnonzero(generator.random(n) < config.blur_probability)
         if len(blurry):
-            sigmas = generator.uniform(0.3, 1.5, len(blurry))
+            sigmas = generator.uniform(*config.blur_sigmas_px, len(blurry))
             image[blurry] = augmentation.blurred(image[blurry], sigmas)
-        noisy = np.flatnonzero(generator.random(n) < 0.4)
+        noisy = np.flatnonzero(generator.random(n) < config.noise_probability)
         if len(noisy):
-            sigmas = generator.uniform(0.0, 0.04, len(noisy))
-            sigmas = np.where(generator.random(len(noisy)) < 0.9, sigmas, 0.1)
+            sigmas = generator.uniform(*config.noise_sigmas, len(noisy))
+            usual = generator.random(len(noisy)) < config.usual_noise_probability
+            sigmas = np.where(usual, sigmas, config.strong_noise_sigma)
             shape = (len(noisy), *image.shape[1:])
             grain = torch.randn(shape, generator=noise, device=self.device)
             grain *= on(self.device, sigmas)
-            smooth = np.flatnonzero(generator.random(len(noisy)) < 0.3)
+            smooth = np.flatnonzero(generator.random(len(noisy)) < config.smooth_noise_probability)
             if len(smooth):
-                soft = np.full(len(smooth), 0.7)
+                soft = np.full(len(smooth), config.smooth_noise_sigma_px)
                 grain[smooth] = augmentation.blurred(grain[smooth], soft) * 2
             image[noisy] = (image[noisy] + grain).clamp_(0, 1)
-        coded = np.flatnonzero(generator.random(n) < 0.5)
+        coded = np.flatnonzero(generator.random(n) < config.jpeg_probability)
         if len(coded):
-            qualities = generator.integers(*JPEG_QUALITIES, len(coded))
+            qualities = generator.integers(*config.jpeg_qualities, len(coded))
             top, left = (int(px) for px in generator.integers(0, JPEG_BLOCK_PX, 2))
             image[coded] = augmentation.padded_jpeg(image[coded], qualities, (top, left))
         return image
@@ -399,41 +388,44 @@ class DeviceComposites:
     def _masks(self, alpha: Tensor, generator: Generator) -> Tensor:
         """Return the paper's perturbed binary guidance: binarise, erode/dilate, CutMask."""
         config, n = self.config.guidance, len(alpha)
-        mask = augmentation.binarised(alpha, generator.uniform(0.01, 1.0, n))
+        mask = augmentation.binarised(alpha, generator.uniform(*AUGMENTATION.thresholds, n))
         # 0 erodes, 1 dilates, 2 erodes and then dilates, 3 dilates and then erodes.
         order = generator.integers(4, size=n)
         low, high = config.mask_kernels_px
         kernels = generator.integers(low, high + 1, (2, n))
-        filled = generator.random(n) < FILLED_PROBABILITY
+        filled = generator.random(n) < AUGMENTATION.filled_probability
         order = np.where(filled, 3, order)
-        kernels = np.where(filled, generator.integers(*FILLING_KERNELS_PX, n) | 1, kernels)
+        filling = generator.integers(*AUGMENTATION.filling_kernels_px, n) | 1
+        kernels = np.where(filled, filling, kernels)
         erodes = np.stack([(order == 0) | (order == 2), order == 3])
         happens = np.stack([np.ones(n, bool), order >= 2])
         for eroding, happening, kernels_px in zip(erodes, happens, kernels, strict=True):
             inverted = on(self.device, eroding).bool()
             mask = dilated(mask ^ inverted, np.where(happening, kernels_px, 1).tolist()) ^ inverted
         side = alpha.shape[2]
-        patch = generator.uniform(*PATCH_FRACTIONS, (n, 2))
+        patch = generator.uniform(*AUGMENTATION.patch_fractions, (n, 2))
         patch = (patch * side).round().clip(1).astype(np.int64)
         patch[generator.random(n) >= config.cut_mask_probability] = 0
         places = [(generator.random((n, 2)) * (side - patch + 1)).astype(np.int64) for _ in "12"]
         return augmentation.cut_mask(mask.float(), np.concatenate([patch, *places], axis=1))
 
     def _trimaps(self, alpha: Tensor, generator: Generator) -> Tensor:
-        inside, outside = generator.integers(2, 41, (2, len(alpha)))
+        inside, outside = generator.integers(*AUGMENTATION.trimap_kernels_px, (2, len(alpha)))
         return augmentation.trimaps(alpha, inside, outside)
 
     def _mattes(self, alpha: Tensor, generator: Generator) -> Tensor:
         return torch.cat([self._matte(one[None], generator) for one in alpha])
 
     def _matte(self, alpha: Tensor, generator: Generator) -> Tensor:
-        factor = generator.uniform(4.0, 16.0)
+        factor = generator.uniform(*AUGMENTATION.matte_reductions)
         kernels = []
-        if generator.random() < 0.5:
+        if generator.random() < AUGMENTATION.matte_kernel_probability:
+            low, high = AUGMENTATION.matte_kernels_px
             operations = (("erode",), ("dilate",), ("erode", "dilate"), ("dilate", "erode"))
             kernels = [
-                (operation, int(generator.integers(1, _COARSE_KERNEL_PX + 1)))
+                (operation, int(generator.integers(low, high + 1)))
                 for operation in operations[generator.integers(4)]
             ]
-        gain, shift = generator.uniform(0.8, 2.0), generator.uniform(-0.15, 0.15)
+        gain = generator.uniform(*AUGMENTATION.matte_gains)
+        shift = generator.uniform(*AUGMENTATION.matte_shifts)
         return augmentation.matte(alpha, factor, kernels, gain, shift)
