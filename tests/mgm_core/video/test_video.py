@@ -173,7 +173,7 @@ def test_settings_of_a_single_photo_are_refused(clip, tmp_path, recipe):
 
 
 def test_the_command_says_what_is_wrong(clip, tmp_path, caplog):
-    assert video.main([str(clip), "-o", str(tmp_path / "out.mp4")]) == 1
+    assert video.main([str(clip), "-o", str(tmp_path / "out.mp4")]) == 2
     assert "error: --background must be given for .mp4" in caplog.text
     assert video.main([str(tmp_path / "no.mp4"), "-o", str(tmp_path / "out.webm")]) == 1
     assert "no.mp4 must exist" in caplog.text
@@ -181,7 +181,7 @@ def test_the_command_says_what_is_wrong(clip, tmp_path, caplog):
     assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--max-seconds", "0.5"]) == 1
     assert "must be at most 0.5 s long" in caplog.text
     caplog.clear()
-    assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--save-alpha"]) == 1
+    assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--save-alpha"]) == 2
     assert "--save-alpha must not be given for a clip, got one: leave it out" in caplog.text
 
 
