@@ -209,7 +209,7 @@ def test_the_command_does_something_with_every_option(clip, tmp_path, monkeypatc
     stand_ins = SimpleNamespace(segmenter=lambda name: FindsRed(), matter=TakesGuidance)
     made = photographs.models_of
     monkeypatch.setattr(photographs, "models_of", lambda o: (made(o), stand_ins)[1])
-    video._run(own, options)
+    video._run(own, options, Path(own.clip), own.output)
     asked = {f"own.{name}" for name in vars(own)["_asked"]}
     asked |= {f"photo.{name}" for name in vars(options)["_asked"]}
     # The files are taken from the clip's own parser; `recipe_of` takes settings by their names.
