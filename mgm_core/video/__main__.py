@@ -35,12 +35,12 @@ from mgm_core.cutout import (
     MattingNetwork,
     NoSubjectError,
     SegmentingNetwork,
-    background,
-    corrected,
-    finished,
+    apply_corrections,
+    erase_foreground,
     guidance_of_frame,
-    matted,
-    without_erased,
+    make_background,
+    predict_matte,
+    render,
 )
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.outputs import UsageError, check_outputs
@@ -55,7 +55,7 @@ from mgm_core.video.files import (
     clip_kind,
     write_clip,
 )
-from mgm_core.video.smoothing import Steadier
+from mgm_core.video.smoothing import TemporalSmoother
 
 __all__ = ["MattedFrame", "matte_clip"]
 
@@ -100,7 +100,7 @@ def matte_clip(
     recipe: Recipe,
     *,
     picture: Floats | None = None,
-    steadier: Steadier | None = None,
+    smoother: TemporalSmoother | None = None,
     pictures: PictureFormat = "png",
 ) -> Iterator[MattedFrame]:
     """Cut the subject out of every frame and write the new clip.
@@ -116,7 +116,7 @@ def matte_clip(
         matter: the matting network.
         recipe: as for photographs; without a mask of one's own and corrections by hand.
         picture: for a background of that kind, (h, w, 3) float32 in [0, 1].
-        steadier: carries what was decided from frame to frame; None takes a new one.
+        smoother: carries what was decided from frame to frame; None takes a new one.
         pictures: as for `write_clip`.
 
     Yields:
@@ -134,16 +134,16 @@ def matte_clip(
             "settings for a clip must be without corrections by hand and a mask, got some that "
             "were made for a photo: take them out of the settings"
         )
-    steadier = steadier or Steadier()
+    smoother = smoother or TemporalSmoother()
     transparent = recipe.background.kind == "transparent"
     behind: Floats | None = None
     found = False
 
     def alpha_of(frame: Frame, probability: Floats) -> Floats:
-        guided = corrected(guidance_of_frame(probability, recipe), recipe)
+        guided = apply_corrections(guidance_of_frame(probability, recipe), recipe)
         if not guided.guidance.any():
             return guided.guidance  # spares the network; a subject may come later, or have left
-        return matted(frame.image, guided, matter, recipe, frame.alpha).alpha
+        return predict_matte(frame.image, guided, matter, recipe, frame.alpha).alpha
 
     def cut_out(frame: Frame) -> tuple[Floats, Floats]:
         nonlocal behind
@@ -152,16 +152,16 @@ def matte_clip(
         probability = segmenter.probability(
             image, recipe.category, long_side_px=recipe.segmenter_side_px
         )
-        alpha = steadier.alpha(image, probability, functools.partial(alpha_of, frame))
+        alpha = smoother.alpha(image, probability, functools.partial(alpha_of, frame))
         if frame.alpha is not None and not recipe.ignore_transparency:
             alpha = np.minimum(alpha, frame.alpha)  # also of what came from the frame before
         foreground = estimate_foreground(
             image, alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
         )
-        foreground = without_erased(foreground, frame.alpha, recipe)
+        foreground = erase_foreground(foreground, frame.alpha, recipe)
         if behind is None or recipe.background.kind == "blur":
-            behind = background(image, alpha, foreground, recipe, picture, frame.alpha)
-        return alpha, finished(foreground, alpha, behind, recipe)
+            behind = make_background(image, alpha, foreground, recipe, picture, frame.alpha)
+        return alpha, render(foreground, alpha, behind, recipe)
 
     with write_clip(target, source, transparent=transparent, pictures=pictures) as writer:
         for number, frame in enumerate(source.read(writer.hear), start=1):
@@ -179,6 +179,24 @@ def matte_clip(
                 f"the clip must show a {recipe.category}, got none in {source.frames_read} "
                 "frames: choose another category or a lower threshold"
             )
+
+
+class _OldName(argparse.Action):
+    """An option's name in an earlier version."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Take the option and say what it is called now."""
+        del parser
+        _logger.warning(
+            "%s is now called --%s; the next version drops it", option_string, self.dest
+        )
+        setattr(namespace, self.dest, values)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -205,7 +223,16 @@ def parser() -> argparse.ArgumentParser:
         help="what goes to standard output, or what a folder's or ZIP's pictures are",
     )
     p.add_argument("--long-side", type=int, metavar="PX", help="shrink larger frames to it")
-    p.add_argument("--steady", type=float, default=0.7, help="share of the past; 0: none")
+    p.add_argument(
+        "--smoothing",
+        type=float,
+        default=0.7,
+        metavar="SHARE",
+        help="temporal smoothing: share of the frame before in what looks unchanged; 0: none",
+    )
+    p.add_argument(
+        "--steady", dest="smoothing", type=float, action=_OldName, help=argparse.SUPPRESS
+    )
     p.add_argument("--max-seconds", type=float, default=ClipLimits.seconds)
     p.add_argument("--max-frames", type=int, default=ClipLimits.frames)
     return p
@@ -274,7 +301,7 @@ def _run(own: argparse.Namespace, options: argparse.Namespace, clip: Path, targe
             "give one, or write .webm"
         )
     check_target(target, transparent=transparent)
-    steadier = Steadier(own.steady)
+    smoother = TemporalSmoother(own.smoothing)
     limits = ClipLimits(seconds=own.max_seconds, frames=own.max_frames)
     models = photographs.models_of(options)
     picture = None
@@ -288,7 +315,7 @@ def _run(own: argparse.Namespace, options: argparse.Namespace, clip: Path, targe
             models.matter(),
             recipe,
             picture=picture,
-            steadier=steadier,
+            smoother=smoother,
             pictures=pictures,
         )
         for _ in tqdm(frames, total=source.frames_expected, unit="frame"):
