@@ -60,7 +60,7 @@ __all__ = [
 Source: TypeAlias = str | PathLike[str] | bytes | BinaryIO
 
 # Only these openers run on files from strangers: Pillow's EPS opener, for one, starts Ghostscript.
-_FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "BMP", "GIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", *(["HEIF"] if _READS_HEIF else []), "AVIF", "TIFF", "BMP", "GIF")
 _FORMAT_NAMES = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF"
 SUFFIXES = frozenset(
     suffix for suffix, name in Image.registered_extensions().items() if name in (*_FORMATS, "MPO")
