@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mgm_core.recipe import Recipe
     from mgm_core.segmentation import Segmenter
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Click",
     "ImageError",

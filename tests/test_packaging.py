@@ -13,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import mgm_core
+
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
@@ -111,6 +113,10 @@ def test_what_is_missing_is_named_with_its_extra(installed):
 def test_every_extra_is_known_to_these_tests():
     assert set(EXTRAS) == set(IMPORTED) | {"all"}
     assert Requirement(EXTRAS["all"][0]).extras == set(IMPORTED)
+
+
+def test_the_version_stands_once_more_in_the_code():
+    assert mgm_core.__version__ == PYPROJECT["project"]["version"]
 
 
 def test_pins_are_those_of_the_lock_file():
