@@ -217,16 +217,8 @@ def main() -> None:
         logging.getLogger("app").info("http://localhost:%d", environment.port)
         launch(page, environment, visits, annotation=annotation, further=further)
         # Not before, as loading PyTorch keeps the page from coming up.
-        broken: list[str] = []
-
-        def give_up(why: str) -> None:
-            broken.append(why)
-            stopping.set()
-
-        models.warm_up("portrait", give_up)
+        models.warm_up("portrait")
         stopping.wait()
-        if broken:
-            raise SystemExit(f"error: {broken[0]}")
         logging.getLogger("app").info(
             "stopping: running requests have %g s", environment.stop_seconds
         )
@@ -236,7 +228,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
+    main()

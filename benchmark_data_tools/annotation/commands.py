@@ -32,14 +32,21 @@ from benchmark_data_tools.annotation.formats.exchange import (
     statistics,
 )
 from benchmark_data_tools.annotation.server.app import Service, create_app
-from benchmark_data_tools.annotation.server.proposals import Layers, NetworkProposer, Proposer
+from benchmark_data_tools.annotation.server.proposals import (
+    Layers,
+    NetworkProposer,
+    Proposer,
+    Worker,
+)
 from benchmark_data_tools.annotation.storage import durability
 from benchmark_data_tools.annotation.storage.dataset import DEFAULT_PATTERN
-from benchmark_data_tools.annotation.storage.store import FINISHED, Store, StoreError
+from benchmark_data_tools.annotation.storage.errors import StoreError
+from benchmark_data_tools.annotation.storage.people import ROLES
+from benchmark_data_tools.annotation.storage.store import FINISHED, Store
 from benchmark_data_tools.annotation.storage.tables import STATES, Image
 from benchmark_data_tools.annotation.storage.verify import verify
-from benchmark_data_tools.annotation.team import agreement, queue
-from benchmark_data_tools.annotation.team.users import ROLES, Users
+from benchmark_data_tools.annotation.team import agreement, passes
+from benchmark_data_tools.annotation.team.users import Users
 
 if TYPE_CHECKING:
     # argparse gives its class for subcommands no public name.
@@ -180,17 +187,19 @@ def open_service(
     store = Store.open(folder, database=database)
     told = durability.warning(folder, hub_dataset=hub_dataset)
     copy = durability.HubCopy(folder, hub_dataset, api=hub) if hub_dataset else None
+    worker = Worker()
     try:
         with copy or nullcontext():
             yield Service(
                 store,
-                Layers(folder, proposer or NetworkProposer()),
+                Layers(folder, proposer or NetworkProposer(), worker),
                 users,
                 storage=lambda: told or (copy.problem if copy else ""),
                 # A Space with `hf_oauth: true` is told its client's id.
                 hugging_face="OAUTH_CLIENT_ID" in os.environ,
             )
     finally:
+        worker.close()
         store.engine.dispose()
 
 
@@ -249,7 +258,7 @@ def _users(options: argparse.Namespace) -> int:
 
 def _second_pass(options: argparse.Namespace) -> int:
     store = Store.open(options.dataset, database=options.database)
-    print(f"{queue.add_second_pass(store, options.percent, options.seed)} images have two passes.")
+    print(f"{passes.add_second_pass(store, options.percent, options.seed)} images have two passes.")
     return 0
 
 

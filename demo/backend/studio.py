@@ -20,14 +20,14 @@ from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
 from mgm_core.cutout import (
     Guided,
-    apply_corrections,
-    erase_foreground,
+    background,
+    corrected,
+    finished,
     guidance_from_mask,
     guidance_from_probability,
-    make_background,
+    matted,
     opaque,
-    predict_matte,
-    render,
+    without_erased,
 )
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask
@@ -133,7 +133,7 @@ class Studio:
             )
         else:
             guided = guidance_from_probability(self.probability(order.photo, recipe), recipe)
-        guided = apply_corrections(guided, recipe)
+        guided = corrected(guided, recipe)
         if order.perturb_px is None:
             return guided
         return replace(guided.shifted(order.perturb_px), known=None)
@@ -144,7 +144,7 @@ class Studio:
         return self._in_turn(
             _matte_key(order, guided),
             image,
-            lambda: predict_matte(
+            lambda: matted(
                 image,
                 guided,
                 self.models.matter(),
@@ -201,7 +201,7 @@ class Studio:
         return self._in_turn(
             self._foreground_key(order),
             photo.image,
-            lambda: erase_foreground(
+            lambda: without_erased(
                 estimate_foreground(
                     photo.image,
                     alpha,
@@ -227,9 +227,7 @@ class Studio:
             picture = opaque(self.photo(order.backdrop), order.recipe)
 
         def make() -> Floats | None:
-            return make_background(
-                photo.image, alpha, foreground, order.recipe, picture, photo.alpha
-            )
+            return background(photo.image, alpha, foreground, order.recipe, picture, photo.alpha)
 
         wanted = order.recipe.background
         if wanted.kind != "blur":
@@ -240,12 +238,12 @@ class Studio:
 
     def cut_out(self, order: Order) -> Floats:
         """Return the subject over nothing, with its shadow if it has one, (H, W, 4)."""
-        return render(self.foreground(order), self.matte(order).alpha, None, order.recipe)
+        return finished(self.foreground(order), self.matte(order).alpha, None, order.recipe)
 
     def result(self, order: Order) -> Floats:
         """Return what the order asks for: (H, W, 3), or (H, W, 4) if it has no background."""
         behind = self.background(order)
-        return render(self.foreground(order), self.matte(order).alpha, behind, order.recipe)
+        return finished(self.foreground(order), self.matte(order).alpha, behind, order.recipe)
 
     def view(self, order: Order, view: View) -> Floats:
         """Return what is to be looked at: (H, W, 3) colours or an (H, W) plane."""
@@ -275,7 +273,7 @@ class Studio:
         foreground, alpha = self.foreground(order), self.matte(order).alpha
         # Tiles shed no light.
         tiles = _tiles(alpha)
-        return render(foreground, alpha, tiles, replace(order.recipe, light_wrap=0))
+        return finished(foreground, alpha, tiles, replace(order.recipe, light_wrap=0))
 
     def _foreground_key(self, order: Order) -> Hashable:
         key = _matte_key(order, self.guidance(order))

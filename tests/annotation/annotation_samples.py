@@ -13,6 +13,8 @@ from sqlalchemy import insert
 
 from benchmark_data_tools.annotation.server.app import Service, create_app
 from benchmark_data_tools.annotation.server.proposals import Layers
+from benchmark_data_tools.annotation.storage.drafts import Draft, Saved
+from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.tables import Entry, Image
 from benchmark_data_tools.annotation.team.users import Users
@@ -51,6 +53,14 @@ def mask_of(store: Store, entry_id: int, seed: int = 0) -> np.ndarray:
     image = store.image(entry_id)
     random = np.random.default_rng(seed)
     return random.integers(0, 256, (image.height, image.width), dtype=np.uint8)
+
+
+def save(
+    store: Store, entry_id: int, mask: np.ndarray, author: str = "ann", base: int = 0, **rest
+) -> Saved:
+    """Save as somebody; "eve" is a reviewer, all others annotators."""
+    role = "reviewer" if author == "eve" else "annotator"
+    return store.save(entry_id, Draft(mask, User(author, role), base, **rest))
 
 
 class StandIn:

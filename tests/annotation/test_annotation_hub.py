@@ -6,7 +6,7 @@ from contextlib import closing
 import httpx
 import numpy as np
 import pytest
-from annotation_samples import make_dataset, mask_of, service_of, serving_app
+from annotation_samples import make_dataset, mask_of, save, service_of, serving_app
 from hub_stand_in import CLIENT, HubStandIn
 from huggingface_hub import HfApi
 from huggingface_hub import constants as hub_constants
@@ -17,9 +17,11 @@ from benchmark_data_tools.annotation.commands import open_service
 from benchmark_data_tools.annotation.server.app import create_app
 from benchmark_data_tools.annotation.storage import durability
 from benchmark_data_tools.annotation.storage.durability import HubCopy, restore_from_hub
-from benchmark_data_tools.annotation.storage.store import Store, StoreError
-from benchmark_data_tools.annotation.team import queue
-from benchmark_data_tools.annotation.team.users import ALONE, Users
+from benchmark_data_tools.annotation.storage.errors import StoreError
+from benchmark_data_tools.annotation.storage.people import ALONE
+from benchmark_data_tools.annotation.storage.store import Store
+from benchmark_data_tools.annotation.team import states
+from benchmark_data_tools.annotation.team.users import Users
 
 NAME = "ada/portraits"
 
@@ -66,9 +68,9 @@ def test_work_survives_the_loss_of_the_disk(dataset, tmp_path, hub, api, databas
     assert restore_from_hub(dataset, NAME, api) is False
     with HubCopy(dataset, NAME, every_minutes=60, api=api) as copy:
         for n in range(3):
-            store.save(1, mask_of(store, 1, n), author="ada", base=n)
+            save(store, 1, mask_of(store, 1, n), "ada", n)
         copy.trigger().result()
-        store.save(2, mask_of(store, 2), author="ada", base=0)
+        save(store, 2, mask_of(store, 2), "ada", 0)
     store.engine.dispose()
     assert hub.private == {NAME: True}
     assert hub.commits >= 2
@@ -86,20 +88,20 @@ def test_work_survives_the_loss_of_the_disk(dataset, tmp_path, hub, api, databas
 
 def test_the_further_side_counts_and_none_where_both_have_their_own(dataset, tmp_path, api):
     store = Store.create(dataset)[0]
-    store.save(1, mask_of(store, 1), author="ada", base=0)
+    save(store, 1, mask_of(store, 1), "ada", 0)
     store.engine.dispose()
     deployed = deployed_files(dataset)
     copied(dataset, api)
     # Only the state differs.
     store = Store.open(dataset)
-    queue.move(store, 1, "done", ALONE)
+    states.move(store, 1, "done", ALONE)
     assert restore_from_hub(dataset, NAME, api) is False
     assert store.entry(1).state == "done"
     store.engine.dispose()
     copied(dataset, api)
     other = lost_disk(tmp_path / "other", deployed=deployed)
     theirs = Store.open(other)
-    theirs.save(2, mask_of(theirs, 2), author="bob", base=0)
+    save(theirs, 2, mask_of(theirs, 2), "bob", 0)
     theirs.engine.dispose()
     with pytest.raises(StoreError, match="must hold all of this disk's work or none beyond it"):
         restore_from_hub(other, NAME, api)
@@ -116,9 +118,9 @@ def test_the_further_side_counts_and_none_where_both_have_their_own(dataset, tmp
 
 def test_equal_work_is_the_hubs_on_a_space(dataset, api, monkeypatch):
     store = Store.create(dataset)[0]
-    queue.annotate(store, 1, ALONE, note="fringe")
+    states.annotate(store, 1, ALONE, note="fringe")
     copied(dataset, api)
-    queue.annotate(store, 1, ALONE, note="deployed")
+    states.annotate(store, 1, ALONE, note="deployed")
     store.engine.dispose()
     assert restore_from_hub(dataset, NAME, api) is False
     monkeypatch.setenv("SPACE_ID", "a/b")
@@ -133,7 +135,7 @@ def test_what_the_hub_does_not_take_is_told_and_sent_again(dataset, hub, api):
     with HubCopy(dataset, NAME, every_minutes=60, api=api) as copy:
         copy.trigger().result()
         hub.broken = True
-        store.save(1, mask_of(store, 1), author="ada", base=0)
+        save(store, 1, mask_of(store, 1), "ada", 0)
         with pytest.raises(BadRequestError):
             copy.trigger().result()
         assert "Your work could not be sent to the Hub" in copy.problem
@@ -150,7 +152,7 @@ def test_the_service_restores_tells_and_sends(dataset, hub, api):
     Store.create(dataset)[0].engine.dispose()
     with open_service(dataset, host="127.0.0.1", hub_dataset=NAME, hub=api) as service:
         mask = mask_of(service.store, 1)
-        service.store.save(1, mask, author="ada", base=0)
+        save(service.store, 1, mask, "ada", 0)
         assert service.storage() == ""
     assert any(path.startswith("annotation/revisions/") for path in hub.files[NAME])
     with pytest.raises(StoreError, match="database must be the dataset's own SQLite"):
@@ -238,7 +240,7 @@ def test_a_snapshot_that_changes_nothing_stays(store, tmp_path):
     before = out.stat().st_mtime_ns
     durability.snapshot(database, out)
     assert out.stat().st_mtime_ns == before
-    store.save(1, mask_of(store, 1), author="ann", base=0)
+    save(store, 1, mask_of(store, 1), "ann", 0)
     durability.snapshot(database, out)
     with closing(sqlite3.connect(out)) as connection:
         assert connection.execute("SELECT count(*) FROM revision").fetchone() == (1,)

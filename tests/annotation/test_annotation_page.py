@@ -11,6 +11,7 @@ from annotation_samples import (
     make_large_dataset,
     make_many,
     mask_of,
+    save,
     service_of,
     serving,
 )
@@ -509,7 +510,7 @@ def test_a_journal_is_forgotten_once_the_server_has_its_strokes(chromium, addres
         # What a page leaves that ends before it could forget.
         page.evaluate(
             """async () => {
-              const journal = await import("./journal.js");
+              const journal = await import("./saving/journal.js");
               const {saver, mask} = annotator.page;
               await saver.journalled;
               const facts = {base: 0, strokes: 1, seconds: 1, usedProposal: false};
@@ -525,7 +526,7 @@ def test_a_journal_is_forgotten_once_the_server_has_its_strokes(chromium, addres
         saved(page)
         left = page.evaluate(
             """async () => {
-              const journal = await import("./journal.js");
+              const journal = await import("./saving/journal.js");
               await annotator.page.saver.journalled;
               return journal.recall(annotator.page.saver.key);
             }"""
@@ -600,7 +601,7 @@ def test_agreement_is_shown(chromium, store):
         session.add(Entry(image_id=1, blind_pass=2, assignee="bob", state="open"))
     mask = mask_of(store, 1)
     for entry_id in (1, 4):
-        store.save(entry_id, mask, author="x", base=0)
+        save(store, entry_id, mask, "x" if entry_id == 1 else "bob", 0)
         with store.changing() as session:
             session.get_one(Entry, entry_id).state = "done"
     with serving(service_of(store)) as address:
@@ -609,7 +610,7 @@ def test_agreement_is_shown(chromium, store):
         page.goto(f"{address}agreement.html")
         page.wait_for_selector("body[data-ready]")
         expect(page.locator("#pairs tbody tr")).to_have_count(1)
-        assert page.locator("#pairs tbody td").all_inner_texts()[3:6] == ["1.000"] * 3
+        assert page.locator("#pairs tbody td").all_inner_texts()[4:7] == ["1.000"] * 3
         page.click("#pairs button")
         page.wait_for_function("document.querySelector('#map').naturalWidth === 40")
         with page.expect_download() as download:
@@ -617,8 +618,8 @@ def test_agreement_is_shown(chromium, store):
         assert download.value.suggested_filename == "agreement.csv"
         lines = Path(download.value.path()).read_text().splitlines()
         assert lines == [
-            "image_id,name,first,second,iou,boundary_f,kappa",
-            "1,portrait_0,?,bob,1.0,1.0,1.0",
+            "entry_id,name,label,first,second,iou,boundary_f,kappa,sad,mse",
+            "1,portrait_0,detail,x,bob,1.0,1.0,1.0,0.0,0.0",
         ]
         context.close()
 

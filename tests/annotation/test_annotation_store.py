@@ -1,87 +1,40 @@
 import errno
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
 import sys
-import time
-from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from annotation_samples import make_dataset, mask_of
+from annotation_samples import make_dataset, mask_of, save
 
 from benchmark_data_tools.annotation.storage import masks
 from benchmark_data_tools.annotation.storage.database import DatabaseError, connect
+from benchmark_data_tools.annotation.storage.drafts import Draft
+from benchmark_data_tools.annotation.storage.errors import StoreError, UnknownError
 from benchmark_data_tools.annotation.storage.masks import MaskError, decode_mask, encode_mask
-from benchmark_data_tools.annotation.storage.store import Store, StoreError, UnknownError
+from benchmark_data_tools.annotation.storage.people import ALONE, User
+from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.tables import Revision, Table
 from benchmark_data_tools.annotation.storage.verify import verify
-from benchmark_data_tools.annotation.team.queue import move
-from benchmark_data_tools.annotation.team.users import ALONE
+from benchmark_data_tools.annotation.team import leases
+from benchmark_data_tools.annotation.team.states import move
 from mgm_core.images import write_image
 
-BINARIES = Path("/usr/lib/postgresql")
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
-    """A PostgreSQL server of our own, from Debian's package."""
-    found = sorted(BINARIES.glob("*/bin/initdb"))
-    if not found:
-        message = "needs Debian's postgresql package: apt-get install postgresql"
-        if os.environ.get("MGM_REQUIRE_POSTGRES") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    binaries, data = found[-1].parent, Path(f"/tmp/mgm-postgres-{os.getpid()}")
-    # PostgreSQL refuses to run as root.
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    data.mkdir()
-    if as_user:
-        shutil.chown(data, "postgres")
-
-    def call(program, *arguments):
-        command = [*as_user, str(binaries / program), *arguments]
-        done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    call("initdb", "-D", str(data / "db"), "-U", "mgm", "-A", "trust", "--no-sync")
-    options = f"-c listen_addresses='' -k {data} -p 5499"
-    call("pg_ctl", "-D", str(data / "db"), "-o", options, "-l", str(data / "log"), "-w", "start")
-    try:
-        yield (
-            f"postgresql://mgm@/%s?host={data}&port=5499",
-            lambda name: call("createdb", "-h", str(data), "-p", "5499", "-U", "mgm", name),
-        )
-    finally:
-        call("pg_ctl", "-D", str(data / "db"), "-m", "immediate", "stop")
-        shutil.rmtree(data)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'elsewhere.db'}"
-    template, create = request.getfixturevalue("postgres")
-    name = f"store_{time.time_ns()}"
-    create(name)
-    return template % name
-
-
-@pytest.fixture
-def any_store(dataset, url):
-    made = Store.create(dataset, database=url)[0]
-    yield made
-    made.engine.dispose()
+ANN = User("ann", "annotator")
 
 
 def test_what_is_saved_comes_back_pixel_by_pixel(any_store):
     mask = mask_of(any_store, 1)
-    saved = any_store.save(1, mask, author="ann", base=0, strokes=3, active_seconds=4.5)
+    now = [1000.0]
+    any_store.clock = lambda: now[0]
+    leases.take(any_store, 1, ANN, "a" * 32)
+    now[0] += 5
+    saved = save(any_store, 1, mask, "ann", 0, strokes=3, active_seconds=4.5)
     assert (saved.number, saved.head, saved.conflict) == (1, 1, None)
     np.testing.assert_array_equal(any_store.mask(1), mask)
     (revision,) = any_store.revisions(1)
@@ -92,27 +45,28 @@ def test_what_is_saved_comes_back_pixel_by_pixel(any_store):
 
 def test_a_stale_save_is_kept_and_opens_a_conflict_that_can_be_settled(any_store):
     first, second, third = (mask_of(any_store, 1, seed) for seed in range(3))
-    any_store.save(1, first, author="ann", base=0)
-    any_store.save(1, second, author="ann", base=1)
-    stale = any_store.save(1, third, author="bob", base=1)
+    save(any_store, 1, first, "ann", 0)
+    save(any_store, 1, second, "ann", 1)
+    stale = save(any_store, 1, third, "bob", 1)
     assert stale.head == 2
     assert stale.number == 3
     np.testing.assert_array_equal(any_store.mask(1), second)
     np.testing.assert_array_equal(any_store.mask(1, 3), third)
     (conflict,) = any_store.open_conflicts(1)
     assert (conflict.kept, conflict.stale) == (2, 3)
-    settled = any_store.resolve(conflict.id, third, author="ann")
+    saw = {"head": 2, "stale": {conflict.id: 3}}
+    settled = any_store.settle(1, third, author=ANN, **saw)
     assert settled.head == settled.number == 4
     assert any_store.open_conflicts() == []
     with pytest.raises(UnknownError, match="conflict must be an open one, got"):
-        any_store.resolve(conflict.id, third, author="ann")
+        any_store.settle(1, third, author=ANN, head=4, stale={conflict.id: 3})
 
 
 def test_saves_at_the_same_time_lose_nothing(any_store):
-    def save(seed):
-        any_store.save(1, mask_of(any_store, 1, seed), author=f"p{seed}", base=0)
+    def save_one(seed):
+        save(any_store, 1, mask_of(any_store, 1, seed), f"p{seed}", 0)
 
-    threads = [Thread(target=save, args=(seed,)) for seed in range(8)]
+    threads = [Thread(target=save_one, args=(seed,)) for seed in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -126,19 +80,19 @@ def test_saves_at_the_same_time_lose_nothing(any_store):
 
 def test_a_repeated_save_is_answered_alike_and_kept_once(store):
     mask = mask_of(store, 1)
-    first = store.save(1, mask, author="ann", base=0, save_id="a" * 32)
-    again = store.save(1, mask, author="ann", base=0, save_id="a" * 32)
+    first = save(store, 1, mask, "ann", 0, save_id="a" * 32)
+    again = save(store, 1, mask, "ann", 0, save_id="a" * 32)
     assert first == again
     assert len(store.revisions(1)) == 1
     with pytest.raises(StoreError, match="save_id must be of this entry"):
-        store.save(2, mask_of(store, 2), author="ann", base=0, save_id="a" * 32)
+        save(store, 2, mask_of(store, 2), "ann", 0, save_id="a" * 32)
 
 
 def test_any_revision_can_be_restored_and_none_is_overwritten(store):
     masks_drawn = [mask_of(store, 1, seed) for seed in range(4)]
     for base, mask in enumerate(masks_drawn):
-        store.save(1, mask, author="ann", base=base)
-    restored = store.restore(1, 2, author="ann")
+        save(store, 1, mask, "ann", base)
+    restored = store.restore(1, 2, author=ANN, head=4)
     np.testing.assert_array_equal(store.mask(1), masks_drawn[1])
     assert store.revisions(1)[-1].kind == "restore"
     assert restored.head == 5
@@ -157,15 +111,15 @@ def test_any_revision_can_be_restored_and_none_is_overwritten(store):
     ],
 )
 def test_bad_saves_are_refused(store, change, message):
-    arguments = {"mask": mask_of(store, 1), "author": "ann", "base": 0, **change}
+    arguments = {"mask": mask_of(store, 1), "author": ANN, "base": 0, **change}
     with pytest.raises(ValueError, match=message):
-        store.save(1, **arguments)
+        store.save(1, Draft(**arguments))
     assert store.revisions(1) == []
 
 
 def test_made_up_entries_and_revisions_are_unknown(store):
     with pytest.raises(UnknownError, match="entry must be one of this dataset, got 99"):
-        store.save(99, mask_of(store, 1), author="ann", base=0)
+        save(store, 99, mask_of(store, 1), "ann", 0)
     with pytest.raises(UnknownError, match="revision must be one of entry 1, got 5"):
         store.mask(1, 5)
 
@@ -174,26 +128,29 @@ def test_a_full_disk_changes_nothing_and_says_so(store, monkeypatch):
     def full(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    store.save(1, mask_of(store, 1), author="ann", base=0)
+    save(store, 1, mask_of(store, 1), "ann", 0)
     before = sorted(store.folder.rglob("*.png"))
     with monkeypatch.context() as patched:
         patched.setattr(masks.os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            store.save(1, mask_of(store, 1, 1), author="ann", base=1)
+            save(store, 1, mask_of(store, 1, 1), "ann", 1)
     assert sorted(store.folder.rglob("*.png")) == before
     assert store.entry(1).head == 1
-    assert store.save(1, mask_of(store, 1, 1), author="ann", base=1).number == 2
+    assert save(store, 1, mask_of(store, 1, 1), "ann", 1).number == 2
 
 
 KILLED = """
 import sys
 from pathlib import Path
 import numpy as np
+from benchmark_data_tools.annotation.storage.drafts import Draft
+from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import Store
 store = Store.open(Path(sys.argv[1]))
+ann = User("ann", "annotator")
 for n in range(200):
     mask = np.full((30, 40), n % 256, np.uint8)
-    saved = store.save(1, mask, author="ann", base=n)
+    saved = store.save(1, Draft(mask, ann, n))
     print(saved.number, flush=True)
 """
 
@@ -223,7 +180,7 @@ def test_kill_9_during_200_saves_loses_no_acknowledged_save(store, after):
 def test_verify_finds_and_repairs(store):
     masks_drawn = [mask_of(store, 1, seed) for seed in range(3)]
     for base, mask in enumerate(masks_drawn):
-        store.save(1, mask, author="ann", base=base)
+        save(store, 1, mask, "ann", base)
     move(store, 1, "done", ALONE)
     image = store.image(1)
     published = store.published_path(image)
@@ -382,7 +339,7 @@ def test_a_torn_mask_is_refused():
 
 
 def test_revision_rows_are_complete(store):
-    store.save(1, mask_of(store, 1), author="ann", base=0)
+    save(store, 1, mask_of(store, 1), "ann", 0)
     (revision,) = store.revisions(1)
     for column in Revision.__table__.columns:
         assert getattr(revision, column.name) is not None

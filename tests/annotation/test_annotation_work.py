@@ -7,13 +7,13 @@ import threading
 import cv2
 import numpy as np
 import pytest
-from annotation_samples import StandIn, make_dataset, mask_of, service_of
+from annotation_samples import StandIn, make_dataset, mask_of, save, service_of
 from fastapi import FastAPI
 from pycocotools import mask as coco_masks
 from starlette.testclient import TestClient
 
 from benchmark_data_tools.__main__ import main
-from benchmark_data_tools.annotation.formats.exchange import export, import_masks, statistics
+from benchmark_data_tools.annotation.formats.exchange import export, import_masks
 from benchmark_data_tools.annotation.formats.rle import (
     coco_decode,
     coco_encode,
@@ -22,12 +22,14 @@ from benchmark_data_tools.annotation.formats.rle import (
 from benchmark_data_tools.annotation.server.app import create_app
 from benchmark_data_tools.annotation.server.proposals import Layers, detail_of
 from benchmark_data_tools.annotation.storage import durability, masks
+from benchmark_data_tools.annotation.storage.errors import ForbiddenError, StoreError
 from benchmark_data_tools.annotation.storage.masks import encode_mask
-from benchmark_data_tools.annotation.storage.store import Store, StoreError
+from benchmark_data_tools.annotation.storage.people import ALONE, User
+from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.tables import Entry
-from benchmark_data_tools.annotation.team import agreement, queue
-from benchmark_data_tools.annotation.team.queue import Filter, ForbiddenError, HeldError
-from benchmark_data_tools.annotation.team.users import ALONE, User, UserError, Users
+from benchmark_data_tools.annotation.team import agreement, leases, passes, queue, states
+from benchmark_data_tools.annotation.team.queue import Filter
+from benchmark_data_tools.annotation.team.users import UserError, Users
 from benchmark_data_tools.data.layouts import find_samples
 from benchmark_data_tools.data.samples import problems as benchmark_problems
 from mgm_core.images import read_mask, write_image
@@ -40,74 +42,33 @@ EVE, ADA = User("eve", "reviewer"), User("ada", "admin")
 
 
 def test_the_way_of_an_image_through_the_queue(store):
-    queue.take(store, 1, ANN, "a" * 32)
+    leases.take(store, 1, ANN, "a" * 32)
     with pytest.raises(StoreError, match="state must be in_work or skipped after open"):
-        queue.move(store, 1, "done", ANN)
-    store.save(1, mask_of(store, 1), author="ann", base=0)
-    queue.move(store, 1, "done", ANN)
+        states.move(store, 1, "done", ANN)
+    save(store, 1, mask_of(store, 1), "ann", 0)
+    states.move(store, 1, "done", ANN)
+    leases.release(store, 1, "a" * 32)
     with pytest.raises(ForbiddenError, match="user must be a reviewer to review, got ann"):
-        queue.move(store, 1, "in_review", ANN)
-    queue.move(store, 1, "in_review", EVE)
+        states.move(store, 1, "in_review", ANN)
+    states.move(store, 1, "in_review", EVE)
     with pytest.raises(StoreError, match="comment must say why, got none"):
-        queue.move(store, 1, "returned", EVE, " ")
-    queue.move(store, 1, "returned", EVE, "the fringe is missing")
+        states.move(store, 1, "returned", EVE, " ")
+    states.move(store, 1, "returned", EVE, "the fringe is missing")
     assert store.entry(1).comment == "the fringe is missing"
-    store.save(1, mask_of(store, 1, 1), author="ann", base=1)
-    queue.move(store, 1, "done", ANN)
-    queue.move(store, 1, "in_review", EVE)
-    queue.move(store, 1, "accepted", EVE)
+    save(store, 1, mask_of(store, 1, 1), "ann", 1)
+    states.move(store, 1, "done", ANN)
+    states.move(store, 1, "in_review", EVE)
+    states.move(store, 1, "accepted", EVE)
     with pytest.raises(StoreError, match="state must be in_review after accepted, got done"):
-        queue.move(store, 1, "done", EVE)
+        states.move(store, 1, "done", EVE)
     published = read_mask(store.published_path(store.image(1)))
     np.testing.assert_array_equal(np.rint(published * 255), mask_of(store, 1, 1))
 
 
-def test_nobody_reviews_their_own_work(store):
-    queue.take(store, 1, ADA, "a" * 32)
-    store.save(1, mask_of(store, 1), author="ada", base=0)
-    queue.move(store, 1, "done", ADA)
-    with pytest.raises(ForbiddenError, match="reviewer must be another person than the annotator"):
-        queue.move(store, 1, "in_review", ADA)
-    queue.move(store, 1, "in_review", EVE)
-
-
-def test_what_is_under_review_changes_by_reviewers_alone(store):
-    store.save(1, mask_of(store, 1), author="ann", base=0)
-    queue.move(store, 1, "done", ALONE)
-    queue.move(store, 1, "in_review", ALONE)
-    late = store.save(1, mask_of(store, 1, 1), author="ann", base=1)
-    assert (late.head, late.conflict is not None) == (1, True)
-    with pytest.raises(StoreError, match="conflict must be settled by a reviewer"):
-        store.resolve(late.conflict, mask_of(store, 1, 1), author="ann")
-    with pytest.raises(StoreError, match="entry must have no open conflict to be accepted"):
-        queue.move(store, 1, "accepted", ALONE)
-    store.resolve(late.conflict, mask_of(store, 1, 1), author="eve", privileged=True)
-    queue.move(store, 1, "accepted", ALONE)
-
-
-def test_leases_expire_and_follow_a_person_to_their_newest_page(store):
-    now = [1000.0]
-    store.clock = lambda: now[0]
-    until = queue.take(store, 1, ANN, "a" * 32)
-    assert until == 1000 + queue.LEASE_SECONDS
-    assert store.entry(1).assignee == "ann"
-    with pytest.raises(HeldError, match="entry must be free, got one that ann works on"):
-        queue.take(store, 1, EVE, "b" * 32)
-    queue.take(store, 1, ANN, "c" * 32)
-    with pytest.raises(HeldError):
-        queue.take(store, 1, ANN, "a" * 32, renew=True)
-    queue.release(store, 1, "a" * 32)  # not its own: stays
-    assert queue.holder(store, 1).token == "c" * 32
-    now[0] = until + 1
-    assert queue.holder(store, 1) is None
-    queue.take(store, 1, EVE, "b" * 32)
-    assert store.entry(1).assignee == "ann"  # a reviewer's look is no wish to label
-
-
 def test_listing_filters_and_searches(store):
-    store.save(2, mask_of(store, 2), author="ann", base=0)
-    queue.annotate(store, 3, ANN, note="A wild BEARD", flagged=True)
-    queue.assign(store, 1, EVE, "bob")
+    save(store, 2, mask_of(store, 2), "ann", 0)
+    states.annotate(store, 3, ANN, note="A wild BEARD", flagged=True)
+    states.assign(store, 1, EVE, "bob")
 
     def ids(user, **wanted):
         return [row.id for row in queue.listing(store, user, Filter(**wanted))]
@@ -122,51 +83,7 @@ def test_listing_filters_and_searches(store):
     with pytest.raises(StoreError, match=r"state must be one of open, .*, got 'lost'"):
         ids(ANN, state="lost")
     with pytest.raises(ForbiddenError, match="user must be a reviewer to assign"):
-        queue.assign(store, 1, ANN, "ann")
-
-
-def test_a_second_pass_is_blind(store):
-    assert queue.add_second_pass(store, 34) == 1
-    assert queue.add_second_pass(store, 34) == 1
-    (second,) = [row for row in queue.listing(store, EVE, Filter()) if row.blind_pass == 2]
-    (first,) = [
-        row
-        for row in queue.listing(store, EVE, Filter())
-        if row.name == second.name and row.blind_pass == 1
-    ]
-    queue.take(store, first.id, ANN, "a" * 32)
-
-    def seen(user):
-        return {row.id for row in queue.listing(store, user, Filter())}
-
-    assert first.id in seen(ANN)
-    assert second.id not in seen(ANN)
-    assert first.id not in seen(BOB)
-    assert second.id in seen(BOB)
-    with pytest.raises(ForbiddenError, match="labelled blind by somebody else"):
-        queue.take(store, second.id, ANN, "a" * 32)
-    with pytest.raises(ForbiddenError):
-        queue.entry_for(store, first.id, BOB)
-    with pytest.raises(StoreError, match="the second pass is blind"):
-        queue.assign(store, second.id, EVE, "ann")
-    assert queue.add_second_pass(store, 100) == 3
-    with pytest.raises(StoreError, match="percent must be above 0"):
-        queue.add_second_pass(store, 0)
-
-
-def test_progress_counts_work_rate_and_what_is_left(store):
-    queue.take(store, 1, ANN, "a" * 32)
-    store.save(1, mask_of(store, 1), author="ann", base=0, kind="proposal", active_seconds=30)
-    store.save(1, mask_of(store, 1, 1), author="ann", base=1, kind="correction", active_seconds=90)
-    store.save(2, mask_of(store, 2), author="bob", base=0, active_seconds=60)
-    assert queue.progress(store).per_hour is None
-    queue.move(store, 1, "done", ANN)
-    whole, ann = queue.progress(store), queue.progress(store, "ann")
-    assert (whole.seconds, whole.finished, whole.corrected) == (180, 1, 1)
-    assert whole.per_hour == pytest.approx(30)
-    assert whole.hours_left == pytest.approx(2 / 30)
-    assert (ann.seconds, ann.counts["done"], ann.counts["open"]) == (120, 1, 0)
-    assert "ann" in statistics(store)
+        states.assign(store, 1, ANN, "ann")
 
 
 # --- People ----------------------------------------------------------------------------------
@@ -272,23 +189,25 @@ def test_boundary_f_is_its_slow_twin():
 
 
 def test_pairs_means_and_csv(store):
-    queue.add_second_pass(store, 100)
+    passes.add_second_pass(store, 100)
     rows = queue.listing(store, EVE, Filter())
     for row in rows:
         who = "ann" if row.blind_pass == 1 else "bob"
         image = store.image(row.id)
         mask = np.zeros((image.height, image.width), np.uint8)
         mask[4:10, 4 : 10 + 6 * row.blind_pass] = 255
-        store.save(row.id, mask, author=who, base=0)
-        queue.assign(store, row.id, EVE, who)
+        save(store, row.id, mask, who, 0)
+        states.assign(store, row.id, EVE, who)
         if row.name != "portrait_2":
-            queue.move(store, row.id, "done", User(who, "annotator"))
+            states.move(store, row.id, "done", User(who, "annotator"))
     found = agreement.pairs(store)
     assert [(p.name, p.first, p.second) for p in found] == [
         ("portrait_0", "ann", "bob"),
         ("portrait_1", "ann", "bob"),
     ]
     assert found[0].iou == 12 / 18
+    assert found[0].sad == pytest.approx(36 / 1000)  # 36 pixels differ by 1
+    assert found[0].mse == pytest.approx(1000 * 36 / (40 * 30))
     means = agreement.means(found)
     assert [(m.who, m.images) for m in means] == [
         ("ann + bob", 2),
@@ -297,9 +216,9 @@ def test_pairs_means_and_csv(store):
         ("all", 2),
     ]
     lines = agreement.to_csv(found).splitlines()
-    assert lines[0] == "image_id,name,first,second,iou,boundary_f,kappa"
+    assert lines[0] == "entry_id,name,label,first,second,iou,boundary_f,kappa,sad,mse"
     assert len(lines) == 3
-    with pytest.raises(StoreError, match="image must have two finished passes, got 3 with 0"):
+    with pytest.raises(StoreError, match="entry must be the first of two finished passes, got 3"):
         agreement.map_of(store, 3)
 
 
@@ -402,8 +321,12 @@ def finished(store):
         mask = np.zeros((image.height, image.width), np.uint8)
         mask[5:20, 8:25] = 255
         mask[5, 8] = 40  # a soft edge
-        store.save(entry_id, mask, author="ann", base=0, strokes=2, active_seconds=10)
-        queue.move(store, entry_id, "done", ALONE)
+        store.clock = lambda at=1000.0 * entry_id: at
+        leases.take(store, entry_id, ANN, "a" * 32)
+        store.clock = lambda at=1000.0 * entry_id + 10: at
+        save(store, entry_id, mask, "ann", 0, strokes=2, active_seconds=10)
+        leases.release(store, entry_id, "a" * 32)
+        states.move(store, entry_id, "done", ALONE)
         drawn[image.name] = mask
     return drawn
 
@@ -515,6 +438,7 @@ def test_the_server_saves_and_refuses(client, store):
     answer = client.post(SAVE, content=encode_mask(mask))
     assert answer.json() == {"number": 1, "head": 1, "conflict": None}
     np.testing.assert_array_equal(store.mask(1), mask)
+    settling = {"take": "head", "head": 1, "stale": {"5": 1}}
     refusals = [
         (client.post(SAVE, content=b"x" * 100), 422, "mask must be a PNG file"),
         (client.post(SAVE, content=encode_mask(mask_of(store, 2))), 422, "it belongs to another"),
@@ -525,7 +449,10 @@ def test_the_server_saves_and_refuses(client, store):
         (client.get("/api/entries/1/mask?revision=9"), 404, "revision must be one of entry 1"),
         (client.get("/api/entries/..%2f..%2fetc/image"), 404, ""),
         (client.get("/..%2fserver.py"), 404, ""),
-        (client.post("/api/conflicts/5", json={"take": "kept"}), 404, "must be an open one"),
+        (client.post("/api/entries/1/settle", json=settling), 404, "must be an open one"),
+        (client.post("/api/entries/1/settle", json=settling | {"head": 0}), 412, "was shown"),
+        (client.post(SAVE + "&kind=import", content=encode_mask(mask)), 422, "kind must be valid"),
+        (client.get("/api/queue", headers={"X-Annotation-User": "bob"}), 401, "user must be bob"),
         (client.post("/api/entries/1/lease", json={"token": "x"}), 422, "token must be valid"),
         (client.post("/api/entries/1/state", json={"state": "lost"}), 422, "state must be valid"),
         (client.post(SAVE, headers={"X-Annotation": ""}, content=b""), 422, ""),
@@ -608,7 +535,7 @@ def test_a_snapshot_of_a_database_in_use_is_whole(store, tmp_path):
     def write():
         base = 0
         while not stop.is_set():
-            base = store.save(1, mask_of(store, 1, base), author="ann", base=base).number
+            base = save(store, 1, mask_of(store, 1, base), "ann", base).number
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -673,7 +600,7 @@ def test_the_commands(dataset, tmp_path, capsys, monkeypatch):
     assert (status, text) == (0, "2 taken, 0 not.\n")
     status, text = run("stats", dataset)
     assert text.splitlines()[1].startswith("all")
-    assert run("agreement", dataset)[1].startswith("image_id,name")
+    assert run("agreement", dataset)[1].startswith("entry_id,name")
     status, text = run("verify", dataset)
     assert (status, text.splitlines()[-1]) == (0, "0 problems.")
 

@@ -22,7 +22,7 @@ from benchmark_data_tools.annotation.server.app import Service
 from benchmark_data_tools.annotation.server.proposals import Layers, NetworkProposer
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.tables import Image
-from benchmark_data_tools.annotation.team import queue
+from benchmark_data_tools.annotation.team import progress
 from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.images import read_image, write_image
 
@@ -111,7 +111,7 @@ def main(out: Path) -> None:
             page.wait_for_timeout(300)
             page.screenshot(path=out / f"{name}.png")
         browser.close()
-    whole = queue.progress(store)
+    whole = progress.progress(store)
     report = {
         "ahead_seconds_an_image": ahead / 10,
         "seconds_an_image": seconds,

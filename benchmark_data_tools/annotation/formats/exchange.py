@@ -20,15 +20,18 @@ from benchmark_data_tools.annotation.formats.rle import (
     coco_encode,
     label_studio_decode,
 )
+from benchmark_data_tools.annotation.storage.drafts import Draft
+from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.masks import (
     Mask,
     encode_mask,
     is_detail,
     write_atomically,
 )
-from benchmark_data_tools.annotation.storage.store import FINISHED, Store, StoreError
+from benchmark_data_tools.annotation.storage.people import program
+from benchmark_data_tools.annotation.storage.store import FINISHED, Store
 from benchmark_data_tools.annotation.storage.tables import Entry, Image
-from benchmark_data_tools.annotation.team import agreement, queue
+from benchmark_data_tools.annotation.team import agreement, progress
 from benchmark_data_tools.data.layouts import files_by_name
 from mgm_core.guidance import known_regions
 from mgm_core.images import encode_png, read_mask
@@ -222,7 +225,7 @@ def import_masks(
             continue
         entry = by_name[name]
         try:
-            store.save(entry.id, read(), author=author, base=0, kind="import")
+            store.save(entry.id, Draft(read(), program(author), 0, "import"))
         except ValueError as error:
             problems.append(f"{name}: {error}")
         else:
@@ -321,8 +324,8 @@ def statistics(store: Store) -> str:
     """Return progress as a text table, everyone first."""
     header = ["who", "open", "in work", "done", "review", "accepted", "returned", "skipped"]
     table = [[*header, "hours", "per hour", "corrected"]]
-    for author in (None, *queue.authors(store)):
-        one = queue.progress(store, author)
+    for author in (None, *progress.authors(store)):
+        one = progress.progress(store, author)
         rate = f"{one.per_hour:.1f}" if one.per_hour is not None else "-"
         table.append(
             [

@@ -3,9 +3,19 @@
 Source: section 5 of the paper (detail masks of hair and other soft parts) and section 3.1 (alpha).
 """
 
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections import defaultdict
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 from threading import Lock
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import cv2
 import numpy as np
@@ -17,8 +27,10 @@ from benchmark_data_tools.annotation.storage.tables import Image
 from mgm_core.arrays import Plane
 from mgm_core.guidance import dilate, erode, from_binary_mask
 from mgm_core.images import encode_png, read_image, read_mask
-from mgm_core.matting.matter import Matter
-from mgm_core.segmentation import Segmenter
+
+if TYPE_CHECKING:
+    from mgm_core.matting.matter import Matter
+    from mgm_core.segmentation import Segmenter
 
 Layer = Literal["alpha", "network_alpha", "guidance", "band", "edges"]
 LAYERS: tuple[Layer, ...] = get_args(Layer)
@@ -53,12 +65,16 @@ class NetworkProposer:
     def guidance(self, image: NDArray[np.float32]) -> Plane:
         """Return the segmenter's mask, (H, W) float32: 0 or 1."""
         if self._segmenter is None:
+            from mgm_core.segmentation import Segmenter  # with Torch, which commands do not need
+
             self._segmenter = Segmenter.load()
         return from_binary_mask(self._segmenter.probability(image, self._category), 0.5)
 
     def alpha(self, image: NDArray[np.float32], guidance: Plane) -> Plane:
         """Return the PRN's alpha, (H, W) float32."""
         if self._matter is None:
+            from mgm_core.matting.matter import Matter  # with Torch, which commands do not need
+
             self._matter = Matter.load(self._weights) if self._weights else Matter.load()
         return self._matter.matte(image, guidance).alpha
 
@@ -69,12 +85,14 @@ class Layers:
     Args:
         folder: The dataset's folder.
         proposer: Makes guidance and alpha.
+        worker: Computes them in a process of its own, so that the server answers meanwhile; it is
+            started at the first use. None computes within the caller.
     """
 
-    def __init__(self, folder: Path, proposer: Proposer) -> None:
-        self._folder, self._proposer = folder, proposer
-        # One at a time: a network takes all of the machine.
-        self._turn = Lock()
+    def __init__(self, folder: Path, proposer: Proposer, worker: Worker | None = None) -> None:
+        self._folder, self._proposer, self._worker = folder, proposer, worker
+        self._locks: defaultdict[int, Lock] = defaultdict(Lock)  # one an image
+        self._choosing = Lock()
 
     def png(self, image: Image, layer: Layer) -> bytes:
         """Return a layer as a grey PNG of the image's size.
@@ -90,11 +108,21 @@ class Layers:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer}: choose one")
         if layer == "alpha" and image.alpha_file is None:
             layer = "network_alpha"
-        path = self._path(image, layer)
-        with self._turn:
-            if not path.is_file():
-                write_atomically(path, encode_png(self._compute(image, layer)))
+        path = layer_path(self._folder, image.sha256, layer)
+        if not path.is_file():
+            with self._choosing:
+                lock = self._locks[image.id]
+            with lock:
+                if not path.is_file():
+                    self._compute(image, layer)
         return path.read_bytes()
+
+    def _compute(self, image: Image, layer: Layer) -> None:
+        job = (self._folder, image.file, image.alpha_file, image.sha256, layer)
+        if self._worker is None:
+            compute_layer(*job, self._proposer)
+        else:
+            self._worker.run(*job, self._proposer)
 
     def proposal(
         self, image: Image, *, opening_px: int, kernel_px: int, source: Layer = "alpha"
@@ -114,28 +142,100 @@ class Layers:
             raise ValueError(f"source must be alpha or network_alpha, got {source}: choose one")
         return detail_of(read_mask(self.png(image, source)), opening_px, kernel_px)
 
-    def _path(self, image: Image, layer: Layer) -> Path:
-        # By the image's hash, so that a changed image has new layers.
-        return self._folder / FOLDER / "cache" / f"{image.sha256[:32]}-{layer}.png"
 
-    def _compute(self, image: Image, layer: Layer) -> Plane:
-        if layer == "alpha":
-            return read_mask(self._folder / str(image.alpha_file), max_megapixels=89)
-        if layer == "band":
-            alpha = "alpha" if image.alpha_file else "network_alpha"
-            return fractional_band(self._cached(image, alpha))  # type: ignore[arg-type]  # both are
-        picture = read_image(self._folder / image.file, max_megapixels=89)
-        if layer == "edges":
-            return edges(picture)
-        if layer == "guidance":
-            return self._proposer.guidance(picture)
-        return self._proposer.alpha(picture, self._cached(image, "guidance"))
+class Worker:
+    """One process that computes layers, one after the other: a network takes all of the machine.
 
-    def _cached(self, image: Image, layer: Layer) -> Plane:
-        path = self._path(image, layer)
+    A process that dies, for want of memory perhaps, fails its own layer alone.
+    """
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._pid: Future[int] = Future()
+        self._starting = Lock()
+
+    def run(self, *job: Any) -> None:  # noqa: ANN401  # as `compute_layer` takes them
+        """Call `compute_layer` in the process."""
+        with self._starting:
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+                self._pid = self._pool.submit(os.getpid)
+            pool = self._pool
+        try:
+            pool.submit(_compute_in_process, *job).result()
+        except BrokenProcessPool as error:
+            with self._starting:
+                if self._pool is pool:
+                    self._pool = None
+            raise ValueError(
+                "layer must be computable, got a process that died: it may have had too little "
+                "memory, try a smaller image"
+            ) from error
+
+    def close(self) -> None:
+        """End the process, whatever it computes."""
+        with self._starting:
+            if self._pool is None:
+                return
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            if self._pid.done() and self._pid.exception() is None:
+                with suppress(ProcessLookupError):
+                    os.kill(self._pid.result(), signal.SIGTERM)
+            self._pool = None
+
+
+_proposers: dict[bytes, Proposer] = {}  # of the worker's process: networks are loaded once
+
+
+def _compute_in_process(*job: Any) -> None:  # noqa: ANN401  # as `compute_layer` takes them
+    *image_and_layer, proposer = job
+    known = _proposers.setdefault(pickle.dumps(proposer), proposer)
+    compute_layer(*image_and_layer, known)  # type: ignore[call-arg]  # as many as it takes
+
+
+def layer_path(folder: Path, sha256: str, layer: Layer) -> Path:
+    """Return where a layer is kept: by the image's hash, so that a changed image has new ones."""
+    return folder / FOLDER / "cache" / f"{sha256[:32]}-{layer}.png"
+
+
+def compute_layer(
+    folder: Path,
+    file: str,
+    alpha_file: str | None,
+    sha256: str,
+    layer: Layer,
+    proposer: Proposer,
+) -> None:
+    """Compute a layer and what it is made of, and keep them.
+
+    Args:
+        folder: The dataset's folder.
+        file: The image's path within it.
+        alpha_file: Its matte's path within it, if any.
+        sha256: The image's hash.
+        layer: The layer.
+        proposer: Makes guidance and alpha.
+    """
+
+    def other(name: Layer) -> Plane:
+        path = layer_path(folder, sha256, name)
         if not path.is_file():
-            write_atomically(path, encode_png(self._compute(image, layer)))
+            compute_layer(folder, file, alpha_file, sha256, name, proposer)
         return read_mask(path, max_megapixels=89)
+
+    if layer == "alpha":
+        plane = read_mask(folder / str(alpha_file), max_megapixels=89)
+    elif layer == "band":
+        plane = fractional_band(other("alpha" if alpha_file else "network_alpha"))
+    else:
+        picture = read_image(folder / file, max_megapixels=89)
+        if layer == "edges":
+            plane = edges(picture)
+        elif layer == "guidance":
+            plane = proposer.guidance(picture)
+        else:
+            plane = proposer.alpha(picture, other("guidance"))
+    write_atomically(layer_path(folder, sha256, layer), encode_png(plane))
 
 
 def fractional_band(alpha: Plane) -> Plane:

@@ -48,8 +48,9 @@ def connect(url: str) -> Engine:
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     try:
-        with writing(engine).begin() as connection:
+        with engine.execution_options(writes=True, migrates=True).begin() as connection:
             _migrate(connection)
+        engine.dispose()  # with the connection that does not check foreign keys
     except DBAPIError as error:
         shown = parsed.render_as_string(hide_password=True)
         raise DatabaseError(
@@ -81,8 +82,11 @@ def _configure_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("migrates", False):
+        # SQLite changes a table by making it anew, to which others refer meanwhile.
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
 
 
 def _migrate(connection: Connection) -> None:

@@ -11,7 +11,7 @@ from huggingface_hub import CommitInfo, CommitScheduler, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
-from benchmark_data_tools.annotation.storage.store import StoreError
+from benchmark_data_tools.annotation.storage.errors import StoreError
 
 SPACE_DISK = Path("/data")
 NOT_SAFE = (

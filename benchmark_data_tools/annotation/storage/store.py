@@ -2,29 +2,45 @@
 
 A save writes its file first and its row last, in one transaction, so that what was acknowledged
 is on the disk twice over and what was not leaves at most an unclaimed file, which `verify` finds.
+
+What was acknowledged counts until a person who saw it decides otherwise: it is in the head, or in
+an open conflict beside it. So whoever replaces a head says which head they saw.
 """
 
-import json
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from secrets import token_hex
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from benchmark_data_tools.annotation import TOOL_VERSION
+from benchmark_data_tools.annotation.storage import rules
+from benchmark_data_tools.annotation.storage.claim import (
+    DETAIL,
+    check_claim,
+    claim,
+    image_row,
+    refuse_maps_of_other_types,
+    sqlite_url,
+)
 from benchmark_data_tools.annotation.storage.database import connect, writing
 from benchmark_data_tools.annotation.storage.dataset import (
     DEFAULT_PATTERN,
     FOLDER,
-    Picture,
     Scan,
     check_pattern,
     scan,
+)
+from benchmark_data_tools.annotation.storage.drafts import Draft, Saved
+from benchmark_data_tools.annotation.storage.errors import (
+    ChangedError,
+    ForbiddenError,
+    HeldError,
+    StoreError,
+    UnknownError,
 )
 from benchmark_data_tools.annotation.storage.masks import (
     Mask,
@@ -35,41 +51,23 @@ from benchmark_data_tools.annotation.storage.masks import (
     mask_sha256,
     write_atomically,
 )
+from benchmark_data_tools.annotation.storage.people import User, program
 from benchmark_data_tools.annotation.storage.tables import (
-    KINDS,
+    LABEL_KINDS,
     Conflict,
     Entry,
+    Event,
     Image,
-    Kind,
+    Label,
+    LabelKind,
     Revision,
     Setting,
+    Sighting,
 )
 
 FINISHED = ("done", "in_review", "accepted")
-LOCKED = ("in_review", "accepted")
-
-
-class StoreError(ValueError):
-    """The store refuses; the message says what to do."""
-
-
-class UnknownError(StoreError):
-    """There is no such entry, revision or conflict in this dataset."""
-
-
-@dataclass(frozen=True)
-class Saved:
-    """An acknowledged save.
-
-    Args:
-        number: The new revision's number.
-        head: The number of the revision that counts now.
-        conflict: The conflict that this save opened; None where it became the head.
-    """
-
-    number: int
-    head: int
-    conflict: int | None
+LOCKED = rules.LOCKED
+RESERVED = ("image", "alpha", "detailmap", FOLDER)  # folders that a label's masks must not enter
 
 
 class Store:
@@ -93,7 +91,12 @@ class Store:
 
     @classmethod
     def create(
-        cls, folder: Path, *, pattern: str = DEFAULT_PATTERN, database: str | None = None
+        cls,
+        folder: Path,
+        *,
+        pattern: str = DEFAULT_PATTERN,
+        database: str | None = None,
+        labels: Mapping[str, LabelKind] | None = None,
     ) -> tuple["Store", Scan]:
         """Make a store, or take in images that were added since.
 
@@ -103,6 +106,8 @@ class Store:
             folder: Holds `image/`.
             pattern: Path of finished detail maps within the folder.
             database: URL; None for SQLite in the dataset's own folder.
+            labels: Labels to add beside "detail" -> what their masks are. Their finished masks
+                lie in `NAME/{name}.png`.
 
         Returns:
             The store, and what the scan found.
@@ -113,16 +118,18 @@ class Store:
         """
         check_pattern(pattern)
         found = scan(folder)
-        _refuse_maps_of_other_types(folder, pattern, found)
+        refuse_maps_of_other_types(folder, pattern, found)
         (folder / FOLDER).mkdir(exist_ok=True)
-        engine = connect(database or _sqlite_url(folder))
-        _claim(folder, engine, pattern)
+        engine = connect(database or sqlite_url(folder))
+        claim(folder, engine, pattern)
         store = cls(folder, engine)
         if store.pattern != pattern:
             raise StoreError(
                 f"pattern must be this dataset's {store.pattern}, got {pattern}: "
                 "it cannot change once work has begun"
             )
+        for name, kind in (labels or {}).items():
+            store._add_label(name, kind)
         store._take_in(found)
         return store, found
 
@@ -146,8 +153,8 @@ class Store:
                 f"{folder} must be a dataset made ready for annotation, got a folder without "
                 f"{FOLDER}/dataset.json: run `python -m benchmark_data_tools init {folder}`"
             )
-        engine = connect(database or _sqlite_url(folder))
-        _check_claim(marker, engine)
+        engine = connect(database or sqlite_url(folder))
+        check_claim(marker, engine)
         return cls(folder, engine, clock)
 
     @contextmanager
@@ -176,100 +183,120 @@ class Store:
             )
         return found
 
+    def passes(self, entry_id: int) -> list[Entry]:
+        """Return all passes of an entry's image under its label, itself among them."""
+        entry = self.entry(entry_id)
+        query = select(Entry).where(Entry.image_id == entry.image_id, Entry.label == entry.label)
+        with self.reading() as session:
+            return list(session.scalars(query.order_by(Entry.blind_pass)))
+
     def image(self, entry_id: int) -> Image:
         """Return an entry's image."""
         entry = self.entry(entry_id)
         with self.reading() as session:
             return session.get_one(Image, entry.image_id)
 
-    def save(
-        self,
-        entry_id: int,
-        mask: Mask,
-        *,
-        author: str,
-        base: int,
-        kind: Kind = "paint",
-        strokes: int = 0,
-        active_seconds: float = 0.0,
-        save_id: str | None = None,
-        privileged: bool = False,
-    ) -> Saved:
-        """Add a revision; it becomes the head if it was drawn on the head.
+    def save(self, entry_id: int, draft: Draft) -> Saved:
+        """Add a revision; it becomes the head if it was drawn on the head and nothing forbids it.
+
+        A save upon an old revision, or of somebody who may not change the head now, is kept and
+        opens a conflict. What its author then draws on it goes on with the same conflict.
 
         Args:
             entry_id: The entry.
-            mask: (H, W) uint8.
-            author: Who drew it.
-            base: Number of the revision that was drawn on; 0 for the empty mask.
-            kind: How it came about.
-            strokes: Strokes since that revision.
-            active_seconds: Seconds of work since that revision.
-            save_id: 32 hexadecimal digits that name this save; sent again, they save nothing
-                twice. None takes new ones.
-            privileged: Whether an entry under review may change its head.
+            draft: The mask, who drew it and upon what.
 
         Returns:
-            What became of it. A save upon an old revision is kept, and opens a conflict.
+            What became of it.
 
         Raises:
-            StoreError: An argument is wrong.
+            StoreError: The draft is wrong.
+            ForbiddenError: The author knows the image's other pass.
             MaskError: The mask does not fit the image.
             OSError: The disk does not take it; nothing is changed.
         """
-        save_id = token_hex(16) if save_id is None else save_id
-        _check_save(kind, strokes, active_seconds, save_id)
+        draft.check()
         image = self.image(entry_id)
-        check_mask(mask, image.width, image.height)
-        png, digest = encode_mask(mask), mask_sha256(mask)
+        check_mask(draft.mask, image.width, image.height)
+        png, digest = encode_mask(draft.mask), mask_sha256(draft.mask)
         with self.changing() as session:
             entry = self.entry(entry_id, session)
-            if (earlier := _earlier_save(session, entry, save_id)) is not None:
+            if (earlier := _earlier_save(session, entry, draft.save_id)) is not None:
                 return earlier
-            last = session.scalar(
-                select(func.max(Revision.number)).where(Revision.entry_id == entry_id)
-            )
-            number = 1 + (last or 0)
-            if not 0 <= base < number:
-                raise StoreError(
-                    f"base must be a revision of the entry, got {base}: open the image anew"
-                )
-            file = f"{entry_id:06d}/{number:05d}-{save_id}.png"
-            write_atomically(self._revisions / file, png)
-            session.add(
-                Revision(
-                    entry_id=entry_id,
-                    number=number,
-                    parent=base,
-                    save_id=save_id,
-                    file=file,
-                    author=author,
-                    saved_at=self.clock(),
-                    active_seconds=active_seconds,
-                    strokes=strokes,
-                    kind=kind,
-                    detail_px=int(is_detail(mask).sum()),
-                    mask_sha256=digest,
-                    tool_version=TOOL_VERSION,
-                )
-            )
-            conflict = None
-            head = session.scalar(
-                select(Revision.mask_sha256).where(
-                    Revision.entry_id == entry_id, Revision.number == entry.head
-                )
-            )
+            number = self._add(session, entry, draft, png, digest)
             # The very same pixels are no conflict, whatever they were drawn on.
-            stale = base != entry.head and digest != head
-            if stale or (entry.state in LOCKED and not privileged):
-                conflict = Conflict(entry_id=entry_id, kept=entry.head, stale=number)
-                session.add(conflict)
+            stale = draft.base != entry.head and digest != _digest(session, entry.id, entry.head)
+            branch = session.scalar(
+                select(Conflict).where(
+                    Conflict.entry_id == entry_id,
+                    Conflict.stale == draft.base,
+                    Conflict.resolved_by.is_(None),
+                )
+            )
+            if branch is not None and _author(session, entry_id, draft.base) != draft.author.name:
+                branch = None
+            if stale or not _writable(session, entry, draft.author, self.clock()):
+                if branch is None:
+                    branch = Conflict(entry_id=entry_id, kept=entry.head, stale=number)
+                    session.add(branch)
+                branch.stale = number
                 session.flush()
-            else:
-                entry.head = number
-                if entry.state in ("open", "returned", "done", "skipped"):
-                    entry.state = "in_work"
-            return Saved(number, entry.head, conflict.id if conflict else None)
+                return Saved(number, entry.head, branch.id)
+            if branch is not None:
+                branch.resolved_by = number
+            self._set_head(session, entry, number, draft.author)
+            return Saved(number, number, None)
+
+    def _add(self, session: Session, entry: Entry, draft: Draft, png: bytes, digest: str) -> int:
+        """Write a revision's file and row; returns its number."""
+        rules.check_blind(session, entry, draft.author)
+        last = session.scalar(
+            select(func.max(Revision.number)).where(Revision.entry_id == entry.id)
+        )
+        number = 1 + (last or 0)
+        if not 0 <= draft.base < number:
+            raise StoreError(
+                f"base must be a revision of the entry, got {draft.base}: open the image anew"
+            )
+        now, author = self.clock(), draft.author.name
+        seconds = rules.credible_seconds(session, entry.id, author, draft.active_seconds, now)
+        file = f"{entry.id:06d}/{number:05d}-{draft.save_id}.png"
+        write_atomically(self._revisions / file, png)
+        session.add(
+            Revision(
+                entry_id=entry.id,
+                number=number,
+                parent=draft.base,
+                save_id=draft.save_id,
+                file=file,
+                author=author,
+                saved_at=now,
+                active_seconds=seconds,
+                strokes=draft.strokes,
+                kind=draft.kind,
+                detail_px=int(is_detail(draft.mask).sum()),
+                mask_sha256=digest,
+                tool_version=TOOL_VERSION,
+            )
+        )
+        session.flush()
+        return number
+
+    def _set_head(self, session: Session, entry: Entry, number: int, author: User) -> None:
+        entry.head = number
+        state = {
+            "open": "in_work",
+            "returned": "in_work",
+            "done": "in_work",
+            "skipped": "in_work",
+            # What a reviewer changed needs another one's eyes.
+            "accepted": "in_work" if author.alone else "in_review",
+        }.get(entry.state)
+        if state is not None:
+            entry.state = state
+            session.add(Event(entry_id=entry.id, at=self.clock(), author=author.name, state=state))
+        session.flush()
+        self.publish(entry, session)
 
     def revisions(self, entry_id: int) -> list[Revision]:
         """Return an entry's revisions, oldest first."""
@@ -305,17 +332,84 @@ class Store:
             return None
         return decode_mask(self.mask_png(entry_id, number), image.width, image.height)
 
-    def restore(
-        self, entry_id: int, number: int, *, author: str, privileged: bool = False
-    ) -> Saved:
-        """Make an old revision's mask the newest revision."""
+    def restore(self, entry_id: int, number: int, *, author: User, head: int) -> Saved:
+        """Make an old revision's mask the newest revision.
+
+        Args:
+            entry_id: The entry.
+            number: The old revision.
+            author: Who restores it.
+            head: The head that they saw.
+
+        Returns:
+            The new revision, which is the head.
+
+        Raises:
+            UnknownError: There is no such revision.
+            ChangedError: Another save has become the head since.
+            ForbiddenError, HeldError: They may not change the head now.
+        """
         mask = self.mask(entry_id, number)
         if mask is None:
             raise UnknownError("revision must be 1 or more, got 0: choose one of the history")
-        head = self.entry(entry_id).head
-        return self.save(
-            entry_id, mask, author=author, base=head, kind="restore", privileged=privileged
-        )
+        return self._replace(entry_id, Draft(mask, author, head, "restore"), {})
+
+    def settle(
+        self, entry_id: int, mask: Mask, *, author: User, head: int, stale: Mapping[int, int]
+    ) -> Saved:
+        """Settle conflicts with a mask that somebody chose or made of what they saw.
+
+        Args:
+            entry_id: The entry.
+            mask: (H, W) uint8.
+            author: Who settles them.
+            head: The head that they saw.
+            stale: Open conflicts that this settles -> the revision that they saw of each.
+
+        Returns:
+            The new revision, which is the head.
+
+        Raises:
+            UnknownError: One is no open conflict of the entry.
+            ChangedError: The head, or a conflict's revision, is another one by now.
+            ForbiddenError, HeldError: They may not change the head now.
+        """
+        return self._replace(entry_id, Draft(mask, author, head, "resolve"), stale)
+
+    def _replace(self, entry_id: int, draft: Draft, stale: Mapping[int, int]) -> Saved:
+        image = self.image(entry_id)
+        check_mask(draft.mask, image.width, image.height)
+        png, digest = encode_mask(draft.mask), mask_sha256(draft.mask)
+        with self.changing() as session:
+            entry = self.entry(entry_id, session)
+            rules.check_writable(session, entry, draft.author, self.clock())
+            if entry.head != draft.base:
+                raise ChangedError(
+                    f"head must be the one that was shown, revision {draft.base}, got {entry.head}"
+                    ": somebody saved meanwhile, look at both again"
+                )
+            settled = []
+            for conflict_id, number in stale.items():
+                conflict = session.get(Conflict, conflict_id)
+                if (
+                    conflict is None
+                    or conflict.resolved_by is not None
+                    or conflict.entry_id != entry_id
+                ):
+                    raise UnknownError(
+                        f"conflict must be an open one, got {conflict_id}: open the image anew"
+                    )
+                if conflict.stale != number:
+                    raise ChangedError(
+                        f"conflict must be as it was shown, with revision {number}, got "
+                        f"{conflict.stale}: its author drew on, look at both again"
+                    )
+                settled.append(conflict)
+            number = self._add(session, entry, draft, png, digest)
+            for conflict in settled:
+                conflict.resolved_by = number
+            self._set_head(session, entry, number, draft.author)
+            return Saved(number, number, None)
 
     def open_conflicts(self, entry_id: int | None = None) -> list[Conflict]:
         """Return unresolved conflicts, of one entry or of all."""
@@ -325,57 +419,79 @@ class Store:
         with self.reading() as session:
             return list(session.scalars(query))
 
-    def resolve(
-        self, conflict_id: int, mask: Mask, *, author: str, privileged: bool = False
-    ) -> Saved:
-        """Settle a conflict with a mask: one of the two, or what a person made of both.
+    def sight(self, entry_id: int, user: User) -> None:
+        """Remember that somebody looked at an entry's mask: they do not label its other pass."""
+        if user.alone:
+            return
+        with self.reading() as session:
+            if session.get(Sighting, (entry_id, user.name)) is not None:
+                return
+        with self.changing() as session:
+            self.entry(entry_id, session)  # locked, so that two requests do not both add a row
+            if session.get(Sighting, (entry_id, user.name)) is None:
+                session.add(Sighting(entry_id=entry_id, person=user.name))
+
+    def labels(self) -> list[Label]:
+        """Return all labels, the first one first."""
+        with self.reading() as session:
+            found = list(session.scalars(select(Label).order_by(Label.name)))
+        return sorted(found, key=lambda label: label.name != DETAIL)
+
+    def label(self, name: str) -> Label:
+        """Return a label; UnknownError where there is none of this name."""
+        with self.reading() as session:
+            found = session.get(Label, name)
+        if found is None:
+            raise UnknownError(
+                f"label must be one of {', '.join(label.name for label in self.labels())}, got "
+                f"{name}: add it with `init --label {name}`"
+            )
+        return found
+
+    def published_path(self, image: Image, label: str = DETAIL) -> Path:
+        """Return where an image's finished mask of a label lies."""
+        return self.folder / self.label(label).pattern.replace("{name}", image.name)
+
+    def publish(self, entry: Entry, session: Session | None = None) -> None:
+        """Write a finished entry's mask to its place in the benchmark's layout.
 
         Args:
-            conflict_id: The conflict.
-            mask: (H, W) uint8.
-            author: Who settles it.
-            privileged: Whether an entry under review may change its head.
-
-        Returns:
-            The new revision, which is the head.
-
-        Raises:
-            UnknownError: There is no such open conflict.
-            StoreError: The entry is under review, or was saved in between.
+            entry: The entry.
+            session: The open change that made its head, if any.
         """
-        with self.reading() as session:
-            conflict = session.get(Conflict, conflict_id)
-        if conflict is None or conflict.resolved_by is not None:
-            raise UnknownError(
-                f"conflict must be an open one, got {conflict_id}: open the image anew"
-            )
-        entry = self.entry(conflict.entry_id)
-        if entry.state in LOCKED and not privileged:
-            raise StoreError(
-                f"conflict must be settled by a reviewer while the entry is {entry.state}, got "
-                f"{author}: ask a reviewer"
-            )
-        saved = self.save(
-            entry.id, mask, author=author, base=entry.head, kind="resolve", privileged=privileged
-        )
-        if saved.conflict is None:
-            with self.changing() as session:
-                session.get_one(Conflict, conflict_id).resolved_by = saved.number
-        return saved
-
-    def published_path(self, image: Image) -> Path:
-        """Return where an image's finished detail map lies."""
-        return self.folder / self.pattern.replace("{name}", image.name)
-
-    def publish(self, entry: Entry) -> None:
-        """Write a finished entry's mask to its place in the benchmark's layout."""
-        if entry.blind_pass == 1 and entry.head and entry.state in FINISHED:
-            image = self.image(entry.id)
-            write_atomically(self.published_path(image), self.mask_png(entry.id, entry.head))
+        if entry.blind_pass != 1 or not entry.head or entry.state not in FINISHED:
+            return
+        with self.reading() if session is None else nullcontext(session) as found:
+            revision = found.scalars(
+                select(Revision).where(Revision.entry_id == entry.id, Revision.number == entry.head)
+            ).one()
+            image, label = found.get_one(Image, entry.image_id), found.get_one(Label, entry.label)
+            path = self.folder / label.pattern.replace("{name}", image.name)
+        write_atomically(path, (self._revisions / revision.file).read_bytes())
 
     @property
     def _revisions(self) -> Path:
         return self.folder / FOLDER / "revisions"
+
+    def _add_label(self, name: str, kind: LabelKind) -> None:
+        if not re.fullmatch(r"[\w-]{1,64}", name) or name in RESERVED:
+            raise StoreError(
+                f"label must be 1 to 64 letters, digits or dashes and none of "
+                f"{', '.join(RESERVED)}, got {name!r}: choose another name"
+            )
+        if kind not in LABEL_KINDS:
+            raise StoreError(
+                f"kind of label {name} must be one of {', '.join(LABEL_KINDS)}, got {kind!r}: "
+                f"write for instance {name}:mask"
+            )
+        with self.changing() as session:
+            present = session.get(Label, name)
+            if present is None:
+                session.add(Label(name=name, kind=kind, pattern=f"{name}/{{name}}.png"))
+            elif present.kind != kind:
+                raise StoreError(
+                    f"label {name} must stay a {present.kind}, got {kind}: choose another name"
+                )
 
     def _take_in(self, found: Scan) -> None:
         with self.changing() as session:
@@ -383,7 +499,7 @@ class Store:
             added = []
             for picture in found.pictures:
                 if picture.name not in present:
-                    added.append(_row(picture))
+                    added.append(image_row(picture))
                     continue
                 image = present[picture.name]
                 if (image.width, image.height) != (picture.width, picture.height):
@@ -395,90 +511,49 @@ class Store:
                 image.sha256 = picture.sha256
             session.add_all(added)
             session.flush()
-            entries = [Entry(image_id=image.id) for image in added]
+            images = list(session.scalars(select(Image).order_by(Image.name)))
+            missing = [
+                (image, label)
+                for label in session.scalars(select(Label))
+                for image in _without_entry(session, images, label.name)
+            ]
+            entries = [Entry(image_id=image.id, label=label.name) for image, label in missing]
             session.add_all(entries)
             session.flush()
-            pairs = [(entry.id, image) for entry, image in zip(entries, added, strict=True)]
-        for entry_id, image in pairs:
-            path = self.published_path(image)
+            pairs = [
+                (entry.id, image, label)
+                for entry, (image, label) in zip(entries, missing, strict=True)
+            ]
+        for entry_id, image, label in pairs:
+            path = self.folder / label.pattern.replace("{name}", image.name)
             if path.is_file():
                 mask = decode_mask(path.read_bytes(), image.width, image.height)
-                self.save(entry_id, mask, author="init", base=0, kind="import")
+                self.save(entry_id, Draft(mask, program("init"), 0, "import"))
 
 
-def _row(picture: Picture) -> Image:
-    return Image(
-        name=picture.name,
-        file=picture.file,
-        alpha_file=picture.alpha_file,
-        width=picture.width,
-        height=picture.height,
-        sha256=picture.sha256,
+def _without_entry(session: Session, images: list[Image], label: str) -> list[Image]:
+    present = set(session.scalars(select(Entry.image_id).where(Entry.label == label)))
+    return [image for image in images if image.id not in present]
+
+
+def _writable(session: Session, entry: Entry, author: User, now: float) -> bool:
+    try:
+        rules.check_writable(session, entry, author, now)
+    except (ForbiddenError, HeldError):
+        return False
+    return True
+
+
+def _digest(session: Session, entry_id: int, number: int) -> str | None:
+    return session.scalar(
+        select(Revision.mask_sha256).where(Revision.entry_id == entry_id, Revision.number == number)
     )
 
 
-def _sqlite_url(folder: Path) -> str:
-    return f"sqlite:///{(folder / FOLDER / 'store.db').absolute()}"
-
-
-def _refuse_maps_of_other_types(folder: Path, pattern: str, found: Scan) -> None:
-    """Two files of one name, .jpg and .png, would leave open which one is the detail map."""
-    for picture in found.pictures:
-        path = folder / pattern.replace("{name}", picture.name)
-        others = [o for o in path.parent.glob(f"{_escaped(path.stem)}.*") if o.suffix != ".png"]
-        if others:
-            raise StoreError(
-                f"pattern must name files of its own, got {pattern} beside {others[0].name}: "
-                "choose --pattern 'detailmap_png/{name}_cloud_trimap.png' and take the old maps "
-                "in with the import command"
-            )
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", name)
-
-
-def _claim(folder: Path, engine: Engine, pattern: str) -> None:
-    """Mark folder and database as belonging together, once."""
-    marker = folder / FOLDER / "dataset.json"
-    if marker.is_file():
-        _check_claim(marker, engine)
-        return
-    identity = token_hex(16)
-    with Session(writing(engine)) as session, session.begin():
-        if session.get(Setting, "dataset") is not None:
-            raise StoreError(
-                "database must be empty for a new dataset, got one in use: name another database, "
-                f"or restore {marker}"
-            )
-        session.add_all(
-            [Setting(name="dataset", value=identity), Setting(name="pattern", value=pattern)]
-        )
-    write_atomically(marker, json.dumps({"dataset": identity}).encode())
-
-
-def _check_claim(marker: Path, engine: Engine) -> None:
-    with Session(engine) as session:
-        setting = session.get(Setting, "dataset")
-    if setting is None or setting.value != json.loads(marker.read_text("utf-8"))["dataset"]:
-        raise StoreError(
-            f"database must belong to {marker.parent.parent}, got another dataset's or an empty "
-            "one: correct --database"
-        )
-
-
-def _check_save(kind: str, strokes: int, active_seconds: float, save_id: str) -> None:
-    if kind not in KINDS:
-        raise StoreError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}: choose one")
-    if strokes < 0 or not 0 <= active_seconds < 1e6:
-        raise StoreError(
-            f"strokes and active_seconds must be 0 or more, got {strokes} and {active_seconds}: "
-            "count since the last save"
-        )
-    if not re.fullmatch(r"[0-9a-f]{32}", save_id):
-        raise StoreError(
-            f"save_id must be 32 hexadecimal digits, got {save_id!r}: make a random one a save"
-        )
+def _author(session: Session, entry_id: int, number: int) -> str | None:
+    return session.scalar(
+        select(Revision.author).where(Revision.entry_id == entry_id, Revision.number == number)
+    )
 
 
 def _earlier_save(session: Session, entry: Entry, save_id: str) -> Saved | None:

@@ -13,7 +13,10 @@ from sqlalchemy.types import Double
 State = Literal["open", "in_work", "done", "skipped", "in_review", "accepted", "returned"]
 Kind = Literal["paint", "proposal", "correction", "import", "restore", "resolve", "found"]
 STATES: tuple[State, ...] = get_args(State)
+LabelKind = Literal["mask", "trimap", "alpha"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
+PAINTED: tuple[Kind, ...] = ("paint", "proposal", "correction")  # kinds that somebody drew
 
 
 class Table(DeclarativeBase):
@@ -43,16 +46,30 @@ class Image(Table):
     sha256: Mapped[str] = mapped_column(String(64), index=True)
 
 
+class Label(Table):
+    """What is labelled, such as hair: each image has an entry for each label.
+
+    `kind` says what a mask's levels mean: "mask" counts from half strength on, "trimap" has the
+    values 0, 128 and 255, "alpha" is a matte. `pattern` is the path of finished masks.
+    """
+
+    __tablename__ = "label"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    pattern: Mapped[str] = mapped_column(Text)
+
+
 class Entry(Table):
-    """An image's place in the queue: the first pass over it, or a blind second one.
+    """An image's place in the queue under a label: the first pass over it, or a blind second one.
 
     `head` is the number of the revision that counts; 0 means that nothing is saved yet.
     """
 
     __tablename__ = "entry"
-    __table_args__ = (UniqueConstraint("image_id", "blind_pass"),)
+    __table_args__ = (UniqueConstraint("image_id", "label", "blind_pass", name="uq_entry_place"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("image.id"))
+    label: Mapped[str] = mapped_column(String(64), ForeignKey("label.name"), default="detail")
     blind_pass: Mapped[int] = mapped_column(default=1)
     state: Mapped[str] = mapped_column(String(16), default="open", index=True)
     assignee: Mapped[str | None] = mapped_column(String(64))
@@ -90,11 +107,23 @@ class Lease(Table):
     entry_id: Mapped[int] = mapped_column(ForeignKey("entry.id"), primary_key=True)
     holder: Mapped[str] = mapped_column(String(64))
     token: Mapped[str] = mapped_column(String(32))
+    taken_at: Mapped[float]
     expires_at: Mapped[float]
 
 
+class Sighting(Table):
+    """Who has looked at a mask of an image with two passes: they do not label the other one."""
+
+    __tablename__ = "sighting"
+    entry_id: Mapped[int] = mapped_column(ForeignKey("entry.id"), primary_key=True)
+    person: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
 class Conflict(Table):
-    """Two revisions of one parent: `kept` was the head when `stale` came in."""
+    """A save that could not become the head: `kept` was the head when it came in.
+
+    `stale` is the newest revision of its author on that branch.
+    """
 
     __tablename__ = "conflict"
     __table_args__ = (Index("ix_conflict_open", "entry_id", "resolved_by"),)
@@ -115,3 +144,25 @@ class Event(Table):
     author: Mapped[str] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16))
     comment: Mapped[str] = mapped_column(Text, default="")
+
+
+class Pin(Table):
+    """A comment pinned to a place of an image, in pixels."""
+
+    __tablename__ = "pin"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    entry_id: Mapped[int] = mapped_column(ForeignKey("entry.id"), index=True)
+    x: Mapped[float]
+    y: Mapped[float]
+    author: Mapped[str] = mapped_column(String(64))
+    at: Mapped[float]
+    text: Mapped[str] = mapped_column(Text)
+    settled_by: Mapped[str | None] = mapped_column(String(64))
+
+
+class Preference(Table):
+    """A person's own settings and keys, as JSON."""
+
+    __tablename__ = "preference"
+    person: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)

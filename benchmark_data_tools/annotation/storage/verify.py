@@ -8,12 +8,14 @@ from pathlib import Path
 from sqlalchemy import delete, select, update
 
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
+from benchmark_data_tools.annotation.storage.drafts import Draft
 from benchmark_data_tools.annotation.storage.masks import (
     MaskError,
     decode_mask,
     mask_sha256,
     write_atomically,
 )
+from benchmark_data_tools.annotation.storage.people import program
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
 from benchmark_data_tools.annotation.storage.tables import Conflict, Entry, Image, Revision
 
@@ -52,20 +54,20 @@ def _revisions(store: Store, repair: bool) -> Iterator[str]:
     folder = store.folder / FOLDER / "revisions"
     with store.reading() as session:
         rows = session.execute(
-            select(Revision, Image)
+            select(Revision, Image, Entry.label)
             .join(Entry, Entry.id == Revision.entry_id)
             .join(Image, Image.id == Entry.image_id)
             .order_by(Revision.entry_id, Revision.number)
         ).all()
     sound: dict[str, Path] = {}
-    broken: list[tuple[Revision, Image]] = []
-    for revision, image in rows:
+    broken: list[tuple[Revision, Image, str]] = []
+    for revision, image, label in rows:
         path = folder / revision.file
         if _read(path, image) == revision.mask_sha256:
             sound[revision.mask_sha256] = path
         else:
-            broken.append((revision, image))
-    for revision, image in broken:
+            broken.append((revision, image, label))
+    for revision, image, label in broken:
         path = folder / revision.file
         yield (
             f"revision {revision.number} of {image.name}: its file is "
@@ -73,7 +75,7 @@ def _revisions(store: Store, repair: bool) -> Iterator[str]:
         )
         if not repair:
             continue
-        published = store.published_path(image)
+        published = store.published_path(image, label)
         if path.exists():
             _set_aside(store, path)
         if (twin := sound.get(revision.mask_sha256)) is not None:
@@ -101,12 +103,14 @@ def _give_up(store: Store, lost: Revision) -> None:
             .where(Entry.id == lost.entry_id, Entry.head == lost.number)
             .values(head=parent)
         )
-        session.execute(
-            delete(Conflict).where(
-                Conflict.entry_id == lost.entry_id,
-                (Conflict.stale == lost.number) | (Conflict.kept == lost.number),
-            )
-        )
+        conflicts = select(Conflict).where(Conflict.entry_id == lost.entry_id)
+        for conflict in session.scalars(conflicts):
+            conflict.kept = parent if conflict.kept == lost.number else conflict.kept
+            if conflict.stale == lost.number:
+                # What was drawn before on that branch stays in its conflict.
+                conflict.stale = parent
+            if conflict.stale == 0:
+                session.delete(conflict)
         session.execute(delete(Revision).where(Revision.id == lost.id))
 
 
@@ -137,7 +141,7 @@ def _published(store: Store, repair: bool) -> Iterator[str]:
             .where(Entry.blind_pass == 1, Entry.state.in_(FINISHED))
         ).all()
     for entry, image, expected in rows:
-        path = store.published_path(image)
+        path = store.published_path(image, entry.label)
         if _read(path, image) == expected:
             continue
         yield f"{path.name} is not the finished mask of {image.name}"
@@ -157,7 +161,7 @@ def _keep_foreign(store: Store, entry: Entry, image: Image, path: Path) -> None:
         return
     known = {revision.mask_sha256 for revision in store.revisions(entry.id)}
     if mask_sha256(mask) not in known:
-        store.save(entry.id, mask, author="verify", base=0, kind="found")
+        store.save(entry.id, Draft(mask, program("verify"), 0, "found"))
 
 
 def _images(store: Store) -> Iterator[str]:

@@ -1,4 +1,9 @@
-"""How far two annotators agree on images that both labelled blind."""
+"""How far two annotators agree on images that both labelled blind.
+
+Regions are compared by IoU, their outlines' F-measure and Cohen's kappa: detail from half strength
+on, the unknown region of trimaps, and of mattes what is at least half opaque. SAD and MSE compare
+levels, in the benchmarks' units: they are what counts for mattes.
+"""
 
 import csv
 from collections import defaultdict
@@ -12,9 +17,10 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
+from benchmark_data_tools.annotation.storage.errors import UnknownError
 from benchmark_data_tools.annotation.storage.masks import Mask, is_detail
-from benchmark_data_tools.annotation.storage.store import FINISHED, Store, UnknownError
-from benchmark_data_tools.annotation.storage.tables import Entry, Image
+from benchmark_data_tools.annotation.storage.store import FINISHED, Store
+from benchmark_data_tools.annotation.storage.tables import PAINTED, Entry, Image, Label
 from mgm_core.guidance import dilate
 
 BOUNDARY_PX = 3
@@ -25,22 +31,28 @@ class Pair:
     """Two annotators' masks of one image.
 
     Args:
-        image_id: The image.
-        name: Its name.
-        first: Annotator of the first pass.
-        second: Annotator of the second pass.
-        iou: Intersection over union of detail.
+        entry_id: The first pass.
+        name: The image's name.
+        label: What is labelled.
+        first: Who drew the first pass's mask.
+        second: Who drew the second pass's mask.
+        iou: Intersection over union of the regions.
         boundary_f: F-measure of the outlines at 3 px.
         kappa: Cohen's kappa over pixels.
+        sad: Sum of absolute differences of levels in [0, 1], in thousands.
+        mse: Mean squared difference of levels in [0, 1], times 1000.
     """
 
-    image_id: int
+    entry_id: int
     name: str
+    label: str
     first: str
     second: str
     iou: float
     boundary_f: float
     kappa: float
+    sad: float
+    mse: float
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,8 @@ class Mean:
         iou: Mean intersection over union.
         boundary_f: Mean F-measure of the outlines.
         kappa: Mean kappa.
+        sad: Mean sum of absolute differences, in thousands.
+        mse: Mean squared difference, times 1000.
     """
 
     who: str
@@ -60,6 +74,8 @@ class Mean:
     iou: float
     boundary_f: float
     kappa: float
+    sad: float
+    mse: float
 
 
 def iou(a: Mask, b: Mask) -> float:
@@ -110,42 +126,88 @@ def disagreement_map(a: Mask, b: Mask) -> NDArray[np.float32]:
     return picture
 
 
+def sad(a: Mask, b: Mask) -> float:
+    """Sum of absolute differences of levels in [0, 1], in thousands."""
+    return float(cv2.absdiff(a, b).sum(dtype=np.int64)) / 255 / 1000
+
+
+def mse(a: Mask, b: Mask) -> float:
+    """Mean squared difference of levels in [0, 1], times 1000."""
+    return float(np.square(cv2.absdiff(a, b), dtype=np.float32).mean()) / 255**2 * 1000
+
+
 def pairs(store: Store) -> list[Pair]:
-    """Compare all images whose two passes are finished, in order of name."""
-    first, second = aliased(Entry), aliased(Entry)
-    with store.reading() as session:
-        rows = session.execute(
-            select(first, second, Image)
-            .join(second, second.image_id == first.image_id)
-            .join(Image, Image.id == first.image_id)
-            .where(first.blind_pass == 1, second.blind_pass == 2)
-            .where(first.state.in_(FINISHED), second.state.in_(FINISHED))
-            .order_by(Image.name)
-        ).all()
+    """Compare all entries whose two passes are finished, in order of name."""
     found = []
-    for one, two, image in rows:
+    for one, two, name, kind in _finished_pairs(store):
         a, b = store.mask(one.id), store.mask(two.id)
-        if a is None or b is None:
-            continue
-        who = (one.assignee or "?", two.assignee or "?")
-        found.append(Pair(image.id, image.name, *who, iou(a, b), boundary_f(a, b), kappa(a, b)))
+        assert a is not None, "pairs have heads"
+        assert b is not None, "pairs have heads"
+        regions = region(a, kind), region(b, kind)
+        found.append(
+            Pair(
+                one.id,
+                name,
+                one.label,
+                authors_of(store, one),
+                authors_of(store, two),
+                iou(*regions),
+                boundary_f(*regions),
+                kappa(*regions),
+                sad(a, b),
+                mse(a, b),
+            )
+        )
     return found
 
 
-def map_of(store: Store, image_id: int) -> NDArray[np.float32]:
-    """Return the disagreement map of an image; UnknownError where it has no two finished passes."""
+def region(mask: Mask, kind: str) -> Mask:
+    """Return the region that counts, (H, W) uint8 of 0 and 255: a trimap's is the unknown one."""
+    chosen = (mask > 0) & (mask < 255) if kind == "trimap" else is_detail(mask)
+    return np.where(chosen, np.uint8(255), np.uint8(0))
+
+
+def authors_of(store: Store, entry: Entry) -> str:
+    """Return who drew an entry's head and what it was drawn on, in order."""
+    by_number = {revision.number: revision for revision in store.revisions(entry.id)}
+    names: list[str] = []
+    number = entry.head
+    while number:
+        revision = by_number[number]
+        if revision.kind in PAINTED:
+            names.append(revision.author)
+        number = revision.parent
+    return " + ".join(dict.fromkeys(reversed(names))) or by_number[entry.head].author
+
+
+def map_of(store: Store, entry_id: int) -> NDArray[np.float32]:
+    """Return the disagreement map of a first pass; UnknownError unless both are finished."""
+    for one, two, _, kind in _finished_pairs(store):
+        if one.id == entry_id:
+            a, b = store.mask(one.id), store.mask(two.id)
+            assert a is not None, "pairs have heads"
+            assert b is not None, "pairs have heads"
+            return disagreement_map(region(a, kind), region(b, kind))
+    raise UnknownError(
+        f"entry must be the first of two finished passes, got {entry_id}: wait for both"
+    )
+
+
+def _finished_pairs(store: Store) -> list[tuple[Entry, Entry, str, str]]:
+    """Return both entries, the image's name and the label's kind."""
+    first, second = aliased(Entry), aliased(Entry)
     with store.reading() as session:
-        entries = session.scalars(
-            select(Entry)
-            .where(Entry.image_id == image_id, Entry.state.in_(FINISHED))
-            .order_by(Entry.blind_pass)
+        rows = session.execute(
+            select(first, second, Image.name, Label.kind)
+            .join(second, (second.image_id == first.image_id) & (second.label == first.label))
+            .join(Image, Image.id == first.image_id)
+            .join(Label, Label.name == first.label)
+            .where(first.blind_pass == 1, second.blind_pass == 2)
+            .where(first.state.in_(FINISHED), second.state.in_(FINISHED))
+            .where(first.head > 0, second.head > 0)
+            .order_by(Image.name, first.label)
         ).all()
-    masks = [mask for entry in entries if (mask := store.mask(entry.id)) is not None]
-    if len(masks) != 2:
-        raise UnknownError(
-            f"image must have two finished passes, got {image_id} with {len(masks)}: wait for both"
-        )
-    return disagreement_map(masks[0], masks[1])
+    return [(one, two, name, kind) for one, two, name, kind in rows]
 
 
 def means(found: list[Pair]) -> list[Mean]:
@@ -164,6 +226,8 @@ def means(found: list[Pair]) -> list[Mean]:
             fmean(pair.iou for pair in group),
             fmean(pair.boundary_f for pair in group),
             fmean(pair.kappa for pair in group),
+            fmean(pair.sad for pair in group),
+            fmean(pair.mse for pair in group),
         )
         for who, group in groups.items()
         if group

@@ -6,16 +6,14 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
-from typing import Literal, TypedDict, get_args
+from typing import TypedDict
 
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
 from benchmark_data_tools.annotation.storage.masks import write_atomically
+from benchmark_data_tools.annotation.storage.people import ROLES, Role, User
 
-Role = Literal["annotator", "reviewer", "admin"]
-ROLES: tuple[Role, ...] = get_args(Role)
 SESSION_SECONDS = 7 * 24 * 3600
 SHORTEST_PASSWORD = 10
 # 2^15 blocks of 8 * 128 bytes: 32 MiB and about a tenth of a second a login.
@@ -29,34 +27,6 @@ class _Record(TypedDict):
 
 class UserError(ValueError):
     """A user or a password is refused; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class User:
-    """Somebody who works on the dataset.
-
-    Args:
-        name: Unique.
-        role: What they may do.
-        alone: Whether no users are configured, and one person does everything.
-    """
-
-    name: str
-    role: Role
-    alone: bool = False
-
-    @property
-    def reviews(self) -> bool:
-        """Whether they may review."""
-        return self.role in ("reviewer", "admin")
-
-    @property
-    def reviews_only(self) -> bool:
-        """Whether opening an entry is no wish to label it."""
-        return self.role == "reviewer"
-
-
-ALONE = User("local", "admin", alone=True)
 
 
 class Users:

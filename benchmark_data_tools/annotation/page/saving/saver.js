@@ -107,12 +107,12 @@ export class Saver {
     this.tell(state, message);
   }
 
-  // Saves what is unsaved; `always` also where nothing is. Returns whether all is saved.
+  // Saves what is unsaved; `always` also where nothing is. Returns whether all is saved as the head.
+  // In a conflict it goes on saving on its own branch, which the conflict then shows.
   async flush(always = false) {
     clearTimeout(this.timer);
     while (this.saving) await this.saving;
-    if (this.conflict) return false;
-    if (!this.unsaved && !always) return true;
+    if (!this.unsaved && !always) return !this.conflict;
     if (this.paused) return false;
     this.saving = this.#save();
     await this.saving;
@@ -148,6 +148,7 @@ export class Saver {
         this.conflict = saved;
         this.#show("conflict");
       } else {
+        this.conflict = null;
         this.#show(this.unsaved ? "unsaved" : "saved");
       }
     } catch (error) {

@@ -7,8 +7,16 @@ export class Refused extends Error {
   }
 }
 
+let person = null;
+
+// Says for whom this page was opened: a cookie may be another person's after another login.
+export function setPerson(name) {
+  person = name;
+}
+
 export async function request(path, options = {}) {
   const headers = { "X-Annotation": "1", ...options.headers };
+  if (person !== null && !options.anyPerson) headers["X-Annotation-User"] = person;
   let body = options.body;
   if (options.json !== undefined) {
     headers["Content-Type"] = "application/json";
@@ -18,16 +26,20 @@ export async function request(path, options = {}) {
     method: options.method ?? (body === undefined ? "GET" : "POST"),
     headers,
     body,
+    keepalive: options.keepalive ?? false,
   });
   if (response.ok) return response;
   const text = await response.text();
   let message = text;
+  let error = "";
   try {
-    message = JSON.parse(text).message ?? text;
+    ({ message = text, error = "" } = JSON.parse(text));
   } catch {
     message = `the server answered ${response.status}`; // a proxy's page is no message
   }
-  if (response.status === 401) window.dispatchEvent(new Event("logged-out"));
+  if (response.status === 401) {
+    window.dispatchEvent(new CustomEvent("logged-out", { detail: { message, error } }));
+  }
   throw new Refused(response.status, message);
 }
 
@@ -44,7 +56,7 @@ let worker = null;
 let asked = 0;
 
 function startWorker() {
-  worker = new Worker("png.js");
+  worker = new Worker(new URL("png.js", import.meta.url));
   worker.onmessage = ({ data }) => {
     const { resolve, reject } = waiting.get(data.id);
     waiting.delete(data.id);

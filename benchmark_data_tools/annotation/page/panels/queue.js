@@ -1,6 +1,6 @@
 // The queue: a list of any length, of which only the visible rows exist.
 
-import { json } from "./server.js";
+import { json } from "../saving/server.js";
 
 const ROW_PX = 30;
 

@@ -1,9 +1,9 @@
 // Tables of agreement, and an image's disagreement map at a click.
 
-import { json } from "./server.js";
+import { json } from "../saving/server.js";
 
 const $ = (id) => document.getElementById(id);
-const figures = (row) => [row.iou, row.boundary_f, row.kappa].map((value) => value.toFixed(3));
+const figures = (row) => [row.iou, row.boundary_f, row.kappa, row.sad, row.mse].map((value) => value.toFixed(3));
 
 function fill(table, rows) {
   for (const cells of rows) {
@@ -16,7 +16,7 @@ function mapButton(pair) {
   const button = document.createElement("button");
   button.textContent = "Show";
   button.onclick = () => {
-    $("map").src = `api/agreement/${pair.image_id}.png`;
+    $("map").src = `api/agreement/${pair.entry_id}.png`;
     $("map").alt = `Disagreement map of ${pair.name}`;
     $("map").hidden = false;
     $("map").scrollIntoView();
@@ -27,7 +27,7 @@ function mapButton(pair) {
 try {
   const { pairs, means } = await json("agreement");
   fill("means", means.map((mean) => [mean.who, mean.images, ...figures(mean)]));
-  fill("pairs", pairs.map((pair) => [pair.name, pair.first, pair.second, ...figures(pair), mapButton(pair)]));
+  fill("pairs", pairs.map((pair) => [pair.name, pair.label, pair.first, pair.second, ...figures(pair), mapButton(pair)]));
   if (!pairs.length) throw new Error("No image has two finished passes yet.");
 } catch (error) {
   $("banner").hidden = false;

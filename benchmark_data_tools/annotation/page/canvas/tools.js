@@ -60,7 +60,8 @@ export class Tools {
     this.pressure = true;
     this.erasesAreas = false; // lasso, polygon and fill; for touch, which has no Alt
     this.pointers = new Map();
-    this.points = []; // of the lasso or polygon in hand
+    this.points = []; // of the lasso in hand
+    this.corners = []; // of the polygon in hand, which outlives a change of tool
     this.cursor = null; // of the keyboard, in image pixels
     this.readOnly = true;
     view.drawHelpers = (context) => this.#drawHelpers(context);
@@ -88,7 +89,7 @@ export class Tools {
   }
 
   choose(tool) {
-    this.cancel();
+    this.finishStroke();
     this.tool = tool;
     this.tell.shown();
     this.view.drawHelpersSoon();
@@ -120,7 +121,7 @@ export class Tools {
     this.cursor = null;
     const touches = [...this.pointers.values()].filter((p) => p.pointerType === "touch");
     if (touches.length === 2) {
-      this.cancel();
+      this.#cancelStroke();
       this.gesture = pinch(touches);
       return;
     }
@@ -177,7 +178,7 @@ export class Tools {
     } else if (this.dragging) {
       this.dragging = null;
     } else if (this.stroke) {
-      if (event.type === "pointercancel") this.cancel();
+      if (event.type === "pointercancel") this.#cancelStroke();
       else this.release();
     }
   }
@@ -213,9 +214,9 @@ export class Tools {
       if (inside) this.mask.flood(x, y, this.colours.similarTo(x, y, this.tolerance), erases);
       this.#commit();
     } else if (this.tool === "polygon") {
-      if (this.points.length > 2 && this.#near(point, this.points[0])) return this.finish();
-      this.points.push(point);
-      this.erasesArea = erases;
+      if (this.corners.length > 2 && this.#near(point, this.corners[0])) return this.finish();
+      this.corners.push(point);
+      this.erasesPolygon = erases;
     } else if (this.tool === "lasso") {
       this.points = [point];
       this.erasesArea = erases;
@@ -234,7 +235,7 @@ export class Tools {
   }
 
   drag(point, radius = this.size / 2) {
-    if (this.tool === "lasso") {
+    if (this.points.length) {
       const [x, y] = this.points.at(-1);
       if (Math.hypot(point[0] - x, point[1] - y) * this.view.scale >= 1) this.points.push(point);
       return;
@@ -247,8 +248,13 @@ export class Tools {
     this.lastEnd = point;
   }
 
+  // Commits the stroke in hand, as a change of tool or image does.
+  finishStroke() {
+    if (this.stroke) this.release();
+  }
+
   release() {
-    if (this.tool === "lasso") this.mask.polygon(this.points, this.erasesArea);
+    if (this.points.length) this.mask.polygon(this.points, this.erasesArea);
     this.stroke = null;
     this.points = [];
     this.#commit();
@@ -257,9 +263,9 @@ export class Tools {
 
   // Closes the polygon in hand. Returns whether there was one.
   finish() {
-    if (this.tool !== "polygon" || this.points.length < 3) return false;
-    this.mask.polygon(this.points, this.erasesArea);
-    this.points = [];
+    if (this.corners.length < 3 || this.readOnly) return false;
+    this.mask.polygon(this.corners, this.erasesPolygon);
+    this.corners = [];
     this.#commit();
     this.view.drawHelpersSoon();
     return true;
@@ -267,7 +273,14 @@ export class Tools {
 
   // Drops what is in hand. Returns whether there was something.
   cancel() {
-    const something = Boolean(this.stroke || this.points.length);
+    const something = Boolean(this.stroke || this.corners.length);
+    this.#cancelStroke();
+    this.corners = [];
+    this.view.drawHelpersSoon();
+    return something;
+  }
+
+  #cancelStroke() {
     if (this.stroke && this.mask) {
       const tiles = [...this.mask.before.keys()];
       this.mask.cancel();
@@ -276,16 +289,16 @@ export class Tools {
     this.stroke = null;
     this.points = [];
     this.view.drawHelpersSoon();
-    return something;
   }
 
   removePoint() {
-    this.points.pop();
+    this.corners.pop();
     this.view.drawHelpersSoon();
   }
 
   undo() {
-    if (this.stroke || this.points.length) return this.cancel();
+    if (this.stroke) return this.cancel();
+    if (this.corners.length) return this.removePoint();
     if (!this.readOnly) this.tell.changed(this.mask.undo());
   }
 
@@ -333,7 +346,7 @@ export class Tools {
   // --- Proposals -------------------------------------------------------------------------------
 
   propose(proposal) {
-    this.cancel();
+    this.finishStroke();
     this.view.proposal = proposal;
     this.view.draw();
   }
@@ -344,6 +357,7 @@ export class Tools {
     const level = proposal.pixels[y * proposal.width + x];
     if (!level) return;
     const next = level === 255 ? REGION_OFF : 255;
+    proposal.switched = true;
     const same = (a, b) => proposal.pixels[b * proposal.width + a] === level;
     let [top, bottom] = [y, y + 1];
     floodSpans(proposal.width, proposal.height, x, y, same, (row, from, to) => {
@@ -359,14 +373,15 @@ export class Tools {
 
   #drawHelpers(context) {
     const view = this.view;
-    if (this.points.length) {
+    for (const points of [this.points, this.corners]) {
+      if (!points.length) continue;
       context.beginPath();
-      for (const point of this.points) context.lineTo(...view.toScreen(...point));
-      if (this.tool === "polygon" && this.hover) {
+      for (const point of points) context.lineTo(...view.toScreen(...point));
+      if (points === this.corners && this.tool === "polygon" && this.hover) {
         context.lineTo(...view.toScreen(...view.toImage(this.hover)));
       }
       outline(context);
-      for (const point of this.tool === "polygon" ? this.points : []) {
+      for (const point of points === this.corners ? points : []) {
         context.beginPath();
         context.arc(...view.toScreen(...point), 4, 0, 7);
         outline(context);

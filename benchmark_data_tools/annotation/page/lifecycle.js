@@ -1,0 +1,269 @@
+// An entry's life in the page: opened, leased, saved, settled, moved on, left.
+
+import { Mask } from "./canvas/mask.js";
+import { hideProposal, proposalInHand } from "./proposal.js";
+import { ask, saveNote, showEntry, showProgress, showStorage } from "./panels/panels.js";
+import { chooseInConflict } from "./saving/conflict.js";
+import * as journal from "./saving/journal.js";
+import { Saver } from "./saving/saver.js";
+import { fetchPixels, json, request } from "./saving/server.js";
+import { $, act, banner, listeners, page, queue, tools, view } from "./session.js";
+
+const RENEW_MS = 30_000;
+
+listeners.openEntry = open;
+
+// Commits the stroke in hand. Throws where something waits for a decision.
+export function finishInHand() {
+  tools.finishStroke();
+  if (tools.corners.length) {
+    throw new Error("A polygon is open: Enter closes it, Escape drops it.");
+  }
+  if (proposalInHand()) {
+    throw new Error("A proposal is not applied: Enter applies it, Escape discards it.");
+  }
+}
+
+export async function leave() {
+  if (!page.entry) return true;
+  finishInHand();
+  await saveNote();
+  const saved = await page.saver.flush();
+  if (!saved && page.saver.unsaved) {
+    const leaving = confirm(
+      "This image could not be saved. Its strokes are kept in this browser and sent when you open it again. Leave it?",
+    );
+    if (!leaving) return false;
+  }
+  page.saver.close();
+  if (!tools.readOnly) releaseLease().catch(() => {});
+  return true;
+}
+
+export async function open(id) {
+  if (!(await leave())) return;
+  const opening = (page.opening = {});
+  delete document.body.dataset.opened;
+  const key = [page.me.identity, page.me.name, id];
+  const fetching = fetchBitmap(`entries/${id}/image`); // the longest of all
+  fetching.catch(() => {}); // told of below
+  const [entry, kept] = await Promise.all([json(`entries/${id}`), journal.recall(key).catch(() => null)]);
+  const base = kept?.facts.base ?? entry.head;
+  const fetchMask = (number) => fetchPixels(`entries/${id}/mask?revision=${number}`, entry.width, entry.height);
+  const [bitmap, pixels, headPixels, held] = await Promise.all([
+    fetching,
+    base ? fetchMask(base) : null,
+    base === entry.head ? null : fetchMask(entry.head),
+    takeLease(id, false),
+  ]);
+  if (page.opening !== opening) return; // another one was asked for
+  if (bitmap.width !== entry.width || bitmap.height !== entry.height) {
+    throw new Error(
+      `${entry.name} must be ${entry.width}x${entry.height}, got ${bitmap.width}x${bitmap.height}: run init again`,
+    );
+  }
+  const mask = new Mask(entry.width, entry.height, pixels ?? undefined);
+  const saver = new Saver(key, entry, mask, (state, message) => showSaving(saver, state, message));
+  Object.assign(page, { entry, held, image: bitmap, mask, saver, settling: false, note: entry.note });
+  $("note").value = entry.note;
+  saver.base = base;
+  view.show(mask);
+  tools.open(mask, bitmap);
+  hideProposal();
+  $("layer").value = "image";
+  $("empty").hidden = true;
+  document.body.classList.add("has-entry");
+  view.fit();
+  location.hash = id;
+  queue.select(id);
+  showEntry();
+  showSaving(saver, entry.head ? "saved" : "unsaved", "");
+  const shown = view.showBitmap(bitmap);
+  if (held) banner(held);
+  if (kept && !tools.readOnly) {
+    for (const { tile, pixels: drawn } of kept.tiles) mask.writeTile(tile, drawn);
+    saver.generation = Math.max(...kept.tiles.map((tile) => tile.generation));
+    if (headPixels?.every((level, n) => level === mask.pixels[n])) {
+      saver.rebase(entry.head); // the page ended between the save and the journal's end
+    } else {
+      saver.recovered(kept.facts);
+      banner("Strokes that had not reached the server were found in this browser and restored.");
+    }
+  }
+  if (entry.conflicts.length && !tools.readOnly) await settle();
+  document.body.dataset.opened = id;
+  if (innerWidth <= 900) document.body.classList.add("no-queue");
+  await shown;
+}
+
+export async function fetchBitmap(path) {
+  const file = await (await request(path)).blob();
+  performance.mark("transferred");
+  try {
+    return await createImageBitmap(file);
+  } catch {
+    throw new Error("the image could not be decoded by this browser: convert it to JPEG or PNG");
+  }
+}
+
+// --- Leases --------------------------------------------------------------------------------------
+
+// Takes or renews the lease. Returns why it is not to be had; "" where it is.
+async function takeLease(id, renew) {
+  try {
+    showStorage((await json(`entries/${id}/lease`, { json: { token: page.token, renew } })).storage);
+  } catch (error) {
+    if (error.status === 409 || error.status === 403) return error.message;
+    // Of a lost connection the saver tells.
+  }
+  return "";
+}
+
+function releaseLease(keepalive = false) {
+  return request(`entries/${page.entry.id}/release`, { json: { token: page.token }, keepalive });
+}
+
+async function renewLease(renew = true) {
+  const { entry } = page;
+  if (!entry || page.held) return;
+  const held = await takeLease(entry.id, renew);
+  if (page.entry !== entry || !held) return;
+  page.held = held;
+  banner(held);
+  showEntry();
+}
+
+setInterval(renewLease, RENEW_MS);
+// A closed tab holds nothing; one that comes back from the browser's cache takes it again.
+window.addEventListener("pagehide", () => {
+  if (page.entry && !tools.readOnly) releaseLease(true).catch(() => {});
+});
+window.addEventListener("pageshow", (event) => event.persisted && renewLease(false));
+window.addEventListener("beforeunload", (event) => {
+  if (page.saver?.unsaved && !page.reloading) event.preventDefault();
+});
+// A hidden tab may be killed without another word.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden && page.saver?.unsaved) page.saver.flush();
+});
+window.addEventListener("hashchange", () => {
+  const id = Number(location.hash.slice(1));
+  if (id && id !== page.entry?.id) act(() => open(id));
+});
+
+// --- Saving --------------------------------------------------------------------------------------
+
+function showSaving(saver, state, message) {
+  if (saver !== page.saver) return;
+  const words = {
+    saved: "Saved", unsaved: page.entry.head || saver.unsaved ? "Not saved yet" : "", saving: "Saving…",
+    failed: "Not saved", conflict: "Conflict",
+  };
+  $("save-state").textContent = words[state];
+  $("save-state").dataset.state = state;
+  if (state === "failed") {
+    page.failing = true;
+    banner(`Not saved: ${message}. Your strokes are kept in this browser and sent again.`);
+  } else if (state === "saved" && page.failing) {
+    page.failing = false;
+    banner();
+  }
+  if (state === "saved" && saver.base && saver.base !== page.entry.head) {
+    page.entry.head = saver.base;
+    if (["open", "returned", "done", "skipped"].includes(page.entry.state)) page.entry.state = "in_work";
+    showEntry();
+  }
+  if (state === "conflict") act(settle);
+}
+
+// Shows the head beside what waits for a decision, until nothing does.
+async function settle() {
+  if (page.settling) return;
+  const { entry, saver, mask } = page;
+  page.settling = true;
+  showEntry();
+  try {
+    // What is in hand, and what was drawn while the save was under way, joins its conflict first.
+    tools.finishStroke();
+    hideProposal();
+    let problem = "";
+    for (;;) {
+      if (saver.unsaved && !(await saver.flush()) && saver.unsaved) return;
+      Object.assign(entry, await json(`entries/${entry.id}`));
+      if (!entry.conflicts.length) break;
+      const choice = await chooseInConflict($("conflict"), page, problem);
+      try {
+        await json(`entries/${entry.id}/settle`, { json: choice });
+        problem = "";
+      } catch (error) {
+        if (error.status === 403 || error.status === 409) {
+          page.held = error.message; // it is for somebody else to settle
+          banner(`${error.message}. Your strokes are kept as revision ${saver.base}.`);
+          return;
+        }
+        problem = error.message; // the head changed, or the network is down: look again
+      }
+    }
+    const pixels = await fetchPixels(`entries/${entry.id}/mask?revision=${entry.head}`, entry.width, entry.height);
+    replacePixels(mask, pixels ?? new Uint8Array(mask.pixels.length));
+    saver.rebase(entry.head);
+  } finally {
+    $("conflict").close();
+    page.settling = false;
+    if (page.entry === entry) showEntry();
+  }
+}
+
+// Steps drawn on other pixels cannot be undone on these.
+function replacePixels(mask, pixels) {
+  mask.pixels.set(pixels);
+  mask.steps = [];
+  mask.position = mask.historyBytes = 0;
+  mask.changed(0, 0, mask.width, mask.height);
+}
+
+export async function restore(number) {
+  const { entry, saver, mask } = page;
+  finishInHand();
+  if (!(await saver.flush())) return;
+  const saved = await json(`entries/${entry.id}/restore`, { json: { number, head: saver.base } });
+  replacePixels(mask, await fetchPixels(`entries/${entry.id}/mask?revision=${saved.number}`, entry.width, entry.height));
+  saver.rebase(saved.number);
+  $("history").close();
+}
+
+// --- States --------------------------------------------------------------------------------------
+
+export async function setState(state, title) {
+  finishInHand();
+  let comment = "";
+  if (title) {
+    comment = await ask(title);
+    if (!comment) return false;
+  }
+  if (state !== "skipped" && !(await page.saver.flush(state === "done" && page.entry.head === 0))) {
+    throw new Error("Not saved: the state stays as it is until the strokes are saved.");
+  }
+  const asked = { state, comment, head: state === "skipped" ? null : page.saver.base };
+  Object.assign(page.entry, await json(`entries/${page.entry.id}/state`, { json: asked }));
+  showEntry();
+  showProgress();
+  return true;
+}
+
+export async function step(offset) {
+  const id = queue.neighbour(offset);
+  if (id) await open(id);
+  else banner("This is the end of the list.");
+}
+
+export async function finish() {
+  finishInHand();
+  if (page.entry.state === "open" || page.entry.state === "returned") {
+    await page.saver.flush(true);
+  }
+  if (!(await setState("done"))) return;
+  const id = queue.nextToDo();
+  if (id) await open(id);
+  else banner("All images of this list are done.");
+}

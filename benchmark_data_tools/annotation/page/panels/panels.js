@@ -1,0 +1,152 @@
+// What stands around the canvas: an entry's facts, tools' settings, progress, history, help.
+
+import { ACTIONS, keyName } from "./keys.js";
+import { LARGEST_SIZE, TOOLS } from "../canvas/tools.js";
+import { json } from "../saving/server.js";
+import { $, act, listeners, page, queue, readOnlyReason, tools, view } from "../session.js";
+
+export const COLOURS = [[230, 30, 120], [255, 210, 0], [0, 190, 255], [60, 230, 90], [255, 255, 255]];
+
+listeners.toolsShown = showTools;
+
+export function showStorage(message) {
+  $("storage").hidden = !message;
+  $("storage").textContent = message;
+}
+
+export function showEntry() {
+  const { entry, me } = page;
+  tools.readOnly = Boolean(readOnlyReason());
+  page.saver.paused = tools.readOnly && !page.settling;
+  $("frame").classList.toggle("read-only", tools.readOnly);
+  $("name").textContent = entry.name + (entry.pass === 2 ? " (second pass)" : "");
+  $("name").title = `${entry.width} x ${entry.height}`;
+  $("entry-state").textContent = entry.state.replace("_", " ");
+  $("lease").textContent = page.held ? "read only" : me.alone ? "" : `${me.name} · ${me.role}`;
+  if ($("note").value === page.note) $("note").value = page.note = entry.note;
+  $("comment").hidden = !entry.comment;
+  $("comment").textContent = entry.comment;
+  $("assignee").value = entry.assignee ?? "";
+  document.querySelector("[data-action=flag]").setAttribute("aria-pressed", entry.flagged);
+  const shown = {
+    done: ["open", "in_work", "returned"], skip: ["open", "in_work", "returned"],
+    reopen: ["done", "skipped"], review: ["done", "accepted"], accept: ["in_review"], return: ["in_review"],
+  };
+  for (const [action, states] of Object.entries(shown)) {
+    const button = document.querySelector(`header [data-action=${action}]`);
+    const forReview = button.classList.contains("reviews");
+    button.hidden = !states.includes(entry.state) || (forReview && !me.reviews);
+  }
+  queue.update(entry);
+}
+
+export function showTools() {
+  for (const tool of TOOLS) {
+    document.querySelector(`#tools [data-action=${tool}]`).setAttribute("aria-pressed", tools.tool === tool);
+  }
+  const size = tools.tool in tools.sizes ? tools.size : tools.sizes.brush;
+  $("size-slider").value = (100 * Math.log(size)) / Math.log(LARGEST_SIZE);
+  $("size-value").textContent = `${size} px`;
+  $("size").textContent = tools.tool in tools.sizes ? `${tools.tool} ${size} px` : tools.tool;
+  $("softness").value = 100 * tools.softness;
+  $("softness-value").textContent = `${Math.round(100 * tools.softness)} %`;
+  $("tolerance").value = tools.tolerance;
+  $("tolerance-value").textContent = tools.tolerance;
+  $("pressure").checked = tools.pressure;
+  $("erases-areas").checked = tools.erasesAreas;
+  $("opacity").value = 100 * view.opacity;
+  $("opacity-value").textContent = `${Math.round(100 * view.opacity)} %`;
+  $("opening-value").textContent = `${$("opening").value} px`;
+  $("dilation-value").textContent = `${$("dilation").value} px`;
+  [...$("colours").children].forEach((button, n) => button.setAttribute("aria-checked", COLOURS[n] === view.colour));
+  document.querySelector("#tools [data-action=hide]").setAttribute("aria-pressed", view.hidden);
+}
+
+const hours = (seconds) => (seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`);
+
+export async function showProgress() {
+  const [whole, ...people] = (page.progress = await json("progress"));
+  const total = Object.values(whole.counts).reduce((a, b) => a + b, 0);
+  const finished = whole.counts.done + whole.counts.in_review;
+  $("bar-accepted").style.width = `${(100 * whole.counts.accepted) / total}%`;
+  $("bar-finished").style.width = `${(100 * finished) / total}%`;
+  const rate = whole.per_hour ? ` · ${whole.per_hour.toFixed(1)} an hour · ${hours(3600 * whole.hours_left)} left` : "";
+  $("progress").textContent = `${whole.counts.accepted + finished} of ${total} finished${rate}`;
+  const row = (p) => [
+    p.author ?? "all", p.counts.open, p.counts.in_work, p.counts.done, p.counts.in_review, p.counts.accepted,
+    p.counts.returned, p.counts.skipped, hours(p.seconds), p.per_hour?.toFixed(1) ?? "–", `${p.corrected} of ${p.finished}`,
+  ];
+  fillTable($("people-dialog"), [whole, ...people].map(row));
+}
+
+function fillTable(dialog, rows) {
+  dialog.querySelector("tbody").replaceChildren(
+    ...rows.map((cells) => {
+      const line = document.createElement("tr");
+      for (const cell of cells) line.insertCell().append(cell);
+      return line;
+    }),
+  );
+}
+
+export async function showHistory(restore) {
+  const entry = await json(`entries/${page.entry.id}`);
+  const rows = entry.revisions.reverse().map((r) => {
+    const button = document.createElement("button");
+    button.textContent = r.number === entry.head ? "current" : "restore";
+    button.disabled = r.number === entry.head || tools.readOnly;
+    button.onclick = () => act(() => restore(r.number));
+    return [
+      r.number, new Date(1000 * r.saved_at).toLocaleString(), r.author, r.kind, r.strokes,
+      `${Math.round(r.active_seconds)} s`, `${((100 * r.detail_px) / (entry.width * entry.height)).toFixed(1)} %`, button,
+    ];
+  });
+  fillTable($("history"), rows);
+  if (!$("history").open) $("history").showModal();
+}
+
+export async function saveNote() {
+  const { entry } = page;
+  const note = $("note").value;
+  if (note === page.note) return;
+  await json(`entries/${entry.id}/note`, { json: { note } });
+  entry.note = note;
+  if (page.entry === entry) page.note = note;
+}
+
+// Asks for a sentence; "" where it is not given.
+export function ask(title) {
+  const dialog = $("ask");
+  dialog.querySelector("h1").textContent = title;
+  dialog.querySelector("textarea").value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.onclose = () => resolve(dialog.returnValue ? dialog.querySelector("textarea").value.trim() : "");
+  });
+}
+
+export function fillHelp() {
+  $("keys").replaceChildren(
+    ...ACTIONS.map(([group, actions]) => {
+      const section = document.createElement("section");
+      section.innerHTML = "<h2></h2><dl></dl>";
+      section.firstChild.textContent = group;
+      for (const [, keys, meaning] of actions) {
+        const term = document.createElement("dt");
+        const shown = keys.filter((key) => !/^Shift\+[?{}<>]$/.test(key));
+        term.append(...shown.flatMap((key) => [Object.assign(document.createElement("kbd"), { textContent: keyName(key) }), " "]));
+        const text = document.createElement("dd");
+        text.textContent = meaning;
+        section.lastChild.append(term, text);
+      }
+      return section;
+    }),
+  );
+}
+
+export function setColour(n) {
+  view.colour = COLOURS[n];
+  showTools();
+  view.draw();
+}

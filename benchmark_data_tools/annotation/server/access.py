@@ -1,0 +1,196 @@
+"""Who asks, and whether they may: logins, the guard against other sites, and errors' statuses.
+
+Everything that comes from a browser is untrusted: requests that change something must carry a
+header that other sites cannot set, and each request of the page says for whom it was opened.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from huggingface_hub import parse_huggingface_oauth
+from sqlalchemy.exc import OperationalError
+
+from benchmark_data_tools.annotation import TOOL_VERSION
+from benchmark_data_tools.annotation.server.service import Service
+from benchmark_data_tools.annotation.storage import durability
+from benchmark_data_tools.annotation.storage.errors import (
+    ChangedError,
+    ForbiddenError,
+    HeldError,
+    StoreError,
+    UnknownError,
+)
+from benchmark_data_tools.annotation.storage.people import ALONE, User
+
+log = logging.getLogger(__name__)
+COOKIE = "annotation"
+_HEADER = "x-annotation"
+_USER_HEADER = "x-annotation-user"
+_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+class LoginError(StoreError):
+    """Somebody must log in first."""
+
+
+class OtherPersonError(LoginError):
+    """The page was opened by somebody else than who is logged in now."""
+
+
+STATUS: dict[type[Exception], int] = {
+    LoginError: 401,
+    OtherPersonError: 401,
+    ForbiddenError: 403,
+    UnknownError: 404,
+    HeldError: 409,
+    ChangedError: 412,
+    ValueError: 422,
+    RequestValidationError: 422,
+    OSError: 507,
+    OperationalError: 507,
+}
+
+
+async def refuse(status: int, _request: Request, error: Exception) -> JSONResponse:
+    """Answer with a message that says what to do."""
+    message = str(error)
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        message = f"{first['loc'][-1]} must be valid, got {first.get('input')!r}: {first['msg']}"
+    elif isinstance(error, OperationalError):
+        message = f"database must be writable, got {error.orig}: free disk space or its lock"
+    elif isinstance(error, OSError):
+        # Not the path: where the store lies is nobody's business.
+        message = f"disk must take the file, got {error.strerror}: free space or fix permissions"
+    if status == 507:
+        log.error("%s", message, exc_info=error)
+    return JSONResponse({"message": message, "error": type(error).__name__}, status)
+
+
+async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Refuse changes that another site asks for, and set the headers of every answer."""
+    # A form or script of another site cannot set this header without a preflight, which gets none.
+    if request.method not in ("GET", "HEAD") and _HEADER not in request.headers:
+        return JSONResponse({"message": f"request must carry the header {_HEADER}"}, 403)
+    response = await call(request)
+    response.headers.setdefault("Cache-Control", "no-cache")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'self'; img-src 'self' blob: data:; worker-src 'self' blob:; "
+        "style-src 'self' 'unsafe-inline'; frame-ancestors 'self' https://huggingface.co"
+    )
+    return response
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _user(request: Request) -> User:
+    """Return who is asking, or raise LoginError."""
+    user = _signed_in(request)
+    # A cookie is every tab's: after another login it names somebody else than a page's strokes.
+    page_of = request.headers.get(_USER_HEADER, user.name)
+    if page_of != user.name:
+        raise OtherPersonError(
+            f"user must be {page_of}, for whom this page was opened, got {user.name}: log in as "
+            f"{page_of}, or load the page again"
+        )
+    return user
+
+
+def _signed_in(request: Request) -> User:
+    service = _service(request)
+    if not service.users.configured:
+        client = request.client.host if request.client else ""
+        # The Host header, too: a page of another site may point its own name at 127.0.0.1. And
+        # what a proxy on this machine forwards comes from others.
+        local = client in _LOCAL_HOSTS and request.url.hostname in _LOCAL_HOSTS
+        if local and "x-forwarded-for" not in request.headers and not durability.on_a_space():
+            return ALONE
+        raise ForbiddenError(
+            "users must be configured before others may come, got none: run `python -m "
+            "benchmark_data_tools users DATASET add NAME --role admin` beside the dataset"
+        )
+    user = service.users.signed_in(request.cookies.get(COOKIE, ""))
+    if user is None and service.hugging_face:
+        visitor = parse_huggingface_oauth(request)
+        if visitor is not None:
+            user = service.users.by_hugging_face(visitor.user_info.preferred_username)
+    if user is None:
+        raise LoginError("user must be logged in, got nobody: log in")
+    return user
+
+
+Guarded = Annotated[User, Depends(_user)]
+Given = Annotated[Service, Depends(_service)]
+router = APIRouter()
+
+
+@router.get("/ways")
+def ways(request: Request, service: Given) -> dict[str, Any]:
+    """Tell how one may log in, and whom Hugging Face named that is no user here."""
+    visitor = parse_huggingface_oauth(request) if service.hugging_face else None
+    refused = "" if visitor is None else visitor.user_info.preferred_username
+    return {
+        "hugging_face": service.hugging_face,
+        "refused": refused
+        and f"user must be one of this dataset's, got {refused} of Hugging Face: ask its admin",
+    }
+
+
+@router.post("/login")
+def login(
+    request: Request,
+    service: Given,
+    name: Annotated[str, Body(max_length=64)],
+    password: Annotated[str, Body(max_length=1024)],
+) -> Response:
+    """Check a password and set the session's cookie."""
+    user = service.users.check_password(name, password)
+    if user is None:
+        raise LoginError("name and password must be a user's, got others: try again")
+    response = JSONResponse({"name": user.name, "role": user.role})
+    # A Space's proxy speaks https, and plain http to us.
+    secure = request.url.scheme == "https" or durability.on_a_space()
+    response.set_cookie(
+        COOKIE,
+        service.users.sign(user.name),
+        httponly=True,
+        secure=secure,
+        # A Space shows the page in a frame of another site.
+        samesite="none" if secure else "strict",
+    )
+    return response
+
+
+@router.post("/logout")
+def logout(request: Request, service: Given) -> Response:
+    """Remove the session's cookie, and Hugging Face's session."""
+    if service.hugging_face:
+        request.session.clear()
+    response = JSONResponse({})
+    response.delete_cookie(COOKIE)
+    return response
+
+
+@router.get("/me")
+def me(user: Guarded, service: Given) -> dict[str, Any]:
+    """Tell who is logged in, and how safe the work is."""
+    return {
+        "name": user.name,
+        "role": user.role,
+        "reviews": user.reviews,
+        "alone": user.alone,
+        "users": [u.name for u in service.users.all()] if user.reviews else [],
+        "dataset": service.store.folder.resolve().name,
+        "identity": service.store.identity,
+        "storage": service.storage(),
+        "version": TOOL_VERSION,
+        "labels": [{"name": label.name, "kind": label.kind} for label in service.store.labels()],
+    }

@@ -1,0 +1,187 @@
+"""What a page reads and saves of an entry: image, layers, masks and revisions."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, Response
+
+from benchmark_data_tools.annotation.server.access import Given, Guarded
+from benchmark_data_tools.annotation.server.proposals import LAYERS, Layer
+from benchmark_data_tools.annotation.storage.dataset import FOLDER
+from benchmark_data_tools.annotation.storage.drafts import Draft, Saved
+from benchmark_data_tools.annotation.storage.errors import StoreError, UnknownError
+from benchmark_data_tools.annotation.storage.masks import (
+    decode_mask,
+    encode_mask,
+    write_atomically,
+)
+from benchmark_data_tools.annotation.storage.store import LOCKED
+from benchmark_data_tools.annotation.storage.tables import Entry, Image, Revision
+from benchmark_data_tools.annotation.team import leases
+from benchmark_data_tools.annotation.team.passes import entry_for
+from mgm_core.images import encode_png, read_image
+
+_SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+# What a page may claim; the other kinds are the store's own.
+_PaintedKind = Literal["paint", "proposal", "correction"]
+router = APIRouter()
+
+
+@router.get("/entries/{entry_id}")
+def get_entry(entry_id: int, user: Guarded, service: Given) -> dict[str, Any]:
+    """Return all that the page needs to open an entry."""
+    entry = entry_for(service.store, entry_id, user)
+    image = service.store.image(entry_id)
+    lease = leases.holder(service.store, entry_id)
+    return entry_row(entry, image) | {
+        "lease": None if lease is None else {"holder": lease.holder, "expires": lease.expires_at},
+        "conflicts": [
+            {"id": c.id, "kept": c.kept, "stale": c.stale}
+            for c in service.store.open_conflicts(entry_id)
+        ],
+        "revisions": [_revision_row(r) for r in service.store.revisions(entry_id)],
+        "layers": list(LAYERS),
+        "own_alpha": image.alpha_file is not None,
+    }
+
+
+@router.get("/entries/{entry_id}/image")
+def get_image(entry_id: int, user: Guarded, service: Given) -> Response:
+    """Return the image's own file, or a PNG of what browsers do not show."""
+    entry_for(service.store, entry_id, user)
+    image = service.store.image(entry_id)
+    path = service.store.folder / image.file
+    if path.suffix.lower() not in _SHOWN_BY_BROWSERS:
+        shown = service.store.folder / FOLDER / "cache" / f"{image.sha256[:32]}-shown.png"
+        if not shown.is_file():
+            write_atomically(shown, encode_png(read_image(path, max_megapixels=89)))
+        path = shown
+    if not path.is_file():
+        raise UnknownError(f"{image.file} must be in the dataset, got no such file: put it back")
+    return FileResponse(path)
+
+
+@router.get("/entries/{entry_id}/layers/{layer}")
+def get_layer(entry_id: int, layer: Layer, user: Guarded, service: Given) -> Response:
+    """Return a layer to look at."""
+    entry_for(service.store, entry_id, user)
+    return png_response(service.layers.png(service.store.image(entry_id), layer))
+
+
+@router.get("/entries/{entry_id}/proposal")
+def get_proposal(
+    entry_id: int,
+    user: Guarded,
+    service: Given,
+    opening_px: int = 5,
+    kernel_px: int = 15,
+    source: Layer = "alpha",
+) -> Response:
+    """Return proposed detail."""
+    entry_for(service.store, entry_id, user)
+    proposed = service.layers.proposal(
+        service.store.image(entry_id), opening_px=opening_px, kernel_px=kernel_px, source=source
+    )
+    return png_response(encode_mask(proposed))
+
+
+@router.get("/entries/{entry_id}/mask")
+def get_mask(entry_id: int, user: Guarded, service: Given, revision: int | None = None) -> Response:
+    """Return a revision's mask, the head's unless told; 204 where nothing is saved yet."""
+    entry = entry_for(service.store, entry_id, user)
+    number = entry.head if revision is None else revision
+    if number == 0:
+        return Response(status_code=204, headers={"X-Revision": "0"})
+    service.store.sight(entry_id, user)
+    return png_response(service.store.mask_png(entry_id, number), {"X-Revision": str(number)})
+
+
+@router.post("/entries/{entry_id}/revisions")
+async def save(
+    request: Request,
+    entry_id: int,
+    user: Guarded,
+    service: Given,
+    base: int,
+    save_id: str,
+    kind: _PaintedKind = "paint",
+    strokes: int = 0,
+    active_seconds: float = 0.0,
+) -> dict[str, Any]:
+    """Save the mask that is the request's body, a grey PNG of the image's size."""
+
+    def store(png: bytes) -> Saved:
+        mask = decode_mask(png, image.width, image.height)
+        draft = Draft(mask, user, base, kind, strokes, active_seconds, save_id)
+        return service.store.save(entry_id, draft)
+
+    await run_in_threadpool(entry_for, service.store, entry_id, user)
+    image = await run_in_threadpool(service.store.image, entry_id)
+    # No PNG of random levels is larger than this.
+    png = await _body(request, limit=image.width * image.height * 2 + 65_536)
+    return asdict(await run_in_threadpool(store, png))
+
+
+@router.post("/entries/{entry_id}/restore")
+def restore(
+    entry_id: int,
+    user: Guarded,
+    service: Given,
+    number: Annotated[int, Body()],
+    head: Annotated[int, Body()],
+) -> dict[str, Any]:
+    """Make an old revision the newest; `head` is the one that the page shows."""
+    entry_for(service.store, entry_id, user)
+    return asdict(service.store.restore(entry_id, number, author=user, head=head))
+
+
+def entry_row(entry: Entry, image: Image) -> dict[str, Any]:
+    """Return what the page shows of an entry's state."""
+    return {
+        "id": entry.id,
+        "name": image.name,
+        "width": image.width,
+        "height": image.height,
+        "state": entry.state,
+        "assignee": entry.assignee,
+        "pass": entry.blind_pass,
+        "label": entry.label,
+        "head": entry.head,
+        "comment": entry.comment,
+        "note": entry.note,
+        "flagged": entry.flagged,
+        "locked": entry.state in LOCKED,
+    }
+
+
+def _revision_row(revision: Revision) -> dict[str, Any]:
+    return {
+        "number": revision.number,
+        "parent": revision.parent,
+        "author": revision.author,
+        "saved_at": revision.saved_at,
+        "active_seconds": revision.active_seconds,
+        "strokes": revision.strokes,
+        "kind": revision.kind,
+        "detail_px": revision.detail_px,
+    }
+
+
+def png_response(data: bytes, headers: dict[str, str] | None = None) -> Response:
+    """Return a PNG as an answer."""
+    return Response(data, media_type="image/png", headers=headers)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """Read a request's body, and no more of it than a mask can have."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise StoreError(
+                f"mask must have at most {limit} bytes, got more: it belongs to another image"
+            )
+        parts.append(part)
+    return b"".join(parts)

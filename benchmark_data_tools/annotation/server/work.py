@@ -1,0 +1,109 @@
+"""The queue and the way of entries through it: leases, states, notes, assignees, progress."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+from fastapi.responses import Response
+
+from benchmark_data_tools.annotation.server.access import Given, Guarded
+from benchmark_data_tools.annotation.server.entries import entry_row
+from benchmark_data_tools.annotation.storage.errors import StoreError
+from benchmark_data_tools.annotation.storage.tables import State
+from benchmark_data_tools.annotation.team import leases, progress, queue, states
+from benchmark_data_tools.annotation.team.passes import entry_for
+from benchmark_data_tools.annotation.team.queue import Filter, QueueRow
+
+router = APIRouter()
+
+
+@router.get("/queue")
+def get_queue(
+    user: Guarded,
+    service: Given,
+    state: str | None = None,
+    search: str = "",
+    flagged: bool = False,
+    mine: bool = False,
+    label: str | None = None,
+) -> Response:
+    """Return the whole filtered queue, compact: a list of values an entry."""
+    found = queue.listing(service.store, user, Filter(state, search, flagged, mine, label))
+    # Not by FastAPI's encoder, which looks at each of tens of thousands of values.
+    text = json.dumps({"columns": QueueRow._fields, "rows": found}, separators=(",", ":"))
+    return Response(text, media_type="application/json")
+
+
+@router.get("/progress")
+def get_progress(user: Guarded, service: Given) -> list[dict[str, Any]]:
+    """Return everyone's progress first, then each person's; annotators see their own."""
+    names = progress.authors(service.store) if user.reviews else [user.name]
+    return [asdict(progress.progress(service.store, name)) for name in (None, *names)]
+
+
+@router.post("/entries/{entry_id}/lease")
+def take_lease(
+    entry_id: int,
+    user: Guarded,
+    service: Given,
+    token: Annotated[str, Body(pattern="^[0-9a-f]{32}$")],
+    renew: Annotated[bool, Body()] = False,
+) -> dict[str, Any]:
+    """Take or renew the lease; the page asks often, and hears of the work's storage with it."""
+    expires = leases.take(service.store, entry_id, user, token, renew=renew)
+    return {"expires": expires, "seconds": leases.LEASE_SECONDS, "storage": service.storage()}
+
+
+@router.post("/entries/{entry_id}/release")
+def release_lease(
+    entry_id: int,
+    user: Guarded,
+    service: Given,
+    token: Annotated[str, Body(embed=True, pattern="^[0-9a-f]{32}$")],
+) -> dict[str, Any]:
+    """Give the lease back."""
+    entry_for(service.store, entry_id, user)
+    leases.release(service.store, entry_id, token)
+    return {}
+
+
+@router.post("/entries/{entry_id}/state")
+def set_state(
+    entry_id: int,
+    user: Guarded,
+    service: Given,
+    state: Annotated[State, Body()],
+    comment: Annotated[str, Body(max_length=10_000)] = "",
+    head: Annotated[int | None, Body()] = None,
+) -> dict[str, Any]:
+    """Move an entry on in the queue; `head` is the one that the page shows."""
+    entry = states.move(service.store, entry_id, state, user, comment, head=head)
+    return entry_row(entry, service.store.image(entry_id))
+
+
+@router.post("/entries/{entry_id}/note")
+def set_note(
+    entry_id: int,
+    user: Guarded,
+    service: Given,
+    note: Annotated[str | None, Body(max_length=10_000)] = None,
+    flagged: Annotated[bool | None, Body()] = None,
+) -> dict[str, Any]:
+    """Write an entry's note or flag."""
+    states.annotate(service.store, entry_id, user, note=note, flagged=flagged)
+    return {}
+
+
+@router.post("/entries/{entry_id}/assignee")
+def set_assignee(
+    entry_id: int,
+    user: Guarded,
+    service: Given,
+    assignee: Annotated[str | None, Body(embed=True, max_length=64)],
+) -> dict[str, Any]:
+    """Give an entry to a user, or to nobody."""
+    if assignee is not None and service.users.by_name(assignee) is None:
+        raise StoreError(f"assignee must be a user, got {assignee}: choose one of the list")
+    states.assign(service.store, entry_id, user, assignee)
+    return {}

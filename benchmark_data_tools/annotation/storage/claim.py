@@ -1,0 +1,85 @@
+"""Take a folder for a dataset: mark it and its database as belonging together, once."""
+
+import json
+import re
+from pathlib import Path
+from secrets import token_hex
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from benchmark_data_tools.annotation.storage.database import writing
+from benchmark_data_tools.annotation.storage.dataset import FOLDER, Picture, Scan
+from benchmark_data_tools.annotation.storage.errors import StoreError
+from benchmark_data_tools.annotation.storage.masks import write_atomically
+from benchmark_data_tools.annotation.storage.tables import Image, Label, Setting
+
+DETAIL = "detail"  # the label that every dataset has
+
+
+def image_row(picture: Picture) -> Image:
+    """Return a picture's row."""
+    return Image(
+        name=picture.name,
+        file=picture.file,
+        alpha_file=picture.alpha_file,
+        width=picture.width,
+        height=picture.height,
+        sha256=picture.sha256,
+    )
+
+
+def sqlite_url(folder: Path) -> str:
+    """Return where a dataset keeps its own database."""
+    return f"sqlite:///{(folder / FOLDER / 'store.db').absolute()}"
+
+
+def refuse_maps_of_other_types(folder: Path, pattern: str, found: Scan) -> None:
+    """Two files of one name, .jpg and .png, would leave open which one is the detail map."""
+    for picture in found.pictures:
+        path = folder / pattern.replace("{name}", picture.name)
+        others = [o for o in path.parent.glob(f"{_escaped(path.stem)}.*") if o.suffix != ".png"]
+        if others:
+            raise StoreError(
+                f"pattern must name files of its own, got {pattern} beside {others[0].name}: "
+                "choose --pattern 'detailmap_png/{name}_cloud_trimap.png' and take the old maps "
+                "in with the import command"
+            )
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def claim(folder: Path, engine: Engine, pattern: str) -> None:
+    """Mark folder and database as belonging together, once."""
+    marker = folder / FOLDER / "dataset.json"
+    if marker.is_file():
+        check_claim(marker, engine)
+        return
+    identity = token_hex(16)
+    with Session(writing(engine)) as session, session.begin():
+        if session.get(Setting, "dataset") is not None:
+            raise StoreError(
+                "database must be empty for a new dataset, got one in use: name another database, "
+                f"or restore {marker}"
+            )
+        session.add_all(
+            [
+                Setting(name="dataset", value=identity),
+                Setting(name="pattern", value=pattern),
+                Label(name=DETAIL, kind="mask", pattern=pattern),
+            ]
+        )
+    write_atomically(marker, json.dumps({"dataset": identity}).encode())
+
+
+def check_claim(marker: Path, engine: Engine) -> None:
+    """Raise StoreError unless the database is the folder's."""
+    with Session(engine) as session:
+        setting = session.get(Setting, "dataset")
+    if setting is None or setting.value != json.loads(marker.read_text("utf-8"))["dataset"]:
+        raise StoreError(
+            f"database must belong to {marker.parent.parent}, got another dataset's or an empty "
+            "one: correct --database"
+        )

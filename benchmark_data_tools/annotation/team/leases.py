@@ -1,0 +1,69 @@
+"""Leases: who works on an entry now. The store's rules hold others' saves against them."""
+
+from benchmark_data_tools.annotation.storage import rules
+from benchmark_data_tools.annotation.storage.errors import HeldError
+from benchmark_data_tools.annotation.storage.people import User
+from benchmark_data_tools.annotation.storage.store import Store
+from benchmark_data_tools.annotation.storage.tables import Lease
+from benchmark_data_tools.annotation.team.passes import entry_for
+
+LEASE_SECONDS = 90.0
+_LABELLED = ("open", "in_work", "returned")
+
+
+def take(store: Store, entry_id: int, user: User, token: str, *, renew: bool = False) -> float:
+    """Take or renew the lease on an entry, and with the first one the entry itself.
+
+    Args:
+        store: The store.
+        entry_id: The entry.
+        user: Who wants to work on it.
+        token: Names the page that asks, 32 hexadecimal digits.
+        renew: Whether to keep a lease alone. Without it a person's newest page takes the lease
+            over from their older ones, such as one that crashed.
+
+    Returns:
+        When the lease expires, in seconds since 1970.
+
+    Raises:
+        HeldError: Somebody else holds it, or a newer page of the same person.
+        ForbiddenError: It is another's, or the user knows the image's other pass.
+    """
+    entry_for(store, entry_id, user)
+    now = store.clock()
+    with store.changing() as session:
+        entry = store.entry(entry_id, session)
+        rules.check_blind(session, entry, user)
+        rules.check_lease(session, entry, user, now)
+        rules.check_assignee(entry, user)
+        lease = session.get(Lease, entry_id)
+        valid = lease is not None and lease.expires_at > now
+        if lease is not None and lease.token != token and valid and renew:
+            raise HeldError(
+                "page must be the newest of its person, got an older one: this image is open in "
+                "another tab or window of yours, go on there"
+            )
+        if lease is None:
+            lease = Lease(entry_id=entry_id)
+            session.add(lease)
+        if lease.holder != user.name or not (valid or lease.token == token):
+            lease.taken_at = now
+        lease.holder, lease.token, lease.expires_at = user.name, token, now + LEASE_SECONDS
+        if entry.assignee is None and not user.reviews_only and entry.state in _LABELLED:
+            entry.assignee = user.name
+        return lease.expires_at
+
+
+def release(store: Store, entry_id: int, token: str) -> None:
+    """Give a lease back; another page's lease stays."""
+    with store.changing() as session:
+        lease = session.get(Lease, entry_id)
+        if lease is not None and lease.token == token:
+            session.delete(lease)
+
+
+def holder(store: Store, entry_id: int) -> Lease | None:
+    """Return the lease that is on an entry now."""
+    with store.reading() as session:
+        lease = session.get(Lease, entry_id)
+    return lease if lease is not None and lease.expires_at > store.clock() else None

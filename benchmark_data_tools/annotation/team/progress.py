@@ -1,0 +1,83 @@
+"""How far the work is, of everyone and of each person."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from benchmark_data_tools.annotation.storage.store import FINISHED, Store
+from benchmark_data_tools.annotation.storage.tables import STATES, Entry, Revision
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work is; of everyone, or of one person.
+
+    Args:
+        author: The person; None for everyone.
+        counts: State -> entries.
+        seconds: Active work.
+        finished: Entries finished by hand, from which the rate is taken.
+        corrected: Of these, entries that began from a proposal or an import.
+        per_hour: Entries finished in an hour of active work; None before the first.
+        hours_left: Active work left at this rate; None before the first.
+    """
+
+    author: str | None
+    counts: dict[str, int]
+    seconds: float
+    finished: int
+    corrected: int
+    per_hour: float | None
+    hours_left: float | None
+
+
+def progress(store: Store, author: str | None = None) -> Progress:
+    """Count entries, time and rate; of everyone or of one person.
+
+    The rate is taken over active work, which is what the page measures, not over days.
+    """
+    with store.reading() as session:
+        counting = select(Entry.state, func.count()).group_by(Entry.state)
+        time = select(func.sum(Revision.active_seconds))
+        finishing = select(Entry.id).where(Entry.state.in_(FINISHED))
+        if author is not None:
+            counting = counting.where(Entry.assignee == author)
+            time = time.where(Revision.author == author)
+            finishing = finishing.where(Entry.assignee == author)
+        found = {state: number for state, number in session.execute(counting)}  # noqa: C416  # typed
+        counts: dict[str, int] = {state: found.get(state, 0) for state in STATES}
+        seconds = float(session.scalar(time) or 0.0)
+        finished_ids = set(session.scalars(finishing))
+        spent = select(func.sum(Revision.active_seconds)).where(Revision.entry_id.in_(finishing))
+        finished_seconds = float(session.scalar(spent) or 0.0)
+        corrected = session.scalar(
+            select(func.count(func.distinct(Revision.entry_id))).where(
+                Revision.entry_id.in_(finishing), Revision.kind.in_(("proposal", "import"))
+            )
+        )
+        left = session.scalar(
+            select(func.count())
+            .select_from(Entry)
+            .where(Entry.state.in_(("open", "in_work", "returned")))
+        )
+    per_hour = (
+        3600 * len(finished_ids) / finished_seconds if finished_ids and finished_seconds else None
+    )
+    return Progress(
+        author,
+        counts,
+        seconds,
+        len(finished_ids),
+        corrected or 0,
+        per_hour,
+        (left or 0) / per_hour if per_hour else None,
+    )
+
+
+def authors(store: Store) -> Sequence[str]:
+    """Return everyone who saved or was given something."""
+    with store.reading() as session:
+        saved = set(session.scalars(select(Revision.author).distinct()))
+        given = set(session.scalars(select(Entry.assignee).distinct()))
+    return sorted(name for name in saved | given if name)

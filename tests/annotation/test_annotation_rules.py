@@ -1,0 +1,297 @@
+"""What holds for a team, whoever asks the store: reviews, passes, leases, time, conflicts."""
+
+import numpy as np
+import pytest
+from annotation_samples import mask_of, save
+
+from benchmark_data_tools.annotation.formats.exchange import import_masks, statistics
+from benchmark_data_tools.annotation.storage.drafts import Draft
+from benchmark_data_tools.annotation.storage.errors import (
+    ChangedError,
+    ForbiddenError,
+    HeldError,
+    StoreError,
+    UnknownError,
+)
+from benchmark_data_tools.annotation.storage.masks import encode_mask
+from benchmark_data_tools.annotation.storage.people import ALONE, User
+from benchmark_data_tools.annotation.team import leases, passes, progress, queue, states
+from benchmark_data_tools.annotation.team.queue import Filter
+
+ANN, BOB = User("ann", "annotator"), User("bob", "annotator")
+EVE, ADA = User("eve", "reviewer"), User("ada", "admin")
+EMPTY = np.zeros((30, 40), np.uint8)
+
+
+def dot(*columns):
+    """A mask of the first image with single columns painted."""
+    mask = EMPTY.copy()
+    mask[:, list(columns)] = 255
+    return mask
+
+
+@pytest.fixture
+def clock(store):
+    now = [1000.0]
+    store.clock = lambda: now[0]
+    return now
+
+
+# --- Conflicts -------------------------------------------------------------------------------
+
+
+def test_settling_compares_with_the_head_that_was_shown(store):
+    save(store, 1, dot(1), "ann", 0)
+    stale = save(store, 1, dot(2), "bob", 0)
+    save(store, 1, dot(1, 3), "ann", 1)
+    seen = {"head": 1, "stale": {stale.conflict: 2}}
+    with pytest.raises(ChangedError, match="head must be the one that was shown, revision 1, got"):
+        store.settle(1, dot(1, 2), author=ANN, **seen)
+    assert store.entry(1).head == 3
+    assert len(store.open_conflicts(1)) == 1
+    settled = store.settle(1, dot(1, 2, 3), author=ANN, head=3, stale=seen["stale"])
+    np.testing.assert_array_equal(store.mask(1, settled.head), dot(1, 2, 3))
+    assert store.open_conflicts(1) == []
+
+
+def test_what_is_drawn_on_in_a_conflict_stays_in_it(store):
+    save(store, 1, dot(1), "ann", 0)
+    first = save(store, 1, dot(2), "bob", 0)
+    later = save(store, 1, dot(2, 4), "bob", first.number)
+    assert later.conflict == first.conflict
+    (conflict,) = store.open_conflicts(1)
+    assert (conflict.kept, conflict.stale) == (1, 3)
+    with pytest.raises(ChangedError, match="conflict must be as it was shown, with revision 2"):
+        store.settle(1, dot(2), author=ANN, head=1, stale={conflict.id: 2})
+    # Another's save on that branch is their own conflict.
+    others = save(store, 1, dot(2, 5), "cyd", 3)
+    assert others.conflict != first.conflict
+    assert len(store.open_conflicts(1)) == 2
+
+
+def test_sixteen_stale_saves_are_settled_in_one_go(store):
+    save(store, 1, dot(0), "ann", 0)
+    stale = {}
+    for n in range(1, 17):
+        saved = save(store, 1, dot(n), f"p{n}", 0)
+        stale[saved.conflict] = saved.number
+    assert len(stale) == 16
+    settled = store.settle(1, dot(*range(17)), author=ANN, head=1, stale=stale)
+    assert store.open_conflicts(1) == []
+    assert store.entry(1).head == settled.number
+    with pytest.raises(UnknownError, match="conflict must be an open one"):
+        store.settle(1, dot(0), author=ANN, head=settled.number, stale=stale)
+
+
+def test_restoring_compares_with_the_head_that_was_shown(store):
+    save(store, 1, dot(1), "ann", 0)
+    save(store, 1, dot(1, 2), "ann", 1)
+    with pytest.raises(ChangedError):
+        store.restore(1, 1, author=ANN, head=1)
+    np.testing.assert_array_equal(store.mask(1), dot(1, 2))
+
+
+# --- Reviews ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["assigned", "head", "painted earlier", "settled"])
+def test_nobody_reviews_their_own_work(store, how):
+    mine = {"assigned": BOB, "head": ADA, "painted earlier": ADA, "settled": BOB}[how]
+    store.save(1, Draft(dot(1), mine, 0))
+    states.assign(store, 1, EVE, "ada" if how == "assigned" else None)
+    if how == "painted earlier":
+        store.save(1, Draft(dot(2), BOB, 1))
+    if how == "settled":
+        stale = save(store, 1, dot(3), "cyd", 0)
+        store.settle(1, dot(1, 3), author=ADA, head=1, stale={stale.conflict: 2})
+    states.move(store, 1, "done", ADA)
+    with pytest.raises(ForbiddenError, match="reviewer must be another person than who labelled"):
+        states.move(store, 1, "in_review", ADA)
+    states.move(store, 1, "in_review", EVE)
+    for verdict in ("accepted", "returned"):
+        with pytest.raises(ForbiddenError, match="another person than who labelled"):
+            states.move(store, 1, verdict, ADA, "a comment")
+    mine_or_free = store.entry(1).assignee or "cyd"
+    with pytest.raises(ForbiddenError, match="user must be a reviewer"):
+        states.move(store, 1, "accepted", User(mine_or_free, "annotator"))
+    states.move(store, 1, "accepted", EVE)
+
+
+def test_what_is_under_review_changes_by_reviewers_alone(store):
+    save(store, 1, dot(1), "ann", 0)
+    states.move(store, 1, "done", ALONE)
+    states.move(store, 1, "in_review", ALONE)
+    late = save(store, 1, dot(2), "ann", 1)
+    assert (late.head, late.conflict is not None) == (1, True)
+    saw = {"head": 1, "stale": {late.conflict: 2}}
+    with pytest.raises(ForbiddenError, match="entry must not be under review, got in_review"):
+        store.settle(1, dot(2), author=ANN, **saw)
+    with pytest.raises(StoreError, match="entry must have no open conflict to be accepted"):
+        states.move(store, 1, "accepted", ALONE)
+    store.settle(1, dot(2), author=EVE, **saw)
+    states.move(store, 1, "accepted", ALONE)
+    # What a reviewer changes after all needs another's acceptance, and is published with it.
+    save(store, 1, dot(5), "eve", 3)
+    assert store.entry(1).state == "in_review"
+    with pytest.raises(ForbiddenError):
+        states.move(store, 1, "accepted", EVE)
+
+
+def test_a_verdict_is_on_the_head_that_was_shown(store):
+    save(store, 1, dot(1), "ann", 0)
+    states.move(store, 1, "done", ANN, head=1)
+    states.move(store, 1, "in_review", EVE, head=1)
+    store.save(1, Draft(dot(2), ADA, 1))
+    with pytest.raises(ChangedError, match="head must be the one that was shown, revision 1, got"):
+        states.move(store, 1, "accepted", EVE, head=1)
+
+
+# --- Leases and assignees --------------------------------------------------------------------
+
+
+def test_leases_expire_and_follow_a_person_to_their_newest_page(store, clock):
+    until = leases.take(store, 1, ANN, "a" * 32)
+    assert until == 1000 + leases.LEASE_SECONDS
+    assert store.entry(1).assignee == "ann"
+    with pytest.raises(HeldError, match="entry must be free, got one that ann works on"):
+        leases.take(store, 1, EVE, "b" * 32)
+    leases.take(store, 1, ANN, "c" * 32)
+    with pytest.raises(HeldError, match="open in another tab or window of yours"):
+        leases.take(store, 1, ANN, "a" * 32, renew=True)
+    leases.release(store, 1, "a" * 32)  # not its own: stays
+    assert leases.holder(store, 1).token == "c" * 32
+    clock[0] = until + 1
+    assert leases.holder(store, 1) is None
+    leases.take(store, 1, EVE, "b" * 32)
+    assert store.entry(1).assignee == "ann"  # a reviewer's look is no wish to label
+    leases.release(store, 1, "b" * 32)
+    with pytest.raises(ForbiddenError, match="entry must be bob's or free, got one of ann"):
+        leases.take(store, 1, BOB, "d" * 32)
+
+
+@pytest.mark.parametrize("who", ["bob", "eve"])
+def test_anothers_save_under_a_lease_becomes_a_conflict(store, clock, who):
+    leases.take(store, 1, ANN, "a" * 32)
+    save(store, 1, dot(1), "ann", 0)
+    late = save(store, 1, dot(2), who, 1)
+    assert late.conflict is not None
+    np.testing.assert_array_equal(store.mask(1), dot(1))
+    person = {"bob": BOB, "eve": EVE}[who]
+    for state in ("done", "skipped"):
+        with pytest.raises(HeldError, match="one that ann works on"):
+            states.move(store, 1, state, person, "why not")
+    with pytest.raises((ForbiddenError, HeldError)):
+        store.settle(1, dot(2), author=person, head=1, stale={late.conflict: 2})
+    clock[0] += leases.LEASE_SECONDS + 1
+    later = save(store, 1, dot(3), who, 1)
+    # Without the lease the entry is still ann's, which stops annotators and not reviewers.
+    assert (later.conflict is None) == (who == "eve")
+    if who == "bob":
+        with pytest.raises(ForbiddenError, match="entry must be bob's or free"):
+            states.move(store, 1, "skipped", BOB, "no")
+
+
+# --- Blind passes ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def twins(store):
+    """The two passes of one image, by number."""
+    assert passes.add_second_pass(store, 34) == 1
+    assert passes.add_second_pass(store, 34) == 1
+    (second,) = [row for row in queue.listing(store, EVE, Filter()) if row.blind_pass == 2]
+    return store.passes(second.id)
+
+
+def seen(store, user):
+    return {row.id for row in queue.listing(store, user, Filter())}
+
+
+def test_a_second_pass_is_blind(store, twins):
+    first, second = twins
+    leases.take(store, first.id, ANN, "a" * 32)
+    assert first.id in seen(store, ANN)
+    assert second.id not in seen(store, ANN)
+    assert first.id not in seen(store, BOB)
+    assert second.id in seen(store, BOB)
+    with pytest.raises(ForbiddenError, match="labelled blind by somebody else"):
+        leases.take(store, second.id, ANN, "a" * 32)
+    with pytest.raises(ForbiddenError):
+        passes.entry_for(store, first.id, BOB)
+    with pytest.raises(StoreError, match="the passes are blind"):
+        states.assign(store, second.id, EVE, "ann")
+    assert passes.add_second_pass(store, 100) == 3
+    with pytest.raises(StoreError, match="percent must be above 0"):
+        passes.add_second_pass(store, 0)
+
+
+def test_a_reviewer_labels_one_pass_and_never_sees_the_other(store, twins):
+    first, second = twins
+    save(store, first.id, mask_of(store, first.id), "eve", 0)
+    with pytest.raises(ForbiddenError, match="labelled blind by somebody else"):
+        passes.entry_for(store, second.id, EVE)
+    with pytest.raises(ForbiddenError, match="labeller must not know the image's other pass"):
+        save(store, second.id, mask_of(store, second.id), "eve", 0)
+    assert second.id not in seen(store, EVE)
+    assert store.revisions(second.id) == []
+
+
+@pytest.mark.parametrize("person", [EVE, BOB])
+def test_whoever_looked_at_a_pass_does_not_label_the_other(store, twins, tmp_path, person):
+    first, second = twins
+    (tmp_path / "maps").mkdir()
+    path = tmp_path / "maps" / f"{store.image(first.id).name}.png"
+    path.write_bytes(encode_mask(mask_of(store, first.id)))
+    assert import_masks(store, tmp_path / "maps", "png").taken
+    store.sight(first.id, person)
+    with pytest.raises(ForbiddenError, match="who labelled it or has looked at it"):
+        save(store, second.id, mask_of(store, second.id), person.name, 0)
+    with pytest.raises(ForbiddenError):
+        leases.take(store, second.id, person, "a" * 32)
+    with pytest.raises(StoreError, match="assignee must not know the image's other pass"):
+        states.assign(store, second.id, ADA, person.name)
+    # A reviewer may still judge both.
+    assert (second.id in seen(store, person)) == person.reviews
+
+
+# --- Time ------------------------------------------------------------------------------------
+
+
+def test_time_is_no_more_than_has_passed(store, clock):
+    save(store, 2, mask_of(store, 2), "bob", 0, active_seconds=1e5)  # without a lease
+    leases.take(store, 1, ANN, "a" * 32)
+    clock[0] += 30
+    save(store, 1, dot(1), "ann", 0, active_seconds=277 * 3600)
+    clock[0] += 10
+    leases.take(store, 1, ANN, "a" * 32, renew=True)
+    save(store, 1, dot(2), "ann", 1, active_seconds=4)
+    clock[0] += 10
+    save(store, 1, dot(3), "ann", 2, active_seconds=60)
+    assert [r.active_seconds for r in store.revisions(1)] == [30, 4, 10]
+    assert [r.active_seconds for r in store.revisions(2)] == [0]
+    # A new lease starts a new count: what an old one left cannot be claimed.
+    leases.release(store, 1, "a" * 32)
+    clock[0] += 500
+    leases.take(store, 1, ANN, "b" * 32)
+    clock[0] += 5
+    save(store, 1, dot(4), "ann", 3, active_seconds=60)
+    assert store.revisions(1)[-1].active_seconds == 5
+
+
+def test_progress_counts_work_rate_and_what_is_left(store, clock):
+    leases.take(store, 1, ANN, "a" * 32)
+    clock[0] += 30
+    save(store, 1, dot(1), "ann", 0, kind="proposal", active_seconds=30)
+    clock[0] += 90
+    save(store, 1, dot(2), "ann", 1, kind="correction", active_seconds=90)
+    leases.take(store, 2, BOB, "b" * 32)
+    clock[0] += 60
+    save(store, 2, mask_of(store, 2), "bob", 0, active_seconds=60)
+    assert progress.progress(store).per_hour is None
+    states.move(store, 1, "done", ANN)
+    whole, ann = progress.progress(store), progress.progress(store, "ann")
+    assert (whole.seconds, whole.finished, whole.corrected) == (180, 1, 1)
+    assert whole.per_hour == pytest.approx(30)
+    assert whole.hours_left == pytest.approx(2 / 30)
+    assert (ann.seconds, ann.counts["done"], ann.counts["open"]) == (120, 1, 0)
+    assert "ann" in statistics(store)
