@@ -217,8 +217,16 @@ def main() -> None:
         logging.getLogger("app").info("http://localhost:%d", environment.port)
         launch(page, environment, visits, annotation=annotation, further=further)
         # Not before, as loading PyTorch keeps the page from coming up.
-        models.warm_up("portrait")
+        broken: list[str] = []
+
+        def give_up(why: str) -> None:
+            broken.append(why)
+            stopping.set()
+
+        models.warm_up("portrait", give_up)
         stopping.wait()
+        if broken:
+            raise SystemExit(f"error: {broken[0]}")
         logging.getLogger("app").info(
             "stopping: running requests have %g s", environment.stop_seconds
         )
@@ -228,4 +236,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from None

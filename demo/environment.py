@@ -119,7 +119,7 @@ class Environment:
             except ValueError:
                 raise ValueError(
                     f"{about['variable']} must be a number, got {text!r}: "
-                    f"it is the {about['meaning']}, by default {setting.default}"
+                    f"it sets {about['meaning']}, by default {setting.default}"
                 ) from None
             if about["choices"] and value not in about["choices"]:
                 raise ValueError(

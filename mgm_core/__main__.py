@@ -13,7 +13,6 @@ The ending of --output chooses the format: .png, .webp, .tiff, .avif, .psd, or .
 
 import argparse
 import logging
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -48,7 +47,7 @@ from mgm_core.images import Photo, encode_png, read_photo, read_subject_mask, wr
 from mgm_core.models import Models
 from mgm_core.networks.hardware import DtypeName
 from mgm_core.outputs import PIPE, Job, Plan, UsageError, check_outputs, plan
-from mgm_core.recipe import Background, Quality, Recipe
+from mgm_core.recipe import Background, Quality, Recipe, read_background
 from mgm_core.reporting import Failures, allow_any_name
 
 
@@ -386,27 +385,11 @@ def _background(
     background: Background, options: argparse.Namespace
 ) -> tuple[Background, Path | None]:
     """Return the background with what the options change of it, and the picture's path."""
-    text = options.behind
-    picture = None
-    colour, number = "#[0-9a-fA-F]{6}", r"\d+(?:\.\d+)?"
+    text, picture = options.behind, None
     if text is None:
         pass
-    elif text == "none":
-        background = replace(background, kind="transparent")
-    elif re.fullmatch(colour, text):
-        background = replace(background, kind="colour", colour=text)
-    elif match := re.fullmatch(rf"gradient:({colour}),({colour}),(-?{number})", text):
-        background = replace(
-            background,
-            kind="gradient",
-            colour=match[1],
-            colour_to=match[2],
-            angle_deg=float(match[3]),
-        )
-    elif text == "blur":
-        background = replace(background, kind="blur")
-    elif match := re.fullmatch(rf"blur:({number})", text):
-        background = replace(background, kind="blur", blur_percent=float(match[1]))
+    elif (read := read_background(text, background)) is not None:
+        background = read
     elif Path(text).is_file():
         background, picture = replace(background, kind="picture"), Path(text)
     else:

@@ -12,16 +12,16 @@ __all__ = [
     "Colour",
     "Fit",
     "blurred_background",
+    "cast_shadow",
     "checkerboard",
     "composite",
     "fit_background",
     "gradient_background",
-    "light_wrapped",
     "rgba",
     "rgba_over_shadow",
-    "shaded",
     "soft_shadow",
     "solid_background",
+    "wrap_light",
 ]
 
 Colour: TypeAlias = tuple[float, float, float]
@@ -320,8 +320,8 @@ def soft_shadow(
         strength: its opacity behind an opaque subject, in [0, 1].
 
     Returns:
-        (H, W) float32 in [0, 1], the shadow's own opacity; `shaded` and `rgba_over_shadow` put it
-        to use.
+        (H, W) float32 in [0, 1], the shadow's own opacity, for `cast_shadow` and
+        `rgba_over_shadow`.
 
     Raises:
         ValueError: a value is out of range.
@@ -339,7 +339,7 @@ def soft_shadow(
     return shadow
 
 
-def shaded(background: Floats, shadow: Floats) -> Floats:
+def cast_shadow(background: Floats, shadow: Floats) -> Floats:
     """Darken a background by a shadow.
 
     Args:
@@ -360,8 +360,8 @@ def rgba_over_shadow(foreground: Floats, alpha: Floats, shadow: Floats) -> Float
     """Join foreground and alpha into a transparent image that carries its shadow along.
 
     The shadow is black of its own opacity beneath the subject, so that the image, put over any
-    background, gives what `shaded` and `composite` give. Its alpha channel is therefore the union
-    of both, 1 - (1 - alpha)(1 - shadow), and no longer the matte.
+    background, gives what `cast_shadow` and `composite` give. Its alpha channel is therefore the
+    union of both, 1 - (1 - alpha)(1 - shadow), and no longer the matte.
 
     Args:
         foreground: (H, W, 3) float in [0, 1].
@@ -386,7 +386,7 @@ def rgba_over_shadow(foreground: Floats, alpha: Floats, shadow: Floats) -> Float
     return rgba(share[..., None] * foreground, np.clip(union, 0, 1))
 
 
-def light_wrapped(
+def wrap_light(
     image: Floats, alpha: Floats, background: Floats, sigma_px: float, strength: float
 ) -> Floats:
     """Let the background's light spill over the subject's edge, as a lens does.

@@ -13,15 +13,15 @@ import numpy as np
 from mgm_core.arrays import Booleans, Floats
 from mgm_core.compositing import (
     blurred_background,
+    cast_shadow,
     composite,
     fit_background,
     gradient_background,
-    light_wrapped,
     rgba,
     rgba_over_shadow,
-    shaded,
     soft_shadow,
     solid_background,
+    wrap_light,
 )
 from mgm_core.editing import apply_edits
 from mgm_core.foreground.estimate import estimate_foreground
@@ -47,18 +47,18 @@ __all__ = [
     "MattingNetwork",
     "NoSubjectError",
     "SegmentingNetwork",
-    "background",
-    "corrected",
+    "apply_corrections",
     "cut_out",
-    "finished",
+    "erase_foreground",
     "guidance_from_mask",
     "guidance_from_probability",
     "guidance_from_segmenter",
     "guidance_of_frame",
-    "matted",
+    "make_background",
     "opaque",
+    "predict_matte",
+    "render",
     "shadow_of",
-    "without_erased",
 ]
 
 CutoutSettings: TypeAlias = Recipe
@@ -169,7 +169,7 @@ class Cutout:
 
     def rgba(self) -> Floats:
         """Return the transparent picture with straight colours and its shadow, (H, W, 4)."""
-        return finished(self.foreground, self.alpha, None, self.recipe)
+        return render(self.foreground, self.alpha, None, self.recipe)
 
     def result(self, picture: Floats | None = None) -> Floats:
         """Return the picture that the recipe asks for.
@@ -183,10 +183,10 @@ class Cutout:
         Raises:
             ValueError: A picture is wanted and none was given.
         """
-        behind = background(
+        behind = make_background(
             self.image, self.alpha, self.foreground, self.recipe, picture, self.own_alpha
         )
-        return finished(self.foreground, self.alpha, behind, self.recipe)
+        return render(self.foreground, self.alpha, behind, self.recipe)
 
     def layers(self, picture: Floats | None = None) -> list[tuple[str, Floats]]:
         """Return the result's layers by name from the bottom up, each of the photograph's size.
@@ -198,7 +198,7 @@ class Cutout:
             The background, (H, W, 3), and the shadow, (H, W, 4), where there are any, and the
             subject, (H, W, 4).
         """
-        behind = background(
+        behind = make_background(
             self.image, self.alpha, self.foreground, self.recipe, picture, self.own_alpha
         )
         shadow = shadow_of(self.alpha, self.recipe)
@@ -296,7 +296,7 @@ def guidance_from_mask(
     )
 
 
-def corrected(guided: Guided, recipe: Recipe) -> Guided:
+def apply_corrections(guided: Guided, recipe: Recipe) -> Guided:
     """Dilate or erode guidance and apply the corrections by hand, as the recipe says.
 
     Raises:
@@ -318,7 +318,7 @@ def corrected(guided: Guided, recipe: Recipe) -> Guided:
     return guided
 
 
-def matted(
+def predict_matte(
     image: Floats,
     guided: Guided,
     matter: MattingNetwork,
@@ -359,7 +359,7 @@ def matted(
     return replace(matte, alpha=without_stray_parts(alpha) if recipe.keep_largest else alpha)
 
 
-def background(
+def make_background(
     image: Floats,
     alpha: Floats,
     foreground: Floats,
@@ -417,7 +417,7 @@ def background(
             )
 
 
-def without_erased(foreground: Floats, own_alpha: Floats | None, recipe: Recipe) -> Floats:
+def erase_foreground(foreground: Floats, own_alpha: Floats | None, recipe: Recipe) -> Floats:
     """Return a foreground without the colours of what is transparent in the photo.
 
     Args:
@@ -443,13 +443,13 @@ def opaque(photo: Photo, recipe: Recipe = _AS_THE_PAPER) -> Floats:
     return composite(photo.image, photo.alpha, colour)
 
 
-def finished(foreground: Floats, alpha: Floats, behind: Floats | None, recipe: Recipe) -> Floats:
+def render(foreground: Floats, alpha: Floats, behind: Floats | None, recipe: Recipe) -> Floats:
     """Put the subject, its shadow and the light at its edge over a background (Eq. 1).
 
     Args:
         foreground: (H, W, 3) float32 in [0, 1].
         alpha: (H, W) float32 in [0, 1].
-        behind: What `background` returned.
+        behind: What `make_background` returned.
         recipe: Its shadow and light wrap.
 
     Returns:
@@ -462,11 +462,11 @@ def finished(foreground: Floats, alpha: Floats, behind: Floats | None, recipe: R
             return rgba(foreground, alpha)
         return rgba_over_shadow(foreground, alpha, shadow)
     if shadow is not None:
-        behind = shaded(behind, shadow)
+        behind = cast_shadow(behind, shadow)
     result = composite(foreground, alpha, behind)
     if recipe.light_wrap:
         sigma_px = _px(recipe.light_wrap_percent, alpha)
-        result = light_wrapped(result, alpha, behind, sigma_px, recipe.light_wrap)
+        result = wrap_light(result, alpha, behind, sigma_px, recipe.light_wrap)
     return result
 
 
@@ -504,12 +504,12 @@ def cut_out(
     Raises:
         ValueError: Sizes differ, or the corrections do not fit.
     """
-    guided = corrected(guided, recipe)
-    matte = matted(image, guided, matter, recipe, own_alpha)
+    guided = apply_corrections(guided, recipe)
+    matte = predict_matte(image, guided, matter, recipe, own_alpha)
     foreground = estimate_foreground(
         image, matte.alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
     )
-    foreground = without_erased(foreground, own_alpha, recipe)
+    foreground = erase_foreground(foreground, own_alpha, recipe)
     return Cutout(image, guided, matte, foreground, recipe, own_alpha)
 
 

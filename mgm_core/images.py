@@ -22,7 +22,6 @@ from zlib import crc32
 
 import cv2
 import numpy as np
-import pillow_heif
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
@@ -31,7 +30,13 @@ from mgm_core.labels import labels_of
 
 # Pillow loads most of its openers late, and knows none of them by name before.
 Image.init()
-pillow_heif.register_heif_opener()
+try:
+    import pillow_heif
+except ModuleNotFoundError:
+    _READS_HEIF = False
+else:
+    _READS_HEIF = True
+    pillow_heif.register_heif_opener()
 
 __all__ = [
     "SUFFIXES",
@@ -55,7 +60,7 @@ __all__ = [
 Source: TypeAlias = str | PathLike[str] | bytes | BinaryIO
 
 # Only these openers run on files from strangers: Pillow's EPS opener, for one, starts Ghostscript.
-_FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "BMP", "GIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", *(["HEIF"] if _READS_HEIF else []), "AVIF", "TIFF", "BMP", "GIF")
 _FORMAT_NAMES = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF"
 SUFFIXES = frozenset(
     suffix for suffix, name in Image.registered_extensions().items() if name in (*_FORMATS, "MPO")
@@ -93,6 +98,7 @@ _EXIF_KEPT = frozenset(
         ExifTags.Base.Copyright,
     )
 )
+_HEIF_BRANDS = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"hevc")}
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _EXIF_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
@@ -621,6 +627,11 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     try:
         picture = Image.open(BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
+        if not _READS_HEIF and data[4:12] in _HEIF_BRANDS:
+            raise ImageError(
+                f"{name} must not be HEIC while the package pillow-heif is missing: "
+                "pip install 'mgm[heif]', or save it as JPEG"
+            ) from error
         raise ImageError(
             f"{name} must be an image file, got {len(data)} bytes of another or a damaged "
             f"format: use {_FORMAT_NAMES}"

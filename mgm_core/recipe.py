@@ -39,6 +39,7 @@ __all__ = [
     "Recipe",
     "Shadow",
     "Tool",
+    "read_background",
     "read_colour",
     "read_edits",
 ]
@@ -316,6 +317,36 @@ def read_colour(text: str) -> Colour:
     # "ff" is 1, whatever the number of bits that a file has for it.
     red, green, blue = (int(text[i : i + 2], 16) / 0xFF for i in (1, 3, 5))
     return red, green, blue
+
+
+def read_background(text: str, base: Background | None = None) -> Background | None:
+    """Read a background as people write it.
+
+    Args:
+        text: "none", "#rrggbb", "gradient:#rrggbb,#rrggbb,ANGLE" (degrees, as in CSS), "blur" or
+            "blur:PERCENT" (of the photo's longer side).
+        base: What is not said is taken from it; None takes the defaults.
+
+    Returns:
+        The background; None where the text is none of these, and so may be a picture's path.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+    base = Background() if base is None else base
+    number = r"\d+(?:\.\d+)?"
+    if text == "none":
+        return replace(base, kind="transparent")
+    if re.fullmatch(_COLOUR, text):
+        return replace(base, kind="colour", colour=text)
+    if match := re.fullmatch(rf"gradient:({_COLOUR}),({_COLOUR}),(-?{number})", text):
+        start, end, angle = match.groups()
+        return replace(base, kind="gradient", colour=start, colour_to=end, angle_deg=float(angle))
+    if text == "blur":
+        return replace(base, kind="blur")
+    if match := re.fullmatch(rf"blur:({number})", text):
+        return replace(base, kind="blur", blur_percent=float(match[1]))
+    return None
 
 
 def read_edits(sent: object) -> tuple[Edit, ...]:

@@ -27,7 +27,7 @@ from training.tasks.prn import PRNTask
 from training.tasks.segmenter import SegmenterTask
 from training.tools.bundle import bundle
 from training.tools.pack import pack
-from training.tools.profile import profiled
+from training.tools.profile import profile_run
 from training.tools.segmenter_scores import scores
 from training.tools.sheets import example_sheet, guidance_sheet
 
@@ -84,7 +84,7 @@ def _train(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         if not options.resume:  # nothing is kept, so that run.folder may hold another run
             config = replace(config, run=replace(config.run, folder=folder))
-        for line in profiled(Trainer(config, _task(config), options.resume)):
+        for line in profile_run(Trainer(config, _task(config), options.resume)):
             print(line)
     return 0
 

@@ -97,11 +97,11 @@ class DataConfig:
         own_colours_probability: How often Random Alpha Blending leaves a cut-out its own colours,
             which are known where alpha is above 0 alone (our extension).
         max_side_px: Larger foregrounds are reduced to this long side when read.
-        on_device: Compose and augment on the computing device, from a stock in its memory, instead
+        on_device: Compose and augment on the computing device, from a cache in its memory, instead
             of in the loading processes.
         batches_at_once: Of how many steps the batches are made together, since on a GPU many take
             hardly longer than one.
-        made_up: How many cut-outs the stock holds of each source that makes them up (shapes, hair).
+        made_up: How many cut-outs the cache holds of each source that makes them up (shapes, hair).
         made_up_first: How many of them a run waits for.
         made_up_each_step: How many are made anew each step.
         kept_examples: How many different examples there are, each made once, kept on the disk, and

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from mgm_core.networks.hardware import best_dtype, resolve_device
 from training.config import Config, ConfigError
 from training.distributed import local_part, rank, start, synchronised
-from training.losses import Terms, detached
+from training.losses import Terms, detach
 from training.portable import Portable, Progress, read_portable, write_portable
 
 log = logging.getLogger(__name__)
@@ -291,7 +291,7 @@ class Trainer:
             self.task.dataset(),
             batch_sampler=_ConsecutiveBatches(self.step, run.steps, run.batch),
             num_workers=run.workers,
-            worker_init_fn=single_threaded,
+            worker_init_fn=use_one_thread,
             prefetch_factor=4 if run.workers else None,
         )
         for batch in loader:
@@ -311,7 +311,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]  # untyped in torch
         norm = self._clip()
-        numbers = detached(terms)
+        numbers = detach(terms)
         if not (math.isfinite(numbers["loss"]) and math.isfinite(norm)):
             raise NonFiniteLossError(
                 f"the loss is {numbers['loss']} and the gradient's norm {norm} at step "
@@ -408,7 +408,7 @@ def channels_last(batch: Example) -> Example:
     return {k: v.contiguous(memory_format=torch.channels_last) for k, v in batch.items()}
 
 
-def single_threaded(worker: int) -> None:
+def use_one_thread(worker: int) -> None:
     """Keep a loading process to one thread; two cores have no room for more."""
     del worker
     import cv2

@@ -59,7 +59,7 @@ def composition(difference: Tensor, foreground: Tensor, background: Tensor, area
     return (difference * (foreground - background)).abs().sum() / (area * 3)
 
 
-def _smoothed(x: Tensor, stride: int) -> Tensor:
+def _smooth(x: Tensor, stride: int) -> Tensor:
     """Blur by the 5x5 binomial kernel, one axis after the other, keeping every `stride`-th."""
     channels = x.shape[1]
     kernel = x.new_tensor(_BINOMIAL) / sum(_BINOMIAL)
@@ -81,7 +81,7 @@ def laplacian(difference: Tensor, area: Tensor, levels: int = PYRAMID_LEVELS) ->
     total = difference.new_zeros(())
     current = difference
     for level in range(levels):
-        coarse = _smoothed(current, stride=2)
+        coarse = _smooth(current, stride=2)
         enlarged = F.interpolate(coarse, current.shape[2:], mode="bilinear", align_corners=False)
         total = total + 2**level * (current - enlarged).abs().sum()
         current = coarse
@@ -117,7 +117,7 @@ def level_terms(
     return terms
 
 
-def balanced(supervised: Tensor, difference: Tensor) -> Tensor:
+def balance(supervised: Tensor, difference: Tensor) -> Tensor:
     """Weight examples by how little what is already there errs in them.
 
     The matting network's error differs fiftyfold between examples, most of all by how ambiguous
@@ -158,7 +158,7 @@ def weighted_sum(terms_of_levels: Sequence[Terms], level_weights: Sequence[float
     return {"loss": total, **named}
 
 
-def detached(terms: Terms) -> dict[str, float]:
+def detach(terms: Terms) -> dict[str, float]:
     """Return the terms as plain numbers, means over all processes."""
     names = list(terms)
     values = torch.stack([terms[name].detach().float() for name in names])

@@ -169,7 +169,7 @@ class _Section:
         )
 
     def _write(self, file: str, picture: Floats) -> None:
-        write_image(self.out / self.name / file, fitted(picture, THUMBNAIL_PX))
+        write_image(self.out / self.name / file, fit(picture, THUMBNAIL_PX))
 
     def _pictures(self, name: str) -> Pictures:
         pictures = load(self.samples[name])
@@ -324,7 +324,7 @@ def _shown_truth(pictures: Pictures, table: str) -> Floats:
     return pictures.alpha[..., None] * pictures.foreground
 
 
-def fitted(picture: Floats, long_side_px: int) -> Floats:
+def fit(picture: Floats, long_side_px: int) -> Floats:
     """Shrink a picture to a long side; smaller ones stay as they are.
 
     Args:

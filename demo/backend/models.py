@@ -85,21 +85,24 @@ class Models:
         network = self._own_matter() if segmenter is None else self._own_segmenter(segmenter)
         return getattr(network, task)(*args, **options)
 
-    def warm_up(self, segmenter: str) -> threading.Thread:
+    def warm_up(
+        self, segmenter: str, on_broken: Callable[[str], None] | None = None
+    ) -> threading.Thread:
         """Load networks in the background and use each once, as first uses are slow.
 
         Args:
             segmenter: name of the segmenter to load.
+            on_broken: told why, if weights cannot be used.
 
         Returns:
-            The thread that does it. What goes wrong there is logged, and met again by the first
-            visitor, who is told.
+            The thread that does it. What else goes wrong there is logged, and met again by the
+            first visitor, who is told.
         """
-        thread = threading.Thread(target=self._warm_up, args=(segmenter,), daemon=True)
+        thread = threading.Thread(target=self._warm_up, args=(segmenter, on_broken), daemon=True)
         thread.start()
         return thread
 
-    def _warm_up(self, segmenter: str) -> None:
+    def _warm_up(self, segmenter: str, on_broken: Callable[[str], None] | None) -> None:
         image = np.full((64, 64, 3), 0.5, np.float32)
         guidance = np.zeros((64, 64), np.float32)
         guidance[16:48, 16:48] = 1
@@ -113,7 +116,10 @@ class Models:
             alpha = matter.matte(image, guidance, colour_lines=True).alpha
             self._warm_up_colours(image, alpha, str(matter.device), matter.dtype_name)
             self.loaded = True
-        except Exception:  # whatever it is, the first visitor meets it again and is told
+        except Exception as error:  # whatever it is, the first visitor meets it again and is told
+            if on_broken is not None and isinstance(error, ValueError):
+                on_broken(str(error))
+                return
             _logger.exception("the networks could not be made ready ahead of the first visitor")
 
     @staticmethod

@@ -20,14 +20,14 @@ from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
 from mgm_core.cutout import (
     Guided,
-    background,
-    corrected,
-    finished,
+    apply_corrections,
+    erase_foreground,
     guidance_from_mask,
     guidance_from_probability,
-    matted,
+    make_background,
     opaque,
-    without_erased,
+    predict_matte,
+    render,
 )
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask
@@ -133,7 +133,7 @@ class Studio:
             )
         else:
             guided = guidance_from_probability(self.probability(order.photo, recipe), recipe)
-        guided = corrected(guided, recipe)
+        guided = apply_corrections(guided, recipe)
         if order.perturb_px is None:
             return guided
         return replace(guided.shifted(order.perturb_px), known=None)
@@ -144,7 +144,7 @@ class Studio:
         return self._in_turn(
             _matte_key(order, guided),
             image,
-            lambda: matted(
+            lambda: predict_matte(
                 image,
                 guided,
                 self.models.matter(),
@@ -201,7 +201,7 @@ class Studio:
         return self._in_turn(
             self._foreground_key(order),
             photo.image,
-            lambda: without_erased(
+            lambda: erase_foreground(
                 estimate_foreground(
                     photo.image,
                     alpha,
@@ -227,7 +227,9 @@ class Studio:
             picture = opaque(self.photo(order.backdrop), order.recipe)
 
         def make() -> Floats | None:
-            return background(photo.image, alpha, foreground, order.recipe, picture, photo.alpha)
+            return make_background(
+                photo.image, alpha, foreground, order.recipe, picture, photo.alpha
+            )
 
         wanted = order.recipe.background
         if wanted.kind != "blur":
@@ -238,12 +240,12 @@ class Studio:
 
     def cut_out(self, order: Order) -> Floats:
         """Return the subject over nothing, with its shadow if it has one, (H, W, 4)."""
-        return finished(self.foreground(order), self.matte(order).alpha, None, order.recipe)
+        return render(self.foreground(order), self.matte(order).alpha, None, order.recipe)
 
     def result(self, order: Order) -> Floats:
         """Return what the order asks for: (H, W, 3), or (H, W, 4) if it has no background."""
         behind = self.background(order)
-        return finished(self.foreground(order), self.matte(order).alpha, behind, order.recipe)
+        return render(self.foreground(order), self.matte(order).alpha, behind, order.recipe)
 
     def view(self, order: Order, view: View) -> Floats:
         """Return what is to be looked at: (H, W, 3) colours or an (H, W) plane."""
@@ -273,7 +275,7 @@ class Studio:
         foreground, alpha = self.foreground(order), self.matte(order).alpha
         # Tiles shed no light.
         tiles = _tiles(alpha)
-        return finished(foreground, alpha, tiles, replace(order.recipe, light_wrap=0))
+        return render(foreground, alpha, tiles, replace(order.recipe, light_wrap=0))
 
     def _foreground_key(self, order: Order) -> Hashable:
         key = _matte_key(order, self.guidance(order))

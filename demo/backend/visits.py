@@ -109,8 +109,8 @@ def visitor() -> Visitor:
 def told_to_the_visitor() -> Iterator[None]:
     """Let refusals reach the visitor, as they say what to do.
 
-    They are `ValueError`s, and `BusyError`. Any other error is a fault of ours: Gradio logs it, and
-    tells the visitor no details.
+    They are `ValueError`s, `BusyError`, and a shortage of memory. Any other error is a fault of
+    ours: Gradio logs it, and tells the visitor no details.
     """
     try:
         yield
@@ -121,6 +121,13 @@ def told_to_the_visitor() -> Iterator[None]:
         raise gr.Error(
             html.escape(sentence(str(error)), quote=False),
             title="That did not work" if isinstance(error, ValueError) else "Busy",
+            print_exception=False,
+        ) from error
+    except MemoryError as error:
+        _logger.exception("memory was short")
+        raise gr.Error(
+            "The server's memory must be enough for this, and was not. Take a smaller picture.",
+            title="Too large",
             print_exception=False,
         ) from error
     except Cancelled as error:

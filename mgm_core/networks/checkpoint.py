@@ -6,7 +6,7 @@ is checked, and a bundled file whose SHA-256 differs from the manifest's is refu
 
 import hashlib
 import json
-import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,8 @@ FOREGROUND_WEIGHER_WEIGHTS = "foreground_weigher"
 INT8_SCALES = ".int8_scales"
 # Metadata of the first file of weights that are spread over several.
 PARTS = "parts"
+# Of tensors to their file's bytes; tensors that share their values are counted once each.
+_MOST_TIMES_ITS_FILE = 4
 State = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -64,9 +66,20 @@ class Bundled:
 
 
 def bundled() -> dict[str, Bundled]:
-    """Return the bundled weights by name."""
-    manifest = json.loads((WEIGHTS_FOLDER / "manifest.json").read_text(encoding="utf-8"))
-    return {name: Bundled(name, **entry) for name, entry in manifest.items()}
+    """Return the bundled weights by name.
+
+    Raises:
+        CheckpointError: The manifest is missing or was changed.
+    """
+    path = WEIGHTS_FOLDER / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Bundled(name, **entry) for name, entry in manifest.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"bundled weights must have their manifest at {path}, got none that can be read "
+            f"({error}): install the package again"
+        ) from error
 
 
 def sha256_of(path: Path) -> str:
@@ -171,11 +184,16 @@ def read_official(path: Path) -> State:
         CheckpointError: The file is not such a checkpoint.
     """
     try:
+        size = path.stat().st_size
+        _refuse_compressed(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"weights must exist, got {path}: correct the path") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except CheckpointError:
+        raise
+    except Exception as error:  # an unpickler that reads what is no pickle may raise anything
+        # Not its message, which advises to read the file unsafely.
+        reason = type(error).__name__
         raise CheckpointError(
             f"weights must be a checkpoint that holds tensors alone, got {path}, which "
             f"cannot be read safely ({reason}): fetch it again from its authors"
@@ -189,7 +207,25 @@ def read_official(path: Path) -> State:
             f"weights must hold a state dict of tensors, got {path} without: give a checkpoint "
             "such as MGMatting-DIM-100k.pth"
         )
+    held = sum(value.nbytes for value in content.values())
+    if held > _MOST_TIMES_ITS_FILE * size:
+        raise CheckpointError(
+            f"weights must hold as much as their file, got tensors of {held} bytes in {path} of "
+            f"{size}: fetch it again from its authors"
+        )
     return fold_spectral_norm({k.removeprefix("module."): v for k, v in content.items()})
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Refuse an archive that grows as it is read; PyTorch compresses nothing."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise CheckpointError(
+                f"weights must be as PyTorch saves them, got the compressed archive {path}: fetch "
+                "it again from its authors"
+            )
 
 
 def fold_spectral_norm(state: Mapping[str, Tensor]) -> State:
@@ -217,6 +253,11 @@ def fold_spectral_norm(state: Mapping[str, Tensor]) -> State:
             )
         u, v = state[stem + "weight_u"].float(), state[stem + "weight_v"].float()
         weight = value.float()
+        if weight.ndim < 2 or u.shape != weight.shape[:1] or v.shape != weight[0].flatten().shape:
+            raise CheckpointError(
+                f"weights must hold {stem}weight_u and _v that fit {key}, got "
+                f"{tuple(u.shape)} and {tuple(v.shape)} for {tuple(weight.shape)}: fetch them again"
+            )
         sigma = torch.dot(u, weight.reshape(len(weight), -1) @ v)
         folded[stem.removesuffix("module.") + "weight"] = weight / sigma
     return folded
@@ -226,7 +267,8 @@ def load_checked(network: nn.Module, state: State, origin: str) -> None:
     """Load a state whose keys and shapes must be the network's, `num_batches_tracked` aside.
 
     Raises:
-        CheckpointError: A key is missing, unexpected or of another shape; all kinds are named.
+        CheckpointError: A key is missing, unexpected, of another shape or type, or its values are
+            not finite; all kinds are named.
     """
     own = network.state_dict()
     counters = {k for k in own if k.endswith("num_batches_tracked")}
@@ -237,12 +279,24 @@ def load_checked(network: nn.Module, state: State, origin: str) -> None:
         for k in own.keys() & state.keys()
         if own[k].shape != state[k].shape
     ]
+    others = [
+        f"{k} {str(state[k].dtype).removeprefix('torch.')}"
+        for k in own.keys() & state.keys()
+        if own[k].is_floating_point() != state[k].is_floating_point()
+    ]
+    endless = [
+        k
+        for k in own.keys() & state.keys()
+        if state[k].is_floating_point() and not torch.isfinite(state[k]).all()
+    ]
     problems = [
         f"{len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
         for kind, keys in (
             ("missing", missing),
             ("unexpected", unexpected),
             ("of another shape", sorted(reshaped)),
+            ("of another type", sorted(others)),
+            ("not finite", sorted(endless)),
         )
         if keys
     ]

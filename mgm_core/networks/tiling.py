@@ -5,6 +5,7 @@ overlap than hides their seams. Around a tile the network sees `margin_px` of wh
 and padding only beyond the picture.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -17,9 +18,20 @@ from torch import Tensor
 from mgm_core.arrays import Booleans, Floats
 from mgm_core.cancellation import checkpoint
 
-__all__ = ["Run", "TiledRunner", "around", "check_tiles", "fade", "on_torch", "spans"]
+__all__ = [
+    "Run",
+    "TiledRunner",
+    "around",
+    "check_tiles",
+    "fade",
+    "is_out_of_memory",
+    "on_torch",
+    "spans",
+]
 
 _MULTIPLE_PX = 32
+
+_logger = logging.getLogger(__name__)
 
 Run: TypeAlias = Callable[..., Floats]
 """Arrays (N, C, H, W) float32, H and W multiples of a stride, to one of that size."""
@@ -69,9 +81,31 @@ class TiledRunner:
 
         Returns:
             (N, C', H, W) float32; 0 where nothing was computed.
+
+        Raises:
+            MemoryError: Not even the smallest tiles fit into memory.
         """
+        tile_px = self.tile_px
+        while True:
+            try:
+                return self._tiled(planes, wanted, tile_px)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                smaller_px = tile_px // 2 // _MULTIPLE_PX * _MULTIPLE_PX
+                if smaller_px // 2 <= max(self.overlap_px, self._stride + self._margin_px):
+                    raise MemoryError(
+                        f"memory must hold a tile of {tile_px} px, got too little: close other "
+                        "programs, or take a smaller picture"
+                    ) from error
+                _logger.warning(
+                    "memory does not hold tiles of %d px, going on with %d", tile_px, smaller_px
+                )
+                tile_px = smaller_px
+
+    def _tiled(self, planes: tuple[Floats, ...], wanted: Booleans | None, tile_px: int) -> Floats:
         height, width = planes[0].shape[2:]
-        tiles = list(self.tiles(height, width))
+        tiles = list(self.tiles(height, width, tile_px))
         if wanted is None and len(tiles) == 1:
             return self._window(planes, tiles[0])
         total: Floats | None = None
@@ -97,13 +131,22 @@ class TiledRunner:
         total /= weight
         return total
 
-    def tiles(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
-        """Yield the tiles of a picture: one, where as many pixels can be computed at once."""
+    def tiles(
+        self, height: int, width: int, tile_px: int | None = None
+    ) -> Iterator[tuple[slice, slice]]:
+        """Yield the tiles of a picture: one, where as many pixels can be computed at once.
+
+        Args:
+            height: Of the picture.
+            width: Of the picture.
+            tile_px: In place of the runner's own, where memory is short.
+        """
+        tile_px = tile_px or self.tile_px
         margins = 2 * self._margin_px
-        if (height + margins) * (width + margins) <= self.tile_px**2:
+        if (height + margins) * (width + margins) <= tile_px**2:
             yield np.s_[0:height, 0:width]
             return
-        side = self.tile_px - margins
+        side = tile_px - margins
         for top, bottom in spans(height, side, self.overlap_px):
             for left, right in spans(width, side, self.overlap_px):
                 yield np.s_[top:bottom, left:right]
@@ -138,6 +181,20 @@ class TiledRunner:
             slice(self._margin_px, self._margin_px + part.stop - part.start) for part in tile
         )
         return found[:, :, rows, columns]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory was short, the computer's or a GPU's; PyTorch says it in many words.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    True
+    >>> is_out_of_memory(RuntimeError("sizes do not match"))
+    False
+    """
+    said = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in said for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )
 
 
 def _within(part: tuple[slice, slice], tile: tuple[slice, slice]) -> tuple[slice, slice]:

@@ -2,7 +2,9 @@
 
     python -m mgm_core.video clip.mp4 -o cutout.webm               # transparent, with sound
     python -m mgm_core.video clip.mp4 -o green.mp4 --background '#00b140'
+    python -m mgm_core.video clip.mp4 -o cutout.mov                # ProRes 4444, for editors
     python -m mgm_core.video clip.mp4 -o frames/ --long-side 960   # PNGs; frames.zip: in one file
+    python -m mgm_core.video clip.mp4 -o frames/ --format exr      # EXRs, for compositors
 
 The options on guidance, network and result are those of photographs (`python -m mgm_core --help`),
 --settings included. Every frame goes the way of a photograph, with what was decided about the
@@ -13,11 +15,16 @@ refining every frame takes long.
 import argparse
 import functools
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 from tqdm import tqdm
 
 from mgm_core import __main__ as photographs
@@ -28,16 +35,27 @@ from mgm_core.cutout import (
     MattingNetwork,
     NoSubjectError,
     SegmentingNetwork,
-    background,
-    corrected,
-    finished,
+    apply_corrections,
+    erase_foreground,
     guidance_of_frame,
-    matted,
+    make_background,
+    predict_matte,
+    render,
 )
 from mgm_core.foreground.estimate import estimate_foreground
+from mgm_core.outputs import UsageError, check_outputs
 from mgm_core.recipe import Recipe
-from mgm_core.video.files import Clip, ClipLimits, clip_kind, write_clip
-from mgm_core.video.smoothing import Steadier
+from mgm_core.reporting import allow_any_name, reason_of
+from mgm_core.video.files import (
+    Clip,
+    ClipLimits,
+    Frame,
+    PictureFormat,
+    check_target,
+    clip_kind,
+    write_clip,
+)
+from mgm_core.video.smoothing import TemporalSmoother
 
 __all__ = ["MattedFrame", "matte_clip"]
 
@@ -76,18 +94,20 @@ class MattedFrame:
 
 def matte_clip(
     source: Clip,
-    target: Path,
+    target: str | PathLike[str],
     segmenter: SegmentingNetwork,
     matter: MattingNetwork,
     recipe: Recipe,
     *,
     picture: Floats | None = None,
-    steadier: Steadier | None = None,
+    smoother: TemporalSmoother | None = None,
+    pictures: PictureFormat = "png",
 ) -> Iterator[MattedFrame]:
     """Cut the subject out of every frame and write the new clip.
 
-    Nothing is written under the target's name before all is done; a generator that is closed
-    early leaves no file. Cancelled after its first frame, the clip ends there, complete.
+    What is transparent in the clip stays so, unless the recipe ignores it. Nothing is written under
+    the target's name before all is done; a generator that is closed early leaves no file. Cancelled
+    after its first frame, the clip ends there, complete.
 
     Args:
         source: the clip.
@@ -96,7 +116,8 @@ def matte_clip(
         matter: the matting network.
         recipe: as for photographs; without a mask of one's own and corrections by hand.
         picture: for a background of that kind, (h, w, 3) float32 in [0, 1].
-        steadier: carries what was decided from frame to frame; None takes a new one.
+        smoother: carries what was decided from frame to frame; None takes a new one.
+        pictures: as for `write_clip`.
 
     Yields:
         Each frame when it was written.
@@ -113,35 +134,39 @@ def matte_clip(
             "settings for a clip must be without corrections by hand and a mask, got some that "
             "were made for a photo: take them out of the settings"
         )
-    steadier = steadier or Steadier()
+    smoother = smoother or TemporalSmoother()
     transparent = recipe.background.kind == "transparent"
     behind: Floats | None = None
     found = False
 
-    def alpha_of(image: Floats, probability: Floats) -> Floats:
-        guided = corrected(guidance_of_frame(probability, recipe), recipe)
+    def alpha_of(frame: Frame, probability: Floats) -> Floats:
+        guided = apply_corrections(guidance_of_frame(probability, recipe), recipe)
         if not guided.guidance.any():
             return guided.guidance  # spares the network; a subject may come later, or have left
-        return matted(image, guided, matter, recipe).alpha
+        return predict_matte(frame.image, guided, matter, recipe, frame.alpha).alpha
 
-    def cut_out(image: Floats) -> tuple[Floats, Floats]:
+    def cut_out(frame: Frame) -> tuple[Floats, Floats]:
         nonlocal behind
         checkpoint()
+        image = frame.image
         probability = segmenter.probability(
             image, recipe.category, long_side_px=recipe.segmenter_side_px
         )
-        alpha = steadier.alpha(image, probability, functools.partial(alpha_of, image))
+        alpha = smoother.alpha(image, probability, functools.partial(alpha_of, frame))
+        if frame.alpha is not None and not recipe.ignore_transparency:
+            alpha = np.minimum(alpha, frame.alpha)  # also of what came from the frame before
         foreground = estimate_foreground(
             image, alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
         )
+        foreground = erase_foreground(foreground, frame.alpha, recipe)
         if behind is None or recipe.background.kind == "blur":
-            behind = background(image, alpha, foreground, recipe, picture)
-        return alpha, finished(foreground, alpha, behind, recipe)
+            behind = make_background(image, alpha, foreground, recipe, picture, frame.alpha)
+        return alpha, render(foreground, alpha, behind, recipe)
 
-    with write_clip(target, source, transparent=transparent) as writer:
+    with write_clip(target, source, transparent=transparent, pictures=pictures) as writer:
         for number, frame in enumerate(source.read(writer.hear), start=1):
             try:
-                alpha, pixels = cut_out(frame.image)
+                alpha, pixels = cut_out(frame)
             except Cancelled:
                 if number == 1:
                     raise
@@ -156,6 +181,24 @@ def matte_clip(
             )
 
 
+class _OldName(argparse.Action):
+    """An option's name in an earlier version."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Take the option and say what it is called now."""
+        del parser
+        _logger.warning(
+            "%s is now called --%s; the next version drops it", option_string, self.dest
+        )
+        setattr(namespace, self.dest, values)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of what the command for photographs has not."""
     p = argparse.ArgumentParser(
@@ -165,63 +208,154 @@ def parser() -> argparse.ArgumentParser:
         # An abbreviation of a photograph's option must not be taken for one of these.
         allow_abbrev=False,
     )
-    p.add_argument("clip", type=Path)
+    p.add_argument("clip", help="clip; -: standard input")
     p.add_argument(
-        "-o", "--output", type=Path, required=True, help=".mp4, .webm, .zip of PNGs, or a folder"
+        "-o",
+        "--output",
+        required=True,
+        help=".mp4, .webm, .mov (ProRes 4444), .zip of pictures, a folder with a slash at its end, "
+        "or - for standard output",
+    )
+    p.add_argument(
+        "--format",
+        dest="clip_format",
+        choices=("mp4", "webm", "mov", "zip", "png", "exr"),
+        help="what goes to standard output, or what a folder's or ZIP's pictures are",
     )
     p.add_argument("--long-side", type=int, metavar="PX", help="shrink larger frames to it")
-    p.add_argument("--steady", type=float, default=0.7, help="share of the past; 0: none")
+    p.add_argument(
+        "--smoothing",
+        type=float,
+        default=0.7,
+        metavar="SHARE",
+        help="temporal smoothing: share of the frame before in what looks unchanged; 0: none",
+    )
+    p.add_argument(
+        "--steady", dest="smoothing", type=float, action=_OldName, help=argparse.SUPPRESS
+    )
     p.add_argument("--max-seconds", type=float, default=ClipLimits.seconds)
     p.add_argument("--max-frames", type=int, default=ClipLimits.frames)
     return p
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return 0, or 1 where it could not be done."""
+    """Run the command.
+
+    Returns:
+        0; 1 where it could not be done, 2 for a wrong command line, 130 where it was interrupted.
+    """
+    allow_any_name()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     own, others = parser().parse_known_args(arguments)
-    options = photographs.parser().parse_args([str(own.clip), "-o", str(own.output), *others])
+    options = photographs.parser().parse_args([own.clip, "-o", own.output, *others])
     try:
-        _run(own, options)
-    except (ValueError, OSError, SegmenterError) as error:
+        with _files(own) as (clip, target):
+            _run(own, options, clip, target)
+    except UsageError as error:
         _logger.error("error: %s", error)
+        return 2
+    except (ValueError, OSError, SegmenterError, MemoryError) as error:
+        _logger.error("error: %s", reason_of(error) or error)
         return 1
+    except KeyboardInterrupt:
+        _logger.error("stopped: nothing was written")
+        return 130
     return 0
 
 
-def _run(own: argparse.Namespace, options: argparse.Namespace) -> None:
+@contextmanager
+def _files(own: argparse.Namespace) -> Iterator[tuple[Path, str]]:
+    """Give files for the clip and the result, where a pipe takes the place of either."""
+    with TemporaryDirectory(prefix="mgm-") as folder:
+        clip, target = Path(own.clip), own.output
+        if own.clip == "-":
+            clip = Path(folder) / "standard-input"
+            with clip.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        if own.output == "-":
+            if own.clip_format not in ("mp4", "webm", "mov", "zip"):
+                raise UsageError(
+                    "--format must be mp4, webm, mov or zip for standard output, got "
+                    f"{own.clip_format}: say which"
+                )
+            target = str(Path(folder) / f"result.{own.clip_format}")
+        yield clip, target
+        if own.output == "-":
+            with Path(target).open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+
+
+def _run(own: argparse.Namespace, options: argparse.Namespace, clip: Path, target: str) -> None:
     for name, option in _FOR_PHOTOGRAPHS_ALONE.items():
         if getattr(options, name):
-            raise ValueError(f"{option} must not be given for a clip, got one: leave it out")
+            raise UsageError(f"{option} must not be given for a clip, got one: leave it out")
     if "quality" not in options:
         options.quality = "fast"  # also with settings, which were made for a photograph
     recipe, picture_path = photographs.recipe_of(options)
-    if clip_kind(own.output) == "mp4" and recipe.background.kind == "transparent":
-        raise ValueError(
+    pictures = _check_output(own, options, clip, target, picture_path)
+    transparent = recipe.background.kind == "transparent"
+    if clip_kind(target) == "mp4" and transparent:
+        raise UsageError(
             "--background must be given for .mp4, which holds no transparency, got none: "
             "give one, or write .webm"
         )
+    check_target(target, transparent=transparent)
+    smoother = TemporalSmoother(own.smoothing)
+    limits = ClipLimits(seconds=own.max_seconds, frames=own.max_frames)
+    models = photographs.models_of(options)
     picture = None
     if picture_path is not None:
         picture = photographs.read_backdrop(picture_path, recipe, options.max_megapixels)
-    steadier = Steadier(own.steady)
-    limits = ClipLimits(seconds=own.max_seconds, frames=own.max_frames)
-    models = photographs.models_of(options)
-    with Clip(own.clip, limits, long_side_px=own.long_side) as source:
+    with Clip(clip, limits, long_side_px=own.long_side) as source:
         frames = matte_clip(
             source,
-            own.output,
+            target,
             models.segmenter(recipe.segmenter),
             models.matter(),
             recipe,
             picture=picture,
-            steadier=steadier,
+            smoother=smoother,
+            pictures=pictures,
         )
         for _ in tqdm(frames, total=source.frames_expected, unit="frame"):
             pass
         _logger.info(
-            "%s: %d frames, %s. %s", own.output, source.frames_read, recipe.methods, source.note
+            "%s: %d frames, %s. %s",
+            "written" if own.output == "-" else own.output,
+            source.frames_read,
+            recipe.methods,
+            source.note,
         )
+
+
+def _check_output(
+    own: argparse.Namespace,
+    options: argparse.Namespace,
+    clip: Path,
+    target: str,
+    picture: Path | None,
+) -> PictureFormat:
+    """Hold the result to be no file that is read; return what kind of pictures are wanted."""
+    kind = clip_kind(target)
+    wanted = own.clip_format
+    in_pictures = kind in ("zip", "folder")
+    if wanted not in (None, kind) and not (in_pictures and wanted in ("png", "exr")):
+        raise UsageError(
+            f"--format must go with --output, got {wanted} for {Path(target).name}: leave it out"
+        )
+    path = Path(target)
+    inputs = [clip, picture, options.settings]
+    if Path(options.weights).suffix:
+        inputs.append(Path(options.weights))
+    check_outputs([path], inputs)
+    for read in inputs:
+        if kind == "folder" and read is not None and read.resolve().is_relative_to(path.resolve()):
+            raise UsageError(
+                f"--output must be a folder that nothing is read from, got {path} with "
+                f"{read.name} in it: choose another"
+            )
+    return "exr" if wanted == "exr" else "png"
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ A frame is float32 (H, W, 3), sRGB in [0, 1] and upright, at a time in seconds. 
 one and leave one by one, so that a clip takes no more memory than a few of its frames.
 """
 
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from os import PathLike
+from os import PathLike, fspath, sep
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -18,16 +19,20 @@ from typing import Literal, Protocol, TypeAlias, cast, get_args
 import av
 import cv2
 import numpy as np
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from av.codec import CodecContext
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mgm_core.arrays import Floats
 from mgm_core.images import encode_png
+from mgm_core.video.exr import encode_exr
 
 __all__ = [
     "Clip",
@@ -35,13 +40,16 @@ __all__ = [
     "ClipLimits",
     "ClipWriter",
     "Frame",
+    "PictureFormat",
     "VideoError",
+    "check_target",
     "clip_kind",
     "write_clip",
 ]
 
 SoundPacket: TypeAlias = "Packet[AudioStream]"  # quoted: it is generic for type checkers alone
-ClipKind: TypeAlias = Literal["mp4", "webm", "zip", "folder"]
+ClipKind: TypeAlias = Literal["mp4", "webm", "mov", "zip", "folder"]
+PictureFormat: TypeAlias = Literal["png", "exr"]
 
 # Only these run on files from strangers: among FFmpeg's others are play lists, which open whatever
 # file or address they name.
@@ -54,6 +62,7 @@ _BT709 = 1
 _LIMITED_RANGE = 1
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG
 _MP4_OPTIONS = {"crf": "17", "preset": "veryfast"}
+_MOV_OPTIONS = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}
 # Frames that are invisible and only referred to would lose their alpha: hence no auto-alt-ref.
 _WEBM_OPTIONS = {
     "crf": "24",
@@ -63,6 +72,15 @@ _WEBM_OPTIONS = {
     "cpu-used": "4",
     "row-mt": "1",
 }
+# The encoder, its options, and its pixels without and with alpha.
+_ENCODERS = {
+    "mp4": ("libx264", _MP4_OPTIONS, "yuv420p", "yuv420p"),
+    "webm": ("libvpx-vp9", _WEBM_OPTIONS, "yuv420p", "yuva420p"),
+    "mov": ("prores_ks", _MOV_OPTIONS, "yuv444p10le", "yuva444p10le"),
+}
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+_WIDEST_PIXEL = 4
+_PLAY_LIST = "frames.ffconcat"
 
 
 class VideoError(ValueError):
@@ -91,17 +109,19 @@ class Frame:
     Args:
         image: (H, W, 3) float32 sRGB in [0, 1], upright.
         time_s: when it is shown, in seconds from the start of the file's clock.
+        alpha: (H, W) float32 in [0, 1], the clip's own transparency; None where it has none.
     """
 
     image: Floats = field(repr=False)
     time_s: Fraction
+    alpha: Floats | None = field(default=None, repr=False)
 
 
 class Clip:
     """A clip that is open for reading; a context manager.
 
-    Rotation, as phones note it, is applied. High dynamic range is not mapped to the standard one:
-    `note` says so where it matters.
+    Rotation, as phones note it, is applied, and pixels that are not square become so. High dynamic
+    range is not mapped to the standard one: `note` says so where it matters.
 
     Args:
         path: the file.
@@ -128,14 +148,19 @@ class Clip:
         self.name = Path(path).name
         self.frames_read = 0
         self._damaged = False
+        self._notes: list[str] = []
         self._limits = limits
         self._long_side_px = long_side_px
         with self._told():
             self.container: InputContainer = av.open(
-                str(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+                # A name that begins like an address or an option is a file's all the same.
+                f"file:{Path(path).absolute()}",
+                options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
+                metadata_errors="replace",
             )
         try:
-            self._open_streams()
+            with self._told():
+                self._open_streams()
         except BaseException:
             self.container.close()
             raise
@@ -143,10 +168,27 @@ class Clip:
     def _open_streams(self) -> None:
         if not self.container.streams.video:
             raise VideoError(f"{self.name} must hold video, got a file without: give a clip")
-        self.video: VideoStream = self.container.streams.video[0]
+        # A cover picture is a stream, too.
+        moving = [
+            stream
+            for stream in self.container.streams.video
+            if not stream.disposition & Disposition.attached_pic
+        ]
+        self.video: VideoStream = (moving or self.container.streams.video)[0]
         audio = self.container.streams.audio
         self.audio: AudioStream | None = audio[0] if audio else None
-        context = self.video.codec_context
+        sound: AudioCodecContext | None = audio[0].codec_context if audio else None
+        if audio and sound is None:
+            self.audio = None
+            self.tell("The clip's sound is of an unknown kind, and is left out.")
+        # PyAV has no context for a codec that FFmpeg does not know, whatever its types say.
+        context: VideoCodecContext | None = self.video.codec_context
+        if context is None:
+            raise VideoError(
+                f"{self.name} must be of a codec that is known here, got an unknown one: export it "
+                "as H.264"
+            )
+        self._alpha_decoder = self._decoder_of_alpha()
         self._check_size(context.width, context.height)
         # The decoder is held to the limit too: a stream may change its size on the way.
         context.options = {"max_pixels": str(4 * round(self._limits.megapixels * 1e6))}
@@ -174,7 +216,7 @@ class Clip:
     @property
     def note(self) -> str:
         """What a viewer should know of the clip once it was read, or nothing."""
-        notes = []
+        notes = [*self._notes]
         if self.video.codec_context.color_trc in _HDR_TRANSFERS:
             notes.append("The clip is HDR: its colours are taken as they are, and look paler.")
         if self._damaged or 0 < self.frames_read < 0.9 * self.video.frames:
@@ -183,6 +225,10 @@ class Clip:
                 "frames."
             )
         return " ".join(notes)
+
+    def tell(self, sentence: str) -> None:
+        """Add a sentence to the note."""
+        self._notes.append(sentence)
 
     def __enter__(self) -> "Clip":
         return self
@@ -214,9 +260,25 @@ class Clip:
             first_s = last_s if first_s is None else first_s
             if last_s - first_s > self._limits.seconds:
                 raise self._too_long(f"more than {self._limits.seconds:g} s")
-            yield Frame(self._upright(picture), last_s)
+            with self._told():
+                frame = self._upright(picture, last_s)
+            yield frame
         if self.frames_read == 0:
             raise VideoError(f"{self.name} must hold frames, got none: record or export it anew")
+
+    def _decoder_of_alpha(self) -> VideoCodecContext | None:
+        """Return a decoder that sees VP8's and VP9's alpha, which FFmpeg's own ones do not."""
+        decoder = _ALPHA_DECODERS.get(self.video.codec_context.name)
+        if decoder is None or self.video.metadata.get("alpha_mode") != "1":
+            return None
+        context = cast("VideoCodecContext", CodecContext.create(decoder, "r"))
+        context.extradata = self.video.codec_context.extradata
+        return context
+
+    def _decode(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+        if self._alpha_decoder is None:
+            return self.video.decode(packet)
+        return self._alpha_decoder.decode(packet if packet.size else None)
 
     def _decoded(self, heard: Callable[[SoundPacket], None] | None) -> Iterator[VideoFrame]:
         streams: list[Stream] = [self.video]
@@ -229,7 +291,7 @@ class Clip:
                 with self._told():
                     packet = next(packets, None)
                     pictures = (
-                        self.video.decode(cast("Packet[VideoStream]", packet))
+                        self._decode(cast("Packet[VideoStream]", packet))
                         if packet is not None and packet.stream is self.video
                         else []
                     )
@@ -263,20 +325,38 @@ class Clip:
             return last_s + step / 100
         return time_s
 
-    def _upright(self, picture: VideoFrame) -> Floats:
+    def _upright(self, picture: VideoFrame, time_s: Fraction) -> Frame:
         untagged = picture.colorspace == _UNTAGGED
         hd = max(picture.width, picture.height) >= _HD_HEIGHT_PX * 16 // 9
+        has_alpha = any(component.is_alpha for component in picture.format.components)
         stored = picture.to_ndarray(
-            format="gbrpf32le", src_colorspace="ITU709" if untagged and hd else None
+            format="gbrapf32le" if has_alpha else "gbrpf32le",
+            src_colorspace="ITU709" if untagged and hd else None,
         )
-        image: Floats = np.rot90(np.asarray(stored, np.float32), round(picture.rotation / 90))
+        image = self._square(np.asarray(stored, np.float32))
+        image = np.rot90(image, round(picture.rotation / 90))
         height, width = image.shape[:2]
         scale = 1.0 if self._long_side_px is None else self._long_side_px / max(height, width)
         if scale < 1:
-            size = max(1, round(width * scale)), max(1, round(height * scale))
-            shrunk = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
-            image = np.asarray(shrunk, np.float32)
-        return np.ascontiguousarray(image.clip(0, 1))
+            image = _resized(image, max(1, round(height * scale)), max(1, round(width * scale)))
+        image = np.ascontiguousarray(image.clip(0, 1))
+        if not has_alpha:
+            return Frame(image, time_s)
+        alpha = np.ascontiguousarray(image[..., 3])
+        return Frame(np.ascontiguousarray(image[..., :3]), time_s, alpha)
+
+    def _square(self, image: Floats) -> Floats:
+        """Stretch a frame whose pixels are not square, as players do; no line or column is lost."""
+        aspect = self.video.sample_aspect_ratio
+        if aspect is None or aspect <= 0 or aspect == 1:
+            return image
+        # A header can ask for anything; no camera goes beyond this.
+        if not 1 / _WIDEST_PIXEL <= aspect <= _WIDEST_PIXEL:
+            return image
+        height, width = image.shape[:2]
+        if aspect > 1:
+            return _resized(image, height, round(width * aspect))
+        return _resized(image, round(height / aspect), width)
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self._limits.megapixels * 1e6:
@@ -307,11 +387,21 @@ class Clip:
             raise VideoError(
                 f"{self.name} must be a file, got a folder: name a file in it"
             ) from error
-        except (av.error.FFmpegError, OSError) as error:
+        except (VideoError, MemoryError):
+            raise
+        except Exception as error:  # whatever FFmpeg and its binding make of a damaged file
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise VideoError(
                 f"{self.name} must be a complete clip ({_FORMAT_NAMES}), got a damaged or unknown "
-                f"file ({error.strerror or error}): record, export or upload it anew"
+                f"file ({reason}): record, export or upload it anew"
             ) from error
+
+
+def _resized(image: Floats, height: int, width: int) -> Floats:
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    resized = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method)
+    return np.asarray(resized, np.float32)
 
 
 class ClipWriter(Protocol):
@@ -334,72 +424,147 @@ class ClipWriter(Protocol):
 
 
 def clip_kind(target: str | PathLike[str]) -> ClipKind:
-    """Return what a target's name asks for: .mp4, .webm, .zip, or a folder for no ending.
+    """Return what a target's name asks for: .mp4, .webm, .mov, .zip, or a folder.
+
+    A folder's name has no ending, or a slash at its end, or it is one already.
 
     Raises:
         ValueError: it has another ending.
     """
-    suffix = Path(target).suffix.lower().removeprefix(".") or "folder"
+    name = fspath(target)
+    if name.endswith(("/", sep)) or Path(name).is_dir():
+        return "folder"
+    suffix = Path(name).suffix.lower().removeprefix(".") or "folder"
     for kind in get_args(ClipKind):
         if suffix == kind:
             found: ClipKind = kind
             return found
     raise ValueError(
-        f"target must end in .mp4, .webm or .zip or be a folder, got {Path(target).name}: "
-        "choose one of them"
+        f"target must end in .mp4, .webm, .mov or .zip or be a folder, got {Path(name).name}: "
+        "choose one of them, or end a folder's name with a slash"
     )
 
 
+def check_target(target: str | PathLike[str], *, transparent: bool | None = None) -> None:
+    """Hold a target to be one that can be written, as far as can be told ahead.
+
+    Raises:
+        ValueError: the ending is another, or the format cannot hold alpha.
+        VideoError: its folder does not exist, or the frames' folder holds files that are not those
+            of an earlier result.
+    """
+    kind = clip_kind(target)
+    path = Path(target)
+    if kind == "mp4" and transparent:
+        raise ValueError("transparent must be False for .mp4, got True: write .webm, .mov or .zip")
+    if not path.parent.is_dir():
+        raise VideoError(f"target must be in a folder that exists, got {path}: create its folder")
+    if kind == "folder":
+        _check_folder(path)
+
+
+def _check_folder(folder: Path) -> None:
+    """Hold a folder to be one for frames: new, empty, or with an earlier result alone."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise VideoError(f"target must be a folder, got the file {folder.name}: name another")
+    names = {path.name for path in folder.iterdir()} - {".DS_Store", "Thumbs.db", "desktop.ini"}
+    others = sorted(names - set(_listed_frames(folder)) - {_PLAY_LIST})
+    if others:
+        raise VideoError(
+            f"target must be a new or empty folder, or hold an earlier result, got {folder.name} "
+            f"with {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}: name another"
+        )
+
+
 def write_clip(
-    target: str | PathLike[str], source: Clip, *, transparent: bool | None = None
+    target: str | PathLike[str],
+    source: Clip,
+    *,
+    transparent: bool | None = None,
+    pictures: PictureFormat = "png",
 ) -> AbstractContextManager[ClipWriter]:
     """Open a clip for writing; it is there whole when the context ends well, or else not at all.
 
     Args:
         target: ends in .mp4 (H.264, opaque, with the source's sound), .webm (VP9 with alpha and
-            sound), .zip or nothing (PNG pictures and a play list with their times).
-        source: where rate, pixel shape and sound come from.
+            sound), .mov (ProRes 4444 with alpha and sound), .zip or nothing (pictures and a play
+            list with their times). An earlier result in a folder goes once the new one is complete.
+        source: where rate and sound come from.
         transparent: frames have alpha; None where the format can hold it.
+        pictures: of what kind they are: PNG, or EXR in linear light with premultiplied alpha, as
+            compositors expect them.
 
     Raises:
         ValueError: the ending is another, or the format cannot hold alpha.
-        VideoError: the folder does not exist.
+        VideoError: the folder does not exist, or is not one for frames.
     """
+    check_target(target, transparent=transparent)
     kind = clip_kind(target)
     path = Path(target)
-    if kind == "mp4" and transparent:
-        raise ValueError("transparent must be False for .mp4, got True: write .webm or .zip")
-    if not path.parent.is_dir():
-        raise VideoError(f"target must be in a folder that exists, got {path}: create its folder")
     alpha = kind != "mp4" if transparent is None else transparent
     if kind == "folder":
-        return _folder(path, source, alpha)
-    return _in_one_step(path, kind, source, alpha)
+        return _folder(path, source, alpha, pictures)
+    return _in_one_step(path, kind, source, alpha, pictures)
 
 
 @contextmanager
-def _folder(path: Path, source: Clip, transparent: bool) -> Iterator[ClipWriter]:
-    path.mkdir(exist_ok=True)
-    writer = _Pictures(
-        lambda name, data: (path / name).write_bytes(data), source.frame_rate, transparent
-    )
-    yield writer
-    writer.finish()
+def _folder(
+    path: Path, source: Clip, transparent: bool, pictures: PictureFormat
+) -> Iterator[ClipWriter]:
+    is_new = not path.exists()
+    part = path / f".{token_hex(8)}.part"
+    part.mkdir(parents=True)
+    done = False
+    try:
+        writer = _Pictures(
+            lambda name, data: (part / name).write_bytes(data),
+            source.frame_rate,
+            transparent,
+            pictures,
+        )
+        yield writer
+        writer.finish()
+        earlier = set(_listed_frames(path))
+        # The play list last: until then it is the old one's.
+        names = sorted((new.name for new in part.iterdir()), key=lambda name: name == _PLAY_LIST)
+        for name in names:
+            (part / name).replace(path / name)
+        for name in earlier - set(names):
+            (path / name).unlink(missing_ok=True)
+        done = True
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if is_new and not done:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _listed_frames(folder: Path) -> list[str]:
+    """Return the frames that a folder's play list names: those are ours to replace."""
+    play_list = folder / _PLAY_LIST
+    if not play_list.is_file():
+        return []
+    lines = play_list.read_text("utf-8", "replace").splitlines()
+    names = [line.removeprefix("file ") for line in lines if line.startswith("file frame_")]
+    return [name for name in names if Path(name).name == name]
 
 
 @contextmanager
 def _in_one_step(
-    path: Path, kind: ClipKind, source: Clip, transparent: bool
+    path: Path, kind: ClipKind, source: Clip, transparent: bool, pictures: PictureFormat
 ) -> Iterator[ClipWriter]:
-    part = path.with_name(f".{path.name}.{token_hex(8)}.part")
+    # A name of its own length: the result's may be as long as the disk allows.
+    part = path.with_name(f".{token_hex(8)}.part")
     try:
         if kind == "zip":
             with zipfile.ZipFile(part, "x", zipfile.ZIP_STORED) as archive:
-                pictures = _Pictures(archive.writestr, source.frame_rate, transparent)
-                yield pictures
-                pictures.finish()
+                writer = _Pictures(archive.writestr, source.frame_rate, transparent, pictures)
+                yield writer
+                writer.finish()
         else:
-            with av.open(str(part), "w", format=kind) as container:
+            with av.open(str(part.absolute()), "w", format=kind) as container:
                 movie = _Movie(container, kind, source, transparent)
                 yield movie
                 movie.finish()
@@ -409,19 +574,27 @@ def _in_one_step(
 
 
 class _Pictures:
-    """Numbered PNGs, and a play list that FFmpeg reads: `ffmpeg -f concat -i frames.ffconcat`."""
+    """Numbered pictures, and a play list for FFmpeg: `ffmpeg -f concat -i frames.ffconcat`."""
 
     def __init__(
-        self, put: Callable[[str, bytes], object], rate: Fraction, transparent: bool
+        self,
+        put: Callable[[str, bytes], object],
+        rate: Fraction,
+        transparent: bool,
+        pictures: PictureFormat,
     ) -> None:
         self.transparent = transparent
         self._put = put
         self._rate = rate
         self._times: list[Fraction] = []
+        self._suffix, self._encode = pictures, _PICTURE_ENCODERS[pictures]
 
     def write(self, pixels: Floats, time_s: Fraction) -> None:
         self._times.append(time_s)
-        self._put(f"frame_{len(self._times):05d}.png", encode_png(pixels))
+        self._put(self._name(len(self._times)), self._encode(pixels))
+
+    def _name(self, number: int) -> str:
+        return f"frame_{number:05d}.{self._suffix}"
 
     def hear(self, packet: SoundPacket) -> None:
         pass  # pictures make no sound
@@ -430,12 +603,18 @@ class _Pictures:
         lines = ["ffconcat version 1.0"]
         ends = [*self._times[1:], *(time + 1 / self._rate for time in self._times[-1:])]
         for number, (start, end) in enumerate(zip(self._times, ends, strict=True), start=1):
-            lines += [f"file frame_{number:05d}.png", f"duration {float(end - start):.6f}"]
-        self._put("frames.ffconcat", ("\n".join(lines) + "\n").encode())
+            lines += [f"file {self._name(number)}", f"duration {float(end - start):.6f}"]
+        self._put(_PLAY_LIST, ("\n".join(lines) + "\n").encode())
+
+
+_PICTURE_ENCODERS: dict[PictureFormat, Callable[[Floats], bytes]] = {
+    "png": encode_png,
+    "exr": encode_exr,
+}
 
 
 class _Movie:
-    """H.264 in MP4 or VP9 with alpha in WebM, with the source's sound."""
+    """H.264 in MP4, VP9 with alpha in WebM, or ProRes 4444 in MOV, with the source's sound."""
 
     def __init__(
         self, container: OutputContainer, kind: ClipKind, source: Clip, transparent: bool
@@ -444,13 +623,9 @@ class _Movie:
         self._container = container
         self._source = source
         self._even = kind == "mp4"  # its chroma has half the size
-        mp4 = kind == "mp4"
-        self._video: VideoStream = container.add_stream(
-            "libx264" if mp4 else "libvpx-vp9",
-            source.frame_rate,
-            _MP4_OPTIONS if mp4 else _WEBM_OPTIONS,
-        )
-        self._video.pix_fmt = "yuva420p" if transparent else "yuv420p"
+        encoder, options, opaque, with_alpha = _ENCODERS[kind]
+        self._video = cast("VideoStream", container.add_stream(encoder, source.frame_rate, options))
+        self._video.pix_fmt = with_alpha if transparent else opaque
         self._time_base = source.video.time_base or Fraction(1, 90_000)
         context = self._video.codec_context
         context.time_base = self._time_base
@@ -487,13 +662,24 @@ class _Movie:
             # The file's header is written with its first packet, and has to know the frames' size.
             self._early.append(packet)
         else:
-            self._sound.hear(packet)
+            with self._damaged_sound_told():
+                self._sound.hear(packet)
+
+    @contextmanager
+    def _damaged_sound_told(self) -> Iterator[None]:
+        """End the sound, and not the clip, where the sound is damaged."""
+        try:
+            yield
+        except (av.error.FFmpegError, ValueError):
+            self._sound = None
+            self._source.tell("The clip's sound is damaged, and ends early.")
 
     def finish(self) -> None:
         if self._last_pts is not None:
             self._container.mux(self._video.encode(None))
         if self._sound is not None:
-            self._sound.finish()
+            with self._damaged_sound_told():
+                self._sound.finish()
 
 
 class _Sound:
@@ -506,12 +692,12 @@ class _Sound:
         if source.codec_context.codec.canonical_name in container.supported_codecs:
             self._stream = container.add_stream_from_template(source)
             return
-        encoder = "aac" if kind == "mp4" else "libopus"
+        encoder = "libopus" if kind == "webm" else "aac"
         rate = 48_000 if kind == "webm" else source.codec_context.sample_rate
         layout = "stereo" if source.codec_context.channels > 1 else "mono"
         self._stream = cast("AudioStream", container.add_stream(encoder, rate, layout=layout))
         self._resampler = AudioResampler(
-            format="fltp" if kind == "mp4" else "flt", layout=layout, rate=rate
+            format="flt" if kind == "webm" else "fltp", layout=layout, rate=rate
         )
 
     def hear(self, packet: SoundPacket) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from mgm_core.arrays import Bytes, Floats
 
-__all__ = ["Steadier"]
+__all__ = ["TemporalSmoother"]
 
 
 # Motion is found on a small copy: its outlines are as sharp as a guidance needs.
@@ -31,13 +31,13 @@ _SHARE_OF_ALPHA = np.float32(0.25)
 
 
 @dataclass(frozen=True)
-class _Past:
+class _Previous:
     image: Floats = field(repr=False)
     probability: Floats = field(repr=False)
     alpha: Floats = field(repr=False)
 
 
-class Steadier:
+class TemporalSmoother:
     """Carries probability and alpha from frame to frame.
 
     Args:
@@ -51,7 +51,7 @@ class Steadier:
         if not 0 <= share < 1:
             raise ValueError(f"share must be at least 0 and below 1, got {share:g}: 0.7 is usual")
         self._share = np.float32(share)
-        self._past: _Past | None = None
+        self._past: _Previous | None = None
 
     def alpha(
         self, image: Floats, probability: Floats, matte: Callable[[Floats], Floats]
@@ -76,13 +76,13 @@ class Steadier:
             alpha = matte(probability)
         else:
             where = motion(past.image, image)
-            weight = self._share * likeness(carried(past.image, where), image)
-            last_alpha = carried(past.alpha, where)
-            last_probability = carried(past.probability, where)
-            expected = _mixed(last_alpha, last_probability, _SHARE_OF_ALPHA)
-            probability = _mixed(expected, probability, weight)
-            alpha = _mixed(last_alpha, matte(probability), weight)
-        self._past = _Past(image, probability, alpha)
+            weight = self._share * similarity(warp(past.image, where), image)
+            last_alpha = warp(past.alpha, where)
+            last_probability = warp(past.probability, where)
+            expected = _blend(last_alpha, last_probability, _SHARE_OF_ALPHA)
+            probability = _blend(expected, probability, weight)
+            alpha = _blend(last_alpha, matte(probability), weight)
+        self._past = _Previous(image, probability, alpha)
         return alpha
 
 
@@ -111,14 +111,14 @@ def motion(before: Floats, after: Floats) -> Floats:
     return places.astype(np.float32)
 
 
-def carried(plane: Floats, where: Floats) -> Floats:
+def warp(plane: Floats, where: Floats) -> Floats:
     """Move a picture or plane along a `motion`, bilinearly."""
     x, y = cv2.split(where)
     moved = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.float32)
 
 
-def likeness(first: Floats, second: Floats) -> Floats:
+def similarity(first: Floats, second: Floats) -> Floats:
     """Return how alike two pictures are at every pixel, noise aside.
 
     Args:
@@ -128,12 +128,12 @@ def likeness(first: Floats, second: Floats) -> Floats:
     Returns:
         (H, W) float32 in [0, 1]; 1 where they are the same.
     """
-    difference = np.abs(_blurred(first) - _blurred(second)).max(axis=2)
-    alike: Floats = np.exp(-np.square(_blurred(difference) / np.float32(_ALIKE_DIFFERENCE)))
+    difference = np.abs(_blur(first) - _blur(second)).max(axis=2)
+    alike: Floats = np.exp(-np.square(_blur(difference) / np.float32(_ALIKE_DIFFERENCE)))
     return alike
 
 
-def _blurred(plane: Floats) -> Floats:
+def _blur(plane: Floats) -> Floats:
     return np.asarray(cv2.GaussianBlur(plane, (0, 0), _BLUR_SIGMA_PX), np.float32)
 
 
@@ -142,6 +142,6 @@ def _grey_levels(image: Floats) -> Bytes:
     return np.asarray(_FLOW_LEVELS * grey.clip(0, 1), np.uint8)
 
 
-def _mixed(first: Floats, second: Floats, share: Floats | np.float32) -> Floats:
+def _blend(first: Floats, second: Floats, share: Floats | np.float32) -> Floats:
     mixed: Floats = share * first + (1 - share) * second
     return mixed.clip(0, 1).astype(np.float32)

@@ -21,11 +21,11 @@ from real_page import (
 
 from mgm_core.compositing import (
     blurred_background,
+    cast_shadow,
     composite,
     fit_background,
     gradient_background,
     rgba_over_shadow,
-    shaded,
     soft_shadow,
     solid_background,
 )
@@ -142,7 +142,7 @@ def test_shadow_and_light_are_what_was_asked_for(browser, address, tmp_path):
     shadow = soft_shadow(alpha, 0.04 * SIDE_PX, -0.03 * SIDE_PX, 0.01 * SIDE_PX, 0.6)
     green = solid_background(tuple(np.float32([0x2F, 0x6F, 0x4F]) / 255), SIDE_PX, SIDE_PX)
     np.testing.assert_allclose(
-        shady, composite(foreground, alpha, shaded(green, shadow)), atol=ROUNDED
+        shady, composite(foreground, alpha, cast_shadow(green, shadow)), atol=ROUNDED
     )
     expected = rgba_over_shadow(foreground, alpha, shadow)
     np.testing.assert_allclose(read_alpha(cutout), expected[..., 3], atol=ROUNDED)

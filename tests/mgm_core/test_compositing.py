@@ -4,16 +4,16 @@ import pytest
 
 from mgm_core.compositing import (
     blurred_background,
+    cast_shadow,
     checkerboard,
     composite,
     fit_background,
     gradient_background,
-    light_wrapped,
     rgba,
     rgba_over_shadow,
-    shaded,
     soft_shadow,
     solid_background,
+    wrap_light,
 )
 from mgm_core.images import encode_png, read_image
 
@@ -233,7 +233,7 @@ def test_a_shadow_is_as_soft_as_its_blur():
 
 def test_a_shadow_darkens():
     grey = np.full((1, 3, 3), 0.5, np.float32)
-    darker = shaded(grey, np.float32([[0, 0.5, 1]]))
+    darker = cast_shadow(grey, np.float32([[0, 0.5, 1]]))
     np.testing.assert_array_equal(darker[0, :, 0], [0.5, 0.25, 0])
 
 
@@ -242,7 +242,7 @@ def test_a_cut_out_with_its_shadow_looks_the_same_over_anything():
     alpha, shadow = disc(9, 2, 3), soft_shadow(disc(9, 2, 3), 2, 1, 1, 0.7)
     joined = rgba_over_shadow(foreground, alpha, shadow)
     over = joined[..., 3:] * joined[..., :3] + (1 - joined[..., 3:]) * behind
-    expected = composite(foreground, alpha, shaded(behind, shadow))
+    expected = composite(foreground, alpha, cast_shadow(behind, shadow))
     # Where 8 bits show nothing at all, `rgba` makes the colours black.
     np.testing.assert_allclose(over, expected, atol=1 / 255)
 
@@ -264,7 +264,7 @@ def test_light_spills_over_the_edge_alone():
     alpha[:, 100:] = 1
     black, white = np.zeros((9, 200, 3), np.float32), np.ones((9, 200, 3), np.float32)
     photo = composite(black, alpha, white)
-    wrapped = light_wrapped(photo, alpha, white, 4, 0.5)[4, :, 0]
+    wrapped = wrap_light(photo, alpha, white, 4, 0.5)[4, :, 0]
     np.testing.assert_array_equal(wrapped[:100], 1)
     assert wrapped[100] == pytest.approx(0.5 * 0.45, abs=0.01)  # half a pixel within the edge
     assert (np.diff(wrapped[100:140]) <= 0).all()
@@ -276,8 +276,8 @@ def test_light_follows_its_equation_pixel_by_pixel():
     alpha = disc(8, 2, 3)
     light = cv2.GaussianBlur((1 - alpha)[..., None] * background, (0, 0), 2)
     expected = 1 - (1 - image) * (1 - 0.6 * alpha[..., None] * light)
-    np.testing.assert_allclose(light_wrapped(image, alpha, background, 2, 0.6), expected, atol=1e-6)
-    np.testing.assert_array_equal(light_wrapped(image, alpha, background, 2, 0), image)
+    np.testing.assert_allclose(wrap_light(image, alpha, background, 2, 0.6), expected, atol=1e-6)
+    np.testing.assert_array_equal(wrap_light(image, alpha, background, 2, 0), image)
 
 
 def test_the_subject_does_not_bleed_into_the_blurred_background():
@@ -359,15 +359,15 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="sigma_px must be at least 0, got -1: 0 is a hard shadow"):
         soft_shadow(alpha, 0, 0, -1, 1)
     with pytest.raises(ValueError, match=r"strength must lie in \[0, 1\], got nan"):
-        light_wrapped(image, alpha, image, 1, np.nan)
+        wrap_light(image, alpha, image, 1, np.nan)
     with pytest.raises(
         ValueError, match=r"background must have shadow's size \(3, 3\), got \(2, 3"
     ):
-        shaded(image, np.zeros((3, 3), np.float32))
+        cast_shadow(image, np.zeros((3, 3), np.float32))
     with pytest.raises(ValueError, match=r"shadow must have alpha's size \(2, 3\), got \(3, 3\)"):
         rgba_over_shadow(image, alpha, np.zeros((3, 3), np.float32))
     for sigma_px in (0, -1, np.nan, np.inf):
         with pytest.raises(ValueError, match="sigma_px must be above 0"):
             blurred_background(image, alpha, image, sigma_px)
         with pytest.raises(ValueError, match="sigma_px must be above 0"):
-            light_wrapped(image, alpha, image, sigma_px, 1)
+            wrap_light(image, alpha, image, sigma_px, 1)

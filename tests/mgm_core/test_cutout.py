@@ -3,26 +3,26 @@ import pytest
 
 from mgm_core.compositing import (
     blurred_background,
+    cast_shadow,
     composite,
     fit_background,
     gradient_background,
-    light_wrapped,
     rgba,
     rgba_over_shadow,
-    shaded,
     soft_shadow,
+    wrap_light,
 )
 from mgm_core.cutout import (
     Guided,
     NoSubjectError,
-    background,
-    corrected,
+    apply_corrections,
     cut_out,
-    finished,
     guidance_from_mask,
     guidance_from_probability,
     guidance_of_frame,
-    matted,
+    make_background,
+    predict_matte,
+    render,
 )
 from mgm_core.editing import apply_edits
 from mgm_core.guidance import dilate, solid_inside
@@ -98,11 +98,11 @@ def test_a_mask_painted_at_part_strength_guides_as_a_whole_one(mask, strength):
 
 def test_corrections_come_after_the_shift_and_make_known_regions_free(mask):
     trimap = guidance_from_mask(mask, "trimap")
-    grown = corrected(trimap, Recipe(shift_px=4))
+    grown = apply_corrections(trimap, Recipe(shift_px=4))
     np.testing.assert_array_equal(grown.guidance, dilate(mask, 4))
     assert grown.known is trimap.known
     edit = Edit("remove", 6, ((10.0, 10.0),))
-    edited = corrected(trimap, Recipe(shift_px=4, edits=(edit,)))
+    edited = apply_corrections(trimap, Recipe(shift_px=4, edits=(edit,)))
     np.testing.assert_array_equal(edited.guidance, apply_edits(dilate(mask, 4), [edit]))
     assert edited.known is None
 
@@ -110,10 +110,10 @@ def test_corrections_come_after_the_shift_and_make_known_regions_free(mask):
 def test_corrections_for_another_photo_are_refused(mask):
     edit = Edit("add", 6, ((10.0, 10.0),))
     guided = Guided(mask, "")
-    corrected(guided, Recipe(edits=(edit,), drawn_on=(WIDTH, HEIGHT)))
-    corrected(guided, Recipe(drawn_on=(HEIGHT, WIDTH)))  # without corrections it says nothing
+    apply_corrections(guided, Recipe(edits=(edit,), drawn_on=(WIDTH, HEIGHT)))
+    apply_corrections(guided, Recipe(drawn_on=(HEIGHT, WIDTH)))  # no corrections
     with pytest.raises(ValueError, match="photo of this size, 30x20, got some for 20x30: take"):
-        corrected(guided, Recipe(edits=(edit,), drawn_on=(HEIGHT, WIDTH)))
+        apply_corrections(guided, Recipe(edits=(edit,), drawn_on=(HEIGHT, WIDTH)))
 
 
 def test_stray_parts_are_dropped_where_that_is_asked_for(scene, mask):
@@ -140,36 +140,36 @@ def test_a_cut_out_is_what_its_recipe_says(scene, mask):
 
 def test_percent_are_those_of_the_longer_side(scene):
     image, alpha, foreground = scene
-    made = background(image, alpha, foreground, Recipe(background=Background("blur")))
+    made = make_background(image, alpha, foreground, Recipe(background=Background("blur")))
     np.testing.assert_array_equal(made, blurred_background(image, alpha, foreground, 0.3))
 
 
 def test_backgrounds_are_those_of_the_recipe(scene):
     image, alpha, foreground = scene
     gradient = Background("gradient", "#ff0000", "#0000ff", 30)
-    made = background(image, alpha, foreground, Recipe(background=gradient))
+    made = make_background(image, alpha, foreground, Recipe(background=gradient))
     np.testing.assert_array_equal(
         made, gradient_background((1, 0, 0), (0, 0, 1), 30, HEIGHT, WIDTH)
     )
     picture = image[:9, :7]
     wanted = Recipe(background=Background("picture", "#ff0000", fit="contain", x=0.2, y=1, scale=2))
-    made = background(image, alpha, foreground, wanted, picture)
+    made = make_background(image, alpha, foreground, wanted, picture)
     np.testing.assert_array_equal(
         made,
         fit_background(picture, HEIGHT, WIDTH, "contain", x=0.2, y=1, scale=2, margin=(1, 0, 0)),
     )
-    assert background(image, alpha, foreground, Recipe()) is None
+    assert make_background(image, alpha, foreground, Recipe()) is None
     with pytest.raises(ValueError, match="the background must be a picture, got none: give one"):
-        background(image, alpha, foreground, wanted)
+        make_background(image, alpha, foreground, wanted)
 
 
 def test_shadow_and_light_are_off_unless_asked_for(scene):
     image, alpha, foreground = scene
     np.testing.assert_array_equal(
-        finished(foreground, alpha, image, Recipe()), composite(foreground, alpha, image)
+        render(foreground, alpha, image, Recipe()), composite(foreground, alpha, image)
     )
     np.testing.assert_array_equal(
-        finished(foreground, alpha, None, Recipe()), rgba(foreground, alpha)
+        render(foreground, alpha, None, Recipe()), rgba(foreground, alpha)
     )
 
 
@@ -177,11 +177,11 @@ def test_shadow_and_light_in_their_order(scene):
     image, alpha, foreground = scene
     recipe = Recipe(shadow=Shadow(0.5, 10, -10, 2), light_wrap=0.4, light_wrap_percent=5)
     shadow = soft_shadow(alpha, 3, -3, 0.6, 0.5)
-    behind = shaded(image, shadow)
-    expected = light_wrapped(composite(foreground, alpha, behind), alpha, behind, 1.5, 0.4)
-    np.testing.assert_allclose(finished(foreground, alpha, image, recipe), expected, atol=1e-6)
+    behind = cast_shadow(image, shadow)
+    expected = wrap_light(composite(foreground, alpha, behind), alpha, behind, 1.5, 0.4)
+    np.testing.assert_allclose(render(foreground, alpha, image, recipe), expected, atol=1e-6)
     np.testing.assert_allclose(
-        finished(foreground, alpha, None, recipe),
+        render(foreground, alpha, None, recipe),
         rgba_over_shadow(foreground, alpha, shadow),
         atol=1e-6,
     )
@@ -190,7 +190,7 @@ def test_shadow_and_light_in_their_order(scene):
 def test_colour_lines_are_followed_unless_the_recipe_says_otherwise(mask):
     image, matter = np.zeros((HEIGHT, WIDTH, 3), np.float32), TakesGuidance()
     for recipe, followed in ((Recipe(), True), (Recipe(refine=False), False)):
-        matted(image, Guided(mask, ""), matter, recipe)
+        predict_matte(image, Guided(mask, ""), matter, recipe)
         assert matter.colour_lines is followed
 
 
@@ -213,7 +213,9 @@ def test_what_lies_deep_inside_a_found_person_is_no_hole():
         guidance_of_frame(probability, Recipe()),
         guidance_from_mask(probability),
     ):
-        np.testing.assert_array_equal(matted(image, found, _LosesAll(), Recipe()).alpha, solid)
+        np.testing.assert_array_equal(
+            predict_matte(image, found, _LosesAll(), Recipe()).alpha, solid
+        )
     # Nothing is said of other things, nor where a mask tells more than inside and outside.
     for other in (
         guidance_from_probability(probability, Recipe(category="bicycle")),
@@ -222,7 +224,7 @@ def test_what_lies_deep_inside_a_found_person_is_no_hole():
         guidance_from_mask(probability, "soft_mask"),
         guidance_from_mask(probability, "trimap"),
     ):
-        assert matted(image, other, _LosesAll(), Recipe()).alpha.max() == 0
+        assert predict_matte(image, other, _LosesAll(), Recipe()).alpha.max() == 0
 
 
 class _HasGap:
@@ -248,8 +250,8 @@ def test_a_gap_in_what_is_certainly_a_person_is_filled(doubt, category, edits, f
     probability[:, 30:40] = 1
     probability[22, 34] -= np.float32(doubt)
     recipe = Recipe(category=category, edits=edits)
-    guided = corrected(guidance_from_probability(probability, recipe), recipe)
-    alpha = matted(np.zeros((100, 100, 3), np.float32), guided, _HasGap(), recipe).alpha
+    guided = apply_corrections(guidance_from_probability(probability, recipe), recipe)
+    alpha = predict_matte(np.zeros((100, 100, 3), np.float32), guided, _HasGap(), recipe).alpha
     assert (alpha[20:24, 33:36] == 1).all() == filled
     assert (alpha[:, :30] == 0).all()
 
@@ -259,14 +261,14 @@ def test_what_is_solid_stays_when_the_boundary_moves_and_goes_where_a_hand_remov
     probability[:, :30] = 0
     guided = guidance_from_probability(probability, Recipe())
     assert guided.solid is not None
-    for moved in (corrected(guided, Recipe(shift_px=15)), guided.shifted(-15)):
+    for moved in (apply_corrections(guided, Recipe(shift_px=15)), guided.shifted(-15)):
         assert not np.array_equal(moved.guidance, guided.guidance)
         np.testing.assert_array_equal(moved.solid, guided.solid)
     recipe = Recipe(edits=(Edit("remove", 20, ((80.0, 50.0),)),))
-    edited = corrected(guided, recipe)
+    edited = apply_corrections(guided, recipe)
     removed = edited.guidance < guided.guidance
     assert removed.sum() > 200
     assert (guided.solid[removed] == 1).all()
     assert (edited.solid[removed] == 0).all()
     np.testing.assert_array_equal(edited.solid[~removed], guided.solid[~removed])
-    assert corrected(guidance_from_mask(probability, "soft_mask"), recipe).solid is None
+    assert apply_corrections(guidance_from_mask(probability, "soft_mask"), recipe).solid is None

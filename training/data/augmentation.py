@@ -40,7 +40,7 @@ def _affine(
     return np.hstack([linear, (target - linear @ np.asarray(centre))[:, None]])
 
 
-def _warped(
+def _warp(
     picture: Bytes, matrix: NDArray[np.float64], crop_px: int, scale: float, interpolation: int
 ) -> Bytes:
     """Map a picture into a crop; a strong reduction averages areas instead of skipping pixels."""
@@ -140,7 +140,7 @@ def view(
     """
     interpolation = _INTERPOLATIONS[generator.integers(len(_INTERPOLATIONS))]
     matrix = _affine(centre, scale, crop_px, generator)
-    warped = _warped(cutout.rgba, matrix, crop_px, scale, interpolation)
+    warped = _warp(cutout.rgba, matrix, crop_px, scale, interpolation)
     crop = warped.astype(np.float32) / np.float32(255)
     alpha: Plane = np.ascontiguousarray(crop[..., 3])
     if cutout.exact:  # a photograph shows what its reflected mask says
@@ -148,7 +148,9 @@ def view(
     return crop[..., :3], alpha
 
 
-def merged(front: tuple[Colours, Plane], behind: tuple[Colours, Plane]) -> tuple[Colours, Plane]:
+def merge_foregrounds(
+    front: tuple[Colours, Plane], behind: tuple[Colours, Plane]
+) -> tuple[Colours, Plane]:
     """Put one foreground before another: alpha = 1 - (1 - a1)(1 - a2).
 
     The colour is what Eq. 1 asks for: a1 F1 + (1 - a1) a2 F2 over the merged alpha. Where both are
@@ -162,7 +164,7 @@ def merged(front: tuple[Colours, Plane], behind: tuple[Colours, Plane]) -> tuple
     return colour.astype(np.float32), alpha.astype(np.float32)
 
 
-def jittered(colours: Colours, generator: Generator, strength: float = 1.0) -> Colours:
+def jitter(colours: Colours, generator: Generator, strength: float = 1.0) -> Colours:
     """Change brightness, contrast, saturation, gamma and white balance."""
     s, config = strength, AUGMENTATION
     gamma = np.exp(generator.normal(0.0, config.gamma_sigma * s))
@@ -206,7 +208,7 @@ def cropped_background(photograph: Bytes, crop_px: int, generator: Generator) ->
     return colours.astype(np.float32)
 
 
-def enlarged(plane: Plane, crop_px: int) -> Plane:
+def enlarge(plane: Plane, crop_px: int) -> Plane:
     """Enlarge a small plane smoothly to a square of `crop_px`."""
     return np.asarray(
         cv2.resize(plane, (crop_px, crop_px), None, 0, 0, cv2.INTER_CUBIC), np.float32
@@ -231,7 +233,7 @@ def gradient_background(crop_px: int, generator: Generator) -> Colours:
     return backdrop
 
 
-def matched(
+def match_background(
     background: Colours, foreground: Colours, alpha: Plane, generator: Generator
 ) -> Colours:
     """Move a background's colours towards the subject's, so that contrast tells less."""
@@ -245,12 +247,12 @@ def matched(
     return moved
 
 
-def without_colours(colours: Colours) -> Colours:
+def remove_colours(colours: Colours) -> Colours:
     """Return a photograph as a film without colours shows it."""
     return np.repeat(colours @ np.array(LUMA, np.float32)[:, None], 3, axis=2)
 
 
-def reduced(plane: Plane, side_px: int) -> Plane:
+def reduce(plane: Plane, side_px: int) -> Plane:
     """Reduce a square plane, or colours, to a side."""
     return np.asarray(cv2.resize(plane, (side_px, side_px), None, 0, 0, cv2.INTER_AREA), np.float32)
 

@@ -61,7 +61,7 @@ def open_source(config: SourceConfig, root: Path, max_side_px: int) -> Source:
         "photo_mask": PhotographsWithMasks,
         "shapes": RandomShapes,
     }
-    return kinds[config.kind](folder, max_side_px, excluded(config, root))
+    return kinds[config.kind](folder, max_side_px, names_left_out(config, root))
 
 
 def data_root(config: Config) -> Path:
@@ -102,7 +102,7 @@ def cumulative_shares(config: Config) -> NDArray[np.float64]:
     return np.cumsum(shares / shares.sum())
 
 
-def excluded(config: SourceConfig, root: Path) -> LeaveOut:
+def names_left_out(config: SourceConfig, root: Path) -> LeaveOut:
     """Return what tells of a picture's name whether the configuration leaves it out.
 
     Raises:
@@ -150,10 +150,10 @@ class Composites(Dataset[Example]):
         magnified = generator.random() < AUGMENTATION.magnified_probability
         if magnified:
             factor = generator.choice(AUGMENTATION.magnifications)
-            planes = [augmentation.reduced(plane, round(side / factor)) for plane in planes]
+            planes = [augmentation.reduce(plane, round(side / factor)) for plane in planes]
         planes = [self._photographed(planes[0], generator), *planes[1:]]
         if magnified:
-            planes = [augmentation.enlarged(plane, side).clip(0, 1) for plane in planes]
+            planes = [augmentation.enlarge(plane, side).clip(0, 1) for plane in planes]
             planes[-1] = (planes[-1] > 1 - _ROUNDING).astype(np.float32)
         return planes
 
@@ -201,7 +201,7 @@ class Composites(Dataset[Example]):
             self._exact_cutout(generator), self.config.data.crop_px, self.config.data.scales,
             generator,
         )  # fmt: skip
-        colours = augmentation.jittered(colours, generator)
+        colours = augmentation.jitter(colours, generator)
         return np.asarray(background + alpha[..., None] * (colours - background), np.float32)
 
     def _guidance(self, alpha: Plane, generator: Generator) -> Plane:
@@ -237,20 +237,20 @@ class Composites(Dataset[Example]):
                 other = self._cutout(generator)
                 if other.exact:
                     behind = self._exact_crop(other, generator)
-                    foreground, alpha = augmentation.merged((foreground, alpha), behind)
-            foreground = augmentation.jittered(foreground, generator)
-            background = augmentation.jittered(self._background(generator), generator)
+                    foreground, alpha = augmentation.merge_foregrounds((foreground, alpha), behind)
+            foreground = augmentation.jitter(foreground, generator)
+            background = augmentation.jitter(self._background(generator), generator)
             if data.distractor_probability > 0 and generator.random() < data.distractor_probability:
                 background = self._with_distractor(background, generator)
             if generator.random() < AUGMENTATION.matched_probability:
-                background = augmentation.matched(background, foreground, alpha, generator)
+                background = augmentation.match_background(background, foreground, alpha, generator)
             foreground, background = foreground * light, background * light
             if grey:
-                foreground = augmentation.without_colours(foreground)
-                background = augmentation.without_colours(background)
+                foreground = augmentation.remove_colours(foreground)
+                background = augmentation.remove_colours(background)
             image = alpha[..., None] * foreground + (1.0 - alpha[..., None]) * background
         else:
-            image = augmentation.jittered(foreground, generator, 0.5)
+            image = augmentation.jitter(foreground, generator, 0.5)
             foreground = background = image
             alpha = (alpha > 0.5).astype(np.float32)
             band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ROUGH_BAND_PX, ROUGH_BAND_PX))
@@ -260,7 +260,7 @@ class Composites(Dataset[Example]):
             planes = self._taken(planes, generator)
         image, foreground, background, alpha, supervised = planes
         if grey:  # grain and JPEG are without colours, too
-            image = augmentation.without_colours(image)
+            image = augmentation.remove_colours(image)
         guidance = self._guidance(alpha, generator)
         return {
             "image": channels_first(image),

@@ -21,7 +21,7 @@ def _ellipse(kernel_px: int) -> Bytes:
     return ellipse
 
 
-def binarised(alpha: Plane, generator: Generator) -> Plane:
+def binarise(alpha: Plane, generator: Generator) -> Plane:
     """Threshold alpha at a level drawn from [0.01, 1).
 
     Zero itself is left out: alpha >= 0 holds everywhere and would say nothing.
@@ -29,7 +29,7 @@ def binarised(alpha: Plane, generator: Generator) -> Plane:
     return (alpha >= generator.uniform(*AUGMENTATION.thresholds)).astype(np.float32)
 
 
-def eroded_dilated(
+def erode_dilate(
     mask: Plane, generator: Generator, kernels_px: tuple[int, int] = KERNELS_PX
 ) -> Plane:
     """Erode, dilate, or both in random order, each with its own elliptic kernel.
@@ -87,13 +87,13 @@ def noisy_mask(
     Beyond the paper, some masks only have their gaps filled, as segmenters fill those between hair
     and shoulder.
     """
-    mask = binarised(alpha, generator)
+    mask = binarise(alpha, generator)
     if generator.random() < AUGMENTATION.filled_probability:
         drawn = int(generator.integers(*AUGMENTATION.filling_kernels_px))
         kernel_px = drawn | 1  # even ones would shift it
         mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _ellipse(kernel_px)), np.float32)
     else:
-        mask = eroded_dilated(mask, generator, kernels_px)
+        mask = erode_dilate(mask, generator, kernels_px)
     if generator.random() < cut_mask_probability:
         mask = cut_mask(mask, generator)
     return mask
@@ -127,7 +127,7 @@ def noisy_matte(alpha: Plane, generator: Generator) -> Plane:
     )  # fmt: skip
     if generator.random() < AUGMENTATION.matte_kernel_probability:
         kernels_px = AUGMENTATION.matte_kernels_px
-        small = eroded_dilated(np.asarray(small, np.float32), generator, kernels_px)
+        small = erode_dilate(np.asarray(small, np.float32), generator, kernels_px)
     matte = cv2.resize(small, (width, height), None, 0, 0, cv2.INTER_LINEAR)
     gain = generator.uniform(*AUGMENTATION.matte_gains)
     shift = generator.uniform(*AUGMENTATION.matte_shifts)

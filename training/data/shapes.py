@@ -25,7 +25,7 @@ __all__ = [
     "BLOB_PROBABILITY",
     "SHAPES",
     "RandomShapes",
-    "holed",
+    "cut_holes",
     "random_alpha",
     "random_field",
     "soft_shape",
@@ -99,7 +99,7 @@ def random_alpha(crop_px: int, generator: Generator) -> Plane:
     return np.asarray(np.clip(smooth * gain + generator.uniform(0.2, 0.8), 0, 1), np.float32)
 
 
-def holed(alpha: Plane, generator: Generator) -> Plane:
+def cut_holes(alpha: Plane, generator: Generator) -> Plane:
     """Tear holes of one size into a part of alpha, like lace, leaves or a net."""
     side_px = len(alpha)
     pores = random_field(side_px, int(generator.integers(12, 80)), 0.4, generator)
@@ -146,7 +146,7 @@ class RandomShapes:
             softness = np.exp(generator.uniform(-4.0, -0.3) + uneven)
             alpha = soft_shape(field, level, softness)
         if generator.random() < CHANCES.holes:
-            alpha = holed(alpha, generator)
+            alpha = cut_holes(alpha, generator)
         if generator.random() < CHANCES.glass:
             where = random_field(SIDE_PX, 2, 0.3, generator)
             clear = soft_shape(where, generator.uniform(-0.5, 1.0), np.full_like(where, 0.2))

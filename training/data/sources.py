@@ -1,8 +1,8 @@
 """Where foregrounds come from: small classes behind one interface.
 
 A source gives cut-outs: a foreground colour at every pixel and the true alpha. They are kept as
-bytes, four channels together, since a pool of a thousand cut-outs has to stay in memory for two
-cores to be kept busy by training instead of by decoding files.
+bytes, four channels together, so that a thousand of them fit into memory and two cores train
+instead of decoding files.
 """
 
 import csv
@@ -97,7 +97,7 @@ def graded(folder: Path) -> dict[str, str]:
         }
 
 
-def _limited(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
+def _limit_both(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
     scale = min(1.0, max_side_px / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -105,7 +105,7 @@ def _limited(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
 def _read(path: Path, mode: str, max_side_px: int) -> Bytes:
     with Image.open(path) as image:
         picture = ImageOps.exif_transpose(image).convert(mode)
-    size = _limited(picture.size, max_side_px)
+    size = _limit_both(picture.size, max_side_px)
     if size == picture.size:
         return np.asarray(picture)
     # Straight colours would bleed from transparent pixels: enlarge and shrink them premultiplied.
@@ -115,9 +115,9 @@ def _read(path: Path, mode: str, max_side_px: int) -> Bytes:
     return np.asarray(picture.resize(size, Image.Resampling.BOX))
 
 
-def limited(plane: Floats, max_side_px: int) -> Floats:
+def limit_size(plane: Floats, max_side_px: int) -> Floats:
     """Reduce an image or a mask to this long side where it is larger."""
-    size = _limited((plane.shape[1], plane.shape[0]), max_side_px)
+    size = _limit_both((plane.shape[1], plane.shape[0]), max_side_px)
     if size == (plane.shape[1], plane.shape[0]):
         return plane
     return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)

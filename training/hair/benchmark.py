@@ -92,7 +92,7 @@ def make(
     order = generator.permutation(len(behind))
     origins = []
     with tqdm(total=count, unit="image") as progress:
-        grown = _grown([portraits[i] for i in generator.permutation(len(portraits))], seed)
+        grown = _grow([portraits[i] for i in generator.permutation(len(portraits))], seed)
         for number in range(count):
             portrait, cutout = next(grown)
             background = behind[order[number % len(behind)]]
@@ -103,7 +103,7 @@ def make(
     _write_lists(out, origins)
 
 
-def _grown(portraits: list[tuple[Path, Path]], seed: int) -> Iterator[tuple[Path, Grown]]:
+def _grow(portraits: list[tuple[Path, Path]], seed: int) -> Iterator[tuple[Path, Grown]]:
     """Grow hair on each portrait in turn, without end; those that it refuses are left out."""
     waiting = list(portraits)
     attempt = 0
@@ -125,12 +125,12 @@ def _grown(portraits: list[tuple[Path, Path]], seed: int) -> Iterator[tuple[Path
 
 
 def _cutout(image_path: Path, mask_path: Path, generator: Generator) -> Grown:
-    image, mask = _limited(read_image(image_path)), _limited(read_mask(mask_path))
+    image, mask = _limit(read_image(image_path)), _limit(read_mask(mask_path))
     found = grow_hair(image, mask, generator, HairSettings(no_hair_chance=0.0))
-    return Grown(_rounded(found.foreground), _rounded(found.alpha))
+    return Grown(_round(found.foreground), _round(found.alpha))
 
 
-def _limited(picture: Reals) -> Reals:
+def _limit(picture: Reals) -> Reals:
     scale = LONG_SIDE_PX / max(picture.shape[:2])
     if scale >= 1:
         return picture
@@ -139,7 +139,7 @@ def _limited(picture: Reals) -> Reals:
     return small.clip(0, 1)
 
 
-def _rounded(picture: Reals) -> Reals:
+def _round(picture: Reals) -> Reals:
     return (np.rint(picture * 255) / 255).astype(np.float32)
 
 

@@ -21,7 +21,7 @@ from mgm_core.compositing import composite, fit_background
 from mgm_core.images import read_image, read_mask, write_image
 from training.hair.strands import Layer, Roots, draw_strands, grow_strands, hair_roots
 from training.hair.styles import STYLES, HairStyle, fly_aways, fringe
-from training.hair.subject import Reals, Subject, blurred, spread, study
+from training.hair.subject import Reals, Subject, analyse, blur, spread
 
 __all__ = ["Grown", "HairSettings", "grow_hair", "pairs"]
 
@@ -117,8 +117,8 @@ def grow_hair(
         ValueError: If the image is no image, the sizes differ, or the mask is empty, full or thin.
     """
     settings = settings or HairSettings()
-    subject = study(image, mask, uncertain_px=generator.uniform(4, 7))
-    style = _drawn_style(settings, generator)
+    subject = analyse(image, mask, uncertain_px=generator.uniform(4, 7))
+    style = _draw_style(settings, generator)
     everywhere = style is not None and (style.everywhere or settings.everywhere)
     hairiness = np.ones_like(subject.depth) if everywhere else subject.hairiness
     roots = hair_roots(subject, hairiness)
@@ -133,11 +133,11 @@ def grow_hair(
         window *= 1 - layer.premultiplied[..., 3:]
         window += layer.premultiplied
     if generator.random() < settings.motion_blur_chance:
-        premultiplied = _smeared(premultiplied, subject, settings, generator)
-    return _finished(premultiplied, subject.unit)
+        premultiplied = _smear(premultiplied, subject, settings, generator)
+    return _to_cutout(premultiplied, subject.unit)
 
 
-def _drawn_style(settings: HairSettings, generator: Generator) -> HairStyle | None:
+def _draw_style(settings: HairSettings, generator: Generator) -> HairStyle | None:
     if settings.style is not None:
         return STYLES.get(settings.style)
     if generator.random() < settings.no_hair_chance:
@@ -204,7 +204,7 @@ def _hair(
     return layers
 
 
-def _smeared(
+def _smear(
     premultiplied: Reals, subject: Subject, settings: HairSettings, generator: Generator
 ) -> Reals:
     """Motion blur of the edge; the inside stays as photographed."""
@@ -220,14 +220,14 @@ def _smeared(
     return np.asarray(premultiplied + at_edge[..., None] * (moved - premultiplied))
 
 
-def _finished(premultiplied: Reals, unit: float) -> Grown:
+def _to_cutout(premultiplied: Reals, unit: float) -> Grown:
     """Straight colours, everywhere, and an alpha that is exactly 0 or 1 where it is nearly so."""
     alpha = np.clip(premultiplied[..., 3], 0, 1)
     alpha[alpha < 1 / 512] = 0
     alpha[alpha > 1 - 1 / 512] = 1
     seen = alpha > 0
     straight = premultiplied[..., :3] / np.maximum(premultiplied[..., 3:], np.float32(1 / 512))
-    smooth = blurred(spread(straight, seen), 1.5 * unit)
+    smooth = blur(spread(straight, seen), 1.5 * unit)
     foreground = np.where(seen[..., None], straight, smooth)
     return Grown(np.clip(foreground, 0, 1).astype(np.float32), alpha.astype(np.float32))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mgm_core.images import read_image, read_mask
-from training.data.sources import Cutout, LeaveOut, as_cutout, limited, nothing, pictures
+from training.data.sources import Cutout, LeaveOut, as_cutout, limit_size, nothing, pictures
 from training.hair.grow import grow_hair, pairs
 
 __all__ = ["HEADS", "GrownHair"]
@@ -54,7 +54,7 @@ class GrownHair:
                 f"{image_path.name!r}: correct or leave out the pair"
             )
         grown = grow_hair(
-            limited(image, self.max_side_px), limited(mask, self.max_side_px), generator
+            limit_size(image, self.max_side_px), limit_size(mask, self.max_side_px), generator
         )
         rgba = np.dstack([grown.foreground, grown.alpha]) * 255 + 0.5
         return as_cutout(rgba.astype(np.uint8))

@@ -8,7 +8,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from training.hair.styles import HairStyle
-from training.hair.subject import Reals, Subject, blurred, unit_vectors, values_at
+from training.hair.subject import Reals, Subject, blur, unit_vectors, values_at
 
 __all__ = ["Layer", "Roots", "Strands", "draw_strands", "grow_strands", "hair_roots"]
 
@@ -169,7 +169,7 @@ def draw_strands(
             )
     size = (right - left, bottom - top)
     small = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    return Layer(*window, blurred(small, blur_px) * np.float32(opacity / FULL))
+    return Layer(*window, blur(small, blur_px) * np.float32(opacity / FULL))
 
 
 def _guides(

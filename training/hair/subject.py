@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mgm_core.arrays import Booleans, Floats, check_image
 
-__all__ = ["Reals", "Subject", "blurred", "spread", "study", "unit_vectors", "values_at"]
+__all__ = ["Reals", "Subject", "analyse", "blur", "spread", "unit_vectors", "values_at"]
 
 Reals: TypeAlias = NDArray[np.floating]
 """Pictures, which are float32, or lists of points, which are float64."""
@@ -46,7 +46,7 @@ class Subject:
     blur_px: float
 
 
-def study(image: Floats, mask: Floats | Booleans, uncertain_px: float) -> Subject:
+def analyse(image: Floats, mask: Floats | Booleans, uncertain_px: float) -> Subject:
     """Find hair, its direction and its colours.
 
     Args:
@@ -85,12 +85,12 @@ def study(image: Floats, mask: Floats | Booleans, uncertain_px: float) -> Subjec
             f"{depth.max():.1f} px: leave this picture out"
         )
     certain &= ~_background_like(image, depth, unit)
-    colour = _grown(image, depth, certain, unit)
+    colour = _grow(image, depth, certain, unit)
     hairiness = _hairiness(colour, depth, top, head_px)
     weight = hairiness * certain + np.float32(1e-6)
     return Subject(
         depth=depth,
-        outward=unit_vectors(-_gradient(_coarsely_blurred(depth, 0.04 * head_px))),
+        outward=unit_vectors(-_gradient(_coarse_blur(depth, 0.04 * head_px))),
         colour=colour,
         tint=_tint(colour, weight, head_px),
         hairiness=hairiness,
@@ -111,7 +111,7 @@ def spread(picture: Reals, where: Booleans) -> Reals:
     return np.asarray(value[np.asarray(labels)])
 
 
-def blurred(picture: Reals, sigma: float) -> Reals:
+def blur(picture: Reals, sigma: float) -> Reals:
     """Gaussian blur; sigma in pixels."""
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma))
 
@@ -135,7 +135,7 @@ def _signed_depth(inside: Booleans, smooth_px: float) -> Reals:
         for where in (inside, ~inside)
     )
     # The distance to the outline, which runs half a pixel before the nearest other pixel.
-    return blurred(np.where(inside, inner - 0.5, 0.5 - outer).astype(np.float32), smooth_px)
+    return blur(np.where(inside, inner - 0.5, 0.5 - outer).astype(np.float32), smooth_px)
 
 
 def _background_like(image: Reals, depth: Reals, unit: float) -> Booleans:
@@ -148,19 +148,18 @@ def _background_like(image: Reals, depth: Reals, unit: float) -> Booleans:
     if not deep.any() or not outside.any():
         return np.zeros((height, width), bool)
     to_subject, to_background = (
-        np.linalg.norm(small - blurred(spread(small, where), 2), axis=-1)
-        for where in (deep, outside)
+        np.linalg.norm(small - blur(spread(small, where), 2), axis=-1) for where in (deep, outside)
     )
     alike = (to_background < 0.5 * to_subject) & (to_background < 0.12) & ~deep
     alike = cv2.dilate(alike.astype(np.uint8), np.ones((3, 3), np.uint8))
     return np.asarray(cv2.resize(alike, (width, height), interpolation=cv2.INTER_NEAREST) > 0)
 
 
-def _grown(image: Reals, depth: Reals, certain: Booleans, unit: float) -> Reals:
+def _grow(image: Reals, depth: Reals, certain: Booleans, unit: float) -> Reals:
     """Colours of certain pixels, over the rest those of the nearest, smoother farther away."""
     grown = spread(image, certain)
     away = np.clip((4 * unit - depth) / (8 * unit), 0, 1)[..., None]
-    grown += away * (blurred(grown, 2.5 * unit) - grown)
+    grown += away * (blur(grown, 2.5 * unit) - grown)
     grown[certain] = image[certain]
     return grown
 
@@ -202,7 +201,7 @@ def _hairiness(colour: Reals, depth: Reals, top: int, head_px: float) -> Reals:
     size = (width // 2 + 1, height // 2 + 1)
     small = np.asarray(cv2.resize(colour, size, interpolation=cv2.INTER_AREA), np.float32)
     depth = np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_AREA), np.float32)
-    lab = np.asarray(cv2.cvtColor(blurred(small, 1), cv2.COLOR_RGB2Lab), np.float32)
+    lab = np.asarray(cv2.cvtColor(blur(small, 1), cv2.COLOR_RGB2Lab), np.float32)
     lab[..., 0] *= np.float32(0.6)  # a highlight on hair is still hair
     rows, columns = np.mgrid[: depth.shape[0], : depth.shape[1]]
     below = (rows - top / 2) / (head_px / 2)
@@ -217,24 +216,24 @@ def _hairiness(colour: Reals, depth: Reals, top: int, head_px: float) -> Reals:
     to_hair = np.linalg.norm(lab - np.median(lab[strip], axis=0), axis=-1)
     to_skin = np.linalg.norm(lab - np.median(lab[face], axis=0), axis=-1)
     grey = _grey(small)
-    texture = blurred(abs(grey - blurred(grey, 1)), 2.5) / (blurred(grey, 2.5) + 0.1)
+    texture = blur(abs(grey - blur(grey, 1)), 2.5) / (blur(grey, 2.5) + 0.1)
 
     evidence = (to_skin - to_hair) / 6 + (texture - 0.03) / 0.01
     unlike_skin = 1 / (1 + np.exp(-np.clip(evidence, -30, 30)))
     like_hair = np.exp(-((to_hair / 40) ** 2))
     high = np.clip(2.2 - below, 0, 1)
-    score = blurred((high * like_hair * unlike_skin).astype(np.float32), 0.015 * head_px)
+    score = blur((high * like_hair * unlike_skin).astype(np.float32), 0.015 * head_px)
     return np.asarray(cv2.resize(score, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _flow(colour: Reals, weight: Reals, head_px: float) -> Reals:
     """Structure tensor of the hair, smoothed as a double angle and grown over the background."""
-    gradient = _gradient(blurred(_grey(colour), 1))
+    gradient = _gradient(blur(_grey(colour), 1))
     x, y = gradient[..., 0], gradient[..., 1]
     # Hair lies across the gradient, which turns the double angle by 180 degrees.
     tensor = np.dstack([y * y - x * x, -2 * x * y, x * x + y * y]) * weight[..., None]
-    near = _coarsely_blurred(tensor, 0.05 * head_px)
-    far = _coarsely_blurred(tensor, 0.3 * head_px)
+    near = _coarse_blur(tensor, 0.05 * head_px)
+    far = _coarse_blur(tensor, 0.3 * head_px)
     tensor = near + np.float32(0.02) * far
     return np.asarray(tensor[..., :2] / (tensor[..., 2:] + np.float32(1e-12)))
 
@@ -242,8 +241,8 @@ def _flow(colour: Reals, weight: Reals, head_px: float) -> Reals:
 def _tint(colour: Reals, weight: Reals, head_px: float) -> Reals:
     """Mean colour of hair nearby, and of hair farther away where none is near."""
     weighted = np.dstack([colour * weight[..., None], weight])
-    near = _coarsely_blurred(weighted, 0.06 * head_px)
-    far = _coarsely_blurred(weighted, 0.36 * head_px)
+    near = _coarse_blur(weighted, 0.06 * head_px)
+    far = _coarse_blur(weighted, 0.36 * head_px)
     mean = near + np.float32(0.02) * far
     return np.asarray(mean[..., :3] / (mean[..., 3:] + np.float32(1e-12)))
 
@@ -251,7 +250,7 @@ def _tint(colour: Reals, weight: Reals, head_px: float) -> Reals:
 def _photograph_blur_px(image: Reals, weight: Reals) -> float:
     """Judge sigma from the energy of the finest texture against that of the next coarser."""
     grey = _grey(image)
-    fine, coarse = blurred(grey, 0.8), blurred(grey, 2)
+    fine, coarse = blur(grey, 0.8), blur(grey, 2)
     ratio = (weight * (grey - fine) ** 2).sum() / ((weight * (fine - coarse) ** 2).sum() + 1e-12)
     # Measured on sharp portraits' hair after blurs of known sigma.
     return float(
@@ -259,7 +258,7 @@ def _photograph_blur_px(image: Reals, weight: Reals) -> float:
     )
 
 
-def _coarsely_blurred(picture: Reals, sigma: float) -> Reals:
+def _coarse_blur(picture: Reals, sigma: float) -> Reals:
     """Blur by a wide Gaussian on a smaller copy, as nothing fine is left after it."""
     height, width = picture.shape[:2]
     factor = max(1, int(sigma / 3))

@@ -52,15 +52,15 @@ class ForegroundExamples(Composites):
         if not self.config.data.random_alpha_blending or (
             own_colours > 0 and generator.random() < own_colours
         ):
-            foreground = augmentation.jittered(colours, generator)
+            foreground = augmentation.jitter(colours, generator)
             supervised = (alpha > 0).astype(np.float32)
         else:
             if generator.random() < BLOB_PROBABILITY:
                 alpha = random_alpha(crop_px, generator)
             photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
             foreground = augmentation.cropped_background(photograph, crop_px, generator)
-            foreground = augmentation.jittered(foreground, generator)
-        background = augmentation.jittered(self._background(generator), generator)
+            foreground = augmentation.jitter(foreground, generator)
+        background = augmentation.jitter(self._background(generator), generator)
         if generator.random() < 0.5:
             alpha = worn(alpha, generator)
         share = alpha[..., None]

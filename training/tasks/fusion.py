@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
 from training.config import Config
 from training.data.composites import Example
-from training.losses import Terms, balanced, level_terms
+from training.losses import Terms, balance, level_terms
 
 __all__ = ["WeighingTask", "started"]
 
@@ -67,7 +67,7 @@ class WeighingTask(ABC):
             truth: What it should be, likewise.
         """
         difference = (mean - truth).abs().mean(1, keepdim=True)
-        supervised = balanced(batch["supervised"], difference)
+        supervised = balance(batch["supervised"], difference)
         squared = self.config.loss.squared
         terms = level_terms(weighed, truth, supervised, None, None, squared)
         before = level_terms(mean, truth, supervised, None, None, squared)

@@ -112,7 +112,7 @@ class SegmenterExamples(Dataset[Example]):
         else:
             image, person = self._labelled(generator)
             labelled = 1.0
-        image = augmentation.jittered(image, generator, 0.6)
+        image = augmentation.jitter(image, generator, 0.6)
         image = augmentation.camera(image, generator)
         return {
             "image": _tensor(image),
@@ -143,7 +143,7 @@ class SegmenterExamples(Dataset[Example]):
             return colours, alpha
         photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
         background = augmentation.cropped_background(photograph, data.crop_px, generator)
-        colours = augmentation.jittered(colours, generator, 0.6)
+        colours = augmentation.jitter(colours, generator, 0.6)
         share = alpha[..., None]
         return (share * colours + (1 - share) * background).astype(np.float32), alpha
 

@@ -32,7 +32,7 @@ _SMALLEST_CODED = 4096
 LARGEST_FILE = 24_000_000  # bytes; hosts of code warn of larger files or refuse them
 
 
-def halved(state: State) -> State:
+def to_half_precision(state: State) -> State:
     """Return a state in half precision, as it is bundled.
 
     Raises:
@@ -47,7 +47,7 @@ def halved(state: State) -> State:
     return {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
 
 
-def in_8_bits(state: State, transposed: frozenset[str] = frozenset()) -> State:
+def to_int8(state: State, transposed: frozenset[str] = frozenset()) -> State:
     """Return a state whose convolutions and linear maps are int8, with a scale an output channel.
 
     Everything else, such as biases, batch norm and small weights, is in half precision.
@@ -67,11 +67,11 @@ def in_8_bits(state: State, transposed: frozenset[str] = frozenset()) -> State:
             continue
         if not torch.isfinite(value).all():
             raise ConfigError(f"weights must be finite, got others in {key}: train them anew")
-        stored[key], stored[key + INT8_SCALES] = _coded(value, 1 if key in transposed else 0)
-    return stored | halved(others)
+        stored[key], stored[key + INT8_SCALES] = _quantise(value, 1 if key in transposed else 0)
+    return stored | to_half_precision(others)
 
 
-def _coded(weight: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
+def _quantise(weight: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
     """Return int8 values and the scales that they are to be multiplied with."""
     inputs = [axis for axis in range(weight.ndim) if axis != outputs]
     largest = weight.float().abs().amax(dim=inputs, keepdim=True)
@@ -80,7 +80,7 @@ def _coded(weight: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
     return (weight / scales).round().to(torch.int8), scales
 
 
-def in_parts(state: State, largest: int) -> list[State]:
+def split(state: State, largest: int) -> list[State]:
     """Spread tensors over files of at most so many bytes each, in their order."""
     parts: list[State] = [{}]
     size = 0
@@ -116,13 +116,11 @@ def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER, *, int8: boo
     # Only matting networks have a fusion, and only they have transposed convolutions.
     matting = "fusion" in metadata
     if int8:
-        stored = in_8_bits(
-            state, _transposed_weights(load_prn(weights)) if matting else frozenset()
-        )
+        stored = to_int8(state, _transposed_weights(load_prn(weights)) if matting else frozenset())
     else:
-        stored = halved(state)
+        stored = to_half_precision(state)
     path = folder / f"{name}.safetensors"
-    parts = in_parts(stored, LARGEST_FILE)
+    parts = split(stored, LARGEST_FILE)
     told = metadata | {"precision": "int8" if int8 else "float16", PARTS: str(len(parts))}
     files = [part_path(path, number + 1) for number in range(len(parts))]
     for old in folder.glob(f"{name}.[0-9]*.safetensors"):

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from training.config import Config, ConfigError, SourceConfig
-from training.data.composites import excluded
+from training.data.composites import names_left_out
 from training.data.sources import kept_out, pictures
 
 # Long side of foregrounds, of backgrounds, and WebP quality: tried in this order until all fits.
@@ -102,7 +102,7 @@ def _items(config: Config) -> Iterator[_Item]:
 
 
 def _items_of(source: SourceConfig, root: Path) -> Iterator[_Item]:
-    leave_out = excluded(source, root)
+    leave_out = names_left_out(source, root)
     parts = {
         "rgba": (("", "RGBA"),),
         "fg_alpha": (("fg", "RGB"), ("alpha", "L")),

@@ -19,7 +19,7 @@ _WARM_STEPS = 4
 _ROWS = 15
 
 
-def profiled(trainer: Trainer) -> Iterator[str]:
+def profile_run(trainer: Trainer) -> Iterator[str]:
     """Run a few steps and yield the lines of a report.
 
     Raises:

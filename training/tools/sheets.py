@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 from mgm_core.arrays import Floats
 from mgm_core.images import read_mask, write_image
 from training.data.guidance_noise import (
-    binarised,
+    binarise,
     cut_mask,
-    eroded_dilated,
+    erode_dilate,
     noisy_mask,
     noisy_matte,
     noisy_trimap,
@@ -24,9 +24,9 @@ from training.data.guidance_noise import (
 from training.loop import Example
 
 _GUIDANCE_ROWS: tuple[tuple[str, Callable[[Floats, Generator], Floats]], ...] = (
-    ("threshold", binarised),
-    ("eroded, dilated", lambda a, g: eroded_dilated(binarised(a, g), g)),
-    ("CutMask", lambda a, g: cut_mask(binarised(a, g), g)),
+    ("threshold", binarise),
+    ("eroded, dilated", lambda a, g: erode_dilate(binarise(a, g), g)),
+    ("CutMask", lambda a, g: cut_mask(binarise(a, g), g)),
     ("all of them", noisy_mask),
     ("trimap", noisy_trimap),
     ("matte", noisy_matte),

@@ -1,5 +1,6 @@
 import json
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -74,6 +75,19 @@ def test_spectral_norm_is_folded_by_the_largest_singular_value():
             lambda s: s.pop("module.encoder.conv1.module.weight_u"),
             "must hold encoder.conv1.module.weight_u beside",
         ),
+        (
+            lambda s: s.update({"module.encoder.conv1.module.weight_u": torch.ones(3)}),
+            r"must hold encoder.conv1.module.weight_u and _v that fit .* got \(3,\)",
+        ),
+        (
+            lambda s: s["module.encoder.conv1.module.weight_u"].zero_(),
+            r"1 not finite \(encoder.conv1.weight\)",
+        ),
+        (lambda s: s["module.aspp.bn2.bias"].fill_(torch.nan), r"1 not finite \(aspp.bn2.bias\)"),
+        (
+            lambda s: s.update({"module.aspp.bn2.bias": torch.ones(512, dtype=torch.int64)}),
+            r"1 of another type \(aspp.bn2.bias int64\)",
+        ),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_says_why(official_file, tmp_path, change, message):
@@ -100,6 +114,49 @@ def test_a_file_that_is_cut_short(tmp_path):
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CheckpointError, match="must be a safetensors file"):
         load_prn(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a text\n",
+        b"\x80\x02}q\x00.",
+        b"PK\x03\x04",
+        b"i\n",
+        b"0",
+        bytes(range(256)),
+        b"(lp0\n.",
+    ],
+)
+def test_what_is_no_checkpoint_says_so(tmp_path, content):
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match="weights must be a checkpoint that holds tensors"):
+        load_prn(tmp_path / "a.pth")
+
+
+def test_files_that_grow_as_they_are_read_are_refused(tmp_path):
+    torch.save({"a": torch.zeros(10**6)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "small.pth", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for entry in plain.infolist():
+            small.writestr(entry.filename, plain.read(entry))
+    with pytest.raises(CheckpointError, match="as PyTorch saves them, got the compressed archive"):
+        load_prn(tmp_path / "small.pth")
+    torch.save({"a": torch.zeros(1).expand(10**8)}, tmp_path / "repeated.pth")
+    with pytest.raises(CheckpointError, match="hold as much as their file, got tensors of 4000000"):
+        load_prn(tmp_path / "repeated.pth")
+
+
+def test_a_broken_manifest_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    for content in (None, "", "{", "[]", '{"a": 3}', '{"a": {"x": 1}}'):
+        if content is not None:
+            (tmp_path / "manifest.json").write_text(content)
+        with pytest.raises(CheckpointError, match=r"must have their manifest at .*: install the"):
+            load_prn("prn_mobilenet_v2")
 
 
 def test_a_file_without_a_state_dict(tmp_path):

@@ -141,3 +141,36 @@ def test_settings_that_leave_no_room_are_refused():
     with pytest.raises(ValueError, match="between 0 and half of tile_px, got 32"):
         runner(_Blur(), overlap_px=32)
     assert fade(3, 5, 2).tolist() == [[0.5] * 5, [0.5, 1, 1, 1, 0.5], [0.5] * 5]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        MemoryError(),
+    ],
+)
+def test_where_memory_is_short_tiles_become_smaller(error, caplog):
+    blur = _Blur()
+
+    def run(plane, most=10_000):
+        if plane.shape[2] * plane.shape[3] > most:
+            raise error
+        return blur(plane)
+
+    given = planes(150, 150)
+    found = runner(run, tile_px=256)(given)
+    assert np.abs(found - runner(_Blur(), tile_px=256)(given)).max() < 1e-5
+    assert "tiles of 256 px, going on with 128" in caplog.text
+    assert len(blur.shapes) > 1
+    with pytest.raises(MemoryError, match="must hold a tile of 64 px, got too little: close other"):
+        runner(lambda plane: run(plane, most=10))(given)
+
+
+def test_other_errors_are_not_taken_for_short_memory():
+    def run(plane):
+        raise RuntimeError("sizes do not match")
+
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        runner(run)(planes(150, 150))

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mgm_core.video.smoothing import Steadier, carried, likeness, motion
+from mgm_core.video.smoothing import TemporalSmoother, motion, similarity, warp
 
 HEIGHT, WIDTH = 64, 96
 
@@ -23,18 +23,18 @@ def test_motion_says_where_a_pixel_was():
     x, y = where[32, 48]
     assert (x, y) == pytest.approx((48 - 5, 32 - 2), abs=0.2)
     inside = np.s_[10:-10, 10:-10]
-    assert np.abs(carried(before, where) - after)[inside].mean() < 0.005
+    assert np.abs(warp(before, where) - after)[inside].mean() < 0.005
     assert np.abs(before - after)[inside].mean() > 0.05
 
 
 def test_a_picture_is_like_itself_and_noise_hardly_matters():
     image = texture()
-    assert likeness(image, image).min() == 1
+    assert similarity(image, image).min() == 1
     noise = np.random.default_rng(1).normal(0, 0.02, image.shape)
-    assert likeness(image, (image + noise).clip(0, 1).astype(np.float32)).mean() > 0.8
+    assert similarity(image, (image + noise).clip(0, 1).astype(np.float32)).mean() > 0.8
     other = image.copy()
     other[20:40, 30:60] = 1 - other[20:40, 30:60]
-    alike = likeness(image, other)
+    alike = similarity(image, other)
     assert alike[:8].min() == 1
     assert np.median(alike[22:38, 32:58]) < 0.1
 
@@ -58,25 +58,25 @@ def flicker(alphas):
 
 def test_what_the_segmenter_wavers_about_stays_calm():
     def alphas(share):
-        steadier = Steadier(share)
-        return [steadier.alpha(texture(), p, threshold) for p in flickering()]
+        smoother = TemporalSmoother(share)
+        return [smoother.alpha(texture(), p, threshold) for p in flickering()]
 
     assert flicker(alphas(0)) == pytest.approx(4 / WIDTH)
     assert flicker(alphas(0.7)) < 0.3 * flicker(alphas(0))
 
 
 def test_no_share_of_the_past_is_frame_by_frame():
-    steadier = Steadier(0)
+    smoother = TemporalSmoother(0)
     for probability in flickering():
-        alpha = steadier.alpha(texture(), probability, threshold)
+        alpha = smoother.alpha(texture(), probability, threshold)
         assert np.array_equal(alpha, threshold(probability))
 
 
 def test_what_is_new_in_the_picture_owes_nothing_to_the_past():
-    steadier = Steadier()
+    smoother = TemporalSmoother()
     everywhere = np.ones((HEIGHT, WIDTH), np.float32)
-    steadier.alpha(texture(0), everywhere, threshold)
-    cut = steadier.alpha(np.full((HEIGHT, WIDTH, 3), 0.02, np.float32), 0 * everywhere, threshold)
+    smoother.alpha(texture(0), everywhere, threshold)
+    cut = smoother.alpha(np.full((HEIGHT, WIDTH, 3), 0.02, np.float32), 0 * everywhere, threshold)
     assert cut.mean() < 0.05
 
 
@@ -91,11 +91,11 @@ def test_what_moves_takes_its_alpha_along():
         moved = np.roll(pattern, shift, axis=1)
         return np.where(mask[..., None] > 0, moved, ground).astype(np.float32), mask
 
-    steadier = Steadier()
+    smoother = TemporalSmoother()
     image, mask = at(0)
-    steadier.alpha(image, mask, lambda probability: probability)
+    smoother.alpha(image, mask, lambda probability: probability)
     image, mask = at(4)
-    alpha = steadier.alpha(image, 0.4 * mask, lambda probability: probability)
+    alpha = smoother.alpha(image, 0.4 * mask, lambda probability: probability)
     kept = alpha[20:44, 38:62]
     assert kept.mean() > 0.7
     assert alpha[20:44, 62:65].mean() > 0.5  # where it came to
@@ -104,10 +104,10 @@ def test_what_moves_takes_its_alpha_along():
 
 
 def test_another_size_or_share_is_refused():
-    steadier = Steadier()
-    steadier.alpha(texture(), np.ones((HEIGHT, WIDTH), np.float32), threshold)
+    smoother = TemporalSmoother()
+    smoother.alpha(texture(), np.ones((HEIGHT, WIDTH), np.float32), threshold)
     small = np.zeros((32, 32, 3), np.float32)
     with pytest.raises(ValueError, match=r"image must keep the size .* \(32, 32, 3\) after \(64"):
-        steadier.alpha(small, small[..., 0], threshold)
+        smoother.alpha(small, small[..., 0], threshold)
     with pytest.raises(ValueError, match=r"share must be at least 0 and below 1, got 1: 0\.7 is"):
-        Steadier(1)
+        TemporalSmoother(1)

@@ -23,7 +23,7 @@ from mgm_core.segmentation import Segmenter
 from mgm_core.video import __main__ as video
 from mgm_core.video.__main__ import matte_clip
 from mgm_core.video.files import Clip
-from mgm_core.video.smoothing import Steadier
+from mgm_core.video.smoothing import TemporalSmoother
 
 EXAMPLES = Path(__file__).parents[3] / "demo" / "examples"
 RAW = Recipe(quality="fast", foreground="raw")
@@ -64,7 +64,7 @@ def run(clip, target, recipe=RAW, **options):
 
 def test_every_frame_is_cut_out_with_its_alpha(clip, tmp_path):
     target = tmp_path / "out.webm"
-    frames, matter = run(clip, target, steadier=Steadier(0))
+    frames, matter = run(clip, target, smoother=TemporalSmoother(0))
     assert [frame.number for frame in frames] == list(range(1, 11))
     assert matter.count == 10
     for x, (_, name, pixels) in zip(range(4, 14), read_movie(target, "libvpx-vp9"), strict=True):
@@ -88,7 +88,7 @@ def test_the_subject_is_put_before_a_new_background_with_its_sound(
     target = tmp_path / "out.mp4"
     recipe = Recipe(foreground="raw", background=background)
     picture = np.full((10, 10, 3), 0.7, np.float32)
-    run(clip, target, recipe, picture=picture, steadier=Steadier(0))
+    run(clip, target, recipe, picture=picture, smoother=TemporalSmoother(0))
     for x, (_, _, pixels) in zip(range(4, 14), read_movie(target), strict=True):
         assert pixels[24, x + 12] == pytest.approx(RED, abs=0.04)
         assert pixels[4, 58] == pytest.approx(expected, abs=0.04)
@@ -98,7 +98,7 @@ def test_the_subject_is_put_before_a_new_background_with_its_sound(
 
 def test_pictures_hold_straight_colours_and_nothing_of_what_was_cut_away(clip, tmp_path):
     target = tmp_path / "out.zip"
-    run(clip, target, steadier=Steadier(0))
+    run(clip, target, smoother=TemporalSmoother(0))
     with zipfile.ZipFile(target) as archive:
         assert len(archive.namelist()) == 11
         last = archive.read("frame_00010.png")
@@ -173,7 +173,7 @@ def test_settings_of_a_single_photo_are_refused(clip, tmp_path, recipe):
 
 
 def test_the_command_says_what_is_wrong(clip, tmp_path, caplog):
-    assert video.main([str(clip), "-o", str(tmp_path / "out.mp4")]) == 1
+    assert video.main([str(clip), "-o", str(tmp_path / "out.mp4")]) == 2
     assert "error: --background must be given for .mp4" in caplog.text
     assert video.main([str(tmp_path / "no.mp4"), "-o", str(tmp_path / "out.webm")]) == 1
     assert "no.mp4 must exist" in caplog.text
@@ -181,7 +181,7 @@ def test_the_command_says_what_is_wrong(clip, tmp_path, caplog):
     assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--max-seconds", "0.5"]) == 1
     assert "must be at most 0.5 s long" in caplog.text
     caplog.clear()
-    assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--save-alpha"]) == 1
+    assert video.main([str(clip), "-o", str(tmp_path / "o.webm"), "--save-alpha"]) == 2
     assert "--save-alpha must not be given for a clip, got one: leave it out" in caplog.text
 
 
@@ -209,12 +209,19 @@ def test_the_command_does_something_with_every_option(clip, tmp_path, monkeypatc
     stand_ins = SimpleNamespace(segmenter=lambda name: FindsRed(), matter=TakesGuidance)
     made = photographs.models_of
     monkeypatch.setattr(photographs, "models_of", lambda o: (made(o), stand_ins)[1])
-    video._run(own, options)
+    video._run(own, options, Path(own.clip), own.output)
     asked = {f"own.{name}" for name in vars(own)["_asked"]}
     asked |= {f"photo.{name}" for name in vars(options)["_asked"]}
     # The files are taken from the clip's own parser; `recipe_of` takes settings by their names.
     taken = {"photo.inputs", "photo.output"} | {f"photo.{part.name}" for part in fields(Recipe)}
     assert given - asked - taken == {"own._asked", "photo._asked"}
+
+
+def test_smoothing_answers_to_its_old_name_too(caplog):
+    given = ["clip.mp4", "-o", "o.webm"]
+    assert video.parser().parse_args(given).smoothing == 0.7
+    assert video.parser().parse_args([*given, "--steady", "0.2"]).smoothing == 0.2
+    assert "--steady is now called --smoothing; the next version drops it" in caplog.text
 
 
 def test_a_background_picture_is_held_to_the_limit(clip, tmp_path, caplog):
@@ -263,7 +270,7 @@ def test_the_command_with_the_bundled_networks(tmp_path, caplog):
                 Segmenter.load(device="cpu"),
                 Matter.load(device="cpu"),
                 Recipe(quality="fast"),
-                steadier=Steadier(0),
+                smoother=TemporalSmoother(0),
             )
         ]
 

@@ -34,7 +34,7 @@ def _jittered_slowly(colours, generator, strength):
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_jitter_is_gamma_saturation_contrast_and_gains_in_a_row(seed, strength):
     colours = _colours(seed=seed)
-    fast = augmentation.jittered(colours, np.random.default_rng(seed), strength)
+    fast = augmentation.jitter(colours, np.random.default_rng(seed), strength)
     slow = _jittered_slowly(colours, np.random.default_rng(seed), strength)
     np.testing.assert_allclose(fast, slow, atol=2e-6)
     assert fast.dtype == np.float32
@@ -46,7 +46,7 @@ def test_two_foregrounds_merge_into_the_composite_of_one_over_the_other():
     a1, a2 = (generator.random((24, 24), dtype=np.float32) for _ in range(2))
     a1[:4], a2[2:6] = 0, 0
     a1[8:10], a2[9:12] = 1, 1
-    colour, alpha = augmentation.merged((f1, a1), (f2, a2))
+    colour, alpha = augmentation.merge_foregrounds((f1, a1), (f2, a2))
     over = a2[..., None] * f2 + (1 - a2[..., None]) * background
     wanted = a1[..., None] * f1 + (1 - a1[..., None]) * over
     got = alpha[..., None] * colour + (1 - alpha[..., None]) * background
@@ -113,10 +113,12 @@ def test_a_matched_background_moves_towards_the_subjects_mean():
     wanted = foreground[6:18, 6:18].mean((0, 1))
     before = np.abs(background.mean((0, 1)) - wanted)
     for seed in range(5):
-        moved = augmentation.matched(background, foreground, alpha, np.random.default_rng(seed))
+        moved = augmentation.match_background(
+            background, foreground, alpha, np.random.default_rng(seed)
+        )
         after = np.abs(moved.mean((0, 1)) - wanted)
         assert (after <= 0.6 * before + 1e-6).all()
-    empty = augmentation.matched(
+    empty = augmentation.match_background(
         background, foreground, np.zeros_like(alpha), np.random.default_rng(0)
     )
     np.testing.assert_array_equal(empty, background)

@@ -19,10 +19,10 @@ from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import Composites
 from training.data.device import augmentation as device_augmentation
 from training.data.device import composites as device_composites
-from training.data.device.cache import Stock
+from training.data.device.cache import DeviceCache
 from training.data.device.composites import DeviceComposites, affine_maps
 from training.data.device.foregrounds import DeviceForegrounds
-from training.data.device.images import Pool, Views, pyramid_px
+from training.data.device.images import DeviceImages, Views, pyramid_px
 from training.data.sources import kept_out
 from training.hair.source import GrownHair
 from training.loop import Trainer
@@ -49,12 +49,12 @@ def _pictures():
     return [np.asarray(cv2.GaussianBlur(n, (0, 0), 2)).reshape(n.shape) for n in noise]
 
 
-def _pool():
+def _device_images():
     pictures = _pictures()
-    pool = Pool(sum(pyramid_px(*p.shape[:2]) for p in pictures), len(pictures), CPU)
+    images = DeviceImages(sum(pyramid_px(*p.shape[:2]) for p in pictures), len(pictures), CPU)
     for slot, picture in enumerate(pictures):
-        pool.put(slot, picture)
-    return pool, pictures
+        images.put(slot, picture)
+    return images, pictures
 
 
 def _map(scale, angle, centre):
@@ -69,9 +69,9 @@ def _map(scale, angle, centre):
 @pytest.mark.parametrize("scale", [1.0, 1.7])
 @pytest.mark.parametrize("sharpness", [0, 1])
 def test_crops_are_those_of_opencv(scale, sharpness):
-    pool, pictures = _pool()
+    images, pictures = _device_images()
     maps, forth = _map(scale, 0.4, np.array([45.0, 30.0]))
-    found = pool.sampled(Views(np.array([0]), maps[None], np.array([float(sharpness)])), 64)
+    found = images.sampled(Views(np.array([0]), maps[None], np.array([float(sharpness)])), 64)
     interpolation = cv2.INTER_CUBIC if sharpness else cv2.INTER_LINEAR
     expected = cv2.warpAffine(
         pictures[0], forth, (64, 64), None, interpolation, cv2.BORDER_REFLECT_101
@@ -82,11 +82,11 @@ def test_crops_are_those_of_opencv(scale, sharpness):
 
 @pytest.mark.parametrize("scale", [0.5, 0.3])
 def test_reduced_crops_average_areas(scale):
-    pool, pictures = _pool()
+    images, pictures = _device_images()
     picture = cv2.GaussianBlur(pictures[0], (0, 0), 4)
-    pool.put(0, picture)
+    images.put(0, picture)
     maps, forth = _map(scale, 0.4, np.array([45.0, 30.0]))
-    found = pool.sampled(Views(np.array([0]), maps[None], np.array([1.0])), 64)
+    found = images.sampled(Views(np.array([0]), maps[None], np.array([1.0])), 64)
     large = forth * 4
     large[:, 2] += 1.5  # the middle of four pixels
     expected = cv2.warpAffine(picture, large, (256, 256), None, cv2.INTER_LINEAR,
@@ -97,15 +97,15 @@ def test_reduced_crops_average_areas(scale):
 
 
 def test_a_slot_takes_a_new_picture_and_tells_where_it_does_not_fit():
-    pool, pictures = _pool()
+    images, pictures = _device_images()
     small = pictures[1][:20]
-    pool.put(0, small)
+    images.put(0, small)
     identity = np.array([[[1.0, 0, 0], [0, 1, 0]]])
-    found = pool.sampled(Views(np.array([0]), identity, np.array([0.0])), 16)
+    found = images.sampled(Views(np.array([0]), identity, np.array([0.0])), 16)
     expected = small[:16, :16].transpose(2, 0, 1) / np.float32(255)
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
     with pytest.raises(ValueError, match=r"a picture must fit its place .* lower data.max_side_px"):
-        pool.put(1, pictures[0])
+        images.put(1, pictures[0])
 
 
 def test_the_kernel_for_gpus_samples_as_its_twin_does(tmp_path):
@@ -154,7 +154,7 @@ def _colours(count, seed=0, side=48):
 
 def test_each_picture_is_blurred_by_its_own_sigma():
     colours, sigmas = _colours(3), np.array([0.7, 2.0, 5.0])
-    found = device_augmentation.blurred(colours, sigmas)
+    found = device_augmentation.blur(colours, sigmas)
     for i, sigma in enumerate(sigmas):
         plane = colours[i].numpy().transpose(1, 2, 0)
         expected = cv2.GaussianBlur(plane, (31, 31), sigma, borderType=cv2.BORDER_REFLECT_101)
@@ -165,7 +165,7 @@ def test_jitter_is_gamma_contrast_and_a_matrix():
     colours = _colours(2)
     matrices = np.stack([np.eye(3), np.diag([1.1, 0.9, 1.0])])
     gammas, contrasts = np.array([1.0, 1.3]), np.array([1.0, 0.8])
-    found = device_augmentation.jittered(colours, gammas, matrices, contrasts)
+    found = device_augmentation.jitter(colours, gammas, matrices, contrasts)
     torch.testing.assert_close(found[0], colours[0].clamp_min(1e-6))
     changed = colours[1].numpy() ** 1.3
     changed = changed.mean() + 0.8 * (changed - changed.mean())
@@ -177,10 +177,10 @@ def test_foregrounds_merge_as_their_twin():
     colours, alpha = _colours(4), _colours(4, seed=1)[:, :1]
     alpha[:, :, :8] = 0
     front, behind = (colours[:2], alpha[:2]), (colours[2:], alpha[2:])
-    found = device_augmentation.merged(front, behind)
+    found = device_augmentation.merge_foregrounds(front, behind)
     for i in range(2):
         layers = [(c[i].permute(1, 2, 0).numpy(), a[i, 0].numpy()) for c, a in (front, behind)]
-        colour, merged = augmentation.merged(*layers)
+        colour, merged = augmentation.merge_foregrounds(*layers)
         np.testing.assert_allclose(found[0][i].permute(1, 2, 0), colour, atol=1e-4)
         np.testing.assert_allclose(found[1][i, 0], merged, atol=1e-6)
 
@@ -188,7 +188,9 @@ def test_foregrounds_merge_as_their_twin():
 def test_backgrounds_move_towards_the_subject_by_their_share():
     background, foreground = _colours(2) * 0.5, _colours(2, seed=1) * 0.5 + 0.25
     alpha = torch.ones(2, 1, 48, 48)
-    found = device_augmentation.matched(background, foreground, alpha, np.array([0.0, 1.0]))
+    found = device_augmentation.match_background(
+        background, foreground, alpha, np.array([0.0, 1.0])
+    )
     torch.testing.assert_close(found[0], background[0])
     assert found[1].mean((1, 2)).sub(foreground[1].mean((1, 2))).abs().max() < 0.01
 
@@ -265,7 +267,7 @@ def test_coarse_mattes_are_those_of_their_twin(kernels):
     draws = [8.0, 0.7] if operation is None else [8.0, 0.3, operation, *(k for _, k in kernels)]
     expected = guidance_noise.noisy_matte(alpha, _Fixed(*draws, 1.5, 0.1))
     plane = torch.from_numpy(alpha)[None, None]
-    found = device_augmentation.matte(plane, 8.0, kernels, 1.5, 0.1)
+    found = device_augmentation.coarse_matte(plane, 8.0, kernels, 1.5, 0.1)
     np.testing.assert_allclose(found[0, 0], expected, atol=1e-5)
 
 
@@ -412,17 +414,17 @@ def test_a_run_may_end_within_batches_that_are_made_together(tmp_path, data):
 
 def test_made_up_cutouts_take_the_place_of_the_oldest(tmp_path, data):
     config = _config(tmp_path, data, extra=SHAPES)
-    stock = Stock(config, CPU)
-    slots = stock._made_up[0]
-    assert (stock.pool.sizes[slots, 0] > 0).sum() == 2
-    assert set(stock.drawn(np.full(50, 2), np.random.default_rng(0))) == set(slots[:2])
-    first = stock.centres[slots[0]].copy()
+    cache = DeviceCache(config, CPU)
+    slots = cache._made_up[0]
+    assert (cache.images.sizes[slots, 0] > 0).sum() == 2
+    assert set(cache.drawn(np.full(50, 2), np.random.default_rng(0))) == set(slots[:2])
+    first = cache.centres[slots[0]].copy()
     for _ in range(2):
-        stock.renew()
-    assert (stock.pool.sizes[slots, 0] > 0).all()
-    assert np.array_equal(stock.centres[slots[0]], first)
-    stock.renew()
-    assert not np.array_equal(stock.centres[slots[0]], first)
+        cache.renew()
+    assert (cache.images.sizes[slots, 0] > 0).all()
+    assert np.array_equal(cache.centres[slots[0]], first)
+    cache.renew()
+    assert not np.array_equal(cache.centres[slots[0]], first)
 
 
 def test_files_that_cannot_be_read_are_left_out_of_the_stock(tmp_path, data, caplog):
@@ -432,10 +434,10 @@ def test_files_that_cannot_be_read_are_left_out_of_the_stock(tmp_path, data, cap
         (root / folder).symlink_to(data / folder)
     (root / "cutouts/broken.png").write_bytes(b"no picture")
     with pytest.raises(ConfigError, match="cutouts must hold a readable picture, got none"):
-        Stock(_config(tmp_path, root), CPU)
+        DeviceCache(_config(tmp_path, root), CPU)
     (root / "cutouts/0.png").write_bytes((data / "cutouts/0.png").read_bytes())
-    stock = Stock(_config(tmp_path, root), CPU)
-    assert len(stock.drawn(np.zeros(3, int), np.random.default_rng(0))) == 3
+    cache = DeviceCache(_config(tmp_path, root), CPU)
+    assert len(cache.drawn(np.zeros(3, int), np.random.default_rng(0))) == 3
     assert "broken.png" in caplog.text
 
 

@@ -7,9 +7,9 @@ import pytest
 from training.data import guidance_noise
 from training.data.augmentation_config import AUGMENTATION
 from training.data.guidance_noise import (
-    binarised,
+    binarise,
     cut_mask,
-    eroded_dilated,
+    erode_dilate,
     noisy_mask,
     noisy_matte,
     noisy_trimap,
@@ -30,18 +30,18 @@ def _seeds(count=40):
 
 def test_the_threshold_is_uniform_and_never_zero(alpha):
     levels = np.linspace(0, 1, 101, dtype=np.float32)[None]
-    counts = [binarised(levels, g).sum() for g in _seeds(400)]
+    counts = [binarise(levels, g).sum() for g in _seeds(400)]
     assert max(counts) < 101  # level 0 is never foreground
     assert 40 < np.mean(counts) < 60
-    assert set(np.unique(binarised(alpha, _seeds()[0]))) == {0.0, 1.0}
+    assert set(np.unique(binarise(alpha, _seeds()[0]))) == {0.0, 1.0}
 
 
 def test_every_operation_and_the_kernels_ends_occur(alpha):
     mask = (alpha > 0.5).astype(np.float32)
-    areas = {float(eroded_dilated(mask, g).sum()) for g in _seeds(200)}
+    areas = {float(erode_dilate(mask, g).sum()) for g in _seeds(200)}
     assert min(areas) < mask.sum() < max(areas)
     assert len(areas) > 60
-    single = [eroded_dilated(mask, g, (1, 1)) for g in _seeds(5)]
+    single = [erode_dilate(mask, g, (1, 1)) for g in _seeds(5)]
     assert all(np.array_equal(m, mask) for m in single)  # a kernel of 1 px changes nothing
 
 
@@ -52,7 +52,7 @@ def test_erosion_and_dilation_agree_with_opencv_for_the_kernel_drawn(alpha):
     possible = [eroded, dilated, cv2.dilate(eroded, kernel), cv2.erode(dilated, kernel)]
     seen = set()
     for g in _seeds():
-        found = eroded_dilated(mask, g, (9, 9))
+        found = erode_dilate(mask, g, (9, 9))
         matches = [i for i, p in enumerate(possible) if np.array_equal(found, p)]
         assert matches
         seen.update(matches)

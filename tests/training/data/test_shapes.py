@@ -7,7 +7,7 @@ from training_data import config_text, write_training_data
 
 from training.config import load
 from training.data.composites import Composites
-from training.data.shapes import SHAPES, RandomShapes, holed, random_field, soft_shape
+from training.data.shapes import SHAPES, RandomShapes, cut_holes, random_field, soft_shape
 from training.data.sources import kept_out
 from training.hair.grow import HairSettings, grow_hair
 from training.tools.pack import pack
@@ -48,11 +48,11 @@ def test_a_soft_shape_by_hand():
 
 
 def test_holes_only_take_away_and_leave_a_part():
-    torn = [holed(np.ones((240, 240), np.float32), np.random.default_rng(i)) for i in range(6)]
+    torn = [cut_holes(np.ones((240, 240), np.float32), np.random.default_rng(i)) for i in range(6)]
     assert all(t.min() >= 0 and t.max() <= 1 for t in torn)
     assert all(0.01 < (t < 0.5).mean() < 0.95 for t in torn)
     half = np.full((240, 240), 0.5, np.float32)
-    assert holed(half, np.random.default_rng(0)).max() <= 0.5
+    assert cut_holes(half, np.random.default_rng(0)).max() <= 0.5
 
 
 def test_a_shape_is_a_function_of_its_number(photographs):

@@ -15,7 +15,7 @@ from training.hair import grow as grown_hair
 from training.hair.grow import HairSettings, grow_hair
 from training.hair.strands import NODES, PIECES, Strands, draw_strands
 from training.hair.styles import STYLES
-from training.hair.subject import spread, study
+from training.hair.subject import analyse, spread
 
 UNIT = HEIGHT / 800
 ALL_STYLES = ["none", *STYLES]
@@ -125,7 +125,7 @@ def test_a_bald_head_grows_no_hair(portrait):
 
 def test_about_the_asked_share_has_no_hair(portrait):
     generator = np.random.default_rng(0)
-    drawn = [grown_hair._drawn_style(HairSettings(), generator) for _ in range(2000)]
+    drawn = [grown_hair._draw_style(HairSettings(), generator) for _ in range(2000)]
     assert drawn.count(None) / 2000 == pytest.approx(0.15, abs=0.03)
     assert {id(style) for style in drawn if style} == {id(style) for style in STYLES.values()}
 
@@ -207,7 +207,7 @@ def test_flow_lies_along_the_stripes_of_hair(portrait, degrees):
     striped = np.where(
         hair[..., None], [0.3, 0.15, 0] + 0.1 * stripes[..., None] * [1, 0.5, 0], image
     ).astype(np.float32)
-    flow = study(striped, subject, uncertain_px=5).flow
+    flow = analyse(striped, subject, uncertain_px=5).flow
     top = flow[60:75, 100:140].mean((0, 1))
     error = np.arctan2(top[1], top[0]) / 2 - np.deg2rad(degrees)
     assert abs(np.sin(error)) < 0.12
@@ -215,7 +215,7 @@ def test_flow_lies_along_the_stripes_of_hair(portrait, degrees):
 
 
 def test_hair_is_told_from_skin_and_clothes(portrait):
-    hairiness = study(*portrait, uncertain_px=5).hairiness
+    hairiness = analyse(*portrait, uncertain_px=5).hairiness
     assert hairiness[60:80, 100:140].min() > 0.7
     assert hairiness[160:190, 105:135].max() < 0.2
     assert hairiness[270:, 60:180].max() < 0.2
@@ -227,7 +227,7 @@ def test_blur_of_the_photograph_is_measured():
     mask = np.zeros((200, 160))
     mask[20:, 30:130] = 1
     sigmas = [
-        study(cv2.GaussianBlur(image, (0, 0), sigma), mask, uncertain_px=5).blur_px
+        analyse(cv2.GaussianBlur(image, (0, 0), sigma), mask, uncertain_px=5).blur_px
         for sigma in (0.3, 0.8, 1.2)
     ]
     assert sigmas == sorted(sigmas)

@@ -11,7 +11,7 @@ from mgm_core.networks.alpha_fusion_net import LOOKS, ColourLineNetwork
 from mgm_core.networks.checkpoint import CheckpointError, load_colour_lines, load_prn
 from training.config import ConfigError, load
 from training.loop import Trainer
-from training.losses import balanced
+from training.losses import balance
 from training.tasks.alpha_fusion import ColourLineExamples, ColourLineTask
 
 
@@ -145,14 +145,14 @@ def test_examples_count_by_how_little_the_network_errs_in_them():
     supervised[:3, :, :, :4] = 1
     supervised[2, :, 4:] = 0
     difference = torch.ones(4, 1, 8, 8) * torch.tensor([0.01, -0.1, 0.4, 0.5])[:, None, None, None]
-    weights = balanced(supervised, difference)
+    weights = balance(supervised, difference)
     assert torch.equal(weights > 0, supervised > 0)
     assert weights.sum() == pytest.approx(supervised.sum())
     each = weights[:3, 0, 0, 0]
     assert (each[0] / each[1]).item() == pytest.approx(0.12 / 0.03)
     assert (each[1] / each[2]).item() == pytest.approx(0.42 / 0.12)
     nothing = torch.zeros_like(supervised)
-    assert torch.equal(balanced(nothing, difference), nothing)
+    assert torch.equal(balance(nothing, difference), nothing)
 
 
 def _batch(task):

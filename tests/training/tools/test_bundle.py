@@ -20,7 +20,7 @@ from mgm_core.networks.prn import PRN
 from training import __main__ as command
 from training.config import ConfigError
 from training.tools import bundle as bundling
-from training.tools.bundle import bundle, halved, in_8_bits, in_parts
+from training.tools.bundle import bundle, split, to_half_precision, to_int8
 
 PRN_METADATA = {"encoder": "mobilenet_v2", "fusion": "progressive"}
 LARGE = "encoder.features.10.conv.0.0.weight"
@@ -39,7 +39,7 @@ def test_8_bits_of_a_case_done_by_hand(tmp_path):
     weight = torch.zeros(2, 2048)
     weight[0, :3] = torch.tensor([12.7, -6.37, 0.04])
     others = {"a.bias": torch.tensor([0.5, 2.0]), "b.weight": weight[:1]}
-    stored = in_8_bits({"a.weight": weight, **others})
+    stored = to_int8({"a.weight": weight, **others})
     assert stored["a.weight"][:, :3].tolist() == [[127, -64, 0], [0, 0, 0]]
     assert stored["a.weight.int8_scales"].tolist() == [[pytest.approx(0.1)], [1.0]]
     assert [stored[key].dtype for key in others] == 2 * [torch.float16]
@@ -55,8 +55,8 @@ def test_parts_hold_as_much_as_they_may():
         name: torch.zeros(size, dtype=torch.int8)
         for name, size in zip("abcd", (3, 2, 9, 1), strict=True)
     }
-    assert [list(part) for part in in_parts(state, 5)] == [["a", "b"], ["c"], ["d"]]
-    assert [list(part) for part in in_parts(state, 15)] == [["a", "b", "c", "d"]]
+    assert [list(part) for part in split(state, 5)] == [["a", "b"], ["c"], ["d"]]
+    assert [list(part) for part in split(state, 15)] == [["a", "b", "c", "d"]]
 
 
 def test_large_weights_are_spread_over_files(prn_file, tmp_path, monkeypatch):
@@ -84,7 +84,7 @@ def test_large_weights_are_spread_over_files(prn_file, tmp_path, monkeypatch):
 def test_scales_belong_to_the_output_channels():
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(32, 16, 3, 3, generator=generator)
-    stored = in_8_bits({"plain": weight, "turned": weight}, frozenset({"turned"}))
+    stored = to_int8({"plain": weight, "turned": weight}, frozenset({"turned"}))
     assert stored["plain.int8_scales"].shape == (32, 1, 1, 1)
     assert stored["turned.int8_scales"].shape == (1, 16, 1, 1)
     for name in ("plain", "turned"):
@@ -195,9 +195,9 @@ def test_a_changed_bundled_file_is_refused_by_its_hash(prn_file, tmp_path, monke
 
 def test_values_that_cannot_be_stored_are_refused():
     with pytest.raises(ConfigError, match="must fit into half precision, got 1e"):
-        halved({"a": torch.tensor([1e6])})
+        to_half_precision({"a": torch.tensor([1e6])})
     with pytest.raises(ConfigError, match="weights must be finite, got others in a"):
-        in_8_bits({"a": torch.full((64, 64), float("nan"))})
+        to_int8({"a": torch.full((64, 64), float("nan"))})
 
 
 def test_the_foreground_network_is_bundled_and_answers_to_its_name(tmp_path, monkeypatch, capsys):

@@ -47,7 +47,7 @@ def on(device: torch.device, drawn: Drawn, dims: int = 4) -> Tensor:
     return tensor.reshape(*tensor.shape, *(1,) * (dims - tensor.dim()))
 
 
-def blurred(x: Tensor, sigmas: Drawn) -> Tensor:
+def blur(x: Tensor, sigmas: Drawn) -> Tensor:
     """Blur each picture by its own Gaussian, reflected at the sides.
 
     Args:
@@ -66,7 +66,7 @@ def blurred(x: Tensor, sigmas: Drawn) -> Tensor:
     return planes.reshape(n, channels, height, width)
 
 
-def jittered(colours: Tensor, gammas: Drawn, matrices: Drawn, contrasts: Drawn) -> Tensor:
+def jitter(colours: Tensor, gammas: Drawn, matrices: Drawn, contrasts: Drawn) -> Tensor:
     """Change gamma, then contrast around the mean, then colours by a matrix.
 
     Args:
@@ -83,7 +83,9 @@ def jittered(colours: Tensor, gammas: Drawn, matrices: Drawn, contrasts: Drawn) 
     return mixed.clamp_(0, 1)
 
 
-def merged(front: tuple[Tensor, Tensor], behind: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def merge_foregrounds(
+    front: tuple[Tensor, Tensor], behind: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """Put foregrounds before others: alpha = 1 - (1 - a1)(1 - a2); colours as Eq. 1 asks for.
 
     Args:
@@ -97,7 +99,9 @@ def merged(front: tuple[Tensor, Tensor], behind: tuple[Tensor, Tensor]) -> tuple
     return colour1 * share + colour2 * (1 - share), alpha
 
 
-def matched(background: Tensor, foreground: Tensor, alpha: Tensor, shares: Drawn) -> Tensor:
+def match_background(
+    background: Tensor, foreground: Tensor, alpha: Tensor, shares: Drawn
+) -> Tensor:
     """Move backgrounds' mean colours towards the subjects' by these shares, 0 for not at all."""
     weight = alpha.sum((2, 3), keepdim=True)
     mean = (foreground * alpha).sum((2, 3), keepdim=True) / weight.clamp_min(1)
@@ -113,7 +117,7 @@ def _cosines(device: torch.device) -> Tensor:
     return torch.from_numpy(rows.astype(np.float32)).to(device)
 
 
-def _coded(plane: Tensor, table: Tensor) -> Tensor:
+def _code(plane: Tensor, table: Tensor) -> Tensor:
     """Round blocks' cosine coefficients: plane (N, C, H, W) around 0, table (N, 8, 8)."""
     n, channels, height, width = plane.shape
     cosines = _cosines(plane.device)
@@ -142,8 +146,8 @@ def jpeg(colours: Tensor, qualities: Drawn) -> Tensor:
     matrix = torch.tensor(_TO_YCC, device=device)
     pixels = (colours * 255).round()
     ycc = torch.einsum("ij,njhw->nihw", matrix, pixels)
-    luma = _coded(ycc[:, :1] - 128, tables[0]) + 128
-    chroma = _coded(F.avg_pool2d(ycc[:, 1:], 2), tables[1])
+    luma = _code(ycc[:, :1] - 128, tables[0]) + 128
+    chroma = _code(F.avg_pool2d(ycc[:, 1:], 2), tables[1])
     chroma = F.interpolate(chroma, scale_factor=2.0, mode="bilinear", align_corners=False)
     decoded = torch.einsum("ij,njhw->nihw", torch.linalg.inv(matrix), torch.cat([luma, chroma], 1))
     return decoded.round().clamp_(0, 255) / 255
@@ -160,12 +164,12 @@ def padded_jpeg(colours: Tensor, qualities: Drawn, before: tuple[int, int] = (0,
     return coded[..., top:height, left:width]
 
 
-def eroded(mask: Tensor, kernels_px: list[int]) -> Tensor:
+def erode(mask: Tensor, kernels_px: list[int]) -> Tensor:
     """Erode each mask of a batch by its own elliptic kernel: (N, 1, H, W) bool."""
     return ~dilated(~mask, kernels_px)
 
 
-def binarised(alpha: Tensor, thresholds: Drawn) -> Tensor:
+def binarise(alpha: Tensor, thresholds: Drawn) -> Tensor:
     """Threshold each alpha at its own level, bool."""
     return alpha >= on(alpha.device, thresholds)
 
@@ -191,12 +195,12 @@ def cut_mask(mask: Tensor, patches: Drawn) -> Tensor:
 
 def trimaps(alpha: Tensor, inside_px: Drawn, outside_px: Drawn) -> Tensor:
     """Return trimaps of 0, 0.5 and 1 that are true to alpha, widened inwards and outwards."""
-    foreground = eroded(alpha >= 1 - 1 / 255, inside_px.tolist())
+    foreground = erode(alpha >= 1 - 1 / 255, inside_px.tolist())
     possible = dilated(alpha > 1 / 255, outside_px.tolist())
     return _HALF * foreground + _HALF * possible
 
 
-def matte(
+def coarse_matte(
     alpha: Tensor, factor: float, kernels: list[tuple[str, int]], gain: float, shift: float
 ) -> Tensor:
     """Return one soft matte of low quality.

@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from training.config import Config, ConfigError
 from training.data.composites import data_root, open_backgrounds, open_source
-from training.data.device.images import Pool, pyramid_px
+from training.data.device.images import DeviceImages, pyramid_px
 from training.data.sources import Cutout, Source
-from training.loop import single_threaded
+from training.loop import use_one_thread
 
-__all__ = ["Stock"]
+__all__ = ["DeviceCache"]
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def _single(items: list[Cutout | None]) -> Cutout | None:
     return items[0]
 
 
-class Stock:
+class DeviceCache:
     """Cut-outs and photographs on a device.
 
     Args:
@@ -86,18 +86,18 @@ class Stock:
         capacity += sum(pyramid_px(*c.rgba.shape[:2]) for cs in files.values() for c in cs)
         capacity += len(made_up) * data.made_up * room
         count = len(photographs) + sum(map(len, files.values())) + len(made_up) * data.made_up
-        self.pool = Pool(capacity, count, device)
+        self.images = DeviceImages(capacity, count, device)
         self.centres = np.zeros((count, _CENTRES, 2), np.int32)
         self.exact = np.ones(count, bool)
         self.touched = np.zeros((count, 4), bool)  # top, bottom, left, right
         self.photographs = np.arange(len(photographs))
         for slot, picture in enumerate(photographs):
             opaque = np.full((*picture.shape[:2], 1), 255, np.uint8)
-            self.pool.put(slot, np.concatenate([picture, opaque], axis=2))
+            self.images.put(slot, np.concatenate([picture, opaque], axis=2))
         self._slots: list[NDArray[np.int64]] = []
         self._made_up: list[NDArray[np.int64]] = []
         first = len(photographs)
-        del photographs  # they and the cut-outs are gigabytes, which the pool holds by now
+        del photographs  # they and the cut-outs are gigabytes, which the device holds by now
         for i in range(len(sources)):
             cutouts = files.pop(i, [])
             self._slots.append(np.arange(first, first + (len(cutouts) or data.made_up)))
@@ -121,7 +121,7 @@ class Stock:
                 sampler=numbers,
                 num_workers=self._workers,
                 collate_fn=_single,
-                worker_init_fn=single_threaded,
+                worker_init_fn=use_one_thread,
                 prefetch_factor=4 if self._workers else None,
             )
         )
@@ -150,7 +150,7 @@ class Stock:
             self._put(int(slots[index % len(slots)]), cutout, self._room)
 
     def _put(self, slot: int, cutout: Cutout, reserve_px: int = 0) -> None:
-        self.pool.put(slot, cutout.rgba, reserve_px)
+        self.images.put(slot, cutout.rgba, reserve_px)
         chosen = np.linspace(0, len(cutout.centres) - 1, _CENTRES).astype(np.int64)
         self.centres[slot] = cutout.centres[chosen]
         self.exact[slot] = cutout.exact
@@ -165,5 +165,5 @@ class Stock:
 
     def drawn(self, sources: NDArray[np.int64], generator: Generator) -> NDArray[np.int64]:
         """Return a slot of each of these sources."""
-        filled = [slots[self.pool.sizes[slots, 0] > 0] for slots in self._slots]
+        filled = [slots[self.images.sizes[slots, 0] > 0] for slots in self._slots]
         return np.array([generator.choice(filled[s]) for s in sources], np.int64)

@@ -1,6 +1,6 @@
 """Examples of the matting network, made on the device: the twin of `data/composites.py`.
 
-A batch is cropped from the device's stock, merged, coloured, composited and given its guidance
+A batch is cropped from the device's cache, merged, coloured, composited and given its guidance
 there, by the draws and with the chances of `Composites`. A batch is a pure function of the
 configuration, the seed, the step and the device; with several processes each draws its own.
 """
@@ -21,7 +21,7 @@ from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import ROUGH_BAND_PX, Example, cumulative_shares
 from training.data.device import augmentation
 from training.data.device.augmentation import Drawn, on
-from training.data.device.cache import Stock
+from training.data.device.cache import DeviceCache
 from training.data.device.images import Views
 from training.distributed import local_part, rank
 
@@ -91,8 +91,8 @@ class DeviceComposites:
     def __init__(self, config: Config, device: torch.device, step: int = 0) -> None:
         self.config, self.device = config, device
         self.cumulative_shares = cumulative_shares(config)
-        # Batches that are made together see the stock as it is before the first of them.
-        self.stock = Stock(config, device, step - step % config.data.batches_at_once)
+        # Batches that are made together see the cache as it is before the first of them.
+        self.cache = DeviceCache(config, device, step - step % config.data.batches_at_once)
         part = local_part(config.run.batch)
         self._batch = part.stop - part.start
         self.count = self._batch * config.data.batches_at_once
@@ -105,7 +105,7 @@ class DeviceComposites:
         if number != self._number:
             self._number, self._several = number, self._made(number)
             for _ in range(self.config.data.batches_at_once):
-                self.stock.renew()
+                self.cache.renew()
         part = slice(place * self._batch, (place + 1) * self._batch)
         return {name: values[part] for name, values in self._several.items()}
 
@@ -119,7 +119,7 @@ class DeviceComposites:
     def _example(self, generator: Generator, noise: torch.Generator) -> Example:
         data = self.config.data
         slots = self._drawn(self.count, generator)
-        exact = self.stock.exact[slots]
+        exact = self.cache.exact[slots]
         subject = self._crops(slots, generator)
         rough_colours, rough_alpha = subject.colours[~exact], subject.alpha[~exact]
         subject = self._subjects(slots, subject, generator)
@@ -128,7 +128,7 @@ class DeviceComposites:
         self._add_distractors(background, generator)
         shares = generator.uniform(*AUGMENTATION.matched_shares, self.count)
         shares *= generator.random(self.count) < AUGMENTATION.matched_probability
-        background = augmentation.matched(background, foreground, subject.alpha, shares)
+        background = augmentation.match_background(background, foreground, subject.alpha, shares)
         grey = self._relit(foreground, background, generator)
         alpha = subject.alpha
         image = alpha * foreground + (1 - alpha) * background
@@ -140,7 +140,7 @@ class DeviceComposites:
             inside = rough_alpha > 0.5
             alpha[rough] = inside.float()
             band = [ROUGH_BAND_PX] * len(rough)
-            sure = dilated(inside, band) == augmentation.eroded(inside, band)
+            sure = dilated(inside, band) == augmentation.erode(inside, band)
             supervised[rough] = sure.float()
         example = {
             "image": image,
@@ -191,12 +191,12 @@ class DeviceComposites:
     def _drawn(self, count: int, generator: Generator) -> Indices:
         sources = np.searchsorted(self.cumulative_shares, generator.random(count), side="right")
         last = len(self.cumulative_shares) - 1
-        return self.stock.drawn(sources.clip(max=last), generator)
+        return self.cache.drawn(sources.clip(max=last), generator)
 
     def _drawn_exact(self, count: int, generator: Generator) -> Indices:
         """Draw until all have exact alpha."""
         slots = self._drawn(count, generator)
-        while not (exact := self.stock.exact[slots]).all():
+        while not (exact := self.cache.exact[slots]).all():
             slots[~exact] = self._drawn(int((~exact).sum()), generator)
         return slots
 
@@ -206,13 +206,13 @@ class DeviceComposites:
         return scales
 
     def _centres(self, slots: Indices, generator: Generator) -> NDArray[np.float64]:
-        centres = self.stock.centres
+        centres = self.cache.centres
         return centres[slots, generator.integers(centres.shape[1], size=len(slots))].astype(float)
 
     def _crops(self, slots: Indices, generator: Generator) -> _Layer:
         """Return crops centred near unknown pixels, and of some the whole cut-out."""
         data, n = self.config.data, len(slots)
-        sizes = self.stock.pool.sizes[slots]
+        sizes = self.cache.images.sizes[slots]
         scales, centres = self._scales(n, generator), self._centres(slots, generator)
         whole = generator.random(n) < data.whole_probability
         fitting = data.crop_px / sizes.max(1) * generator.uniform(*AUGMENTATION.whole_scales, n)
@@ -224,7 +224,7 @@ class DeviceComposites:
         crop_px = self.config.data.crop_px
         maps = affine_maps(centres, scales, crop_px, generator)
         sharpness = (generator.random(len(slots)) < 2 / 3).astype(float)
-        rgba = self.stock.pool.sampled(Views(slots, maps, sharpness), crop_px)
+        rgba = self.cache.images.sampled(Views(slots, maps, sharpness), crop_px)
         alpha = rgba[:, 3:] * self._inside(slots, maps)
         return _Layer(rgba[:, :3], alpha)
 
@@ -234,8 +234,8 @@ class DeviceComposites:
         axis = torch.arange(self.config.data.crop_px, device=self.device, dtype=torch.float32)
         x = row[:, 0] * axis[None] + row[:, 1] * axis[:, None] + row[:, 2]
         y = row[:, 3] * axis[None] + row[:, 4] * axis[:, None] + row[:, 5]
-        height, width = (on(self.device, side, 3) for side in self.stock.pool.sizes[slots].T)
-        held = self.stock.touched[slots] | ~self.stock.exact[slots, None]
+        height, width = (on(self.device, side, 3) for side in self.cache.images.sizes[slots].T)
+        held = self.cache.touched[slots] | ~self.cache.exact[slots, None]
         closed = on(self.device, ~held, 4)
         past = (
             (y < 0) * closed[:, 0]
@@ -250,13 +250,13 @@ class DeviceComposites:
         self._repaint(subject, generator)
         n = len(slots)
         others = self._drawn(n, generator)
-        both = self.stock.exact[slots] & self.stock.exact[others]
+        both = self.cache.exact[slots] & self.cache.exact[others]
         two = np.flatnonzero((generator.random(n) < self.config.data.merge_probability) & both)
         if len(two):
             behind = self._crops(others[two], generator)
             self._repaint(behind, generator)
             front = subject.part(two)
-            subject.colours[two], subject.alpha[two] = augmentation.merged(
+            subject.colours[two], subject.alpha[two] = augmentation.merge_foregrounds(
                 (front.colours, front.alpha), (behind.colours, behind.alpha)
             )
         return subject
@@ -269,9 +269,9 @@ class DeviceComposites:
 
     def _photographs(self, count: int, generator: Generator) -> Colours:
         """Return random square parts of photographs, some out of focus."""
-        crop_px, stock = self.config.data.crop_px, self.stock
-        slots = generator.choice(stock.photographs, count)
-        sizes = stock.pool.sizes[slots]
+        crop_px, cache = self.config.data.crop_px, self.cache
+        slots = generator.choice(cache.photographs, count)
+        sizes = cache.images.sizes[slots]
         zooms = np.exp(generator.uniform(*AUGMENTATION.background_zooms, count))
         taken = (crop_px * zooms).clip(AUGMENTATION.least_background_px, sizes.min(1))
         corner = generator.random((count, 2)) * (sizes - taken[:, None])  # y and x
@@ -283,12 +283,12 @@ class DeviceComposites:
         left = corner[:, 1] + 0.5 * zoom - 0.5
         maps[:, 0, 2] = np.where(flipped, left + zoom * (crop_px - 1), left)
         maps[:, 1, 2] = corner[:, 0] + 0.5 * zoom - 0.5
-        colours = stock.pool.sampled(Views(slots, maps, np.zeros(count)), crop_px)[:, :3]
+        colours = cache.images.sampled(Views(slots, maps, np.zeros(count)), crop_px)[:, :3]
         blurry = np.flatnonzero(generator.random(count) < AUGMENTATION.defocus_probability)
         if len(blurry):
             low, high = np.log(AUGMENTATION.defocus_sigmas_px)
             sigmas = np.exp(generator.uniform(low, high, len(blurry)))
-            colours[blurry] = augmentation.blurred(colours[blurry], sigmas)
+            colours[blurry] = augmentation.blur(colours[blurry], sigmas)
         return colours
 
     def _backgrounds(self, count: int, generator: Generator) -> Colours:
@@ -335,7 +335,7 @@ class DeviceComposites:
         gains = np.exp(generator.normal(0.0, config.channel_gain_sigma * s, (n, 3)) + exposure)
         contrasts = generator.uniform(1 - config.contrast * s, 1 + config.contrast * s, n)
         mixed = gains[:, :, None] * (saturation * np.eye(3) + (1 - saturation) / 3)
-        return augmentation.jittered(colours, gammas, mixed, contrasts)
+        return augmentation.jitter(colours, gammas, mixed, contrasts)
 
     def _photographed(
         self, image: Colours, generator: Generator, noise: torch.Generator
@@ -349,7 +349,7 @@ class DeviceComposites:
         blurry = np.flatnonzero(generator.random(n) < config.blur_probability)
         if len(blurry):
             sigmas = generator.uniform(*config.blur_sigmas_px, len(blurry))
-            image[blurry] = augmentation.blurred(image[blurry], sigmas)
+            image[blurry] = augmentation.blur(image[blurry], sigmas)
         noisy = np.flatnonzero(generator.random(n) < config.noise_probability)
         if len(noisy):
             sigmas = generator.uniform(*config.noise_sigmas, len(noisy))
@@ -361,7 +361,7 @@ class DeviceComposites:
             smooth = np.flatnonzero(generator.random(len(noisy)) < config.smooth_noise_probability)
             if len(smooth):
                 soft = np.full(len(smooth), config.smooth_noise_sigma_px)
-                grain[smooth] = augmentation.blurred(grain[smooth], soft) * 2
+                grain[smooth] = augmentation.blur(grain[smooth], soft) * 2
             image[noisy] = (image[noisy] + grain).clamp_(0, 1)
         coded = np.flatnonzero(generator.random(n) < config.jpeg_probability)
         if len(coded):
@@ -388,7 +388,7 @@ class DeviceComposites:
     def _masks(self, alpha: Tensor, generator: Generator) -> Tensor:
         """Return the paper's perturbed binary guidance: binarise, erode/dilate, CutMask."""
         config, n = self.config.guidance, len(alpha)
-        mask = augmentation.binarised(alpha, generator.uniform(*AUGMENTATION.thresholds, n))
+        mask = augmentation.binarise(alpha, generator.uniform(*AUGMENTATION.thresholds, n))
         # 0 erodes, 1 dilates, 2 erodes and then dilates, 3 dilates and then erodes.
         order = generator.integers(4, size=n)
         low, high = config.mask_kernels_px
@@ -428,4 +428,4 @@ class DeviceComposites:
             ]
         gain = generator.uniform(*AUGMENTATION.matte_gains)
         shift = generator.uniform(*AUGMENTATION.matte_shifts)
-        return augmentation.matte(alpha, factor, kernels, gain, shift)
+        return augmentation.coarse_matte(alpha, factor, kernels, gain, shift)

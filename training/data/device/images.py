@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mgm_core.arrays import Bytes
 
-__all__ = ["Pool", "Views"]
+__all__ = ["DeviceImages", "Views"]
 
 LEVELS = 4  # a picture and its halvings down to an eighth
 _CUBIC = -0.75  # the slope of OpenCV's cubic interpolation
@@ -28,7 +28,7 @@ class Views:
     """What a batch of crops shows: one picture and one map each.
 
     Args:
-        slots: (N,) int64 numbers of pictures in the pool.
+        slots: (N,) int64 numbers of pictures on the device.
         maps: (N, 2, 3) float64, from a crop's x and y to the picture's, both in px, pixels' middles
             being whole numbers.
         sharpness: (N,) 0 interpolates linearly, 1 cubically.
@@ -48,7 +48,7 @@ def _sizes(height: int, width: int) -> list[tuple[int, int]]:
     return [(-(-height // 2**level), -(-width // 2**level)) for level in range(LEVELS)]
 
 
-class Pool:
+class DeviceImages:
     """Pictures on a device.
 
     Args:
@@ -74,7 +74,7 @@ class Pool:
             reserve_px: Room that the slot is given for larger pictures to come, halvings included.
 
         Raises:
-            ValueError: The picture has no room in the slot, or the slot none in the pool.
+            ValueError: The picture has no room in the slot, or the device none for the slot.
         """
         height, width = rgba.shape[:2]
         needed = pyramid_px(height, width)
@@ -84,7 +84,7 @@ class Pool:
             self._used += int(self._reserved[slot])
         if needed > self._reserved[slot] or self._used > len(self._pixels):
             raise ValueError(
-                f"a picture must fit its place of {self._reserved[slot]} px in a pool of "
+                f"a picture must fit its place of {self._reserved[slot]} px on a device of "
                 f"{len(self._pixels)}, got {height} x {width} px: lower data.max_side_px"
             )
         plane = torch.as_tensor(rgba).to(self.device).movedim(-1, 0).float()[None]

@@ -1,4 +1,4 @@
-"""`Pool.sampled` as one kernel for NVIDIA's and AMD's GPUs.
+"""`DeviceImages.sampled` as one kernel for NVIDIA's and AMD's GPUs.
 
 Written in PyTorch's own operations, a batch takes 400 launches, which keep the processor busy for
 longer than a training step does. Source of the method: `images.py`, which is the slow twin.

@@ -1,0 +1,244 @@
+"""One call from a photograph to a cut-out, as `from mgm_core import cut_out`.
+
+Everything behind it is there for those who want the stages one by one: `mgm_core.cutout`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mgm_core.arrays import Floats, check_image, check_mask
+from mgm_core.choices import category_index
+from mgm_core.clicking import Click, segment_clicks
+from mgm_core.cutout import (
+    Cutout,
+    Guided,
+    guidance_from_mask,
+    guidance_from_probability,
+    opaque,
+)
+from mgm_core.cutout import cut_out as cut_out_guided
+from mgm_core.formats import encode, format_of, writable
+from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask, write_whole
+from mgm_core.models import Models
+from mgm_core.recipe import Background, Quality, Recipe, read_background
+
+__all__ = ["Picture", "Result", "cut_out"]
+
+Picture: TypeAlias = str | PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.generic]
+"""A file's path or content, an open binary file, a Pillow image, or an array: (H, W) or (H, W, C)
+of uint8, uint16, bool, or floats in [0, 1], RGB."""
+
+_MAX_MEGAPIXELS = 178.0
+_models: dict[str, Models] = {}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A cut-out.
+
+    Args:
+        cutout: How it came about: guidance, the network's levels, recipe.
+        photo: The photograph as it was read.
+        backdrop: The background picture, (h, w, 3) float32 in [0, 1], or None.
+    """
+
+    cutout: Cutout
+    photo: Photo = field(repr=False)
+    backdrop: Floats | None = field(default=None, repr=False)
+
+    @property
+    def alpha(self) -> Floats:
+        """How much of each pixel is the subject, (H, W) float32 in [0, 1]."""
+        return self.cutout.alpha
+
+    @property
+    def foreground(self) -> Floats:
+        """The subject's own colours, (H, W, 3) float32 in [0, 1]; meaningless where alpha is 0."""
+        return self.cutout.foreground
+
+    @property
+    def rgba(self) -> Floats:
+        """The transparent picture with straight colours, (H, W, 4) float32 in [0, 1]."""
+        return self.cutout.rgba()
+
+    @property
+    def picture(self) -> Floats:
+        """The picture over the background that was asked for: (H, W, 3); as `rgba` if none was."""
+        return self.cutout.result(self.backdrop)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write `picture`; the path's ending chooses the format, such as .png, .webp or .tiff.
+
+        Raises:
+            ValueError: There is no such format, or it cannot hold transparency.
+            OSError: The file cannot be written.
+        """
+        path = Path(path)
+        form = writable(format_of(path))
+        layers = self.cutout.layers(self.backdrop) if form.layers else ()
+        write_whole(path, encode(form, self.picture, dpi=self.photo.dpi, layers=layers))
+
+
+def cut_out(
+    photo: Picture,
+    *,
+    quality: Quality = "best",
+    category: str = "person",
+    mask: Picture | None = None,
+    trimap: Picture | None = None,
+    points: Sequence[Click | tuple[float, float]] = (),
+    background: str | Picture | None = None,
+    device: str = "auto",
+) -> Result:
+    """Cut the subject out of a photograph.
+
+    The networks are loaded with the first call and kept for the next ones.
+
+    >>> from mgm_core import cut_out
+    >>> import numpy as np
+    >>> photo = np.full((64, 64, 3), 40, np.uint8)
+    >>> photo[16:48, 16:48] = (200, 60, 60)
+    >>> mask = np.zeros((64, 64), bool)
+    >>> mask[18:46, 18:46] = True
+    >>> result = cut_out(photo, mask=mask, quality="fast")
+    >>> result.rgba.shape, bool(result.alpha[32, 32] > 0.9), bool(result.alpha[2, 2] < 0.1)
+    ((64, 64, 4), True, True)
+
+    Args:
+        photo: The photograph.
+        quality: "fast" is the matting network alone, "best" refines its alpha.
+        category: What to look for where no mask is given, one of `CATEGORIES`; with a mask, what
+            it shows.
+        mask: A binary or soft mask of the subject, whose kind is detected; excludes `trimap`.
+        trimap: 0 is background, 0.5 unknown, 1 foreground; known pixels keep their values.
+        points: Places (x, y) in px on what to add; a `Click` can also take away. They go on from
+            the mask, or from what the segmenter finds.
+        background: None for transparency, "#rrggbb", "gradient:#rrggbb,#rrggbb,ANGLE", "blur",
+            "blur:PERCENT", or a picture.
+        device: Where the networks compute: auto, cpu, cuda, cuda:N or mps.
+
+    Returns:
+        The cut-out; `.save("cutout.png")` writes it.
+
+    Raises:
+        ImageError: A file cannot be read.
+        NoSubjectError: Nothing is there to be cut out.
+        ValueError: An argument is out of range, or sizes differ.
+    """
+    if mask is not None and trimap is not None:
+        raise ValueError("mask and trimap must not both be given, got both: leave one out")
+    category_index(category)
+    given = mask if mask is not None else trimap
+    if trimap is not None and points:
+        raise ValueError(
+            "points must not be given with a trimap, got both: mark the place in the trimap"
+        )
+    behind = Background()
+    if background is not None:
+        named = read_background(background) if isinstance(background, str) else None
+        behind = named or Background(kind="picture")
+    recipe = Recipe(
+        quality=quality,
+        category=category,
+        own_mask=given is not None,
+        mask_kind="detect" if trimap is None else "trimap",
+        background=behind,
+    )
+    backdrop = None
+    if background is not None and behind.kind == "picture":
+        backdrop = opaque(_read(background), recipe)
+    seen = _read(photo)
+    models = _models.setdefault(device, Models(device=device))
+    guided = _guided(seen.image, given, points, models, recipe)
+    made = cut_out_guided(seen.image, guided, models.matter(), recipe, seen.alpha)
+    return Result(made, seen, backdrop)
+
+
+def _guided(
+    image: Floats,
+    given: Picture | None,
+    points: Sequence[Click | tuple[float, float]],
+    models: Models,
+    recipe: Recipe,
+) -> Guided:
+    clicks = [point if isinstance(point, Click) else Click(*point) for point in points]
+    note = ""
+    if given is not None:
+        found = _read_mask(given)
+        mask, note = found.mask, found.note
+        if not clicks:
+            return guidance_from_mask(mask, recipe.mask_kind, recipe.category, note=note)
+    else:
+        mask = models.segmenter(recipe.segmenter).probability(image, recipe.category)
+        if not clicks:
+            return guidance_from_probability(mask, recipe)
+    clicked = segment_clicks(image, clicks, mask)
+    return guidance_from_mask(clicked, "binary_mask", recipe.category, note=note)
+
+
+def _read(picture: Picture) -> Photo:
+    source = _source(picture)
+    if not isinstance(source, np.ndarray):
+        return read_photo(source, max_megapixels=_MAX_MEGAPIXELS)
+    if source.ndim == 2:
+        source = np.repeat(source[..., None], 3, axis=2)
+    if source.ndim != 3 or source.shape[2] not in (3, 4):
+        raise ValueError(
+            f"photo must have shape (H, W), (H, W, 3) or (H, W, 4), got {source.shape}: "
+            "give grey, RGB or RGBA"
+        )
+    photo = Photo(source[..., :3], source[..., 3] if source.shape[2] == 4 else None)
+    check_image("photo", photo.image)
+    return photo
+
+
+def _read_mask(picture: Picture) -> SubjectMask:
+    source = _source(picture)
+    if not isinstance(source, np.ndarray):
+        return read_subject_mask(source, max_megapixels=_MAX_MEGAPIXELS)
+    check_mask("mask", source)
+    return SubjectMask(source)
+
+
+def _source(picture: Picture) -> str | PathLike[str] | bytes | BinaryIO | Floats:
+    """Return a picture as the readers of files take it; an array of floats stays one.
+
+    Arrays of whole numbers and Pillow images become a PNG, so that they are read as a file is:
+    an image's profile, a mask's labels.
+    """
+    if isinstance(picture, Image.Image):
+        if picture.mode not in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"):
+            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        written = BytesIO()
+        picture.save(written, "PNG", icc_profile=picture.info.get("icc_profile"))
+        return written.getvalue()
+    if not isinstance(picture, np.ndarray):
+        return picture
+    if picture.dtype.kind == "f":
+        return picture.astype(np.float32)
+    if picture.dtype == np.bool_:
+        return picture.astype(np.float32)
+    if picture.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"an array must be of uint8, uint16, bool or floats in [0, 1], got {picture.dtype}: "
+            "convert it"
+        )
+    channels = picture.shape[2] if picture.ndim == 3 else 1
+    if picture.ndim not in (2, 3) or channels not in (1, 3, 4):
+        raise ValueError(
+            f"an array must have shape (H, W), (H, W, 3) or (H, W, 4), got {picture.shape}: give "
+            "grey, RGB or RGBA"
+        )
+    in_opencvs_order = picture if channels == 1 else picture[..., [2, 1, 0, 3][:channels]]
+    written_whole, data = cv2.imencode(".png", np.ascontiguousarray(in_opencvs_order))
+    assert written_whole
+    return data.tobytes()
