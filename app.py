@@ -30,7 +30,7 @@ from demo.web.doors import Doors, UploadShares, security_headers
 from demo.web.health import check_metrics, health_route, metrics_route
 from demo.web.theme import CSS, SCRIPT, theme
 from mgm_core import __version__
-from mgm_core.admission import Admission
+from mgm_core.runtime.admission import Admission
 
 # Beside those who wait: for visits that have their turn, that are short, and that are refused.
 _THREADS = 40
@@ -58,7 +58,7 @@ def launch(
     Returns:
         The page's address.
     """
-    # Visits take turns (`mgm_core.admission`), each in a thread; Gradio only hands them on.
+    # Visits take turns (`mgm_core.runtime.admission`), each in a thread; Gradio only hands them on.
     threads = environment.queue_size + _THREADS
     page.queue(max_size=threads, default_concurrency_limit=None, api_open=False)
     routes = [*further]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mgm_core.api import Result, cut_out
-    from mgm_core.clicking import Click
+    from mgm_core.corrections.clicking import Click
     from mgm_core.cutout import NoSubjectError
     from mgm_core.images import ImageError, read_image, write_image
     from mgm_core.matting.matter import Matter
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Click": "clicking",
+    "Click": "corrections.clicking",
     "ImageError": "images",
     "Matter": "matting.matter",
     "Models": "models",

@@ -40,15 +40,15 @@ from mgm_core.cutout import (
     guidance_from_segmenter,
     opaque,
 )
+from mgm_core.files.formats import FORMATS, Format, encode
+from mgm_core.files.outputs import PIPE, Job, Plan, UsageError, check_outputs, plan
 from mgm_core.foreground.estimate import ForegroundMethod
-from mgm_core.formats import FORMATS, Format, encode
 from mgm_core.guidance import GuidanceKind
 from mgm_core.images import Photo, encode_png, read_photo, read_subject_mask, write_whole
 from mgm_core.models import Models
 from mgm_core.networks.hardware import DtypeName
-from mgm_core.outputs import PIPE, Job, Plan, UsageError, check_outputs, plan
 from mgm_core.recipe import Background, Quality, Recipe, read_background
-from mgm_core.reporting import Failures, allow_any_name
+from mgm_core.runtime.reporting import Failures, allow_any_name
 
 
 class _OldName(argparse.BooleanOptionalAction):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mgm_core.arrays import Floats, check_image, check_mask
 from mgm_core.choices import category_index
-from mgm_core.clicking import Click, segment_clicks
+from mgm_core.corrections.clicking import Click, segment_clicks
 from mgm_core.cutout import (
     Cutout,
     Guided,
@@ -26,7 +26,7 @@ from mgm_core.cutout import (
     opaque,
 )
 from mgm_core.cutout import cut_out as cut_out_guided
-from mgm_core.formats import encode, format_of, writable
+from mgm_core.files.formats import encode, format_of, writable
 from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask, write_whole
 from mgm_core.models import Models
 from mgm_core.recipe import Background, Quality, Recipe, read_background

@@ -23,7 +23,7 @@ from mgm_core.compositing import (
     solid_background,
     wrap_light,
 )
-from mgm_core.editing import apply_edits
+from mgm_core.corrections.editing import apply_edits
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.guidance import (
     detect_kind,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgm_core.choices import BUNDLED, COARSE_SIDE_PX, DEFAULT_WEIGHTS
-from mgm_core.lazy import Lazy, LazyByName
+from mgm_core.runtime.lazy import Lazy, LazyByName
 
 if TYPE_CHECKING:
     from mgm_core.matting.matter import Matter

@@ -16,9 +16,9 @@ from mgm_core.arrays import Floats
 from mgm_core.choices import DEFAULT_WEIGHTS, SegmenterError
 from mgm_core.cutout import MattingNetwork, SegmentingNetwork
 from mgm_core.foreground.estimate import estimate_foreground
-from mgm_core.lazy import Lazy, LazyByName
 from mgm_core.models import Models as CoreModels
 from mgm_core.recipe import Recipe
+from mgm_core.runtime.lazy import Lazy, LazyByName
 
 if TYPE_CHECKING:
     from mgm_core.matting.matter import Matte

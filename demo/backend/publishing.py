@@ -16,7 +16,7 @@ from gradio.utils import get_upload_folder
 from demo.backend.recipe import Order
 from demo.backend.studio import Studio
 from mgm_core.arrays import Floats
-from mgm_core.formats import FORMATS, encode
+from mgm_core.files.formats import FORMATS, encode
 from mgm_core.images import encode_jpeg, encode_png
 
 Product = Literal[

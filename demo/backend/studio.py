@@ -15,7 +15,6 @@ import numpy as np
 from demo.backend.memory import Memory
 from demo.backend.models import Models
 from demo.backend.recipe import File, Order
-from mgm_core.admission import await_turn, briefly, reserve, within
 from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
 from mgm_core.cutout import (
@@ -32,6 +31,7 @@ from mgm_core.cutout import (
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask
 from mgm_core.recipe import Recipe
+from mgm_core.runtime.admission import await_turn, briefly, reserve, within
 
 if TYPE_CHECKING:
     from mgm_core.matting.matter import Matte

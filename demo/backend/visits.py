@@ -1,6 +1,6 @@
 """Handlers as visits: each runs with its visitor's share and ends when he leaves or presses Stop.
 
-`mgm_core.admission` decides; here it is told who asks, in Gradio's terms.
+`mgm_core.runtime.admission` decides; here it is told who asks, in Gradio's terms.
 """
 
 import functools
@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import gradio as gr
 from gradio.context import LocalContext
 
-from mgm_core.admission import Admission, BusyError, Ended, Visitor, current_visit
-from mgm_core.cancellation import Cancelled
+from mgm_core.runtime.admission import Admission, BusyError, Ended, Visitor, current_visit
+from mgm_core.runtime.cancellation import Cancelled
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 

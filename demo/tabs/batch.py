@@ -16,11 +16,11 @@ from demo.backend.studio import Studio
 from demo.backend.visits import Visits, sentence, tell_waiting, told_to_the_visitor
 from demo.environment import Environment
 from demo.web.uploads import uploaded
-from mgm_core.admission import await_turn
 from mgm_core.arrays import Floats
-from mgm_core.cancellation import Cancelled, checkpoint
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.recipe import Background, BackgroundKind, Recipe
+from mgm_core.runtime.admission import await_turn
+from mgm_core.runtime.cancellation import Cancelled, checkpoint
 
 Shown = tuple[list[tuple[str, str]], object, str]
 

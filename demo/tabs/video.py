@@ -14,12 +14,12 @@ from demo.backend.recipe import picked_colour
 from demo.backend.visits import Visits, tell_waiting, told_to_the_visitor
 from demo.environment import Environment
 from demo.web.uploads import upload, uploaded
-from mgm_core.admission import await_turn, current_visit
 from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
 from mgm_core.cutout import opaque
 from mgm_core.images import read_photo
 from mgm_core.recipe import Background, BackgroundKind, Recipe
+from mgm_core.runtime.admission import await_turn, current_visit
 
 Save = Literal["mp4", "webm", "zip"]
 Shown = tuple[object, object, object, str]

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from demo.backend.models import Models
-from mgm_core.admission import Admission, Ended
+from mgm_core.runtime.admission import Admission, Ended
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from mgm_core.arrays import Booleans, Floats
-from mgm_core.cancellation import checkpoint
+from mgm_core.runtime.cancellation import checkpoint
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from mgm_core.arrays import Floats
-from mgm_core.cancellation import checkpoint
 from mgm_core.networks.checkpoint import FOREGROUND_WEIGHTS, load_foreground, made_ready
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.prn import STRIDE
 from mgm_core.networks.tiling import around, check_tiles, fade, spans
+from mgm_core.runtime.cancellation import checkpoint
 
 __all__ = ["NetworkEstimator", "bundled_estimator"]
 

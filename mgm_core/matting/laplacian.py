@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from mgm_core.arrays import Booleans, Floats
-from mgm_core.cancellation import checkpoint
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
+from mgm_core.runtime.cancellation import checkpoint
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check_mask
 from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS
-from mgm_core.lazy import Lazy
 from mgm_core.matting.laplacian import undecided
 from mgm_core.matting.refine import ColourLineRefiner, all_looks
 from mgm_core.networks.checkpoint import load_prn, made_ready
@@ -28,6 +27,7 @@ from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
 from mgm_core.networks.tiling import TiledRunner, on_torch
+from mgm_core.runtime.lazy import Lazy
 
 MARGIN_PX = 32
 SMALLEST_PX = 16

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from mgm_core.arrays import Booleans, Floats
-from mgm_core.cancellation import checkpoint
 from mgm_core.matting.laplacian import ColourLines, without_grain
 from mgm_core.matting.sampling import by_samples
 from mgm_core.networks.alpha_fusion_net import LOOKS, STRIDE, ColourLineNetwork
 from mgm_core.networks.checkpoint import COLOUR_LINE_WEIGHTS, load_colour_lines, made_ready
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.tiling import around, check_tiles, fade, spans
+from mgm_core.runtime.cancellation import checkpoint
 
 __all__ = ["ROUNDS", "ColourLineRefiner", "all_looks"]
 

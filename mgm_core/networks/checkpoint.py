@@ -17,11 +17,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mgm_core.cancellation import add_checkpoints
 from mgm_core.networks.alpha_fusion_net import ColourLineNetwork
 from mgm_core.networks.foreground_fusion_net import ForegroundWeigher
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.prn import PRN, EncoderName, Fusion
+from mgm_core.runtime.cancellation import add_checkpoints
 
 WEIGHTS_FOLDER = Path(__file__).parents[1] / "weights"
 FOREGROUND_WEIGHTS = "foreground_mobilenet_v2"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mgm_core.arrays import Booleans, Floats
-from mgm_core.cancellation import checkpoint
+from mgm_core.runtime.cancellation import checkpoint
 
 __all__ = [
     "Run",

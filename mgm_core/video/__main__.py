@@ -29,7 +29,6 @@ from tqdm import tqdm
 
 from mgm_core import __main__ as photographs
 from mgm_core.arrays import Floats
-from mgm_core.cancellation import Cancelled, checkpoint
 from mgm_core.choices import SegmenterError
 from mgm_core.cutout import (
     MattingNetwork,
@@ -42,10 +41,11 @@ from mgm_core.cutout import (
     predict_matte,
     render,
 )
+from mgm_core.files.outputs import UsageError, check_outputs
 from mgm_core.foreground.estimate import estimate_foreground
-from mgm_core.outputs import UsageError, check_outputs
 from mgm_core.recipe import Recipe
-from mgm_core.reporting import allow_any_name, reason_of
+from mgm_core.runtime.cancellation import Cancelled, checkpoint
+from mgm_core.runtime.reporting import allow_any_name, reason_of
 from mgm_core.video.files import (
     Clip,
     ClipLimits,

@@ -14,9 +14,9 @@ from demo.environment import Environment
 from demo.handlers import Controls
 from demo.ui import CATEGORIES, SEGMENTERS, build
 from mgm_core import segmentation
-from mgm_core.admission import Admission
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
 from mgm_core.recipe import Background, Recipe
+from mgm_core.runtime.admission import Admission
 
 
 def test_the_page_offers_what_the_core_has():

@@ -12,6 +12,7 @@ from mgm_core.compositing import (
     soft_shadow,
     wrap_light,
 )
+from mgm_core.corrections.editing import apply_edits
 from mgm_core.cutout import (
     Guided,
     NoSubjectError,
@@ -24,7 +25,6 @@ from mgm_core.cutout import (
     predict_matte,
     render,
 )
-from mgm_core.editing import apply_edits
 from mgm_core.guidance import dilate, solid_inside
 from mgm_core.matting.matter import Matte
 from mgm_core.recipe import Background, Edit, Recipe, Shadow

@@ -3,8 +3,8 @@ import threading
 import pytest
 
 from mgm_core.choices import SEGMENTERS
-from mgm_core.lazy import Lazy
 from mgm_core.models import Models
+from mgm_core.runtime.lazy import Lazy
 
 
 def test_a_lazy_value_is_made_once_whoever_asks():

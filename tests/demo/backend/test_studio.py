@@ -7,8 +7,8 @@ from demo_pictures import SUBJECT, photo_pixels, subject_mask
 from demo.backend.recipe import File, Order
 from demo.backend.studio import overlay
 from mgm_core.compositing import blurred_background, checkerboard, composite
+from mgm_core.corrections.editing import apply_edits
 from mgm_core.cutout import Guided
-from mgm_core.editing import apply_edits
 from mgm_core.guidance import dilate, erode
 from mgm_core.images import write_image
 from mgm_core.recipe import Background, Edit, Recipe, Shadow

@@ -6,8 +6,8 @@ import pytest
 from gradio.context import LocalContext
 
 from demo.backend.visits import LANES, Visits, sentence, tell_waiting
-from mgm_core.admission import Admission, BusyError, Visitor, await_turn, current_visit
-from mgm_core.cancellation import checkpoint
+from mgm_core.runtime.admission import Admission, BusyError, Visitor, await_turn, current_visit
+from mgm_core.runtime.cancellation import checkpoint
 
 
 @pytest.fixture

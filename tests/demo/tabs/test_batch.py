@@ -8,9 +8,9 @@ from demo_pictures import HEIGHT, WIDTH, photo_pixels
 
 from demo.environment import Environment
 from demo.tabs.batch import BatchHandlers, distinct_stems, preview, told
-from mgm_core.cancellation import Cancellation, cancellable
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
 from mgm_core.recipe import Background, Recipe
+from mgm_core.runtime.cancellation import Cancellation, cancellable
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from demo.backend.models import Models
 from demo.backend.visits import LANES
 from demo.environment import Environment
 from demo.tabs.video import VideoHandlers, on_page
-from mgm_core.admission import Admission, Visitor
 from mgm_core.images import read_alpha, read_image, write_image
+from mgm_core.runtime.admission import Admission, Visitor
 
 
 @pytest.fixture

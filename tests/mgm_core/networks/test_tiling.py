@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mgm_core.cancellation import Cancellation, Cancelled, cancellable
 from mgm_core.networks.tiling import TiledRunner, fade, on_torch, spans
+from mgm_core.runtime.cancellation import Cancellation, Cancelled, cancellable
 
 
 class _Blur:

@@ -14,11 +14,11 @@ import pytest
 from clips import GREEN, HEIGHT, RED, WIDTH, make_clip, read_movie, scene
 
 from mgm_core import __main__ as photographs
-from mgm_core.cancellation import Cancellation, Cancelled, cancellable
 from mgm_core.cutout import NoSubjectError
 from mgm_core.images import read_alpha, read_image, write_image
 from mgm_core.matting.matter import Matte, Matter
 from mgm_core.recipe import PRESETS, Background, Edit, Recipe
+from mgm_core.runtime.cancellation import Cancellation, Cancelled, cancellable
 from mgm_core.segmentation import Segmenter
 from mgm_core.video import __main__ as video
 from mgm_core.video.__main__ import matte_clip

@@ -9,8 +9,8 @@ import tifffile
 from PIL import ExifTags, Image
 from psd_tools import PSDImage
 
-from mgm_core import formats
-from mgm_core.formats import FORMATS, encode, format_of
+from mgm_core.files import formats
+from mgm_core.files.formats import FORMATS, encode, format_of
 from mgm_core.images import read_alpha, read_image, read_photo
 
 RNG = np.random.default_rng(3)

@@ -4,7 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mgm_core.editing import apply_edits, regions
+from mgm_core.corrections.editing import apply_edits, regions
 from mgm_core.recipe import Edit
 
 

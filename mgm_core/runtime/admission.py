@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from mgm_core.cancellation import Cancellation, TimeLimitReached, cancellable
+from mgm_core.runtime.cancellation import Cancellation, TimeLimitReached, cancellable
 
 __all__ = [
     "Admission",

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from mgm_core.admission import (
+from mgm_core.runtime.admission import (
     Admission,
     BusyError,
     Visitor,
@@ -14,7 +14,7 @@ from mgm_core.admission import (
     reserve,
     within,
 )
-from mgm_core.cancellation import Cancelled, checkpoint
+from mgm_core.runtime.cancellation import Cancelled, checkpoint
 
 
 def until(so):

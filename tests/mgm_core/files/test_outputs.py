@@ -12,10 +12,10 @@ from PIL import Image
 
 from mgm_core import __main__ as command
 from mgm_core.__main__ import main
+from mgm_core.files.outputs import UsageError, check_outputs, plan
 from mgm_core.images import encode_png, read_alpha, read_image, read_photo, write_image
 from mgm_core.matting.matter import Matte, Matter
-from mgm_core.outputs import UsageError, check_outputs, plan
-from mgm_core.reporting import Failures, reason_of
+from mgm_core.runtime.reporting import Failures, reason_of
 from mgm_core.segmentation import Segmenter
 
 GREEN, RED = (0.2, 0.6, 0.3), (0.9, 0.2, 0.2)
@@ -215,7 +215,9 @@ def test_a_name_may_be_as_long_as_the_disk_allows(here):
 
 
 def test_a_console_that_lacks_a_letter_shows_its_escape():
-    script = "from mgm_core.reporting import allow_any_name as a; a(); print('人物 \\udcff')"
+    script = (
+        "from mgm_core.runtime.reporting import allow_any_name as a; a(); print('人物 \\udcff')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONIOENCODING": "cp1252"},

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgm_core.formats import FORMATS, Format, format_of, writable
+from mgm_core.files.formats import FORMATS, Format, format_of, writable
 from mgm_core.images import SUFFIXES
 
 __all__ = [

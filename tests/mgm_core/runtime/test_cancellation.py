@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from mgm_core.cancellation import (
+from mgm_core.foreground.closed_form import closed_form_colours
+from mgm_core.matting.laplacian import ColourLines
+from mgm_core.matting.matter import Matter
+from mgm_core.networks.prn import PRN
+from mgm_core.runtime.cancellation import (
     Cancellation,
     Cancelled,
     TimeLimitReached,
@@ -13,10 +17,6 @@ from mgm_core.cancellation import (
     cancellable,
     checkpoint,
 )
-from mgm_core.foreground.closed_form import closed_form_colours
-from mgm_core.matting.laplacian import ColourLines
-from mgm_core.matting.matter import Matter
-from mgm_core.networks.prn import PRN
 from mgm_core.segmentation import Segmenter
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mgm_core.clicking import Click, segment_clicks
+from mgm_core.corrections.clicking import Click, segment_clicks
 
 
 def picture():

@@ -1,0 +1,1 @@
+"""Files that results go to."""

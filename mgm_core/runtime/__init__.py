@@ -1,0 +1,1 @@
+"""Work that waits, is loaded once, is cancelled, or fails."""
