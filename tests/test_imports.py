@@ -14,6 +14,23 @@ MAY_IMPORT = {
     "benchmark_data_tools": {"benchmark_data_tools", "mgm_core"},
     "demo": {"demo", "mgm_core"},
 }
+# From the bottom up: a room of `mgm_core`, a module or a folder, knows those above it in this list
+# and itself. What stands side by side knows nothing of each other.
+LAYERS = (
+    {"arrays", "choices", "labels", "runtime"},
+    {"images", "compositing", "guidance"},
+    {"files", "networks"},
+    {"matting", "foreground", "segmentation"},
+    {"recipe"},
+    {"corrections"},
+    {"cutout", "models"},
+    {"api"},
+    {"__init__", "__main__", "export"},
+    {"video"},
+)
+LARGEST_FOLDER = 12
+CORE = sorted((ROOT / "mgm_core").rglob("*.py"))
+LOOSE = {path.stem for path in (ROOT / "mgm_core").glob("*.py")}
 FILES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 
 
@@ -35,6 +52,36 @@ def test_imports_point_towards_the_core(path):
     assert ours <= MAY_IMPORT[package]
     if package != "demo":
         assert "gradio" not in names
+
+
+def _rooms(path):
+    """Return the rooms of the core that a file imports from, wherever it does so."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "mgm_core":
+            names = [f"mgm_core.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        rooms = {name.split(".")[1] for name in names if name.startswith("mgm_core.")}
+        yield from (room for room in rooms if (ROOT / "mgm_core" / room).exists() or room in LOOSE)
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_a_room_of_the_core_knows_the_rooms_below_it(path):
+    own = path.relative_to(ROOT / "mgm_core").parts[0].removesuffix(".py")
+    height = next(i for i, layer in enumerate(LAYERS) if own in layer)
+    below = set().union(*LAYERS[:height])
+    above = {room for room in _rooms(path) if room != own} - below
+    if own != "__init__":  # loads the package's public names on first use, from wherever they are
+        assert not above, f"{path} imports from above or beside: {above}"
+
+
+def test_no_folder_has_more_modules_than_one_looks_through():
+    for folder in {path.parent for path in FILES}:
+        names = [path.name for path in folder.glob("*.py") if not path.name.startswith("__")]
+        assert len(names) <= LARGEST_FOLDER, f"{folder} is two folders: {sorted(names)}"
 
 
 @pytest.mark.parametrize(

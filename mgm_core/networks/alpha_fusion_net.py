@@ -14,14 +14,14 @@ Source: ours; the paper has nothing of the kind. See `laplacian.py` and `samplin
 import torch
 from torch import Tensor
 
-from mgm_core.matting.laplacian import STRENGTHS
 from mgm_core.networks.fusion_net import STRIDE, WeighingNetwork
 
 __all__ = ["CANDIDATES", "LOOKS", "STRIDE", "ColourLineNetwork"]
 
+_PRIOR_WEIGHTS = 3  # as many as the laplacian's
 LOOKS = 4
 """The matting network's alphas: as always, closer and mirrored, closest, and mirrored."""
-CANDIDATES = LOOKS + 1 + len(STRENGTHS) + 2
+CANDIDATES = LOOKS + 1 + _PRIOR_WEIGHTS + 2
 """The looks, the prior, colour lines by it, from weak to strong, the looks' mean, and samples."""
 
 # Channels at strides 1, 2, 4, 8 and 16: it errs as much on examples that it has seen often as on
