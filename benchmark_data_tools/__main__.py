@@ -11,23 +11,19 @@ mini DIR                     make the mini benchmark, every table's layout
 annotate DATASET             label detail regions; with it init, export and others
 """
 
+# Each command imports what it needs: Torch and plots take longer than most commands.
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmark_data_tools import runner
 from benchmark_data_tools.annotation.commands import add_subcommands
-from benchmark_data_tools.data import mini
 from benchmark_data_tools.data.layouts import LAYOUTS, find_samples, read_subset
-from benchmark_data_tools.data.samples import compare_manifest, count_note, manifest, problems
-from benchmark_data_tools.methods import MethodSpec, parse
-from benchmark_data_tools.protocols import Settings
-from benchmark_data_tools.reports import report
-from benchmark_data_tools.reports.comparison import compare
-from benchmark_data_tools.reports.tables import markdown, read_results
-from benchmark_data_tools.speed import metric_seconds
+
+if TYPE_CHECKING:
+    from benchmark_data_tools.methods import MethodSpec
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Print what is wrong with a benchmark's folder; write or compare its manifest."""
+    from benchmark_data_tools.data.samples import (
+        compare_manifest,
+        count_note,
+        manifest,
+        problems,
+    )
+
     subset = read_subset(options.subset) if options.subset else None
     found = list(problems(options.table, options.data, subset))
     if not found:
@@ -67,6 +70,10 @@ def check(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run methods over a benchmark and print the table."""
+    from benchmark_data_tools import runner
+    from benchmark_data_tools.protocols import Settings
+    from benchmark_data_tools.reports.tables import markdown, read_results
+
     plan = runner.Plan(
         table=options.table,
         data=options.data,
@@ -94,6 +101,8 @@ def run(options: argparse.Namespace) -> int:
 
 def write_report(options: argparse.Namespace) -> int:
     """Write a report on all runs under a folder."""
+    from benchmark_data_tools.reports import report
+
     for table in report.build(options.results, options.out, thumbnails=options.thumbnails):
         print(table)
     print(options.out / "index.html")
@@ -102,6 +111,8 @@ def write_report(options: argparse.Namespace) -> int:
 
 def make_mini(options: argparse.Namespace) -> int:
     """Make the mini benchmark."""
+    from benchmark_data_tools.data import mini
+
     mini.make(options.out, seed=options.seed)
     print(f"{options.out}: one folder a table, see docs/benchmarks.md for the commands")
     return 0
@@ -146,12 +157,16 @@ def draw_photos(options: argparse.Namespace) -> int:
 
 def compare_methods(options: argparse.Namespace) -> int:
     """Print how far apart two methods' mattes are."""
+    from benchmark_data_tools.reports.comparison import compare
+
     print(compare(options.results, options.first, options.second))
     return 0
 
 
 def measure(options: argparse.Namespace) -> int:
     """Print how long the metrics take."""
+    from benchmark_data_tools.speed import metric_seconds
+
     seconds = metric_seconds(options.height, options.width, options.repeats)
     print(f"{options.width}x{options.height}, processor seconds on one core:")
     for name, found in seconds.items():
@@ -159,7 +174,9 @@ def measure(options: argparse.Namespace) -> int:
     return 0
 
 
-def _methods(options: argparse.Namespace) -> tuple[MethodSpec, ...]:
+def _methods(options: argparse.Namespace) -> "tuple[MethodSpec, ...]":
+    from benchmark_data_tools.methods import MethodSpec, parse
+
     methods = [parse(name, options.table) for name in dict.fromkeys(options.method)]
     if (options.refiner is not None) != (options.table == "2"):
         raise ValueError(

@@ -19,8 +19,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import uvicorn
-from huggingface_hub import HfApi
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
@@ -31,14 +29,12 @@ from benchmark_data_tools.annotation.formats.exchange import (
     import_masks,
     statistics,
 )
-from benchmark_data_tools.annotation.server.app import Service, create_app
 from benchmark_data_tools.annotation.server.proposals import (
     Layers,
     NetworkProposer,
     Proposer,
     Worker,
 )
-from benchmark_data_tools.annotation.storage import durability
 from benchmark_data_tools.annotation.storage.dataset import DEFAULT_PATTERN
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.people import ROLES
@@ -49,6 +45,10 @@ from benchmark_data_tools.annotation.team import agreement, passes
 from benchmark_data_tools.annotation.team.users import Users
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from benchmark_data_tools.annotation.server.service import Service
+
     # argparse gives its class for subcommands no public name.
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -149,9 +149,9 @@ def open_service(
     host: str,
     database: str | None = None,
     hub_dataset: str | None = None,
-    hub: HfApi | None = None,
+    hub: "HfApi | None" = None,
     proposer: Proposer | None = None,
-) -> Iterator[Service]:
+) -> "Iterator[Service]":
     """Open a dataset for `server.create_app`, for the page alone or beside the demo.
 
     Args:
@@ -170,6 +170,10 @@ def open_service(
             dataset does not go with it.
         DatabaseError: The database cannot be used.
     """
+    # Serving loads FastAPI and the Hub's client, which other commands do not need.
+    from benchmark_data_tools.annotation.server.service import Service
+    from benchmark_data_tools.annotation.storage import durability
+
     folder = durability.safe_folder(folder)
     users = Users(folder)
     if (host not in _THIS_MACHINE or durability.on_a_space()) and not users.configured:
@@ -212,6 +216,10 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _annotate(options: argparse.Namespace) -> int:
+    import uvicorn
+
+    from benchmark_data_tools.annotation.server.app import create_app
+
     with open_service(
         options.dataset,
         host=options.host,

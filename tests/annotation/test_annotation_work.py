@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 
 import cv2
@@ -603,6 +605,16 @@ def test_the_commands(dataset, tmp_path, capsys, monkeypatch):
     assert run("agreement", dataset)[1].startswith("entry_id,name")
     status, text = run("verify", dataset)
     assert (status, text.splitlines()[-1]) == (0, "0 problems.")
+
+
+def test_commands_load_neither_networks_nor_the_server(store):
+    code = (
+        "import sys; from benchmark_data_tools.__main__ import main; main(sys.argv[1:]); "
+        "print(sorted({'torch', 'fastapi', 'gradio', 'matplotlib'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, "stats", str(store.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_entries_of_the_second_pass_are_not_exported(store, tmp_path):
