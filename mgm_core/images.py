@@ -40,6 +40,7 @@ else:
 
 __all__ = [
     "SUFFIXES",
+    "Header",
     "ImageError",
     "Photo",
     "SubjectMask",
@@ -48,6 +49,7 @@ __all__ = [
     "encode_webp",
     "levels_of",
     "read_alpha",
+    "read_header",
     "read_image",
     "read_mask",
     "read_photo",
@@ -163,6 +165,57 @@ def read_photo(source: Source, *, max_megapixels: float = 50.0) -> Photo:
     return Photo(
         np.ascontiguousarray(found.colours), found.alpha, found.dpi, found.exif, found.notes
     )
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its picture before any pixel is decoded.
+
+    Args:
+        width: in px, upright.
+        height: in px, upright.
+        turned: the stored pixels lie on their side.
+        plain: they are RGB or grey of 8 bits, opaque, upright and without a colour profile, so
+            that every program shows them as `read_image` reads them.
+        format: Pillow's name of the format.
+    """
+
+    width: int
+    height: int
+    turned: bool
+    plain: bool
+    format: str
+
+
+def read_header(source: Source, *, max_megapixels: float = 50.0) -> Header:
+    """Read a picture's size and kind; files that `read_image` refuses by their header are refused.
+
+    Args:
+        source: path, the file's bytes, or an open binary file.
+        max_megapixels: refuse larger images; at most 178.
+
+    Returns:
+        The header.
+
+    Raises:
+        ImageError: as in `read_photo`.
+    """
+    name = _name(source)
+    data = _read_bytes(source, _check_limit(max_megapixels))
+    with _damage_told(name), _without_bomb_warning():
+        opened = _open(name, data, max_megapixels)
+        bits = _bits(name, opened)
+        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+        turned = orientation in (5, 6, 7, 8)
+        plain = (
+            bits == 8
+            and opened.mode in ("RGB", "L")
+            and orientation == 1
+            and not opened.has_transparency_data
+            and not {"icc_profile", "gamma", "chromaticity"} & set(opened.info)
+        )
+        width, height = opened.size[::-1] if turned else opened.size
+        return Header(width, height, turned, plain, str(opened.format))
 
 
 def read_image(source: Source, *, max_megapixels: float = 50.0) -> Floats:
@@ -504,16 +557,20 @@ class _Decoded:
 
 def _read(source: Source, max_megapixels: float, *, colour_managed: bool) -> _Decoded:
     """Decode a file to upright float32 colours and what goes with them."""
+    name = _name(source)
+    data = _read_bytes(source, _check_limit(max_megapixels))
+    with _damage_told(name), _without_bomb_warning():
+        return _decode(name, data, max_megapixels, colour_managed)
+
+
+def _check_limit(max_megapixels: float) -> int:
+    """Hold a limit to be one that can be held; return the bytes that a file may have for it."""
     if not 0 < max_megapixels <= _PILLOW_MAX_MEGAPIXELS:
         raise ValueError(
             f"max_megapixels must be above 0 and at most {_PILLOW_MAX_MEGAPIXELS:g}, got "
             f"{max_megapixels:g}: choose a limit in this range and shrink larger images"
         )
-    name = _name(source)
-    most = int(max_megapixels * 1e6 * _MAX_BYTES_PER_PIXEL) + _MAX_OTHER_BYTES
-    data = _read_bytes(source, most)
-    with _damage_told(name), _without_bomb_warning():
-        return _decode(name, data, max_megapixels, colour_managed)
+    return int(max_megapixels * 1e6 * _MAX_BYTES_PER_PIXEL) + _MAX_OTHER_BYTES
 
 
 @contextmanager

@@ -112,6 +112,15 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     taking.add_argument("source", type=Path, help="folder or JSON file")
     taking.add_argument("--kind", choices=IMPORTS, default="png")
     taking.add_argument("--author", default="import")
+    taking.add_argument(
+        "--category",
+        nargs="+",
+        metavar="NAME",
+        help="COCO's categories or Label Studio's labels to take; default: the only one",
+    )
+    taking.add_argument(
+        "--label", type=int, metavar="N", help="png: which of class maps' labels to take"
+    )
     taking.set_defaults(command=_told(_import))
 
     add("stats", "print progress, time and rates").set_defaults(command=_told(_stats))
@@ -279,7 +288,14 @@ def _export(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> int:
     store = Store.open(options.dataset, database=options.database)
-    done = import_masks(store, options.source, options.kind, author=options.author)
+    done = import_masks(
+        store,
+        options.source,
+        options.kind,
+        author=options.author,
+        categories=options.category,
+        label=options.label,
+    )
     for problem in done.problems:
         print(problem)
     print(f"{len(done.taken)} taken, {len(done.problems)} not.")

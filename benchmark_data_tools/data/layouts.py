@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mgm_core.images import SUFFIXES
+from mgm_core.outputs import normalised
+
 PartName = Literal["image", "alpha", "trimap", "foreground", "detailmap"]
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,11 @@ def read_subset(path: Path) -> list[str]:
     return names
 
 
+def is_picture(path: Path) -> bool:
+    """Tell by its name whether a file is a picture; a Mac's `._photo.jpg` is none."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
 def files_by_name(folder: Path) -> dict[str, Path]:
     """The pictures of a folder by their names without extension.
 
@@ -167,7 +174,7 @@ def files_by_name(folder: Path) -> dict[str, Path]:
         raise ValueError(f"{folder} must be a folder of pictures, got none: check the path")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES:
+        if not is_picture(path):
             continue
         if path.stem in files:
             raise ValueError(
@@ -199,7 +206,13 @@ def _folder(data: Path, part: Part) -> Path:
 
 def _partner(name: str, part: Part, files: dict[str, Path]) -> Path | None:
     shared_name = re.sub(r"_\d+$", "", name)
-    return files.get(name + part.ending) or files.get(shared_name + part.ending)
+    if found := files.get(name + part.ending) or files.get(shared_name + part.ending):
+        return found
+    # Macs write the letters of names in another form than the rest of the world.
+    named = {normalised(stem): path for stem, path in files.items()}
+    return named.get(normalised(name + part.ending)) or named.get(
+        normalised(shared_name + part.ending)
+    )
 
 
 def _chosen(images: dict[str, Path], subset: Iterable[str]) -> list[str]:

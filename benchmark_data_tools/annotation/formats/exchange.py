@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from benchmark_data_tools.annotation import TOOL_VERSION
-from benchmark_data_tools.annotation.formats.rle import (
-    coco_decode,
-    coco_encode,
-    label_studio_decode,
-)
+from benchmark_data_tools.annotation.formats import coco, label_studio
+from benchmark_data_tools.annotation.formats.found import Found, Size, check_size
+from benchmark_data_tools.annotation.formats.matching import ImageNames
+from benchmark_data_tools.annotation.formats.rle import coco_encode
 from benchmark_data_tools.annotation.storage.drafts import Draft
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.masks import (
@@ -32,7 +31,8 @@ from benchmark_data_tools.annotation.storage.people import program
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
 from benchmark_data_tools.annotation.storage.tables import Entry, Image
 from benchmark_data_tools.annotation.team import agreement, progress
-from benchmark_data_tools.data.layouts import files_by_name
+from benchmark_data_tools.data.layouts import is_picture
+from mgm_core.arrays import Plane
 from mgm_core.guidance import known_regions
 from mgm_core.images import encode_png, read_mask
 
@@ -190,11 +190,18 @@ def data_card(store: Store, chosen: list[tuple[Entry, Image]], kind: ExportKind)
 
 
 def import_masks(
-    store: Store, source: Path, kind: ImportKind, *, author: str = "import"
+    store: Store,
+    source: Path,
+    kind: ImportKind,
+    *,
+    author: str = "import",
+    categories: Sequence[str] | None = None,
+    label: int | None = None,
 ) -> Imported:
     """Take in masks that were made elsewhere, each as a new revision.
 
-    An entry that has work of its own keeps it as its head; the import then opens a conflict.
+    An entry that has work of its own keeps it as its head; the import then opens a conflict. What
+    is wrong with one mask costs that one alone.
 
     Args:
         store: The store.
@@ -202,122 +209,127 @@ def import_masks(
             pattern. "coco" and "label_studio": a JSON file.
         kind: What the source is. Of a trimap the unknown region is taken.
         author: Who made the masks.
+        categories: COCO's categories or Label Studio's labels to take, united; None for the only
+            one.
+        label: "png": which of a class map's labels is taken; None where they are no class maps.
 
     Returns:
         What was taken, and what was not.
 
     Raises:
-        StoreError: The source is none of this kind.
+        StoreError: The source is none of this kind, or several categories are there and none is
+            named.
     """
     if kind not in IMPORTS:
         raise StoreError(f"kind must be one of {', '.join(IMPORTS)}, got {kind}: choose one")
+    if categories and kind not in _DOCUMENTS:
+        raise StoreError(
+            f"category must come with coco or label_studio, got {kind}: leave it out, or take "
+            "--label for class maps"
+        )
+    if label is not None and kind != "png":
+        raise StoreError(f"label must come with png, got {kind}: leave it out")
     with store.reading() as session:
         rows = session.execute(
             select(Entry, Image)
             .join(Image, Image.id == Entry.image_id)
             .where(Entry.blind_pass == 1)
         ).all()
-    by_name = {image.name: entry for entry, image in rows}
+    by_name = {image.name: (entry, image) for entry, image in rows}
+    names = ImageNames(by_name)
     taken, problems = [], []
-    for name, read in _SOURCES[kind](store, source):
-        if name not in by_name:
-            problems.append(f"{name}: no image of the dataset has this name")
+    meant: dict[str, list[Found]] = defaultdict(list)
+    for found in _found(store, source, kind, categories, label):
+        name = names.find(found.path)
+        if name is None:
+            reason = found.problem or "no image of the dataset has this name"
+            problems.append(f"{found.path}: {reason}")
+        else:
+            meant[name].append(found)
+    for name, masks in meant.items():
+        paths = ", ".join(one.path for one in masks)
+        if len(masks) > 1:
+            problems.append(f"{paths}: would all go to {name}; leave one of them in the source")
             continue
-        entry = by_name[name]
+        entry, image = by_name[name]
         try:
-            store.save(entry.id, Draft(read(), program(author), 0, "import"))
+            mask = _mask_of(masks[0], image)
+            store.save(entry.id, Draft(mask, program(author), 0, "import"))
         except ValueError as error:
-            problems.append(f"{name}: {error}")
+            problems.append(f"{paths}: {error}")
         else:
             taken.append(name)
     return Imported(tuple(taken), tuple(problems))
 
 
-_Read: TypeAlias = Callable[[], Mask]
+def _mask_of(found: Found, image: Image) -> Mask:
+    if found.read is None:
+        raise ValueError(found.problem)
+    return found.read((image.width, image.height))
 
 
-def _pictures(store: Store, folder: Path) -> Iterator[tuple[str, _Read]]:
-    for name, path in _named(store, folder):
-        yield name, partial(_read_picture, path)
-
-
-def _trimaps(store: Store, folder: Path) -> Iterator[tuple[str, _Read]]:
-    for name, path in _named(store, folder):
-        yield name, partial(_read_unknown, path)
-
-
-def _coco(_store: Store, path: Path) -> Iterator[tuple[str, _Read]]:
-    document = _json(path)
-    together: dict[str, list[dict[str, Any]]] = {}
+def _found(
+    store: Store,
+    source: Path,
+    kind: ImportKind,
+    categories: Sequence[str] | None,
+    label: int | None,
+) -> Iterator[Found]:
+    if kind not in _DOCUMENTS:
+        read = partial(_read_picture, label=label) if kind == "png" else _read_unknown
+        for name, path in _named(store, source):
+            yield Found(name, partial(read, path))
+        return
+    title, categories_of, masks_of = _DOCUMENTS[kind]
+    document = _json(source)
     try:
-        names = {image["id"]: Path(image["file_name"]).stem for image in document["images"]}
-        for annotation in document["annotations"]:
-            segmentation = annotation["segmentation"]
-            if not isinstance(segmentation, dict):
-                raise StoreError(
-                    f"{path.name} must hold masks as RLE, got a polygon: export masks instead"
-                )
-            together.setdefault(names[annotation["image_id"]], []).append(segmentation)
-    except (KeyError, TypeError) as error:
+        known = categories_of(document)
+        found = list(masks_of(document, _chosen(known, categories)))
+    except StoreError:
+        raise
+    except ValueError as error:
         raise StoreError(
-            f"{path.name} must be a COCO file, got none ({error!r}): export it anew"
+            f"{source.name} must be {title}, got none ({error}): export it anew"
         ) from error
-    for name, parts in together.items():
-        yield name, partial(_read_coco, parts)
+    yield from found
 
 
-def _label_studio(_store: Store, path: Path) -> Iterator[tuple[str, _Read]]:
-    together: dict[str, list[dict[str, Any]]] = {}
-    try:
-        for item in _json(path):
-            name = Path(next(str(v) for v in item["data"].values() if isinstance(v, str))).stem
-            together[name] = [
-                result
-                for annotation in item["annotations"]
-                for result in annotation["result"]
-                if result["type"] == "brushlabels"
-            ]
-    except (KeyError, TypeError, StopIteration) as error:
+def _chosen(known: list[str], categories: Sequence[str] | None) -> Sequence[str] | None:
+    if categories is None and len(known) > 1:
         raise StoreError(
-            f"{path.name} must be a Label Studio JSON export, got none ({error!r}): export it anew"
-        ) from error
-    for name, results in together.items():
-        if results:
-            yield name, partial(_read_label_studio, results)
+            "category must be chosen where there are several, got "
+            f"{', '.join(known)}: name one by --category, or several to unite them"
+        )
+    for name in categories or ():
+        if name not in known:
+            raise StoreError(
+                f"category must be one of {', '.join(known)}, got {name}: choose one of them"
+            )
+    return categories
 
 
-def _read_picture(path: Path) -> Mask:
-    return _levels(read_mask(path, max_megapixels=89))
+_DOCUMENTS: dict[str, tuple[str, Callable[[Any], list[str]], Callable[..., Iterator[Found]]]] = {
+    "coco": ("a COCO file", coco.categories_of, coco.masks_of),
+    "label_studio": (
+        "a Label Studio JSON export",
+        label_studio.categories_of,
+        label_studio.masks_of,
+    ),
+}
 
 
-def _read_unknown(path: Path) -> Mask:
-    known = known_regions(read_mask(path, max_megapixels=89))
+def _read_picture(path: Path, size: Size, label: int | None) -> Mask:
+    return _levels(_of_size(read_mask(path, label=label, max_megapixels=89), size))
+
+
+def _read_unknown(path: Path, size: Size) -> Mask:
+    known = known_regions(_of_size(read_mask(path, max_megapixels=89), size))
     return _levels((~(known.foreground | known.background)).astype(np.float32))
 
 
-def _read_coco(parts: list[dict[str, Any]]) -> Mask:
-    detail = np.stack([coco_decode(part["size"], part["counts"]) for part in parts]).any(0)
-    mask: Mask = np.where(detail, np.uint8(255), np.uint8(0))
-    return mask
-
-
-def _read_label_studio(results: list[dict[str, Any]]) -> Mask:
-    parts = [
-        label_studio_decode(r["value"]["rle"], r["original_width"], r["original_height"])
-        for r in results
-    ]
-    together = np.zeros_like(parts[0])
-    for part in parts:
-        np.maximum(together, part, out=together)
-    return together
-
-
-_SOURCES: dict[ImportKind, Callable[[Store, Path], Iterator[tuple[str, _Read]]]] = {
-    "png": _pictures,
-    "trimap": _trimaps,
-    "coco": _coco,
-    "label_studio": _label_studio,
-}
+def _of_size(plane: Plane, size: Size) -> Plane:
+    check_size(plane.shape[1], plane.shape[0], size)
+    return plane
 
 
 def statistics(store: Store) -> str:
@@ -397,15 +409,26 @@ def _levels(plane: NDArray[np.float32]) -> Mask:
 
 
 def _named(store: Store, folder: Path) -> Iterator[tuple[str, Path]]:
+    if not folder.is_dir():
+        raise StoreError(f"source must be a folder of pictures, got {folder.name}: check the path")
     ending = Path(store.pattern).stem.split("{name}")[1]
-    for stem, path in sorted(files_by_name(folder).items()):
-        yield stem.removesuffix(ending) if ending else stem, path
+    for path in sorted(folder.iterdir()):
+        if is_picture(path):
+            yield path.stem.removesuffix(ending) if ending else path.stem, path
 
 
 def _json(path: Path) -> Any:  # noqa: ANN401  # whatever the file holds; callers check
     try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise StoreError(
+                f"{path.name} must have at most {_MOST_JSON_BYTES // 2**20} MiB, got "
+                f"{path.stat().st_size // 2**20}: export it in parts"
+            )
+        return json.loads(path.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise StoreError(
             f"{path.name} must be a JSON file, got none ({error}): check the path"
         ) from error
+
+
+_MOST_JSON_BYTES = 2 * 2**30

@@ -80,6 +80,8 @@ def _uncompressed(counts: str) -> list[int]:
             raise ValueError(f"counts must be COCO's characters, got {character!r}: export anew")
         value |= (digit & 31) << shift
         shift += 5
+        if shift > 60:
+            raise ValueError("counts must be runs of a mask, got one beyond any: export it anew")
         if not digit & 32:
             if digit & 16:
                 value -= 1 << shift

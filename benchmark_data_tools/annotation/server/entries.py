@@ -9,21 +9,18 @@ from fastapi.responses import FileResponse, Response
 
 from benchmark_data_tools.annotation.server.access import Given, Guarded
 from benchmark_data_tools.annotation.server.proposals import LAYERS, Layer
-from benchmark_data_tools.annotation.storage.dataset import FOLDER
+from benchmark_data_tools.annotation.server.shown import shown_file
 from benchmark_data_tools.annotation.storage.drafts import Draft, Saved
-from benchmark_data_tools.annotation.storage.errors import StoreError, UnknownError
+from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.masks import (
     decode_mask,
     encode_mask,
-    write_atomically,
 )
 from benchmark_data_tools.annotation.storage.store import LOCKED
 from benchmark_data_tools.annotation.storage.tables import Entry, Image, Revision
 from benchmark_data_tools.annotation.team import leases
 from benchmark_data_tools.annotation.team.passes import entry_for
-from mgm_core.images import encode_png, read_image
 
-_SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 # What a page may claim; the other kinds are the store's own.
 _PaintedKind = Literal["paint", "proposal", "correction"]
 router = APIRouter()
@@ -49,18 +46,10 @@ def get_entry(entry_id: int, user: Guarded, service: Given) -> dict[str, Any]:
 
 @router.get("/entries/{entry_id}/image")
 def get_image(entry_id: int, user: Guarded, service: Given) -> Response:
-    """Return the image's own file, or a PNG of what browsers do not show."""
+    """Return the image as a file whose pixels every browser shows as they are labelled."""
     entry_for(service.store, entry_id, user)
     image = service.store.image(entry_id)
-    path = service.store.folder / image.file
-    if path.suffix.lower() not in _SHOWN_BY_BROWSERS:
-        shown = service.store.folder / FOLDER / "cache" / f"{image.sha256[:32]}-shown.png"
-        if not shown.is_file():
-            write_atomically(shown, encode_png(read_image(path, max_megapixels=89)))
-        path = shown
-    if not path.is_file():
-        raise UnknownError(f"{image.file} must be in the dataset, got no such file: put it back")
-    return FileResponse(path)
+    return FileResponse(shown_file(service.store.folder, image))
 
 
 @router.get("/entries/{entry_id}/layers/{layer}")

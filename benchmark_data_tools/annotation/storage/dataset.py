@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from PIL import ExifTags, Image
-
-from benchmark_data_tools.data.layouts import files_by_name
+from benchmark_data_tools.data.layouts import files_by_name, is_picture
+from mgm_core.images import read_header
+from mgm_core.outputs import normalised
 
 DEFAULT_PATTERN = "detailmap/{name}_cloud_trimap.png"
 FOLDER = "annotation"
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+MAX_MEGAPIXELS = 89.0
+"""Of an image that can be labelled."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +85,22 @@ def scan(folder: Path) -> Scan:
         ValueError: There is no folder of images, or two files differ by extension alone.
     """
     images = files_by_name(folder / "image")
-    alphas = files_by_name(folder / "alpha") if (folder / "alpha").is_dir() else {}
+    alphas: dict[str, Path] = {}
+    if (folder / "alpha").is_dir():
+        found = files_by_name(folder / "alpha")
+        alphas = {normalised(name): path for name, path in found.items()}
     pictures, problems, same = [], [], defaultdict(list)
     for name, path in sorted(images.items()):
         try:
             width, height, turned = _upright_size(path)
-        except (OSError, ValueError, SyntaxError) as error:
+        except ValueError as error:
             problems.append(f"image/{path.name} is left out: it is no readable image ({error})")
             continue
-        alpha = alphas.get(name)
+        alpha = alphas.get(normalised(name))
         if alpha is not None:
             try:
                 size = _upright_size(alpha)[:2]
-            except (OSError, ValueError, SyntaxError) as error:
+            except ValueError as error:
                 problems.append(f"alpha/{alpha.name} is left out: no readable image ({error})")
                 alpha = None
             else:
@@ -124,6 +128,11 @@ def scan(folder: Path) -> Scan:
             )
         )
     problems += [
+        f"image/{path.name} is left out: it is no picture of a known kind"
+        for path in sorted((folder / "image").iterdir())
+        if path.is_file() and not path.name.startswith(".") and not is_picture(path)
+    ]
+    problems += [
         f"image/{first} has duplicates of the same bytes: {', '.join(others)}"
         for first, *others in same.values()
         if others
@@ -132,7 +141,5 @@ def scan(folder: Path) -> Scan:
 
 
 def _upright_size(path: Path) -> tuple[int, int, bool]:
-    with Image.open(path) as picture:
-        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
-        width, height = picture.size
-    return (height, width, True) if turned else (width, height, False)
+    header = read_header(path, max_megapixels=MAX_MEGAPIXELS)
+    return header.width, header.height, header.turned

@@ -38,7 +38,7 @@ def test_a_good_benchmark_has_no_problems(benchmark):
     ("file", "picture", "problem"),
     [
         ("alpha/a.png", np.zeros((5, 8), np.float32), "must have the image's size 8x6, got 8x5"),
-        ("alpha/a.png", grey(1, 1), "got values of 0 and 1 out of 255: multiply the labels by 255"),
+        ("alpha/a.png", grey(1, 1), "got a map of the labels 0, 1: choose the subject's"),
         (
             "alpha/a.png",
             np.dstack([grey(255), grey(0), grey(0)]),
