@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mgm_core.files.outputs import normalised
 from mgm_core.images import SUFFIXES
-from mgm_core.outputs import normalised
 
 PartName = Literal["image", "alpha", "trimap", "foreground", "detailmap"]
 

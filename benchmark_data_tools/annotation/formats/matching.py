@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from mgm_core.outputs import normalised
+from mgm_core.files.outputs import normalised
 
 __all__ = ["ImageNames"]
 

@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from benchmark_data_tools.data.layouts import files_by_name, is_picture
+from mgm_core.files.outputs import normalised
 from mgm_core.images import read_header
-from mgm_core.outputs import normalised
 
 DEFAULT_PATTERN = "detailmap/{name}_cloud_trimap.png"
 FOLDER = "annotation"
