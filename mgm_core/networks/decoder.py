@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgm_core.networks.encoder import INPUT_CHANNELS
+from mgm_core.networks.two_colours import COARSE_PLANES, FINE_PLANES, two_colours
 
 
 class SideOutputs(NamedTuple):
@@ -205,11 +206,13 @@ class LightDecoder(nn.Module):
         super().__init__()
         c2, c4, c8, c16, c32 = encoder_channels
         self.context = LightContext(c32, 128)
-        self.stage16 = nn.Sequential(*_conv_bn_relu(128 + c16, 96), _Residual(96))
-        self.stage8 = nn.Sequential(*_conv_bn_relu(96 + c8, 64), _Residual(64))
-        self.stage4 = nn.Sequential(*_conv_bn_relu(64 + c4, 48), _Residual(48))
+        self.stage16 = nn.Sequential(*_conv_bn_relu(128 + c16, 96), _Residual(96), _Residual(96))
+        self.stage8 = nn.Sequential(*_conv_bn_relu(96 + c8, 64), _Residual(64), _Residual(64))
+        self.stage4 = nn.Sequential(
+            *_conv_bn_relu(64 + c4 + COARSE_PLANES, 48), _Residual(48), _Residual(48)
+        )
         self.narrow = nn.Conv2d(48, 24, 1)  # before enlarging: four times fewer pixels
-        self.stage2 = _conv_bn_relu(24 + c2 + 4 * INPUT_CHANNELS, 32)
+        self.stage2 = _conv_bn_relu(24 + c2 + 4 * INPUT_CHANNELS + FINE_PLANES, 32)
         self.stage1 = _conv_bn_relu(32, 32)
         self.residual1 = _Residual(32)
         self.head_os8 = alpha_head(64, 32)
@@ -221,9 +224,12 @@ class LightDecoder(nn.Module):
         x1, x2, x4, x8, x16, x32 = features
         x = self.stage16(torch.cat([_enlarged(self.context(x32)), x16], dim=1))
         x = self.stage8(torch.cat([_enlarged(x), x8], dim=1))
-        os8 = to_alpha(self.head_os8(x), 8)
-        x = self.stage4(torch.cat([_enlarged(x), x4], dim=1))
+        logits8 = self.head_os8(x)
+        os8 = to_alpha(logits8, 8)
+        coarse, fine = two_colours(x1, to_alpha(logits8.detach(), 1))
+        x = self.stage4(torch.cat([_enlarged(x), x4, coarse.to(x.dtype)], dim=1))
         os4 = to_alpha(self.head_os4(x), 4)
-        x = self.stage2(torch.cat([_enlarged(self.narrow(x)), x2, F.pixel_unshuffle(x1, 2)], 1))
+        finest = [_enlarged(self.narrow(x)), x2, F.pixel_unshuffle(x1, 2), fine.to(x.dtype)]
+        x = self.stage2(torch.cat(finest, dim=1))
         x = self.residual1(x + self.stage1(x))
         return SideOutputs(os8, os4, to_alpha(self.head_os1(x), 1))
