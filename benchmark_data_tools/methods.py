@@ -4,20 +4,20 @@
 |---|---|
 | `prn_mobilenet_v2`, or other bundled weights | this project's network |
 | `weights:PATH` | this project's network with other weights |
-| `lines:NAME`, `lines:weights:PATH` | either, refined by colour lines, as the product does |
+| `refined:NAME`, `refined:weights:PATH` | either, and its alpha refined, as the product does |
 | `closed_form` `knn` `learning_based` `large_kernel` `random_walk` `shared_sampling` | PyMatting |
 | `folder:PATH` | predictions of any other method, one picture an image |
 | `guidance` | the guidance itself, taken as the matte: what is there to be gained |
 | `truth` | the true matte; for table 3, where colours alone are to be judged |
 
 For table 3 a method is `ALPHA+FOREGROUND` with `multilevel`, `closed_form`, `raw`, `network` (this
-project's, with bundled weights), `network:PATH` or `fused` (network and closed form, weighed); it
-may be left out (see FOREGROUNDS).
+project's, with bundled weights) or `network:PATH`; it may be left out (see FOREGROUNDS).
 """
 
 import functools
 import hashlib
 import importlib.metadata
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,14 +34,12 @@ from mgm_core.foreground.estimate import (
     ForegroundMethod,
     estimate_foreground,
 )
-from mgm_core.foreground.fusion import FusedEstimator
 from mgm_core.foreground.learned import NetworkEstimator
 from mgm_core.guidance import from_trimap
 from mgm_core.matting.matter import Matter
 from mgm_core.networks.checkpoint import (
-    COLOUR_LINE_WEIGHTS,
-    FOREGROUND_WEIGHER_WEIGHTS,
     FOREGROUND_WEIGHTS,
+    FUSION_WEIGHTS,
     bundled,
     bundled_path,
     foreground_path,
@@ -59,7 +57,10 @@ PYMATTING = {
 # Of the classical methods only closed-form matting brings its own colours.
 FOREGROUNDS = {"closed_form": "closed_form"}
 DEFAULT_FOREGROUND = "multilevel"
-COLOUR_LINES = "lines:"
+_logger = logging.getLogger(__name__)
+
+REFINED = "refined:"
+OLD_REFINED = "lines:"
 
 
 class AlphaMethod(Protocol):
@@ -164,6 +165,10 @@ def parse(text: str, table: str) -> MethodSpec:
     Raises:
         ValueError: If there is no such method.
     """
+    if text.startswith(OLD_REFINED):
+        new = REFINED + text.removeprefix(OLD_REFINED)
+        _logger.warning("%s is now called %s; the next version drops it", text, new)
+        text = new
     alpha, foreground = _parts(text)
     if foreground is None:
         foreground = FOREGROUNDS.get(text, DEFAULT_FOREGROUND)
@@ -171,7 +176,7 @@ def parse(text: str, table: str) -> MethodSpec:
         raise ValueError(
             f"method must not name a foreground method outside table 3, got {text}: write {alpha}"
         )
-    network = alpha.removeprefix(COLOUR_LINES)
+    network = alpha.removeprefix(REFINED)
     for part in (network, foreground):
         kind, colon, path = part.partition(":")
         named = colon and kind in ("weights", "folder", "network")
@@ -182,13 +187,13 @@ def parse(text: str, table: str) -> MethodSpec:
     if network != alpha:
         if not network.startswith("weights:") and network not in ours:
             raise ValueError(
-                f"method must name a matting network after {COLOUR_LINES}, one of "
+                f"method must name a matting network after {REFINED}, one of "
                 f"{', '.join(ours)} or weights:PATH, got {alpha}: correct its name"
             )
     elif alpha.partition(":")[0] not in ("weights", "folder") and alpha not in known:
         raise ValueError(
             f"method must be one of {', '.join(known)}, "
-            f"weights:PATH, folder:PATH or lines:NETWORK, got {alpha}: correct its name"
+            f"weights:PATH, folder:PATH or refined:NETWORK, got {alpha}: correct its name"
         )
     return MethodSpec(alpha, foreground if table == "3" else None)
 
@@ -221,9 +226,9 @@ def identity(spec: MethodSpec) -> dict[str, str]:
     for role, name in (("alpha", spec.alpha), ("refiner", spec.refiner)):
         if name is None or name in ("guidance", "truth"):
             continue
-        if name.startswith(COLOUR_LINES):
-            found[f"{role}_lines_sha256"] = sha256(bundled_path(COLOUR_LINE_WEIGHTS))
-            name = name.removeprefix(COLOUR_LINES)
+        if name.startswith(REFINED):
+            found[f"{role}_fusion_sha256"] = sha256(bundled_path(FUSION_WEIGHTS))
+            name = name.removeprefix(REFINED)
         kind, _, path = name.partition(":")
         if kind == "folder":
             found[f"{role}_sha256"] = _sha256_of_folder(Path(path))
@@ -234,9 +239,6 @@ def identity(spec: MethodSpec) -> dict[str, str]:
             found[f"{role}_sha256"] = sha256(file)
     if spec.folder is None and _is_network(spec.foreground):
         found["foreground_sha256"] = sha256(foreground_path(_foreground_weights(spec.foreground)))
-    if spec.foreground == "fused":
-        found["foreground_sha256"] = sha256(foreground_path())
-        found["foreground_weigher_sha256"] = sha256(bundled_path(FOREGROUND_WEIGHER_WEIGHTS))
     return found
 
 
@@ -250,7 +252,7 @@ def alpha_method(name: str) -> AlphaMethod:
     Returns:
         The method.
     """
-    network = name.removeprefix(COLOUR_LINES)
+    network = name.removeprefix(REFINED)
     kind, _, path = network.partition(":")
     if kind == "folder":
         return _FromFolder(Path(path))
@@ -262,7 +264,7 @@ def alpha_method(name: str) -> AlphaMethod:
         return lambda case, name, variant: case.pictures.alpha
     # float32 wherever it runs, so that figures of two machines compare.
     matter = Matter.load(Path(path) if kind == "weights" else network, dtype="float32")
-    return _ours(matter, colour_lines=network != name)
+    return _ours(matter, refine=network != name)
 
 
 @functools.lru_cache(maxsize=2)
@@ -275,8 +277,6 @@ def foreground_method(name: str) -> ForegroundMethod | ForegroundEstimator:
     Returns:
         The method.
     """
-    if name == "fused":
-        return FusedEstimator.load(dtype="float32")
     if _is_network(name):
         return NetworkEstimator.load(_foreground_weights(name), dtype="float32")
     return cast(ForegroundMethod, name)
@@ -339,12 +339,10 @@ def check_folder(spec: MethodSpec, variants: list[str], names: list[str]) -> Non
             _existing(files, name, folder)
 
 
-def _ours(matter: Matter, *, colour_lines: bool) -> AlphaMethod:
+def _ours(matter: Matter, *, refine: bool) -> AlphaMethod:
     def predict(case: Case, name: str, variant: str) -> Floats:
         known = from_trimap(case.trimap) if case.enforce and case.trimap is not None else None
-        matte = matter.matte(
-            case.pictures.image, case.guidance, known=known, colour_lines=colour_lines
-        )
+        matte = matter.matte(case.pictures.image, case.guidance, known=known, refine=refine)
         return matte.alpha
 
     return predict

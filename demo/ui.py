@@ -66,8 +66,7 @@ FITS = [("Fill", "cover"), ("Show all", "contain"), ("Stretch", "stretch")]
 FOREGROUND_LABELS: dict[ForegroundMethod, str] = {
     "multilevel": "Estimated (multilevel, fast)",
     "closed_form": "Estimated (closed form, slow)",
-    "network": "Estimated by a network",
-    "fused": "Estimated (fused, best)",
+    "network": "Estimated by a network (best)",
     "raw": "Photo's own, to see the fringe",
 }
 FOREGROUNDS = [(FOREGROUND_LABELS.get(name, name), name) for name in get_args(ForegroundMethod)]

@@ -98,7 +98,7 @@ class MattingNetwork(Protocol):
         guidance: Floats,
         *,
         known: Floats | None = ...,
-        colour_lines: bool = ...,
+        refine: bool = ...,
         levels: bool = ...,
     ) -> "Matte":
         """Return the matte of one image; see `Matter.matte`."""
@@ -347,7 +347,7 @@ def predict_matte(
         without_unguided_parts,
     )
 
-    matte = matter.matte(image, guided.guidance, known=guided.known, colour_lines=recipe.refine)
+    matte = matter.matte(image, guided.guidance, known=guided.known, refine=recipe.refine)
     near = within_reach(matte.alpha, guided.guidance)
     alpha = without_unguided_parts(near, guided.guidance)
     if (solid := guided.solid) is not None:

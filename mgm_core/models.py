@@ -12,7 +12,7 @@ from mgm_core.runtime.lazy import Lazy, LazyByName
 
 if TYPE_CHECKING:
     from mgm_core.matting.matter import Matter
-    from mgm_core.matting.refine import ColourLineRefiner
+    from mgm_core.matting.refine import Refiner
     from mgm_core.networks.hardware import DtypeName
     from mgm_core.segmentation import Segmenter
 
@@ -76,10 +76,10 @@ class Models:
             refiner=self._refiner,
         )
 
-    def _load_refiner(self) -> "ColourLineRefiner":
-        from mgm_core.matting.refine import ColourLineRefiner
+    def _load_refiner(self) -> "Refiner":
+        from mgm_core.matting.refine import Refiner
 
-        return ColourLineRefiner.load(device=self._device, dtype=self._dtype)
+        return Refiner.load(device=self._device, dtype=self._dtype)
 
     def _load_segmenter(self, name: str) -> "Segmenter":
         from mgm_core.segmentation import Segmenter

@@ -69,11 +69,12 @@ class Preset(NamedTuple):
 
 PRESETS: Mapping[Quality, Preset] = {
     "fast": Preset(refine=False, foreground="multilevel"),
-    "best": Preset(refine=True, foreground="fused"),
+    "best": Preset(refine=True, foreground="network"),
 }
 
 _logger = logging.getLogger(__name__)
 _OLD_KEYS = {"colour_lines": "refine"}
+_OLD_VALUES = {("foreground", "fused"): "network"}
 _MAX_EDITS = 400
 _MAX_POINTS = 4000
 _COLOUR = "#[0-9a-fA-F]{6}"
@@ -295,11 +296,20 @@ class Recipe(_Checked):
 
 
 def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Take keys by the names that they had in an earlier version, and say so."""
+    """Take keys and values by the names that they had in an earlier version, and say so."""
     for old, new in _OLD_KEYS.items():
         if old in settings and new not in settings:
             _logger.warning("settings: %s is now called %s; the next version drops it", old, new)
             settings = {new if key == old else key: value for key, value in settings.items()}
+    for (key, old), new in _OLD_VALUES.items():
+        if settings.get(key) == old:
+            _logger.warning(
+                "settings: %s %s is no more, %s is as good; the next version refuses it",
+                key,
+                old,
+                new,
+            )
+            settings = settings | {key: new}
     return settings
 
 

@@ -20,9 +20,8 @@ from mgm_core.networks.checkpoint import CheckpointError
 from training.config import Config, ConfigError, load
 from training.distributed import stop
 from training.loop import NonFiniteLossError, Task, Trainer
-from training.tasks.alpha_fusion import ColourLineTask
 from training.tasks.foreground import ForegroundTask
-from training.tasks.foreground_fusion import ForegroundWeigherTask
+from training.tasks.fusion import FusionTask
 from training.tasks.prn import PRNTask
 from training.tasks.segmenter import SegmenterTask
 from training.tools.bundle import bundle
@@ -32,9 +31,8 @@ from training.tools.segmenter_scores import scores
 from training.tools.sheets import example_sheet, guidance_sheet
 
 _TASKS: dict[str, Callable[[Config], Task]] = {
-    "colour_lines": ColourLineTask,
     "foreground": ForegroundTask,
-    "foreground_weigher": ForegroundWeigherTask,
+    "fusion": FusionTask,
     "prn": PRNTask,
     "segmenter": SegmenterTask,
 }

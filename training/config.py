@@ -240,7 +240,7 @@ class Config:
     """A whole training run."""
 
     version: int
-    task: Literal["prn", "foreground", "segmenter", "colour_lines", "foreground_weigher"]
+    task: Literal["prn", "foreground", "segmenter", "fusion"]
     run: RunConfig
     data: DataConfig
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -113,7 +113,7 @@ class Models:
                 return
             self.segmenter(segmenter).probability(image)
             matter = self.matter()
-            alpha = matter.matte(image, guidance, colour_lines=True).alpha
+            alpha = matter.matte(image, guidance, refine=True).alpha
             self._warm_up_colours(image, alpha, str(matter.device), matter.dtype_name)
             self.loaded = True
         except Exception as error:  # whatever it is, the first visitor meets it again and is told

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ForegroundEstimator", "ForegroundMethod", "estimate_foreground"]
 
-ForegroundMethod: TypeAlias = Literal["multilevel", "closed_form", "network", "fused", "raw"]
+ForegroundMethod: TypeAlias = Literal["multilevel", "closed_form", "network", "raw"]
 
 _CLOSED_FORM_MAX_MEGAPIXELS = 4.0
 
@@ -48,9 +48,8 @@ def estimate_foreground(
         alpha: (H, W) float in [0, 1].
         method: "multilevel" is fast, and takes some 110 bytes of memory a pixel; "closed_form" is
             slow, takes six times as much, and is for images of up to 4 megapixels; "network" asks
-            the bundled network; "fused" weighs the network's and closed-form colours, and is the
-            best (`fusion.py`); "raw" takes the image's colours, fringe and
-            all. Or an estimator, such as a `NetworkEstimator`
+            the bundled network, and is the best by alpha that was predicted; "raw" takes the
+            image's colours, fringe and all. Or an estimator, such as a `NetworkEstimator`
             (`learned.py`) with other weights.
         device: Where networks compute; "auto" takes the fastest there is. The other methods
             compute on the CPU.
@@ -73,10 +72,6 @@ def estimate_foreground(
         from mgm_core.foreground.learned import bundled_estimator
 
         estimate = bundled_estimator(device, dtype)
-    elif method == "fused":
-        from mgm_core.foreground.fusion import bundled_fusion
-
-        estimate = bundled_fusion(device, dtype)
     elif method in _METHODS:
         estimate = _METHODS[method]
     else:

@@ -1,69 +1,49 @@
-"""Colour lines: alpha once more from the image, where the network left it undecided.
+"""The matting Laplacian: alpha once more from the image, where the network left it uncertain.
 
 In a small window the colours of subject and background mostly lie on a line each, and alpha is
-then an affine function of the image's colours there. Closed-form matting minimises how far it is
-from that; here the network's alpha stands beside it as a prior:
+then an affine function of the image's colours there. Closed-form matting minimises how far alpha
+is from that; here a prior alpha stands beside it:
 
-    minimise  a' L a + sum of w_i (a_i - alpha_i)²    over the undecided a,    a = alpha elsewhere
+    minimise  a' L a + sum of w_i (a_i - p_i)²    over the unknown a,    a = alpha elsewhere
 
-L is the matting Laplacian. w is large where the network is nearly sure, and it has a strength: a
-weak prior follows the image's strands, a strong one the network. What comes of it is a better
-prior, so that it may be done in rounds.
+L is the matting Laplacian and p the prior, such as the network's alpha. w_i is large where the
+prior is nearly 0 or 1, and it has a strength, the prior weight: a light prior follows the image's
+strands, a heavy one the network.
 
-Source: Levin et al., "A Closed Form Solution to Natural Image Matting", 2008. The paper has nothing
-of the kind.
+Source: Levin et al., "A Closed Form Solution to Natural Image Matting", 2008, for L. The paper has
+nothing of the kind.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
+from numba import njit
 
-from mgm_core.arrays import Booleans, Floats
-from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
-from mgm_core.runtime.cancellation import checkpoint
+from mgm_core.arrays import Booleans, Colours, Floats, Plane
+from mgm_core.matting.solver import LANES, Integers, SparseMatrix, multiply, solve
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+__all__ = ["MattingLaplacian", "smooth_compression_noise"]
 
-__all__ = ["STRENGTHS", "ColourLines", "undecided", "without_grain"]
-
-
-STRENGTHS = (1e-4, 1e-3, 1e-2)
-"""Of the prior, weak to strong, in units of the Laplacian; chosen on the grown-hair benchmark."""
+TOLERANCE = 1e-2
+"""The solution may be this share of the prior's residual away; less error gains nothing."""
 
 _LARGEST_VARIANCE = 0.25  # of a pixel that is 0 or 1, at alpha 0.5
 _LEAST_VARIANCE = 0.05  # even a network that is sure may be wrong
-# The solution changes little below this share of what the prior leaves open.
-_TOLERANCE = 1e-3
-_MOST_STEPS = 1000
-_RADIUS_PX = 1  # of a window
+_MOST_STEPS = 300  # a little short of the solution does no harm
+_EPSILON = 1e-7  # PyMatting's, added to a window's covariance of colours, times its pixels
+# A pixel shares windows of 3x3 px with those up to 2 px away.
+_REACH_PX = 2
+_ENTRIES = (2 * _REACH_PX + 1) ** 2
 # What is smoothed: enough for the steps between JPEG blocks, and no strand (docs/experiments.md).
-_GRAIN_DIAMETER_PX, _GRAIN_SIGMA_PX = 9, 3.0
-_GRAIN_LEVELS = 0.015  # of colours in [0, 1]
-_STRIP_PX = 64
+_NOISE_DIAMETER_PX, _NOISE_SIGMA_PX = 9, 3.0
+_NOISE_LEVELS = 0.015  # of colours in [0, 1]
 
 
-def undecided(alpha: Floats) -> Booleans:
-    """Return where alpha is neither 0 nor 1, to eight bits, or near to it, as after stride 8.
-
-    Args:
-        alpha: (H, W) float32 in [0, 1].
-
-    Returns:
-        (H, W) bool.
-    """
-    mask = self_guidance_mask(torch.from_numpy(alpha)[None, None], TEST_KERNELS_PX[:1])
-    found: Booleans = mask[0, 0].numpy()
-    return found
-
-
-def without_grain(image: Floats) -> Floats:
+def smooth_compression_noise(image: Colours) -> Colours:
     """Smooth the faint steps that compression leaves in plain surroundings; strands stay.
 
-    Colour lines would follow a JPEG's blocks there, and hair's fringe come out in squares.
+    The Laplacian would follow a JPEG's blocks there, and hair's fringe come out in squares.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
@@ -71,127 +51,162 @@ def without_grain(image: Floats) -> Floats:
     Returns:
         The same size, type and range.
     """
-    smooth: Floats = cv2.bilateralFilter(
-        np.ascontiguousarray(image), _GRAIN_DIAMETER_PX, _GRAIN_LEVELS, _GRAIN_SIGMA_PX
+    smooth: Colours = cv2.bilateralFilter(
+        np.ascontiguousarray(image), _NOISE_DIAMETER_PX, _NOISE_LEVELS, _NOISE_SIGMA_PX
     ).clip(0, 1)
     return smooth
 
 
-class ColourLines:
-    """The colour lines of an image, where alpha is undecided, to solve for it by several priors.
+class MattingLaplacian:
+    """The matting Laplacian of an image's unknown pixels, to solve for alpha by several priors.
 
-    Takes up to 2 kB of memory for each pixel that is solved for, and a second of one core for
-    100,000 to 170,000 of them and each prior.
+    Takes some 350 bytes of memory an unknown pixel.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
-        where: (H, W) bool, the pixels to solve for; the others keep their alpha.
+        alpha: (H, W) float32 in [0, 1]; only the known pixels' counts.
+        unknown: (H, W) bool, the pixels to solve for; the others keep their alpha.
+        tolerance: When a solution is near enough, as a share of the prior's residual.
 
     Raises:
         ValueError: Sizes differ.
     """
 
-    def __init__(self, image: Floats, where: Booleans) -> None:
-        if image.shape[:2] != where.shape:
+    def __init__(
+        self, image: Colours, alpha: Plane, unknown: Booleans, *, tolerance: float = TOLERANCE
+    ) -> None:
+        if not image.shape[:2] == alpha.shape == unknown.shape:
             raise ValueError(
-                f"image and where must have one size, got {image.shape[:2]} and {where.shape}: "
-                "resize them"
+                f"image, alpha and unknown must have one size, got {image.shape[:2]}, "
+                f"{alpha.shape} and {unknown.shape}: resize them"
             )
-        self._where = where
-        if where.any():
-            # Single precision is enough for the tolerance, and takes half the time.
-            rows = _laplacian_rows(image, where).astype(np.float32)
-            self._among = rows[:, np.flatnonzero(where)]
-            self._beside = rows[:, np.flatnonzero(~where)]
-            self._diagonal = self._among.diagonal()
+        self._alpha, self._unknown, self._tolerance = alpha, unknown, tolerance
+        count = np.count_nonzero(unknown)
+        numbers = np.full(unknown.shape, -1, np.int32)
+        numbers[unknown] = np.arange(count, dtype=np.int32)
+        values = np.zeros((count, _ENTRIES), np.float32)
+        columns = np.full((count, _ENTRIES), count, np.int32)
+        # What the known pixels contribute: L_uk a_k.
+        self._known = np.zeros(count, np.float32)
+        _assemble(np.ascontiguousarray(image), numbers, alpha, values, columns, self._known)
+        self._matrix = SparseMatrix(values, columns, values[:, _ENTRIES // 2].copy())
 
-    def alphas(self, prior: Floats, strengths: Sequence[float] = STRENGTHS) -> Floats:
-        """Solve for alpha once for each strength of the prior.
+    def solve(self, priors: Sequence[Plane], weights: Sequence[float]) -> Floats:
+        """Solve for alpha by several priors at once.
 
         Args:
-            prior: (H, W) float32 in [0, 1].
-            strengths: Weights of the prior, each above 0.
+            priors: Up to 4 planes, (H, W) float32 in [0, 1].
+            weights: The weight of each, above 0.
 
         Returns:
-            (S, H, W) float32 in [0, 1], one plane a strength.
+            (K, H, W) float32 in [0, 1], one plane a prior.
 
         Raises:
-            ValueError: The prior's size is another one, or a strength is not above 0.
+            ValueError: There are too many priors, or none, or not as many weights; a prior's size
+                is another one; a weight is not above 0.
         """
-        if prior.shape != self._where.shape:
+        count = len(priors)
+        if not 1 <= count <= LANES or count != len(weights):
             raise ValueError(
-                f"image and prior must have one size, got {self._where.shape} and {prior.shape}: "
-                "resize them"
+                f"priors must be 1 to {LANES}, and weights as many, got {count} and "
+                f"{len(weights)}: solve for the others next"
             )
-        if min(strengths) <= 0:
-            raise ValueError(f"strengths must be above 0, got {min(strengths):g}: 1e-3 is usual")
-        solved = np.repeat(prior[None].astype(np.float32), len(strengths), axis=0)
-        if not self._where.any():
+        for prior in priors:
+            if prior.shape != self._unknown.shape:
+                raise ValueError(
+                    f"priors must have the image's size {self._unknown.shape}, got "
+                    f"{prior.shape}: resize them"
+                )
+        if min(weights) <= 0:
+            raise ValueError(f"weights must be above 0, got {min(weights):g}: 1e-3 is usual")
+        solved = np.stack([np.where(self._unknown, p, self._alpha) for p in priors])
+        solved = solved.astype(np.float32, copy=False)
+        if not self._unknown.any():
             return solved
-        known = self._beside @ prior[~self._where]
-        wanted = prior[self._where].astype(np.float32)
-        found = wanted
-        # Strong priors first: they are solved for in the fewest steps, and lead to the weaker ones.
-        for i in sorted(range(len(strengths)), key=strengths.__getitem__, reverse=True):
-            found = self._solve(wanted, known, strengths[i], found)
-            solved[i][self._where] = found.clip(0, 1)
+        # A lane without a prior of its own repeats the last one, and costs nothing.
+        lanes = [min(k, count - 1) for k in range(LANES)]
+        prior_ = np.ascontiguousarray(solved[lanes][:, self._unknown].T)
+        weight = np.array(weights, np.float32)[lanes] * _confidence(prior_)
+        wanted = weight * prior_ - self._known[:, None]
+        residual = self._known[:, None] + multiply(self._matrix, prior_)
+        tolerances: Floats = np.float32(self._tolerance) * np.linalg.norm(residual, axis=0)
+        found = solve(self._matrix, weight, wanted, prior_, tolerances, _MOST_STEPS)
+        solved[:, self._unknown] = found.T[:count].clip(0, 1)
         return solved
 
-    def _solve(self, prior: Floats, known: Floats, strength: float, start: Floats) -> Floats:
-        """Solve for the undecided pixels, (N,)."""
-        # Imported on use: SciPy's solvers take a while, and the page must not wait for them.
-        from scipy.sparse.linalg import LinearOperator, cg
 
-        weight = strength * _LARGEST_VARIANCE / (prior * (1 - prior) + np.float32(_LEAST_VARIANCE))
-        weight = weight.astype(np.float32)
-        matrix = LinearOperator(
-            self._among.shape, lambda x: self._among @ x + weight * x, dtype=np.float32
-        )
-        inverse = 1 / (self._diagonal + weight)
-        conditioner = LinearOperator(self._among.shape, lambda x: inverse * x, dtype=np.float32)
-        wanted = weight * prior - known
-        left_open = float(np.linalg.norm(wanted - matrix @ prior))
-        found, _ = cg(
-            matrix,
-            wanted,
-            x0=start,
-            rtol=0,
-            atol=_TOLERANCE * left_open,
-            maxiter=_MOST_STEPS,  # a little short of the solution does no harm
-            M=conditioner,
-            callback=checkpoint,
-        )
-        solution: Floats = found.astype(np.float32)
-        return solution
+def _confidence(prior: Floats) -> Floats:
+    """Return how much a prior's pixel counts, by how near to 0 or 1 it is; 0.83 to 5."""
+    confidence: Floats = np.float32(_LARGEST_VARIANCE) / (
+        prior * (1 - prior) + np.float32(_LEAST_VARIANCE)
+    )
+    return confidence
 
 
-def _laplacian_rows(image: Floats, where: Booleans) -> "csr_matrix":
-    """Return the matting Laplacian's rows of some pixels, (N, H W).
+@njit(cache=True, nogil=True)
+def _assemble(
+    image: Colours,
+    numbers: Integers,
+    alpha: Plane,
+    values: Floats,
+    columns: Integers,
+    known: Floats,
+) -> None:
+    """Add up the windows of 3x3 px that hold an unknown pixel, in place.
 
-    It is made strip by strip: pymatting gives all rows, some 600 bytes a pixel, of which these are
-    a small part.
+    Args:
+        image: (H, W, 3).
+        numbers: (H, W), the row of each unknown pixel; below 0 where alpha is known.
+        alpha: (H, W).
+        values: (N, 25), zeros.
+        columns: (N, 25), N everywhere.
+        known: (N,), zeros.
     """
-    # Imported on use, as it starts a compiler.
-    from pymatting import cf_laplacian
-    from scipy.sparse import csr_matrix, vstack
-
-    height, width = where.shape
-    strips = []
-    for first in range(0, height, _STRIP_PX):
-        checkpoint()
-        wanted = where.copy()
-        wanted[:first] = wanted[first + _STRIP_PX :] = False
-        if not wanted.any():
-            continue
-        # A pixel's windows reach so far.
-        top, bottom = max(0, first - 2 * _RADIUS_PX), first + _STRIP_PX + 2 * _RADIUS_PX
-        columns = np.flatnonzero(wanted.any(axis=0))
-        left = max(0, int(columns[0]) - 2 * _RADIUS_PX)
-        part = np.s_[top:bottom, left : int(columns[-1]) + 1 + 2 * _RADIUS_PX]
-        laplacian = cf_laplacian(image[part].astype(np.float64), is_known=~where[part])
-        rows = laplacian[np.flatnonzero(wanted[part])]
-        y, x = np.divmod(rows.indices, wanted[part].shape[1])
-        indices = (y + top) * width + x + left
-        shape = rows.shape[0], height * width
-        strips.append(csr_matrix((rows.data, indices, rows.indptr), shape))
-    return vstack(strips, format="csr")
+    height, width = numbers.shape
+    c = np.empty((9, 3))  # a window's colours, less their mean
+    for y in range(1, height - 1):
+        for x in range(1, width - 1):
+            window = numbers[y - 1 : y + 2, x - 1 : x + 2]
+            if window.max() < 0:
+                continue
+            mean0 = mean1 = mean2 = 0.0
+            for i in range(9):
+                for channel in range(3):
+                    c[i, channel] = image[y + i // 3 - 1, x + i % 3 - 1, channel]
+                mean0 += c[i, 0] / 9
+                mean1 += c[i, 1] / 9
+                mean2 += c[i, 2] / 9
+            # Nine times the covariance of the colours, and its inverse.
+            a00 = a11 = a22 = _EPSILON
+            a01 = a02 = a12 = 0.0
+            for i in range(9):
+                c[i, 0] -= mean0
+                c[i, 1] -= mean1
+                c[i, 2] -= mean2
+                a00 += c[i, 0] * c[i, 0]
+                a01 += c[i, 0] * c[i, 1]
+                a02 += c[i, 0] * c[i, 2]
+                a11 += c[i, 1] * c[i, 1]
+                a12 += c[i, 1] * c[i, 2]
+                a22 += c[i, 2] * c[i, 2]
+            b00, b01, b02 = a11 * a22 - a12 * a12, a02 * a12 - a01 * a22, a01 * a12 - a02 * a11
+            b11, b12, b22 = a00 * a22 - a02 * a02, a01 * a02 - a00 * a12, a00 * a11 - a01 * a01
+            determinant = a00 * b00 + a01 * b01 + a02 * b02
+            for i in range(9):
+                row = window[i // 3, i % 3]
+                if row < 0:
+                    continue
+                d0 = (b00 * c[i, 0] + b01 * c[i, 1] + b02 * c[i, 2]) / determinant
+                d1 = (b01 * c[i, 0] + b11 * c[i, 1] + b12 * c[i, 2]) / determinant
+                d2 = (b02 * c[i, 0] + b12 * c[i, 1] + b22 * c[i, 2]) / determinant
+                for j in range(9):
+                    value = -1.0 / 9 - (d0 * c[j, 0] + d1 * c[j, 1] + d2 * c[j, 2])
+                    if i == j:
+                        value += 1.0
+                    column = window[j // 3, j % 3]
+                    if column < 0:
+                        known[row] += value * alpha[y + j // 3 - 1, x + j % 3 - 1]
+                    else:
+                        entry = (j // 3 - i // 3 + 2) * 5 + j % 3 - i % 3 + 2
+                        values[row, entry] += value
+                        columns[row, entry] = column

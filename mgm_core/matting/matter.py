@@ -19,8 +19,7 @@ from torch import Tensor
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check_mask
 from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS
-from mgm_core.matting.laplacian import undecided
-from mgm_core.matting.refine import ColourLineRefiner, all_looks
+from mgm_core.matting.refine import Refiner, unknown_region
 from mgm_core.networks.checkpoint import load_prn, made_ready
 from mgm_core.networks.decoder import SideOutputs
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
@@ -39,10 +38,10 @@ WHOLE_ALPHA = 0.9  # what is less is a gap
 # wrong with a mask beyond what the network was trained for.
 LEAST_SIDES_PX: dict[EncoderName, int] = {"resnet34": 0, "mobilenet_v2": 800}
 MAX_MAGNIFICATION = 1.5
-# How much closer the second look, which is mirrored, and the third one are, and the long side up
-# to which they are; what is larger is resolved well, and takes long enough.
-CLOSER, CLOSEST = 1.4, 2.0
-CLOSER_SIDE_PX = 1792
+# How much closer the second view is, up to so many pixels of it, which bound what it costs; an
+# image that it would show hardly closer does without.
+CLOSER_SCALE, LEAST_CLOSER_SCALE = 2.0, 1.2
+CLOSER_PX = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Matte:
     """Alpha and how it came about; every plane is (H, W) float32 in [0, 1].
 
     Args:
-        alpha: The refined alpha, by colour lines too where they were asked for.
+        alpha: The refined alpha, by the matting Laplacian too where that was asked for.
         os8: Raw alpha at stride 8, enlarged.
         os4: Raw alpha at stride 4, enlarged.
         os1: Raw alpha at stride 1.
@@ -84,9 +83,9 @@ class Matter:
     The light network finds more where a strand is several pixels wide: with `least_side_px` an
     image whose long side is shorter is magnified to it, at most by half, and its matte reduced.
 
-    With `colour_lines` alpha goes on to one more level, which the paper has not: where the network
-    left it undecided, or a trimap does, it is solved for from the image (`laplacian.py`). The
-    network then looks at the image again, closer, closer still, and mirrored, unless it is large.
+    With `refine` alpha goes on to one more level, which the paper has not: where the network left
+    it uncertain, or a trimap does, the matting Laplacian and the network's view of the closer,
+    mirrored image find it anew (`refine.py`).
 
     One object may serve several threads; they take turns.
 
@@ -99,8 +98,8 @@ class Matter:
         coarse_side_px: Long side of the first pass over large images; None for a single pass.
         least_side_px: Long side to which smaller images are magnified; 0 leaves them as they are,
             None takes what suits the network's encoder (`LEAST_SIDES_PX`).
-        refiner: Returns what refines by colour lines, and is asked when that is first needed;
-            None loads the bundled one.
+        refiner: Returns what refines, and is asked when that is first needed; None loads the
+            bundled one.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class Matter:
         overlap_px: int = 256,
         coarse_side_px: int | None = None,
         least_side_px: int | None = None,
-        refiner: Callable[[], ColourLineRefiner] | None = None,
+        refiner: Callable[[], Refiner] | None = None,
     ) -> None:
         if coarse_side_px is not None and coarse_side_px < 256:
             raise ValueError(
@@ -141,9 +140,7 @@ class Matter:
             )
             for function in (self._alpha_of, self._levels_of)
         )
-        self._refiner = refiner or Lazy(
-            lambda: ColourLineRefiner.load(device=str(self.device), dtype=dtype)
-        )
+        self._refiner = refiner or Lazy(lambda: Refiner.load(device=str(self.device), dtype=dtype))
 
     @classmethod
     def load(
@@ -154,7 +151,7 @@ class Matter:
         dtype: DtypeName = "auto",
         coarse_side_px: int | None = None,
         least_side_px: int | None = None,
-        refiner: Callable[[], ColourLineRefiner] | None = None,
+        refiner: Callable[[], Refiner] | None = None,
     ) -> "Matter":
         """Load weights by bundled name or path; the other arguments are the constructor's.
 
@@ -177,7 +174,7 @@ class Matter:
         guidance: Plane,
         *,
         known: Plane | None = None,
-        colour_lines: bool = False,
+        refine: bool = False,
         levels: bool = False,
     ) -> Matte:
         """Return the matte of one image.
@@ -187,16 +184,14 @@ class Matter:
             guidance: (H, W) float32 in [0, 1].
             known: (H, W) float32; where it is 0 or 1, alpha takes its value (a trimap's known
                 regions), elsewhere it is left. None enforces nothing.
-            colour_lines: Whether alpha is refined by colour lines.
+            refine: Whether alpha is refined by the matting Laplacian.
             levels: Whether the raw levels and their self-guidance are returned too.
 
         Raises:
-            CheckpointError: Colour lines were asked for, and their weights cannot be used.
+            CheckpointError: Refinement was asked for, and its weights cannot be used.
             ValueError: An array has a wrong shape, type or range.
         """
-        matted = self.matte_batch(
-            [image], [guidance], known=[known], colour_lines=colour_lines, levels=levels
-        )
+        matted = self.matte_batch([image], [guidance], known=[known], refine=refine, levels=levels)
         return matted[0]
 
     def matte_batch(
@@ -205,7 +200,7 @@ class Matter:
         guidances: Sequence[Plane],
         *,
         known: Sequence[Plane | None] | None = None,
-        colour_lines: bool = False,
+        refine: bool = False,
         levels: bool = False,
     ) -> list[Matte]:
         """Return the mattes of several images of one size in one pass.
@@ -214,11 +209,11 @@ class Matter:
             images: N images, (H, W, 3) float32 in [0, 1].
             guidances: N guidances, (H, W) float32 in [0, 1].
             known: N planes or Nones, as for `matte`.
-            colour_lines: As for `matte`.
+            refine: As for `matte`.
             levels: As for `matte`.
 
         Raises:
-            CheckpointError: Colour lines were asked for, and their weights cannot be used.
+            CheckpointError: Refinement was asked for, and its weights cannot be used.
             ValueError: An array has a wrong shape, type or range, or sizes differ.
         """
         if len(images) != len(guidances) or not images:
@@ -238,61 +233,44 @@ class Matter:
             if plane is not None:
                 check_mask("known", plane, guidances[n].shape)
                 planes[0, n] = _enforced(planes[0, n], plane)
-            if colour_lines:
-                planes[0, n] = self._by_colour_lines(images[n], guidances[n], planes[0, n], plane)
+            if refine:
+                planes[0, n] = self._refine(images[n], guidances[n], planes[0, n], plane)
         return [Matte(*planes[:, n]) for n in range(len(images))]
 
-    def closer_looks(self, image: Colours, guidance: Plane) -> list[Plane]:
-        """Return alpha of the magnified image, first of the mirrored one.
-
-        Two planes, one where the second would hardly come closer, none where the image is large.
+    def closer_view(
+        self, image: Colours, guidance: Plane, scale: float | None = None
+    ) -> Plane | None:
+        """Return alpha of the mirrored and magnified image, for `Refiner`.
 
         Args:
             image: (H, W, 3) float32 in [0, 1], sides of 16 px or more.
             guidance: (H, W) float32 in [0, 1].
+            scale: How much larger it is seen; None takes twice, or less where that would be too
+                many pixels.
 
         Returns:
-            Planes (H, W) float32 in [0, 1], not mirrored and of the image's size.
+            (H, W) float32 in [0, 1], not mirrored and of the image's size; None where the image is
+            so large that it could hardly be magnified.
         """
         height, width = guidance.shape
-        largest = CLOSER_SIDE_PX / max(height, width)
-        looks = []
-        for closer, wanted, step in ((1.0, CLOSER, -1), (CLOSER, CLOSEST, 1)):
-            scale = min(wanted, largest)
-            if scale < closer:
-                break
-            size = round(height * scale), round(width * scale)
-            seen = [_resized(plane[:, ::step], size) for plane in (image, guidance)]
-            alpha = self._look(seen[:1], seen[1:])[0, 0, :, ::step]
-            looks.append(_resized(alpha, (height, width)))
-        return looks
+        if scale is None:
+            scale = min(CLOSER_SCALE, (CLOSER_PX / (height * width)) ** 0.5)
+            if scale < LEAST_CLOSER_SCALE:
+                return None
+        size = round(height * scale), round(width * scale)
+        seen = [_resized(plane[:, ::-1], size) for plane in (image, guidance)]
+        alpha: Plane = self._look(seen[:1], seen[1:])[0, 0, :, ::-1]
+        return _resized(alpha, (height, width))
 
-    def other_looks(self, image: Colours, guidance: Plane) -> list[Plane]:
-        """Return `closer_looks`, and alpha of the mirrored image; none where the image is large.
-
-        Args:
-            image: (H, W, 3) float32 in [0, 1], sides of 16 px or more.
-            guidance: (H, W) float32 in [0, 1].
-
-        Returns:
-            Up to three planes (H, W) float32 in [0, 1], not mirrored and of the image's size.
-        """
-        closer = self.closer_looks(image, guidance)
-        if not closer:
-            return []
-        mirrored = self._look([image[:, ::-1]], [guidance[:, ::-1]])[0, 0, :, ::-1]
-        return [*closer, mirrored]
-
-    def _by_colour_lines(
-        self, image: Colours, guidance: Plane, alpha: Plane, known: Plane | None
-    ) -> Plane:
-        others = self.other_looks(image, guidance)
+    def _refine(self, image: Colours, guidance: Plane, alpha: Plane, known: Plane | None) -> Plane:
+        closer = self.closer_view(image, guidance)
+        views = [alpha] if closer is None else [alpha, closer]
         if known is None:
-            where = undecided(all_looks([alpha, *others]).mean(0))
+            unknown = unknown_region(np.stack(views).mean(0))
         else:
-            where = _unknown(known)
-            others = [_enforced(look, known) for look in others]
-        return self._refiner()(image, guidance, alpha, where, others)
+            unknown = _unknown(known)
+            views = [_enforced(view, known) for view in views]
+        return self._refiner()(image, guidance, views, unknown)
 
     def _look(
         self, images: Sequence[Colours], guidances: Sequence[Plane], *, levels: bool = False

@@ -1,213 +1,196 @@
-"""Colour lines made ready for use: the network's alpha and the image in, a better alpha out.
+"""Matting-Laplacian refinement: the network's alpha and the image in, a better alpha out.
 
-It is done in rounds: the alpha of one is the prior of the next one's colour lines.
+    views of the image by the matting network -> their mean -> candidate alphas -> fusion network
 
-See `laplacian.py` and `sampling.py` for the candidates and `alpha_fusion_net.py` for
-who chooses.
+Only the unknown region changes: a trimap's, or what the network left between 0 and 1. The
+candidates are the views, their mean, solutions of the matting Laplacian with the mean as the prior,
+light to heavy (`laplacian.py`), colour samples (`sampling.py`), and the solution with these as the
+prior.
+
+Source: ours; the paper has nothing of the kind.
 """
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mgm_core.arrays import Booleans, Floats
-from mgm_core.matting.laplacian import ColourLines, without_grain
-from mgm_core.matting.sampling import by_samples
-from mgm_core.networks.alpha_fusion_net import LOOKS, STRIDE, ColourLineNetwork
-from mgm_core.networks.checkpoint import COLOUR_LINE_WEIGHTS, load_colour_lines, made_ready
+from mgm_core.arrays import Booleans, Colours, Floats, Plane
+from mgm_core.networks.checkpoint import FUSION_WEIGHTS, load_fusion, made_ready
+from mgm_core.networks.fusion_net import PRIOR_WEIGHTS, STRIDE, VIEWS, FusionNetwork
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
-from mgm_core.networks.tiling import around, check_tiles, fade, spans
+from mgm_core.networks.refinement import self_guidance_mask
+from mgm_core.networks.tiling import (
+    TiledRunner,
+    around,
+    check_tiles,
+    fade,
+    on_torch,
+    spans,
+)
 from mgm_core.runtime.cancellation import checkpoint
 
-__all__ = ["ROUNDS", "ColourLineRefiner", "all_looks"]
+__all__ = ["Refiner", "candidate_alphas", "unknown_region"]
 
 
-ROUNDS = 3
-"""More change little (docs/experiments.md)."""
+BAND_KERNEL_PX = 7
+"""What dilates the uncertain pixels; more changes little (docs/experiments.md)."""
 
-# Above this long side the last round, which changes least, is left out, for time.
-_LARGE_SIDE_PX = 1280
-_CONTEXT_PX = 32  # what the network sees around the undecided pixels
+_SAMPLES_WEIGHT = 1e-2
+_CONTEXT_PX = 32  # what is seen around the unknown region
+_FUSION_TILE_PX, _FUSION_OVERLAP_PX = 576, 64
 
 
-class ColourLineRefiner:
-    """Refines a matte where it is undecided; at any size, on any device.
+def unknown_region(alpha: Plane, kernel_px: int = BAND_KERNEL_PX) -> Booleans:
+    """Return where alpha is neither 0 nor 1, to eight bits, or near to it.
 
-    What there is to do is cut into tiles of `tile_px` whose overlap of `overlap_px` is
-    cross-faded; tiles with nothing undecided cost nothing. One object may serve several threads;
-    they take turns with the network.
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        kernel_px: Diameter of the ellipse that dilates it.
+
+    Returns:
+        (H, W) bool.
+    """
+    mask = self_guidance_mask(torch.from_numpy(alpha)[None, None], [kernel_px])
+    found: Booleans = mask[0, 0].numpy()
+    return found
+
+
+def candidate_alphas(image: Colours, views: Sequence[Plane], unknown: Booleans) -> Floats:
+    """Return what the fusion network chooses from.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        views: Alphas of the same image, (H, W) float32 in [0, 1].
+        unknown: (H, W) bool.
+
+    Returns:
+        (CANDIDATES, H, W) float32 in [0, 1].
+    """
+    # Imported on use, as they start a compiler.
+    from mgm_core.matting.laplacian import MattingLaplacian, smooth_compression_noise
+    from mgm_core.matting.sampling import sample_alpha
+
+    smooth = smooth_compression_noise(image)
+    mean = np.stack(views).mean(0)
+    samples = sample_alpha(smooth, mean, unknown)
+    laplacian = MattingLaplacian(smooth, mean, unknown)
+    priors = [mean] * len(PRIOR_WEIGHTS) + [samples]
+    solutions = laplacian.solve(priors, [*PRIOR_WEIGHTS, _SAMPLES_WEIGHT])
+    return np.stack([*views, mean, *solutions[:-1], samples, solutions[-1]])
+
+
+class Refiner:
+    """Refines a matte in its unknown region; at any size, on any device.
+
+    Large images are solved in tiles of `tile_px` whose overlap of `overlap_px` is cross-faded;
+    tiles without unknown pixels cost nothing. One object may serve several threads; they take turns
+    with the network.
 
     Args:
         network: Image, guidance and candidates to alpha, in evaluation mode.
-        device: Where the network computes; "auto" takes the fastest there is. Colour lines are
-            solved for on the CPU.
+        device: Where the network computes; "auto" takes the fastest there is. Candidates are found
+            on the CPU.
         dtype: What the network computes in; "auto" is bf16 where the hardware has it.
-        tile_px: Side of a tile, a multiple of 16.
+        tile_px: Side of a tile, a multiple of 32.
         overlap_px: How far neighbouring tiles overlap, less than half a tile.
-        rounds: How often alpha is refined, 1 or more; where the long side is above 1,280 px and it
-            is more than one, once less.
 
     Raises:
-        ValueError: Tiles or rounds are out of range, or the device or dtype is not here.
+        ValueError: Tiles are out of range, or the device or dtype is not here.
     """
 
     def __init__(
         self,
-        network: ColourLineNetwork,
+        network: FusionNetwork,
         *,
         device: str = "auto",
         dtype: DtypeName = "auto",
-        tile_px: int = 1024,
+        tile_px: int = 2048,
         overlap_px: int = 128,
-        rounds: int = ROUNDS,
     ) -> None:
-        check_tiles(tile_px, overlap_px, smallest_px=64, usual_px=1024)
-        if rounds < 1:
-            raise ValueError(f"rounds must be 1 or more, got {rounds}: {ROUNDS} are usual")
-        self.rounds = rounds
+        check_tiles(tile_px, overlap_px, smallest_px=64, usual_px=2048)
+        self.tile_px, self.overlap_px = tile_px, overlap_px
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
-        self.tile_px, self.overlap_px = tile_px, overlap_px
         self.network = made_ready(network, self.device)
-        self._turn = threading.Lock()
+        self._fuse = TiledRunner(
+            on_torch(self.network, self.device, self.dtype),
+            stride=STRIDE,
+            tile_px=_FUSION_TILE_PX,
+            overlap_px=_FUSION_OVERLAP_PX,
+            padding="edge",
+            context_px=_CONTEXT_PX,
+        )
 
     @classmethod
     def load(
         cls,
-        weights: str | Path = COLOUR_LINE_WEIGHTS,
+        weights: str | Path = FUSION_WEIGHTS,
         *,
         device: str = "auto",
         dtype: DtypeName = "auto",
-    ) -> "ColourLineRefiner":
+    ) -> "Refiner":
         """Load weights by bundled name or path; the other arguments are the constructor's.
 
         Raises:
             CheckpointError: The weights cannot be used.
             ValueError: Device or dtype is unknown or not on this machine.
         """
-        return cls(load_colour_lines(weights), device=device, dtype=dtype)
+        return cls(load_fusion(weights), device=device, dtype=dtype)
 
     def __call__(
-        self,
-        image: Floats,
-        guidance: Floats,
-        alpha: Floats,
-        where: Booleans,
-        closer: Sequence[Floats] = (),
-    ) -> Floats:
+        self, image: Colours, guidance: Plane, views: Sequence[Plane], unknown: Booleans
+    ) -> Plane:
         """Refine alpha.
 
         Args:
             image: (H, W, 3) float32 in [0, 1].
             guidance: (H, W) float32 in [0, 1], what alpha was found with.
-            alpha: (H, W) float32 in [0, 1].
-            where: (H, W) bool, the undecided pixels; the others keep their alpha.
-            closer: Up to three alphas, (H, W) float32 in [0, 1], by other looks at the image.
+            views: One or two alphas, (H, W) float32 in [0, 1]; the first is refined. One stands for
+                both.
+            unknown: (H, W) bool; the other pixels keep their alpha.
 
         Returns:
             (H, W) float32 in [0, 1].
-        """
-        looks = all_looks([alpha, *closer])
-        refined = alpha.copy()
-        if not where.any():
-            return refined
-        part = around(where, _CONTEXT_PX)
-        large = max(alpha.shape) > _LARGE_SIDE_PX
-        found = self._tiled(
-            image[part],
-            guidance[part],
-            looks[(slice(None), *part)],
-            where[part],
-            max(1, self.rounds - 1) if large else self.rounds,
-        )
-        refined[part] = np.where(where[part], found, alpha[part])
-        return refined
 
-    def _tiled(
-        self, image: Floats, guidance: Floats, looks: Floats, where: Booleans, rounds: int
-    ) -> Floats:
-        """Refine tile by tile and cross-fade the overlaps."""
-        height, width = where.shape
-        total = np.zeros((height, width), np.float32)
-        weight = np.zeros((height, width), np.float32)
+        Raises:
+            ValueError: There are no views, or too many.
+        """
+        if not 1 <= len(views) <= VIEWS:
+            raise ValueError(f"views must be 1 or {VIEWS}, got {len(views)}: leave some out")
+        planes = np.stack([*views, *views[:1]][:VIEWS])
+        refined: Plane = views[0].copy()
+        if not unknown.any():
+            return refined
+        part = around(unknown, _CONTEXT_PX)
+        total = np.zeros_like(refined[part])
+        weight = np.zeros_like(total)
+        height, width = total.shape
         for top, bottom in spans(height, self.tile_px, self.overlap_px):
             for left, right in spans(width, self.tile_px, self.overlap_px):
-                checkpoint()
                 tile = np.s_[top:bottom, left:right]
                 share = fade(bottom - top, right - left, self.overlap_px)
-                found = looks[0][tile]
-                if where[tile].any():
-                    found = self._pass(
-                        image[tile],
-                        guidance[tile],
-                        looks[(slice(None), *tile)],
-                        where[tile],
-                        rounds,
-                    )
-                total[tile] += found * share
+                total[tile] += share * self._refine_tile(
+                    image[part][tile],
+                    guidance[part][tile],
+                    planes[(slice(None), *part)][(slice(None), *tile)],
+                    unknown[part][tile],
+                )
                 weight[tile] += share
-        return total / weight
+        refined[part] = np.where(unknown[part], total / weight, refined[part])
+        return refined
 
-    def candidates(
-        self, image: Floats, guidance: Floats, looks: Floats, where: Booleans, round_: int
-    ) -> Floats:
-        """Return what there is to choose from in a round, after the rounds before it.
-
-        Args:
-            image: (H, W, 3) float32 in [0, 1].
-            guidance: (H, W) float32 in [0, 1].
-            looks: (LOOKS, H, W) float32 in [0, 1].
-            where: (H, W) bool, the undecided pixels.
-            round_: Which one, from 1 on.
-
-        Returns:
-            (CANDIDATES, H, W) float32 in [0, 1].
-        """
-        threads = torch.get_num_threads()
-        smooth = without_grain(image)
-        lines = ColourLines(smooth, where)
-        prior = mean = looks.mean(0)
-        same = [mean, by_samples(smooth, mean, where)]  # in all rounds, as the looks are
-        torch.set_num_threads(threads)  # pymatting's compiler takes all cores, PyTorch's share too
-        for _ in range(round_ - 1):
-            candidates = np.stack([*looks, prior, *lines.alphas(prior), *same])
-            prior = np.where(where, self._weighed(image, guidance, candidates), prior)
-        return np.stack([*looks, prior, *lines.alphas(prior), *same])
-
-    def _pass(
-        self, image: Floats, guidance: Floats, looks: Floats, where: Booleans, rounds: int
-    ) -> Floats:
-        """Refine what fits at once."""
-        candidates = self.candidates(image, guidance, looks, where, rounds)
-        return self._weighed(image, guidance, candidates)
-
-    def _weighed(self, image: Floats, guidance: Floats, candidates: Floats) -> Floats:
-        """Run the network once."""
-        height, width = guidance.shape
-        pads = ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE))
-        with self._turn, torch.inference_mode():
-            x, g, c = (
-                torch.from_numpy(np.pad(planes, pads, mode="edge"))[None]
-                .to(self.device)
-                .contiguous(memory_format=torch.channels_last)
-                for planes in (image.transpose(2, 0, 1), guidance[None], candidates)
-            )
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                refined = self.network(x, g, c)
-        planes: Floats = refined[0, 0, :height, :width].clamp(0.0, 1.0).cpu().numpy()
-        return planes
-
-
-def all_looks(taken: Sequence[Floats]) -> Floats:
-    """Return as many looks as the network weighs; the last one stands for those not taken.
-
-    Args:
-        taken: One or more alphas, (H, W) float32.
-
-    Returns:
-        (LOOKS, H, W) float32.
-    """
-    return np.stack([taken[min(i, len(taken) - 1)] for i in range(LOOKS)])
+    def _refine_tile(
+        self, image: Colours, guidance: Plane, views: Floats, unknown: Booleans
+    ) -> Plane:
+        """Refine what is solved at once."""
+        refined: Plane = views[0].copy()
+        if not unknown.any():
+            return refined
+        checkpoint()
+        candidates = candidate_alphas(image, list(views), unknown)
+        planes = image.transpose(2, 0, 1), guidance[None], candidates
+        fused = self._fuse(*(plane[None] for plane in planes), wanted=unknown)
+        np.copyto(refined, fused[0, 0], where=unknown)
+        return refined

@@ -17,16 +17,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mgm_core.networks.alpha_fusion_net import ColourLineNetwork
-from mgm_core.networks.foreground_fusion_net import ForegroundWeigher
 from mgm_core.networks.foreground_net import ForegroundNetwork
+from mgm_core.networks.fusion_net import FusionNetwork
 from mgm_core.networks.prn import PRN, EncoderName, Fusion
 from mgm_core.runtime.cancellation import add_checkpoints
 
 WEIGHTS_FOLDER = Path(__file__).parents[1] / "weights"
 FOREGROUND_WEIGHTS = "foreground_mobilenet_v2"
-COLOUR_LINE_WEIGHTS = "colour_lines"
-FOREGROUND_WEIGHER_WEIGHTS = "foreground_weigher"
+FUSION_WEIGHTS = "fusion"
 # A tensor stored in 8 bits has its scales, which broadcast to it, under its name and this.
 INT8_SCALES = ".int8_scales"
 # Metadata of the first file of weights that are spread over several.
@@ -346,8 +344,8 @@ def load_foreground(weights: str | Path = FOREGROUND_WEIGHTS) -> ForegroundNetwo
     return _loaded(ForegroundNetwork(), foreground_path(weights))
 
 
-def load_colour_lines(weights: str | Path = COLOUR_LINE_WEIGHTS) -> ColourLineNetwork:
-    """Return the network that weighs colour lines, with weights loaded, in evaluation mode.
+def load_fusion(weights: str | Path = FUSION_WEIGHTS) -> FusionNetwork:
+    """Return the fusion network with weights loaded, in evaluation mode.
 
     Args:
         weights: A bundled name, or a safetensors file of ours.
@@ -355,21 +353,7 @@ def load_colour_lines(weights: str | Path = COLOUR_LINE_WEIGHTS) -> ColourLineNe
     Raises:
         CheckpointError: The weights cannot be used.
     """
-    return _loaded(ColourLineNetwork(), _path_of(weights))
-
-
-def load_foreground_weigher(
-    weights: str | Path = FOREGROUND_WEIGHER_WEIGHTS,
-) -> ForegroundWeigher:
-    """Return the network that weighs foreground colours, with weights loaded, in evaluation mode.
-
-    Args:
-        weights: A bundled name, or a safetensors file of ours.
-
-    Raises:
-        CheckpointError: The weights cannot be used.
-    """
-    return _loaded(ForegroundWeigher(), _path_of(weights))
+    return _loaded(FusionNetwork(), _path_of(weights))
 
 
 def foreground_path(weights: str | Path = FOREGROUND_WEIGHTS) -> Path:

@@ -48,8 +48,8 @@ def test_paths_are_read_whole(tmp_path):
         ("folder:/nowhere", "method must name what exists, got folder:/nowhere: check the path"),
         ("weights:", "method must name what exists, got weights:: check the path"),
         ("portrait", "method must be one of prn_"),
-        ("lines:knn", "method must name a matting network after lines:, one of prn_"),
-        ("lines:weights:/nowhere", "method must name what exists, got weights:/nowhere: check"),
+        ("refined:knn", "method must name a matting network after refined:, one of prn_"),
+        ("refined:weights:/nowhere", "method must name what exists, got weights:/nowhere: check"),
         ("truth+network", "must not name a foreground method outside table 3, got truth+network"),
         ("knn+multilevel", "must not name a foreground method outside table 3, got knn+multil"),
     ],
@@ -129,13 +129,14 @@ def test_identities_follow_content(tmp_path, untrained):
     }
 
 
-def test_lines_refine_a_network_s_answer(mini_benchmark, untrained):
+def test_refinement_betters_a_network_s_answer(mini_benchmark, untrained):
     asked = question(mini_benchmark)
-    spec = parse(f"lines:{untrained}", "1")
+    spec = parse(f"refined:{untrained}", "1")
     found = identity(spec)
     assert found["alpha_sha256"] == identity(MethodSpec(untrained))["alpha_sha256"]
-    assert len(found["alpha_lines_sha256"]) == 64
-    assert parse("lines:prn_mobilenet_v2+multilevel", "3").alpha == "lines:prn_mobilenet_v2"
+    assert len(found["alpha_fusion_sha256"]) == 64
+    assert parse("refined:prn_mobilenet_v2+multilevel", "3").alpha == "refined:prn_mobilenet_v2"
+    assert parse(f"lines:{untrained}", "1") == spec  # as it was called before
     plain, refined = (alpha_method(name)(asked, "", "") for name in (untrained, spec.alpha))
     known = from_trimap(asked.trimap) != 0.5
     assert (plain == refined)[known].all()

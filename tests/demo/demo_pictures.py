@@ -46,11 +46,11 @@ class FakeMatter:
     dtype_name = "float32"
 
     seen: list = field(default_factory=list)
-    by_colour_lines: list = field(default_factory=list)
+    refined: list = field(default_factory=list)
 
-    def matte(self, image, guidance, *, known=None, colour_lines=False, levels=False):
+    def matte(self, image, guidance, *, known=None, refine=False, levels=False):
         self.seen.append((guidance, known))
-        self.by_colour_lines.append(colour_lines)
+        self.refined.append(refine)
         alpha = np.clip(cv2.GaussianBlur(guidance, (5, 5), 0), 0, 1)
         if known is not None:
             alpha = np.where((known == 0) | (known == 1), known, alpha)

@@ -38,8 +38,8 @@ class TakesGuidance:
     device = "cpu"
     dtype_name = "float32"
 
-    def matte(self, image, guidance, *, known=None, colour_lines=False):
-        self.colour_lines = colour_lines
+    def matte(self, image, guidance, *, known=None, refine=False):
+        self.refine = refine
         return Matte(*[guidance] * 6)
 
 
@@ -187,17 +187,17 @@ def test_shadow_and_light_in_their_order(scene):
     )
 
 
-def test_colour_lines_are_followed_unless_the_recipe_says_otherwise(mask):
+def test_alpha_is_refined_unless_the_recipe_says_otherwise(mask):
     image, matter = np.zeros((HEIGHT, WIDTH, 3), np.float32), TakesGuidance()
     for recipe, followed in ((Recipe(), True), (Recipe(refine=False), False)):
         predict_matte(image, Guided(mask, ""), matter, recipe)
-        assert matter.colour_lines is followed
+        assert matter.refine is followed
 
 
 class _LosesAll:
     """Returns no subject at all."""
 
-    def matte(self, image, guidance, *, known=None, colour_lines=False):
+    def matte(self, image, guidance, *, known=None, refine=False):
         return Matte(*[np.zeros_like(guidance)] * 6)
 
 
@@ -230,7 +230,7 @@ def test_what_lies_deep_inside_a_found_person_is_no_hole():
 class _HasGap:
     """Returns the guidance with a gap in it."""
 
-    def matte(self, image, guidance, *, known=None, colour_lines=False):
+    def matte(self, image, guidance, *, known=None, refine=False):
         alpha = guidance.copy()
         alpha[20:24, 33:36] = 0.2
         return Matte(*[alpha] * 6)

@@ -86,6 +86,8 @@ def test_keys_of_an_earlier_version_are_read_and_said_to_be_old(caplog):
     settings = '{"version": 1, "colour_lines": false, "foreground": "raw"}'
     assert Recipe.from_json(settings) == Recipe(refine=False, foreground="raw")
     assert "colour_lines is now called refine; the next version drops it" in caplog.text
+    assert Recipe.from_json('{"version": 1, "foreground": "fused"}').foreground == "network"
+    assert "foreground fused is no more, network is as good; the next version" in caplog.text
     with pytest.raises(ValueError, match=r"only the keys .*, got 'colour_lines'"):
         Recipe.from_json('{"version": 1, "colour_lines": true, "refine": true}')
 

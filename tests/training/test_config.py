@@ -41,8 +41,7 @@ def test_corrections_replace_values_of_every_kind():
         ("run.seed", "a correction must read key=value, got 'run.seed'"),
         (
             "task=video",
-            "task must be one of 'prn', 'foreground', 'segmenter', 'colour_lines', "
-            "'foreground_weigher', got 'video'",
+            "task must be one of 'prn', 'foreground', 'segmenter', 'fusion', got 'video'",
         ),
         ("data.scales=[1.0]", "data.scales must hold 2 values, got 1"),
         ("data.backgrounds=x", "data.backgrounds must be a list, got 'x'"),

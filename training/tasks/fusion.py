@@ -1,53 +1,145 @@
-"""What training of the networks that weigh estimates has in common.
+"""Training of the fusion network, which chooses between candidate alphas pixel by pixel.
 
-They learn from kept examples, made by loading processes alone, and count an example the more the
-less what is there without them errs in it.
+Examples are those of the matting network. The frozen matting network sees each as it is and closer,
+as in use (`mgm_core/matting/matter.py`), the other candidates are found by these views
+(`mgm_core/matting/refine.py`), and what is learned is which of them to believe at each pixel. The
+matting network has learned from the same pictures and errs less on them than on new ones; so some
+are matted turned. Making an example takes as long as learning from it several times, so that a run
+keeps its examples, and shows them again flipped and turned.
+
+Source: ours; the paper has nothing of the kind. Losses are those of section 3.1, but for
+composition.
 """
 
-from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
+import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor, nn
 
+from mgm_core.arrays import Colours, Floats, Plane
+from mgm_core.matting.matter import CLOSER_SCALE, Matter
+from mgm_core.matting.refine import candidate_alphas, unknown_region
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
-from training.config import Config
-from training.data.composites import Example
+from mgm_core.networks.fusion_net import CANDIDATES, VIEWS, FusionNetwork
+from training.config import Config, ConfigError
+from training.data.augmentation_config import AUGMENTATION
+from training.data.composites import Composites, Example
+from training.data.example_cache import KeptExamples
+from training.data.guidance_noise import UNKNOWN, is_trimap
 from training.losses import Terms, balance, level_terms
 
-__all__ = ["WeighingTask", "started"]
+# Photographs without colours have no colour lines, only lines of brightness.
+_GREY_PROBABILITY = 0.05
+_TURNED_PROBABILITY = 0.6
+# Noise and JPEG hide colour lines; most photographs have less of them than what `camera` draws.
+_CLEAN_PROBABILITY = 0.5
+# Large photographs are seen less close, the largest once.
+_ONE_VIEW_PROBABILITY = 0.1
+_LEAST_CLOSER_SCALE = 1.3
+# Planes of an example.
+_PARTS = {"image": 3, "guidance": 1, "candidates": CANDIDATES, "alpha": 1, "supervised": 1}
 
-Network = TypeVar("Network", bound=nn.Module)
+
+class FusionExamples(Composites):
+    """Examples with candidate alphas, numbered without end.
+
+    There are `data.kept_examples` different ones. They are kept in 8 bits in the run's folder, in a
+    file that all loading processes share, and are pure functions of the configuration, so that
+    whoever needs one that is not there yet makes it.
+
+    Args:
+        config: What is drawn, from where, how often; `network.matting` is what mattes.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._matter: Matter | None = None
+        data = AUGMENTATION, config.data, config.guidance, config.run.seed
+        self._kept = KeptExamples(config, _PARTS, repr((*data, config.network.matting)))
+
+    def __getitem__(self, index: int) -> Example:
+        """Return example `index`.
+
+        Returns:
+            `image` (3, S, S), `guidance` (1, S, S), `candidates` (C, S, S), `alpha` (1, S, S),
+            float32 in [0, 1], and `supervised` (1, S, S), 1 where alpha is unknown and the true one
+            is exact, else 0.
+        """
+        return self._kept.shown(index, self._made)
+
+    def _photographed(self, image: Colours, generator: Generator) -> Colours:
+        """Leave some composites clean."""
+        if generator.random() < _CLEAN_PROBABILITY:
+            return image
+        return super()._photographed(image, generator)
+
+    def _made(self, number: int) -> Floats:
+        """Make an example: its planes, (P, S, S) in [0, 1]."""
+        example = super().__getitem__(number)
+        image = example["image"]
+        generator = np.random.default_rng([self.config.run.seed, number, 5])
+        if generator.random() < _GREY_PROBABILITY:
+            image = image.mean(0, keepdim=True).expand(3, -1, -1).contiguous()
+        guidance = example["guidance"][0].numpy()
+        pixels = np.ascontiguousarray(image.numpy().transpose(1, 2, 0)).clip(0, 1)
+        turns = int(generator.integers(1, 4)) if generator.random() < _TURNED_PROBABILITY else 0
+        views = self._views(np.rot90(pixels, turns), np.rot90(guidance, turns), generator)
+        views = [np.ascontiguousarray(np.rot90(view, -turns)) for view in views]
+        unknown = unknown_region(np.stack(views).mean(0))
+        if is_trimap(guidance):
+            unknown = guidance == UNKNOWN
+            views = [np.where(unknown, view, guidance) for view in views]
+        candidates = candidate_alphas(pixels, views, unknown)
+        supervised = example["supervised"].numpy() * unknown
+        return np.concatenate(
+            [image.numpy(), guidance[None], candidates, example["alpha"], supervised]
+        )
+
+    def _views(self, pixels: Colours, guidance: Plane, generator: Generator) -> list[Plane]:
+        """Matte one example by the frozen network; each loading process loads it itself."""
+        if self._matter is None:
+            self._matter = Matter.load(self.config.network.matting, device="cpu", least_side_px=0)
+        pixels, guidance = np.ascontiguousarray(pixels), np.ascontiguousarray(guidance)
+        first = self._matter.matte(pixels, guidance).alpha
+        scale = float(generator.uniform(_LEAST_CLOSER_SCALE, CLOSER_SCALE))
+        if generator.random() < _ONE_VIEW_PROBABILITY:
+            return [first] * VIEWS
+        closer = self._matter.closer_view(pixels, guidance, scale)
+        assert closer is not None, "a scale was given"
+        return [first, closer]
 
 
-def started(network: Network, config: Config) -> Network:
-    """Return a network as a run starts with it.
+class FusionTask:
+    """Network, data and loss of one training.
+
+    An example counts the more the less the views' mean errs in it: images worth matting are like
+    the easiest examples.
+
+    Args:
+        config: The run; `network.start` names weights to start from.
 
     Raises:
         CheckpointError: `network.start` cannot be used.
-    """
-    start = config.network.start
-    if start:
-        load_checked(network, read_safetensors(Path(start))[0], start)
-    return network
-
-
-class WeighingTask(ABC):
-    """Network and loss of one training.
-
-    Args:
-        config: The run.
-        network: What is trained, as the run starts with it.
+        ConfigError: Examples are to be made on a device.
     """
 
-    def __init__(self, config: Config, network: nn.Module) -> None:
+    def __init__(self, config: Config) -> None:
+        if config.data.on_device:
+            raise ConfigError(
+                "data.on_device must be false for the task 'fusion', got true: candidate alphas "
+                "are found by the loading processes"
+            )
         self.config = config
-        self.module: nn.Module = network
+        self.module: nn.Module = FusionNetwork()
+        if start := config.network.start:
+            load_checked(self.module, read_safetensors(Path(start))[0], start)
 
-    @abstractmethod
-    def metadata(self) -> dict[str, str]:
-        """Return what the manifest says of the weights."""
+    def dataset(self) -> FusionExamples:
+        """Open the training data."""
+        return FusionExamples(self.config)
 
     def on_device(self, device: torch.device, step: int) -> NoReturn:
         """Refuse: the constructor says why."""
@@ -57,19 +149,14 @@ class WeighingTask(ABC):
         """Return all parameters, at one rate."""
         return [{"params": list(self.module.parameters()), "factor": 1.0}]
 
-    def terms(self, batch: Example, weighed: Tensor, mean: Tensor, truth: Tensor) -> Terms:
-        """Return the loss and its terms, and those of what is there without the network.
-
-        Args:
-            batch: With `supervised`, (N, 1, S, S).
-            weighed: What the network makes of it, (N, C, S, S).
-            mean: What is there without it, likewise.
-            truth: What it should be, likewise.
-        """
-        difference = (mean - truth).abs().mean(1, keepdim=True)
-        supervised = balance(batch["supervised"], difference)
-        squared = self.config.loss.squared
-        terms = level_terms(weighed, truth, supervised, None, None, squared)
+    def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
+        """Return the loss and its terms for one batch, and those of the views' mean."""
+        del step, fraction
+        mean = batch["candidates"][:, VIEWS : VIEWS + 1]
+        truth, squared = batch["alpha"], self.config.loss.squared
+        alpha = module(batch["image"], batch["guidance"], batch["candidates"])
+        supervised = balance(batch["supervised"], (mean - truth).abs())
+        terms = level_terms(alpha, truth, supervised, None, None, squared)
         before = level_terms(mean, truth, supervised, None, None, squared)
         return {
             "loss": torch.stack(list(terms.values())).sum(),
@@ -78,9 +165,24 @@ class WeighingTask(ABC):
         }
 
     def validate(self, state: dict[str, Tensor]) -> None:
-        """There is no validation for these tasks."""
+        """There is no validation for this task."""
         del state
 
     def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the state under the keys that `mgm_core` loads."""
         return state
+
+    def panel(self, batch: Example) -> list[Tensor]:
+        """Return image, guidance, candidates, alpha and truth."""
+        alpha = self.module(batch["image"], batch["guidance"], batch["candidates"])
+        return [
+            batch["image"],
+            batch["guidance"],
+            *torch.split(batch["candidates"], 1, dim=1),
+            alpha,
+            batch["alpha"],
+        ]
+
+    def metadata(self) -> dict[str, str]:
+        """Return what the manifest says of the weights."""
+        return {"encoder": "plain", "network": "fusion"}

@@ -111,11 +111,11 @@ def test_another_photo_is_another_result(studio, matter, order, tmp_path):
     assert len(matter.seen) == 2
 
 
-def test_alpha_without_colour_lines_is_another(studio, matter, order):
+def test_alpha_without_refinement_is_another(studio, matter, order):
     studio.result(order)
     studio.result(replace(order, recipe=replace(order.recipe, refine=False)))
     studio.result(order)
-    assert matter.by_colour_lines == [True, False]
+    assert matter.refined == [True, False]
 
 
 def test_the_result_is_equation_1(studio, order):

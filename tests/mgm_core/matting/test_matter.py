@@ -217,37 +217,30 @@ def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkey
         Matter(_Local(), device="cpu", coarse_side_px=10)
 
 
-def test_closer_looks_are_mirrored_and_magnified_and_left_out_at_large_images(monkeypatch):
+def test_the_closer_view_is_mirrored_and_magnified_and_left_out_at_large_images(monkeypatch):
     matter = Matter(_Local(), device="cpu", dtype="float32")
-    seen, run = [], matter._run
-    monkeypatch.setattr(
-        matter,
-        "_run",
-        lambda i, g, **options: seen.append((np.stack(i), np.stack(g))) or run(i, g, **options),
-    )
-    image, guidance = _pair(1000, 800)
-    guidance[:, 700:] = 0
-    looks = matter.closer_looks(image, guidance)
-    assert [images.shape for images, _ in seen] == [(1, 1400, 1120, 3), (1, 1792, 1434, 3)]
-    for closer, (_, guidances), step in zip(looks, seen, (-1, 1), strict=True):
-        assert closer.shape == guidance.shape
-        assert closer.dtype == np.float32
-        np.testing.assert_allclose(
-            cv2.resize(guidances[0], (800, 1000), interpolation=cv2.INTER_AREA),
-            guidance[:, ::step],
-            atol=0.5,
-        )
-        # What is guided is where it was, though it was seen mirrored.
-        inside = cv2.erode(guidance, np.ones((9, 9))) > 0
-        beside = cv2.dilate(guidance, np.ones((9, 9))) == 0
-        assert closer[inside].min() > closer[beside].max()
-    # A third look that comes no closer than the second is not taken.
-    assert len(matter.closer_looks(*_pair(64, 1281))) == 1
-    assert len(matter.closer_looks(*_pair(64, 1280))) == 2
-    assert len(matter.closer_looks(*_pair(64, 1700))) == 1
-    assert seen[5][0].shape == (1, 67, 1792, 3)
-    assert matter.closer_looks(*_pair(64, 1793)) == []
-    assert len(seen) == 6
+    seen = []
+    look = matter._look
+    monkeypatch.setattr(matter, "_look", lambda i, g: seen.append(g[0]) or look(i, g))
+    image, guidance = _pair(500, 400)
+    guidance[:, 350:] = 0
+    closer = matter.closer_view(image, guidance)
+    assert seen[0].shape == (1000, 800)
+    assert (closer.shape, closer.dtype) == (guidance.shape, np.float32)
+    smaller = cv2.resize(seen[0], (400, 500), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(smaller, guidance[:, ::-1], atol=0.5)
+    # What is guided is where it was, though it was seen mirrored.
+    inside = cv2.erode(guidance, np.ones((9, 9))) > 0
+    beside = cv2.dilate(guidance, np.ones((9, 9))) == 0
+    assert closer[inside].min() > closer[beside].max()
+    matter.closer_view(image, guidance, 1.3)
+    assert seen[1].shape == (650, 520)
+    monkeypatch.setattr("mgm_core.matting.matter.CLOSER_PX", 500 * 400 * 1.5**2)
+    matter.closer_view(image, guidance)
+    assert seen[2].shape == (750, 600)
+    monkeypatch.setattr("mgm_core.matting.matter.CLOSER_PX", 500 * 400 * 1.19**2)
+    assert matter.closer_view(image, guidance) is None
+    assert len(seen) == 3
 
 
 def test_small_images_are_magnified_for_the_light_network_alone(monkeypatch):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mgm_core.matting.sampling import by_samples
+from mgm_core.matting.sampling import sample_alpha
 
 SUBJECT, BACKGROUND = np.float32([0.9, 0.3, 0.1]), np.float32([0.1, 0.4, 0.8])
 
@@ -19,7 +19,7 @@ def _composite(height=40, width=60):
 
 def test_plain_colours_tell_alpha():
     image, alpha, known, where = _composite()
-    sampled = by_samples(image, known, where)
+    sampled = sample_alpha(image, known, where)
     assert sampled.dtype == np.float32
     assert np.abs(sampled - alpha)[where].mean() < 0.1 * np.abs(known - alpha)[where].mean()
 
@@ -30,24 +30,24 @@ def test_colours_far_away_tell_what_nearby_ones_do_not():
     image[20:30, 75:85], alpha[20:30, 75:85] = BACKGROUND, 0
     where = np.zeros(alpha.shape, np.bool_)
     where[15:35, 70:89] = True
-    sampled = by_samples(image, np.where(where, np.float32(1), alpha), where)
+    sampled = sample_alpha(image, np.where(where, np.float32(1), alpha), where)
     assert np.abs(sampled - alpha)[where].mean() < 0.02
 
 
 def test_what_is_decided_stays_and_is_sampled_by_halves():
     image, _, known, where = _composite()
     nearly = np.where(where, known, np.where(known == 1, np.float32(0.9), np.float32(0.1)))
-    sampled = by_samples(image, nearly, where)
+    sampled = sample_alpha(image, nearly, where)
     assert (sampled[~where] == nearly[~where]).all()
-    assert (sampled[where] == by_samples(image, known, where)[where]).all()
+    assert (sampled[where] == sample_alpha(image, known, where)[where]).all()
 
 
 @pytest.mark.parametrize("value", [0, 1])
 def test_alpha_stays_where_there_is_nothing_to_sample(value):
     image, _, known, where = _composite()
     known = np.where(where, known, np.float32(value))
-    for undecided in (where, np.zeros_like(where), np.ones_like(where)):
-        sampled = by_samples(image, known, undecided)
+    for unknown in (where, np.zeros_like(where), np.ones_like(where)):
+        sampled = sample_alpha(image, known, unknown)
         assert (sampled == known).all()
         assert not np.shares_memory(sampled, known)
 
@@ -60,4 +60,4 @@ def test_other_sizes_are_refused():
         (image, known, where[1:]),
     ):
         with pytest.raises(ValueError, match="must have one size"):
-            by_samples(picture, plane, mask)
+            sample_alpha(picture, plane, mask)

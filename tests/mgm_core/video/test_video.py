@@ -44,8 +44,8 @@ class TakesGuidance:
     def __init__(self):
         self.count = 0
 
-    def matte(self, image, guidance, *, known=None, colour_lines=False):
-        self.refined = colour_lines
+    def matte(self, image, guidance, *, known=None, refine=False):
+        self.refined = refine
         self.count += 1
         return Matte(*[guidance.astype(np.float32)] * 6)
 

@@ -3,21 +3,19 @@ import re
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from training_data import config_text
 
-from mgm_core.matting.laplacian import ColourLines, without_grain
-from mgm_core.networks.alpha_fusion_net import LOOKS, ColourLineNetwork
-from mgm_core.networks.checkpoint import CheckpointError, load_colour_lines, load_prn
+from mgm_core.matting.refine import candidate_alphas
+from mgm_core.networks.checkpoint import CheckpointError, load_fusion, load_prn
 from training.config import ConfigError, load
 from training.loop import Trainer
 from training.losses import balance
-from training.tasks.alpha_fusion import ColourLineExamples, ColourLineTask
+from training.tasks.fusion import FusionExamples, FusionTask
 
 
 def _config(folder, data, *corrections):
     path = folder / "config.toml"
-    text = config_text(data, folder / "run", 3, "colour_lines")
+    text = config_text(data, folder / "run", 3, "fusion")
     rough = '[[data.sources]]\nkind = "photo_mask"\npath = "photos"\n'
     assert rough in text
     path.write_text(text.replace(rough, ""))
@@ -26,33 +24,31 @@ def _config(folder, data, *corrections):
 
 def test_an_example_is_what_the_product_would_see(tmp_path, data):
     config = _config(tmp_path, data)
-    examples = ColourLineExamples(config)
+    examples = FusionExamples(config)
     for index in range(6):
         example = examples[index]
         assert {k: tuple(v.shape) for k, v in example.items()} == {
             "image": (3, 64, 64),
             "guidance": (1, 64, 64),
-            "candidates": (10, 64, 64),
+            "candidates": (8, 64, 64),
             "alpha": (1, 64, 64),
             "supervised": (1, 64, 64),
         }
-        looks, prior, lines, (mean, sampled) = np.split(example["candidates"].numpy(), [4, 5, 8])
-        matte = looks.mean(0)
-        assert np.abs(prior - matte).max() < 1.1 / 255
-        assert (mean == prior[0]).all()  # in the first round
-        where = example["supervised"][0].numpy() == 1
+        views, mean, others = np.split(example["candidates"].numpy(), [2, 3])
+        assert np.abs(mean[0] - views.mean(0)).max() < 1.1 / 255
+        unknown = example["supervised"][0].numpy() == 1
         image = np.ascontiguousarray(example["image"].numpy().transpose(1, 2, 0))
-        for found in (*lines, sampled):
-            assert (np.abs(found - matte)[~where] < 1.1 / 255).all()
-        if where.any():
+        for found in others:
+            assert (np.abs(found - mean[0])[~unknown] < 1.1 / 255).all()
+        if unknown.any():
             # As kept in 8 bits, so that the solution differs a little.
-            again = ColourLines(without_grain(image), where).alphas(matte)
-            assert np.abs(again - lines)[:, where].mean() < 0.1
+            again = candidate_alphas(image, list(views), unknown)[3:]
+            assert np.abs(again - others)[:, unknown].mean() < 0.1
 
 
 def test_examples_are_made_once_and_shown_again_turned(tmp_path, data, monkeypatch):
     config = _config(tmp_path, data)
-    examples = ColourLineExamples(config)
+    examples = FusionExamples(config)
     made = []
     inner = examples._made
     monkeypatch.setattr(examples, "_made", lambda number: made.append(number) or inner(number))
@@ -65,52 +61,26 @@ def test_examples_are_made_once_and_shown_again_turned(tmp_path, data, monkeypat
     assert contents(first) == pytest.approx(contents(second))
     assert not all(torch.equal(a["image"], b["image"]) for a, b in zip(first, second, strict=True))
     # Another process finds them, and one of another run makes the same anew.
-    others = ColourLineExamples(config)
+    others = FusionExamples(config)
     monkeypatch.setattr(others, "_made", lambda number: pytest.fail("was there already"))
     (tmp_path / "other").mkdir()
-    anew = ColourLineExamples(_config(tmp_path / "other", data))
+    anew = FusionExamples(_config(tmp_path / "other", data))
     for index in (0, 7):
         for name, value in examples[index].items():
             assert torch.equal(others[index][name], value)
             assert torch.equal(anew[index][name], value)
 
 
-def test_a_run_that_goes_on_from_weights_sees_later_rounds_by_them(tmp_path, data):
-    torch.manual_seed(0)
-    network = ColourLineNetwork()
-    torch.nn.init.normal_(network.head.weight, std=1.0)
-    start = tmp_path / "start.safetensors"
-    save_file(network.state_dict(), start)
-    first = ColourLineExamples(_config(tmp_path, data, "data.kept_examples=12"))
-    corrections = "data.kept_examples=12", f"network.start={start}"
-    later = ColourLineExamples(_config(tmp_path, data, *corrections))
-    changed = []
-    for index in range(12):
-        before, after = first[index], later[index]
-        assert torch.equal(before["image"], after["image"])
-        assert torch.equal(before["candidates"][:LOOKS], after["candidates"][:LOOKS])
-        looks, prior = after["candidates"][:LOOKS], after["candidates"][LOOKS]
-        assert (prior >= after["candidates"].amin(0)).all()
-        if not torch.equal(before["candidates"], after["candidates"]):
-            changed.append(float((prior - looks.mean(0)).abs().max()))
-    assert 4 <= len(changed) <= 11
-    assert min(changed) > 2 / 255
-    network.head.bias.data += torch.arange(len(network.head.bias))
-    save_file(network.state_dict(), start)
-    others = ColourLineExamples(_config(tmp_path, data, *corrections))
-    assert any(not torch.equal(later[i]["candidates"], others[i]["candidates"]) for i in range(12))
-
-
 def test_examples_of_other_settings_are_not_mistaken_for_these(tmp_path, data):
-    kept = ColourLineExamples(_config(tmp_path, data))[0]
-    other = ColourLineExamples(_config(tmp_path, data, "data.camera=true", "guidance.trimap=3"))[0]
+    kept = FusionExamples(_config(tmp_path, data))[0]
+    other = FusionExamples(_config(tmp_path, data, "data.camera=true", "guidance.trimap=3"))[0]
     assert not torch.equal(kept["candidates"], other["candidates"])
     assert len(list((tmp_path / "run").glob("examples-*.raw"))) == 2
 
 
 def test_a_trimaps_known_regions_are_kept(tmp_path, data):
     config = _config(tmp_path, data, "guidance.mask=0", "guidance.matte=0", "guidance.trimap=1")
-    examples = ColourLineExamples(config)
+    examples = FusionExamples(config)
     for index in range(6):
         example = examples[index]
         where = example["supervised"] == 1
@@ -121,7 +91,7 @@ def test_a_trimaps_known_regions_are_kept(tmp_path, data):
 
 def test_training_lowers_the_loss_and_is_loaded_as_it_was_trained(tmp_path, data):
     config = _config(tmp_path, data, "run.steps=40", "optimiser.learning_rate=5e-3")
-    task = ColourLineTask(config)
+    task = FusionTask(config)
     trainer = Trainer(config, task, resume=False)
     trainer.module.train()
     losses = [trainer.train_step(batch) for batch in trainer.batches()]
@@ -129,7 +99,7 @@ def test_training_lowers_the_loss_and_is_loaded_as_it_was_trained(tmp_path, data
     ratios = [terms["l1"] / terms["l1_before"] for terms in losses if terms["l1_before"] > 0]
     assert np.mean(ratios[-10:]) < np.mean(ratios[:3])
     trainer.save()
-    network = load_colour_lines(tmp_path / "run" / "weights.safetensors")
+    network = load_fusion(tmp_path / "run" / "weights.safetensors")
     assert not network.training
     state = trainer.average.state
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
@@ -137,7 +107,7 @@ def test_training_lowers_the_loss_and_is_loaded_as_it_was_trained(tmp_path, data
         load_prn(tmp_path / "run" / "weights.safetensors")
     with torch.no_grad():
         panel = task.panel(_batch(task))
-    assert [p.shape[1] for p in panel] == [3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert [p.shape[1] for p in panel] == [3] + [1] * 11
 
 
 def test_examples_count_by_how_little_the_network_errs_in_them():
@@ -161,11 +131,11 @@ def _batch(task):
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path, data):
-    text = "data.on_device must be false for the task 'colour_lines', got true"
+    text = "data.on_device must be false for the task 'fusion', got true"
     with pytest.raises(ConfigError, match=re.escape(text)):
-        ColourLineTask(_config(tmp_path, data, "data.on_device=true"))
+        FusionTask(_config(tmp_path, data, "data.on_device=true"))
     text = "data.kept_examples must be 1 or more, got 0: 5000 are enough"
     with pytest.raises(ConfigError, match=re.escape(text)):
-        ColourLineExamples(_config(tmp_path, data, "data.kept_examples=0"))
+        FusionExamples(_config(tmp_path, data, "data.kept_examples=0"))
     with pytest.raises(CheckpointError, match="weights must be a file or one of"):
-        ColourLineExamples(_config(tmp_path, data, "network.matting=nothing"))[0]
+        FusionExamples(_config(tmp_path, data, "network.matting=nothing"))[0]
