@@ -59,7 +59,7 @@ class Controls(NamedTuple):
     mask_kind: MaskKind
     shift_px: float
     edits: object
-    colour_lines: bool
+    refine: bool
     keep_largest: bool
     foreground: ForegroundMethod
     background: BackgroundKind
@@ -111,7 +111,7 @@ class Controls(NamedTuple):
             mask_kind=self.mask_kind,
             shift_px=round(self.shift_px),
             edits=read_edits(self.edits),
-            refine=self.colour_lines,
+            refine=self.refine,
             keep_largest=self.keep_largest,
             foreground=self.foreground,
             background=background,

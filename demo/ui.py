@@ -381,9 +381,9 @@ def _controls(parts: dict[str, Any]) -> None:
             0.05, 0.95, 0.5, step=0.05, label="Threshold", info="0.5 in the paper"
         )
         parts["segmenter"] = gr.Dropdown(SEGMENTERS, value="portrait", label="Segmenter")
-        parts["colour_lines"] = gr.Checkbox(
+        parts["refine"] = gr.Checkbox(
             value=True,
-            label="Follow colour lines",
+            label="Refine alpha",
             info="Finer hair, cleaner edges; takes longer",
             elem_id="colour-lines",
         )

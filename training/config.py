@@ -105,7 +105,7 @@ class DataConfig:
         made_up_first: How many of them a run waits for.
         made_up_each_step: How many are made anew each step.
         kept_examples: How many different examples there are, each made once, kept on the disk, and
-            shown again flipped and turned (colour lines and the weighing of foreground colours).
+            shown again flipped and turned (the task fusion).
     """
 
     root: str

@@ -59,12 +59,12 @@ def test_each_network_is_loaded_once_and_on_the_same_device():
 
 
 def test_the_refiner_is_shared_and_loaded_when_it_is_first_needed(monkeypatch):
-    from mgm_core.matting.refine import ColourLineRefiner
+    from mgm_core.matting.refine import Refiner
 
     loaded = []
-    load = ColourLineRefiner.load
+    load = Refiner.load
     monkeypatch.setattr(
-        ColourLineRefiner, "load", lambda **given: loaded.append(given) or load(**given)
+        Refiner, "load", lambda **given: loaded.append(given) or load(**given)
     )
     matter = Models(device="cpu", dtype="float32").matter()
     assert loaded == []
