@@ -63,9 +63,7 @@ def test_the_refiner_is_shared_and_loaded_when_it_is_first_needed(monkeypatch):
 
     loaded = []
     load = Refiner.load
-    monkeypatch.setattr(
-        Refiner, "load", lambda **given: loaded.append(given) or load(**given)
-    )
+    monkeypatch.setattr(Refiner, "load", lambda **given: loaded.append(given) or load(**given))
     matter = Models(device="cpu", dtype="float32").matter()
     assert loaded == []
     assert matter._refiner() is matter._refiner()
