@@ -3,9 +3,12 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+import mgm_core
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -108,3 +111,8 @@ def test_the_core_draws_nothing_at_random():
         source = path.read_text(encoding="utf-8")
         for word in ("default_rng", "torch.rand", "np.random", "import random", "manual_seed"):
             assert word not in source, f"{path} uses {word}"
+
+
+def test_the_version_stands_twice_and_is_one():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert mgm_core.__version__ == project["version"]

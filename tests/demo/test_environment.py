@@ -21,7 +21,9 @@ def test_variables_are_read_in_the_type_of_their_default():
 
 
 def test_what_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="MGM_QUEUE_SIZE must be a number, got 'many': it is the"):
+    with pytest.raises(
+        ValueError, match="MGM_QUEUE_SIZE must be a number, got 'many': it sets how"
+    ):
         Environment.from_variables({"MGM_QUEUE_SIZE": "many"})
 
 
