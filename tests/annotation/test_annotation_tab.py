@@ -68,13 +68,37 @@ def test_the_demo_has_a_tab_that_labels(store, tmp_path):
         expect(frame.locator("#save-state")).to_have_text("Saved", timeout=60_000)
         assert store.mask(1).any()
         browser.close()
+        assert_other_sites_stay_out(store, f"{address}annotate/")
         # The signal of a Space that stops: the store is closed, and the Hub would get its part.
         server.terminate()
-        until = time.monotonic() + 120
-        while "closing server" not in log.read_text():
-            assert time.monotonic() < until, log.read_text()
-            time.sleep(0.2)
+        assert server.wait(120) == 0
     assert "Traceback" not in log.read_text()
+
+
+def assert_other_sites_stay_out(store, page):
+    """Beside Gradio, which answers other sites' preflights, and with any Host but localhost."""
+    users = Users(store.folder)
+    users.put("ada", "admin", "ada-password")
+    headers = {
+        "Host": "label.example",
+        "Origin": "https://evil.example",
+        "Cookie": f"annotation={users.sign('ada')}",
+        "X-Annotation": "1",
+    }
+    preflight = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-annotation",
+    }
+    assert httpx.options(f"{page}api/me", headers=headers | preflight).status_code in (200, 403)
+    for answer in (
+        httpx.get(f"{page}api/me", headers=headers),
+        httpx.post(f"{page}api/entries/1/state", headers=headers, json={"state": "done"}),
+    ):
+        assert answer.status_code == 403
+        assert "of another site" in answer.text
+        assert "ada" not in answer.text
+    headers["Origin"] = "http://label.example"
+    assert httpx.get(f"{page}api/me", headers=headers).json()["name"] == "ada"
 
 
 def test_a_space_without_users_does_not_start_to_label(dataset, tmp_path):

@@ -1,7 +1,7 @@
-"""Who asks, and whether they may: logins, the guard against other sites, and errors' statuses.
+"""Who asks, and whether they may: logins, headers, and errors' statuses.
 
-Everything that comes from a browser is untrusted: requests that change something must carry a
-header that other sites cannot set, and each request of the page says for whom it was opened.
+Everything that comes from a browser is untrusted: requests of other sites do not come in
+(`doors.py`), and each request of the page says for whom it was opened.
 """
 
 import logging
@@ -12,9 +12,11 @@ from fastapi import APIRouter, Body, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from huggingface_hub import parse_huggingface_oauth
+from pydantic import Field
 from sqlalchemy.exc import OperationalError
 
 from benchmark_data_tools.annotation import TOOL_VERSION
+from benchmark_data_tools.annotation.server.doors import TooManyError
 from benchmark_data_tools.annotation.server.service import Service
 from benchmark_data_tools.annotation.storage import durability
 from benchmark_data_tools.annotation.storage.errors import (
@@ -28,7 +30,6 @@ from benchmark_data_tools.annotation.storage.people import ALONE, User
 
 log = logging.getLogger(__name__)
 COOKIE = "annotation"
-_HEADER = "x-annotation"
 _USER_HEADER = "x-annotation-user"
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -47,6 +48,7 @@ STATUS: dict[type[Exception], int] = {
     ForbiddenError: 403,
     UnknownError: 404,
     HeldError: 409,
+    TooManyError: 429,
     ChangedError: 412,
     ValueError: 422,
     RequestValidationError: 422,
@@ -71,11 +73,8 @@ async def refuse(status: int, _request: Request, error: Exception) -> JSONRespon
     return JSONResponse({"message": message, "error": type(error).__name__}, status)
 
 
-async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Refuse changes that another site asks for, and set the headers of every answer."""
-    # A form or script of another site cannot set this header without a preflight, which gets none.
-    if request.method not in ("GET", "HEAD") and _HEADER not in request.headers:
-        return JSONResponse({"message": f"request must carry the header {_HEADER}"}, 403)
+async def add_headers(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Set the headers of every answer."""
     response = await call(request)
     response.headers.setdefault("Cache-Control", "no-cache")
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -127,6 +126,8 @@ def _signed_in(request: Request) -> User:
     return user
 
 
+Number = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+"""A whole number that every database can hold."""
 Guarded = Annotated[User, Depends(_user)]
 Given = Annotated[Service, Depends(_service)]
 router = APIRouter()
@@ -152,9 +153,12 @@ def login(
     password: Annotated[str, Body(max_length=1024)],
 ) -> Response:
     """Check a password and set the session's cookie."""
-    user = service.users.check_password(name, password)
-    if user is None:
-        raise LoginError("name and password must be a user's, got others: try again")
+    address = request.client.host if request.client else ""
+    with service.limits.attempt(name, address) as succeed:
+        user = service.users.check_password(name, password)
+        if user is None:
+            raise LoginError("name and password must be a user's, got others: try again")
+        succeed()
     response = JSONResponse({"name": user.name, "role": user.role})
     # A Space's proxy speaks https, and plain http to us.
     secure = request.url.scheme == "https" or durability.on_a_space()
@@ -171,7 +175,10 @@ def login(
 
 @router.post("/logout")
 def logout(request: Request, service: Given) -> Response:
-    """Remove the session's cookie, and Hugging Face's session."""
+    """End the user's logins, on all devices, and Hugging Face's session."""
+    user = service.users.signed_in(request.cookies.get(COOKIE, ""))
+    if user is not None:
+        service.users.log_out(user.name)
     if service.hugging_face:
         request.session.clear()
     response = JSONResponse({})

@@ -8,7 +8,8 @@ from fastapi.staticfiles import StaticFiles
 from huggingface_hub import attach_huggingface_oauth
 
 from benchmark_data_tools.annotation.server import access, entries, reviews, work
-from benchmark_data_tools.annotation.server.access import STATUS, guard, refuse
+from benchmark_data_tools.annotation.server.access import STATUS, add_headers, refuse
+from benchmark_data_tools.annotation.server.doors import Doors
 from benchmark_data_tools.annotation.server.service import Service
 
 __all__ = ["Service", "create_app"]
@@ -30,7 +31,8 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(part.router, prefix="/api")
     for kind, status in STATUS.items():
         app.add_exception_handler(kind, partial(refuse, status))
-    app.middleware("http")(guard)
+    app.middleware("http")(add_headers)
+    app.add_middleware(Doors, takes_masks=entries.takes_masks)
     if service.hugging_face:
         attach_huggingface_oauth(app)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")

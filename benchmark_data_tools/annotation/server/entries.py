@@ -1,5 +1,6 @@
 """What a page reads and saves of an entry: image, layers, masks and revisions."""
 
+import re
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Body, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 
-from benchmark_data_tools.annotation.server.access import Given, Guarded
+from benchmark_data_tools.annotation.server.access import Given, Guarded, Number
 from benchmark_data_tools.annotation.server.proposals import LAYERS, Layer
 from benchmark_data_tools.annotation.server.shown import shown_file
 from benchmark_data_tools.annotation.storage.drafts import Draft, Saved
@@ -27,7 +28,7 @@ router = APIRouter()
 
 
 @router.get("/entries/{entry_id}")
-def get_entry(entry_id: int, user: Guarded, service: Given) -> dict[str, Any]:
+def get_entry(entry_id: Number, user: Guarded, service: Given) -> dict[str, Any]:
     """Return all that the page needs to open an entry."""
     entry = entry_for(service.store, entry_id, user)
     image = service.store.image(entry_id)
@@ -45,7 +46,7 @@ def get_entry(entry_id: int, user: Guarded, service: Given) -> dict[str, Any]:
 
 
 @router.get("/entries/{entry_id}/image")
-def get_image(entry_id: int, user: Guarded, service: Given) -> Response:
+def get_image(entry_id: Number, user: Guarded, service: Given) -> Response:
     """Return the image as a file whose pixels every browser shows as they are labelled."""
     entry_for(service.store, entry_id, user)
     image = service.store.image(entry_id)
@@ -53,7 +54,7 @@ def get_image(entry_id: int, user: Guarded, service: Given) -> Response:
 
 
 @router.get("/entries/{entry_id}/layers/{layer}")
-def get_layer(entry_id: int, layer: Layer, user: Guarded, service: Given) -> Response:
+def get_layer(entry_id: Number, layer: Layer, user: Guarded, service: Given) -> Response:
     """Return a layer to look at."""
     entry_for(service.store, entry_id, user)
     return png_response(service.layers.png(service.store.image(entry_id), layer))
@@ -61,11 +62,11 @@ def get_layer(entry_id: int, layer: Layer, user: Guarded, service: Given) -> Res
 
 @router.get("/entries/{entry_id}/proposal")
 def get_proposal(
-    entry_id: int,
+    entry_id: Number,
     user: Guarded,
     service: Given,
-    opening_px: int = 5,
-    kernel_px: int = 15,
+    opening_px: Number = 5,
+    kernel_px: Number = 15,
     source: Layer = "alpha",
 ) -> Response:
     """Return proposed detail."""
@@ -77,7 +78,9 @@ def get_proposal(
 
 
 @router.get("/entries/{entry_id}/mask")
-def get_mask(entry_id: int, user: Guarded, service: Given, revision: int | None = None) -> Response:
+def get_mask(
+    entry_id: Number, user: Guarded, service: Given, revision: Number | None = None
+) -> Response:
     """Return a revision's mask, the head's unless told; 204 where nothing is saved yet."""
     entry = entry_for(service.store, entry_id, user)
     number = entry.head if revision is None else revision
@@ -90,13 +93,13 @@ def get_mask(entry_id: int, user: Guarded, service: Given, revision: int | None 
 @router.post("/entries/{entry_id}/revisions")
 async def save(
     request: Request,
-    entry_id: int,
+    entry_id: Number,
     user: Guarded,
     service: Given,
-    base: int,
+    base: Number,
     save_id: str,
     kind: _PaintedKind = "paint",
-    strokes: int = 0,
+    strokes: Number = 0,
     active_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Save the mask that is the request's body, a grey PNG of the image's size."""
@@ -115,11 +118,11 @@ async def save(
 
 @router.post("/entries/{entry_id}/restore")
 def restore(
-    entry_id: int,
+    entry_id: Number,
     user: Guarded,
     service: Given,
-    number: Annotated[int, Body()],
-    head: Annotated[int, Body()],
+    number: Annotated[Number, Body()],
+    head: Annotated[Number, Body()],
 ) -> dict[str, Any]:
     """Make an old revision the newest; `head` is the one that the page shows."""
     entry_for(service.store, entry_id, user)
@@ -174,3 +177,8 @@ async def _body(request: Request, limit: int) -> bytes:
             )
         parts.append(part)
     return b"".join(parts)
+
+
+def takes_masks(path: str) -> bool:
+    """Tell whether a path is that of a mask to save, whose size is limited by its image's."""
+    return bool(re.search(r"/api/entries/-?\d{1,20}/revisions$", path))

@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Body
 from fastapi.responses import Response
 
-from benchmark_data_tools.annotation.server.access import Given, Guarded
+from benchmark_data_tools.annotation.server.access import Given, Guarded, Number
 from benchmark_data_tools.annotation.server.entries import png_response
 from benchmark_data_tools.annotation.server.service import Service
 from benchmark_data_tools.annotation.storage.errors import ForbiddenError
@@ -24,12 +24,12 @@ router = APIRouter()
 
 @router.post("/entries/{entry_id}/settle")
 def settle(
-    entry_id: int,
+    entry_id: Number,
     user: Guarded,
     service: Given,
     take: Annotated[Literal["head", "stale", "union", "intersection"], Body()],
-    head: Annotated[int, Body()],
-    stale: Annotated[dict[int, int], Body(min_length=1, max_length=10_000)],
+    head: Annotated[Number, Body()],
+    stale: Annotated[dict[Number, Number], Body(min_length=1, max_length=10_000)],
 ) -> dict[str, Any]:
     """Settle open conflicts.
 
@@ -71,7 +71,7 @@ def get_agreement_csv(user: Guarded, service: Given) -> Response:
 
 
 @router.get("/agreement/{entry_id}.png")
-def get_disagreement(entry_id: int, user: Guarded, service: Given) -> Response:
+def get_disagreement(entry_id: Number, user: Guarded, service: Given) -> Response:
     """Return the disagreement map of a first pass and its second."""
     drawn = agreement.map_of(_reviewed_by(user, service), entry_id)
     for one in service.store.passes(entry_id):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from fastapi.responses import Response
 
-from benchmark_data_tools.annotation.server.access import Given, Guarded
+from benchmark_data_tools.annotation.server.access import Given, Guarded, Number
 from benchmark_data_tools.annotation.server.entries import entry_row
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.tables import State
@@ -44,7 +44,7 @@ def get_progress(user: Guarded, service: Given) -> list[dict[str, Any]]:
 
 @router.post("/entries/{entry_id}/lease")
 def take_lease(
-    entry_id: int,
+    entry_id: Number,
     user: Guarded,
     service: Given,
     token: Annotated[str, Body(pattern="^[0-9a-f]{32}$")],
@@ -57,7 +57,7 @@ def take_lease(
 
 @router.post("/entries/{entry_id}/release")
 def release_lease(
-    entry_id: int,
+    entry_id: Number,
     user: Guarded,
     service: Given,
     token: Annotated[str, Body(embed=True, pattern="^[0-9a-f]{32}$")],
@@ -70,12 +70,12 @@ def release_lease(
 
 @router.post("/entries/{entry_id}/state")
 def set_state(
-    entry_id: int,
+    entry_id: Number,
     user: Guarded,
     service: Given,
     state: Annotated[State, Body()],
     comment: Annotated[str, Body(max_length=10_000)] = "",
-    head: Annotated[int | None, Body()] = None,
+    head: Annotated[Number | None, Body()] = None,
 ) -> dict[str, Any]:
     """Move an entry on in the queue; `head` is the one that the page shows."""
     entry = states.move(service.store, entry_id, state, user, comment, head=head)
@@ -84,7 +84,7 @@ def set_state(
 
 @router.post("/entries/{entry_id}/note")
 def set_note(
-    entry_id: int,
+    entry_id: Number,
     user: Guarded,
     service: Given,
     note: Annotated[str | None, Body(max_length=10_000)] = None,
@@ -97,7 +97,7 @@ def set_note(
 
 @router.post("/entries/{entry_id}/assignee")
 def set_assignee(
-    entry_id: int,
+    entry_id: Number,
     user: Guarded,
     service: Given,
     assignee: Annotated[str | None, Body(embed=True, max_length=64)],

@@ -4,11 +4,12 @@ import hashlib
 import hmac
 import json
 import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from secrets import token_bytes
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
 from benchmark_data_tools.annotation.storage.masks import write_atomically
@@ -17,12 +18,14 @@ from benchmark_data_tools.annotation.storage.people import ROLES, Role, User
 SESSION_SECONDS = 7 * 24 * 3600
 SHORTEST_PASSWORD = 10
 # 2^15 blocks of 8 * 128 bytes: 32 MiB and about a tenth of a second a login.
+_WRITING = threading.Lock()
 _SCRYPT = {"n": 2**15, "r": 8, "p": 1, "maxmem": 2**26, "dklen": 32}
 
 
 class _Record(TypedDict):
     role: Role
     scrypt: str | None  # "salt:digest"; None for people who log in with Hugging Face
+    logins: NotRequired[int]  # goes up as the user logs out, and is part of what a cookie proves
 
 
 class UserError(ValueError):
@@ -119,9 +122,20 @@ class Users:
         return User(name, record["role"]) if record and record["scrypt"] is None else None
 
     def sign(self, name: str) -> str:
-        """Return a cookie that proves a login, until it expires or the password changes."""
+        """Return a cookie that proves a login.
+
+        It does until it expires, the password or the role changes, or the user logs out.
+        """
         expires = str(int(self._clock()) + SESSION_SECONDS)
         return f"{name}|{expires}|{self._signature(name, expires)}"
+
+    def log_out(self, name: str) -> None:
+        """End all logins of a user."""
+        with _WRITING:
+            records = self._read()
+            if name in records:
+                records[name]["logins"] = records[name].get("logins", 0) + 1
+                self._write(records)
 
     def signed_in(self, cookie: str) -> User | None:
         """Return the user whose cookie this is; None where it is none of ours, or expired."""
