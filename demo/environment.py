@@ -141,4 +141,4 @@ class Environment:
             f"| `{f.metadata['variable']}` | {f.default} | {f.metadata['meaning']} |"
             for f in fields(cls)
         ]
-        return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+        return "\n".join(["| variable | default | meaning |", "| -- | -- | -- |", *rows])

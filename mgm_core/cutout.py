@@ -65,7 +65,7 @@ CutoutSettings: TypeAlias = Recipe
 """A recipe's name where only its settings up to the foreground count, as in clips."""
 
 _AS_THE_PAPER = Recipe()
-# Chosen on training photographs (docs/experiments.md).
+# Chosen on training photographs (docs/experiments).
 _CERTAIN_PROBABILITY = 0.98
 
 

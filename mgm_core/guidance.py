@@ -46,7 +46,7 @@ GuidanceKind: TypeAlias = Literal["binary_mask", "soft_mask", "trimap", "trimap_
 _SPECK_SHARE, _SURE = 0.01, 0.8
 # Levels of 8 bits by which JPEG moves the flat parts of a trimap at a quality of 50.
 _NOISE = 16 / 255
-# Depths inside a person, of the longer side; chosen on training photographs (docs/experiments.md).
+# Depths inside a person, of the longer side; chosen on training photographs (docs/experiments).
 SOLID_FROM, SOLID = 0.08, 0.12
 # Between these values a pixel is neither black nor white, JPEG's ripples beside edges included.
 _GREY_FROM, _GREY_TO = 0.2, 0.8
