@@ -35,7 +35,7 @@ _EPSILON = 1e-7  # PyMatting's, added to a window's covariance of colours, times
 # A pixel shares windows of 3x3 px with those up to 2 px away.
 _REACH_PX = 2
 _ENTRIES = (2 * _REACH_PX + 1) ** 2
-# What is smoothed: enough for the steps between JPEG blocks, and no strand (docs/experiments.md).
+# What is smoothed: enough for the steps between JPEG blocks, and no strand (docs/experiments).
 _NOISE_DIAMETER_PX, _NOISE_SIGMA_PX = 9, 3.0
 _NOISE_LEVELS = 0.015  # of colours in [0, 1]
 

@@ -31,10 +31,10 @@ from mgm_core.runtime.lazy import Lazy
 MARGIN_PX = 32
 SMALLEST_PX = 16
 STRAY_ALPHA = 0.05
-REACH = 0.1  # of the longer side; chosen on the grown-hair benchmark (docs/experiments.md)
+REACH = 0.1  # of the longer side; chosen on the grown-hair benchmark (docs/experiments)
 WHOLE_ALPHA = 0.9  # what is less is a gap
 # Long side up to which images are magnified; the paper's network takes them as they are. See
-# docs/experiments.md for what it gives. More than the largest magnification also enlarges what is
+# docs/experiments for what it gives. More than the largest magnification also enlarges what is
 # wrong with a mask beyond what the network was trained for.
 LEAST_SIDES_PX: dict[EncoderName, int] = {"resnet34": 0, "mobilenet_v2": 800}
 MAX_MAGNIFICATION = 1.5

@@ -35,7 +35,7 @@ __all__ = ["Refiner", "candidate_alphas", "unknown_region"]
 
 
 BAND_KERNEL_PX = 7
-"""What dilates the uncertain pixels; more changes little (docs/experiments.md)."""
+"""What dilates the uncertain pixels; more changes little (docs/experiments)."""
 
 _SAMPLES_WEIGHT = 1e-2
 _CONTEXT_PX = 32  # what is seen around the unknown region
