@@ -1,12 +1,13 @@
 # make demo   the app on http://localhost:7860 (PORT=8000 make demo for another port)
 # make space  a folder to push to a Hugging Face Space (FOLDER=build/space)
+# make soak   half an hour of the app with eight visitors and one fault a minute
 # make test   all tests;   make check   format, lint, types;   make dev   what both need
 PYTHON ?= python3
 PORT ?= 7860
 FOLDER ?= build/space
 BIN := .venv/bin
 
-.PHONY: demo space dev test check
+.PHONY: demo space dev test check soak
 
 demo: .venv/installed
 	PORT=$(PORT) $(BIN)/python app.py
@@ -19,6 +20,9 @@ dev: .venv/installed-dev
 
 test: dev
 	MGM_REQUIRE_POSTGRES=1 $(BIN)/python -m pytest
+
+soak: .venv/installed-dev
+	$(BIN)/python -m benchmark_data_tools load --visitors 8 --minutes 30 --faults --keep-minutes 1
 
 check: .venv/installed-dev
 	scripts/check

@@ -7,6 +7,7 @@ worst results/TABLE --out worst.png      contact sheet of the worst images
 compare results/TABLE METHOD METHOD      how far apart two methods' mattes are
 photos DIR --out sheets/     the whole product on photographs, to look for holes
 measure                      how long the metrics take
+load                         the demo under load: visitors, waiting, errors, memory
 mini DIR                     make the mini benchmark, every table's layout
 annotate DATASET             label detail regions; with it init, export and others
 """
@@ -107,6 +108,19 @@ def write_report(options: argparse.Namespace) -> int:
         print(table)
     print(options.out / "index.html")
     return 0
+
+
+def put_under_load(options: argparse.Namespace) -> int:
+    """Put the demo under load."""
+    from benchmark_data_tools.load import server
+
+    return server.main(
+        options.visitors,
+        options.minutes,
+        options.side,
+        faults=options.faults,
+        keep_minutes=options.keep_minutes,
+    )
 
 
 def make_mini(options: argparse.Namespace) -> int:
@@ -261,6 +275,14 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("--height", type=int, default=1500)
     measuring.add_argument("--repeats", type=int, default=3)
     measuring.set_defaults(command=measure)
+
+    loading = commands.add_parser("load", help="put the demo under load; needs `make dev`")
+    loading.add_argument("--visitors", type=int, nargs="+", default=[1, 8, 32, 100])
+    loading.add_argument("--minutes", type=float, default=2, help="of each run")
+    loading.add_argument("--side", type=int, default=256, help="side of the photos, px")
+    loading.add_argument("--faults", action="store_true", help="one a minute: kill, leave, noise")
+    loading.add_argument("--keep-minutes", type=int, default=30, help="MGM_KEEP_MINUTES of the app")
+    loading.set_defaults(command=put_under_load)
 
     add_subcommands(commands)
     return parser

@@ -19,7 +19,8 @@ def delete_old_files(folder: Path, keep_s: float, now: float | None = None) -> i
 
     Args:
         folder: which the server has to itself.
-        keep_s: age from the last time that a file was written or handed out, in seconds.
+        keep_s: age from the last time that a file was put there or handed out, in seconds; a copy
+            has its original's time of writing, which does not count.
         now: the time, in seconds since 1970; None for the present.
 
     Returns:
@@ -32,7 +33,7 @@ def delete_old_files(folder: Path, keep_s: float, now: float | None = None) -> i
         for name in files:
             path = Path(parent, name)
             with suppress(FileNotFoundError):
-                if path.lstat().st_mtime < oldest:
+                if path.lstat().st_ctime < oldest:
                     path.unlink()
                     deleted += 1
                     emptied.add(path.parent)
@@ -40,7 +41,7 @@ def delete_old_files(folder: Path, keep_s: float, now: float | None = None) -> i
             path = Path(parent, name)
             # A new folder is about to get its file.
             with suppress(OSError):
-                if path in emptied or path.lstat().st_mtime < oldest:
+                if path in emptied or path.lstat().st_ctime < oldest:
                     path.unlink() if path.is_symlink() else path.rmdir()
     if deleted:
         _logger.info("deleted %d files older than %.0f minutes", deleted, keep_s / 60)
