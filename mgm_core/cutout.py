@@ -67,6 +67,7 @@ CutoutSettings: TypeAlias = Recipe
 _AS_THE_PAPER = Recipe()
 # Chosen on training photographs (docs/experiments).
 _CERTAIN_PROBABILITY = 0.98
+_ANIMALS = frozenset({"bird", "cat", "cow", "dog", "horse", "sheep"})
 
 
 class SegmentingNetwork(Protocol):
@@ -119,8 +120,8 @@ class Guided:
         known: The trimap whose known regions alpha must keep, or None.
         person: The guidance before corrections, where it is a person's and so has no gaps deep
             inside; else None.
-        certain: (H, W) bool, where a person is as good as certain, so that alpha that surrounds it
-            has no gap there; None where nothing tells.
+        certain: (H, W) bool, where a person or an animal is as good as certain, so that alpha that
+            surrounds it has no gap there; None where nothing tells.
     """
 
     guidance: Floats = field(repr=False)
@@ -251,11 +252,13 @@ def guidance_of_frame(probability: Floats, recipe: Recipe) -> Guided:
 
 
 def _of_category(guidance: Floats, reason: str, probability: Floats, category: str) -> Guided:
-    """Return guidance that knows what a person is; other things may have gaps anywhere."""
-    if category != "person":
-        return Guided(guidance, reason)
-    certain = probability >= _CERTAIN_PROBABILITY
-    return Guided(guidance, reason, person=guidance, certain=certain)
+    """Return guidance that knows that people and animals are solid; things may have gaps."""
+    if category == "person":
+        certain = probability >= _CERTAIN_PROBABILITY
+        return Guided(guidance, reason, person=guidance, certain=certain)
+    if category in _ANIMALS:
+        return Guided(guidance, reason, certain=probability >= _CERTAIN_PROBABILITY)
+    return Guided(guidance, reason)
 
 
 def guidance_from_mask(

@@ -241,11 +241,13 @@ class _HasGap:
     [
         (0.0, "person", (), True),
         (0.03, "person", (), False),
+        (0.0, "dog", (), True),
+        (0.03, "dog", (), False),
         (0.0, "bicycle", (), False),
         (0.0, "person", (Edit("remove", 3, ((34.0, 22.0),)),), False),
     ],
 )
-def test_a_gap_in_what_is_certainly_a_person_is_filled(doubt, category, edits, filled):
+def test_a_gap_in_what_is_certainly_a_person_or_an_animal_is_filled(doubt, category, edits, filled):
     probability = np.zeros((100, 100), np.float32)
     probability[:, 30:40] = 1
     probability[22, 34] -= np.float32(doubt)
