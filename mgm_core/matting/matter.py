@@ -7,6 +7,7 @@ memory at once is cut into overlapping tiles; small images are magnified for the
 Source: section 3.1 of the paper; padding as in the authors' released inference.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from mgm_core.networks.tiling import TiledRunner, on_torch
 from mgm_core.runtime.lazy import Lazy
 
 MARGIN_PX = 32
+FINE_TILE_PX, FINE_OVERLAP_PX, FINE_CONTEXT_PX = 768, 96, 64
 SMALLEST_PX = 16
 STRAY_ALPHA = 0.05
 REACH = 0.1  # of the longer side; chosen on the grown-hair benchmark (docs/experiments)
@@ -129,16 +131,21 @@ class Matter:
         self.device = resolve_device(device)
         self.dtype, self.dtype_name = best_dtype(self.device, dtype), dtype
         self.network = made_ready(network, self.device)
-        self._alpha, self._levels = (
-            TiledRunner(
-                on_torch(function, self.device, self.dtype),
-                stride=STRIDE,
-                tile_px=tile_px,
-                overlap_px=overlap_px,
-                padding="reflect",
-                margin_px=MARGIN_PX,
-            )
+        runner = functools.partial(
+            TiledRunner, stride=STRIDE, padding="reflect", margin_px=MARGIN_PX
+        )
+        alpha, levels = (
+            on_torch(function, self.device, self.dtype)
             for function in (self._alpha_of, self._levels_of)
+        )
+        self._alpha = runner(alpha, tile_px=tile_px, overlap_px=overlap_px)
+        self._levels = runner(levels, tile_px=tile_px, overlap_px=overlap_px)
+        # Small tiles leave out more of what the coarse pass was certain of.
+        self._fine_alpha = runner(
+            alpha,
+            tile_px=min(tile_px, FINE_TILE_PX),
+            overlap_px=min(overlap_px, FINE_OVERLAP_PX),
+            context_px=FINE_CONTEXT_PX,
         )
         self._refiner = refiner or Lazy(lambda: Refiner.load(device=str(self.device), dtype=dtype))
 
@@ -320,7 +327,7 @@ class Matter:
         wanted: Booleans | None = None,
     ) -> Floats:
         """Run the network over images of one size, in tiles if need be: (P, N, H, W)."""
-        runner = self._levels if levels else self._alpha
+        runner = self._levels if levels else self._alpha if wanted is None else self._fine_alpha
         # One picture is not copied.
         image, guidance = (
             each[0][None] if len(each) == 1 else np.stack(each) for each in (images, guidances)
@@ -332,6 +339,10 @@ class Matter:
 
     def _alpha_of(self, image: Tensor, guidance: Tensor) -> Tensor:
         """Return alpha, (N, 1, H, W)."""
+        network = self.network
+        # GPUs are quick with whole pictures, and slow when they are asked where to compute.
+        if image.device.type == "cpu" and isinstance(network, PRN) and network.fuses_progressively:
+            return network.sparse_alpha(image, guidance)[0]
         return self._refined(image, guidance).alpha
 
     def _levels_of(self, image: Tensor, guidance: Tensor) -> Tensor:

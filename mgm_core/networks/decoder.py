@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgm_core.networks.encoder import INPUT_CHANNELS
-from mgm_core.networks.two_colours import COARSE_PLANES, FINE_PLANES, two_colours
+from mgm_core.networks.two_colours import COARSE_PLANES, FINE_PLANES, line_ends, places_on_lines
 
 
 class SideOutputs(NamedTuple):
@@ -130,15 +130,28 @@ class UNetDecoder(nn.Module):
 
     def forward(self, features: tuple[Tensor, ...]) -> SideOutputs:
         """Decode features at strides 1, 2, 4, 8, 16, 32 into the three raw alphas."""
-        x1, x2, x4, x8, x16, x32 = features
+        *shallow, x8, x16, x32 = features
+        deep, os8 = self.coarse(shallow[0], x8, x16, x32)
+        return SideOutputs(os8, *self.fine(deep, *shallow))
+
+    def coarse(
+        self, x1: Tensor, x8: Tensor, x16: Tensor, x32: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return what `fine` takes at stride 8, and the raw alpha there."""
         x = self.layer1(x32) + x16
         x = self.layer2(x) + x8
-        os8 = to_alpha(self.refine_OS8(x), 8)
+        return (x,), to_alpha(self.refine_OS8(x), 8)
+
+    def fine(
+        self, deep: tuple[Tensor, ...], x1: Tensor, x2: Tensor, x4: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the raw alphas at strides 4 and 1 from what `coarse` returned."""
+        (x,) = deep
         x = self.layer3(x) + x4
         os4 = to_alpha(self.refine_OS4(x), 4)
         x = self.layer4(x) + x2
         x = self.activation(self.bn1(self.conv1(x))) + x1
-        return SideOutputs(os8, os4, to_alpha(self.refine_OS1(x), 1))
+        return os4, to_alpha(self.refine_OS1(x), 1)
 
 
 def _conv_bn_relu(in_channels: int, channels: int, dilation: int = 1) -> nn.Sequential:
@@ -221,15 +234,29 @@ class LightDecoder(nn.Module):
 
     def forward(self, features: tuple[Tensor, ...]) -> SideOutputs:
         """Decode the inputs and features at strides 2 to 32 into the three raw alphas."""
-        x1, x2, x4, x8, x16, x32 = features
+        *shallow, x8, x16, x32 = features
+        deep, os8 = self.coarse(shallow[0], x8, x16, x32)
+        return SideOutputs(os8, *self.fine(deep, *shallow))
+
+    def coarse(
+        self, x1: Tensor, x8: Tensor, x16: Tensor, x32: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return what `fine` takes at stride 8, and the raw alpha there."""
         x = self.stage16(torch.cat([_enlarged(self.context(x32)), x16], dim=1))
         x = self.stage8(torch.cat([_enlarged(x), x8], dim=1))
         logits8 = self.head_os8(x)
-        os8 = to_alpha(logits8, 8)
-        coarse, fine = two_colours(x1, to_alpha(logits8.detach(), 1))
+        ends = line_ends(x1, to_alpha(logits8.detach(), 1))
+        return (x, ends), to_alpha(logits8, 8)
+
+    def fine(
+        self, deep: tuple[Tensor, ...], x1: Tensor, x2: Tensor, x4: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the raw alphas at strides 4 and 1 from what `coarse` returned."""
+        x, ends = deep
+        coarse, fine = places_on_lines(x1, ends)
         x = self.stage4(torch.cat([_enlarged(x), x4, coarse.to(x.dtype)], dim=1))
         os4 = to_alpha(self.head_os4(x), 4)
         finest = [_enlarged(self.narrow(x)), x2, F.pixel_unshuffle(x1, 2), fine.to(x.dtype)]
         x = self.stage2(torch.cat(finest, dim=1))
         x = self.residual1(x + self.stage1(x))
-        return SideOutputs(os8, os4, to_alpha(self.head_os1(x), 1))
+        return os4, to_alpha(self.head_os1(x), 1)

@@ -88,6 +88,11 @@ class ResNet34Encoder(nn.Module):
         Returns:
             Six tensors of 32, 32, 64, 128, 256 and 512 channels.
         """
+        *taps, x32 = self.taps(inputs)
+        return *(self.skip(i, tap) for i, tap in enumerate(taps)), x32
+
+    def taps(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return what the shortcuts take, and the features at stride 32."""
         x = self.activation(self.bn1(self.conv1(inputs)))
         stem = self.activation(self.bn2(self.conv2(x)))  # stride 2
         x = self.activation(self.bn3(self.conv3(stem)))  # stride 4
@@ -95,8 +100,12 @@ class ResNet34Encoder(nn.Module):
         x8 = self.layer2(x4)
         x16 = self.layer3(x8)
         x32 = self.layer_bottleneck(x16)
-        taps = (inputs, stem, x4, x8, x16)
-        return (*(s(tap) for s, tap in zip(self.shortcut, taps, strict=True)), x32)
+        return inputs, stem, x4, x8, x16, x32
+
+    def skip(self, level: int, tap: Tensor) -> Tensor:
+        """Return the features at stride 2^level from what `taps` returned there."""
+        found: Tensor = self.shortcut[level](tap)
+        return found
 
 
 class MobileNetV2Encoder(nn.Module):
@@ -153,3 +162,11 @@ class MobileNetV2Encoder(nn.Module):
                 x = block(x)
             taps.append(x)
         return tuple(taps)
+
+    def taps(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the features: this encoder has no shortcuts of its own."""
+        return self(inputs)  # type: ignore[no-any-return] # of a module, mypy knows no types
+
+    def skip(self, level: int, tap: Tensor) -> Tensor:
+        """Return the features at stride 2^level from what `taps` returned there."""
+        return tap

@@ -17,7 +17,8 @@ from mgm_core.networks.decoder import (
     to_alpha,
 )
 from mgm_core.networks.encoder import MobileNetV2Encoder, ResNet34Encoder
-from mgm_core.networks.refinement import TEST_KERNELS_PX, fuse, self_guidance_mask
+from mgm_core.networks.refinement import TEST_KERNELS_PX, dilated, fuse, self_guidance_mask
+from mgm_core.networks.sparse import decode_windows, decoded_share, windows
 
 EncoderName = Literal["resnet34", "mobilenet_v2"]
 Fusion = Literal["progressive", "last", "convolutions"]
@@ -49,8 +50,8 @@ class PRN(nn.Module):
 
     def __init__(self, encoder: EncoderName, fusion: Fusion = "progressive") -> None:
         super().__init__()
-        self.encoder: nn.Module
-        self.decoder: nn.Module
+        self.encoder: ResNet34Encoder | MobileNetV2Encoder
+        self.decoder: UNetDecoder | LightDecoder
         self.aspp: nn.Module = nn.Identity()
         if encoder == "resnet34":
             self.encoder = ResNet34Encoder()
@@ -83,17 +84,64 @@ class PRN(nn.Module):
             image: (N, 3, H, W) RGB in [0, 1]; H and W multiples of 32.
             guidance: (N, 1, H, W) in [0, 1].
         """
-        inputs = torch.cat([(image - self.image_mean) / self.image_std, guidance], dim=1)
-        *shallow, deep = self.encoder(inputs)
+        *shallow, deep = self.encoder(self._inputs(image, guidance))
         levels: SideOutputs = self.decoder((*shallow, self.aspp(deep)))
         if self.fusion == "convolutions":
             fused = to_alpha(self.fusion_convolutions(torch.cat(levels, dim=1)), 1)
             levels = levels._replace(os1=fused)
         return levels
 
+    def _inputs(self, image: Tensor, guidance: Tensor) -> Tensor:
+        return torch.cat([(image - self.image_mean) / self.image_std, guidance], dim=1)
+
+    @property
+    def fuses_progressively(self) -> bool:
+        """Whether finer levels are taken only where coarser ones are uncertain."""
+        return self.fusion == "progressive"
+
+    def sparse_alpha(self, image: Tensor, guidance: Tensor) -> tuple[Tensor, float]:
+        """Return alpha, its finer levels decoded only where they are taken (`sparse.py`).
+
+        Args:
+            image: (N, 3, H, W) RGB in [0, 1]; H and W multiples of 32.
+            guidance: (N, 1, H, W) in [0, 1].
+
+        Returns:
+            Alpha, (N, 1, H, W), and the share of it whose finer levels were not decoded.
+        """
+        assert self.fuses_progressively
+        *taps, deep = self.encoder.taps(self._inputs(image, guidance))
+        x8, x16 = (self.encoder.skip(level, taps[level]) for level in (3, 4))
+        deepest, os8 = self.decoder.coarse(taps[0], x8, x16, self.aspp(deep))
+        os8 = os8.float()
+        self_guidance = self_guidance_mask(os8, [TEST_KERNELS_PX[0]] * len(os8))
+        # Stride 1 may be taken a little beyond where stride 4 is.
+        needed = dilated(self_guidance, [TEST_KERNELS_PX[1]] * len(os8))
+        os4, os1, skipped = os8.clone(), os8.clone(), 0.0
+
+        def decode(*given: Tensor) -> tuple[Tensor, ...]:
+            *deep, t1, t2, t4 = given
+            x1, x2, x4 = (self.encoder.skip(level, tap) for level, tap in enumerate((t1, t2, t4)))
+            return self.decoder.fine(tuple(deep), x1, x2, x4)
+
+        for n in range(len(os8)):
+            where = windows(needed[n, 0].cpu().numpy())
+            one = [
+                *((x[n : n + 1], 8) for x in deepest),
+                *((tap[n : n + 1], 2**level) for level, tap in enumerate(taps[:3])),
+            ]
+            into = os4[n : n + 1], os1[n : n + 1]
+            if where is None:
+                for plane, found in zip(into, decode(*(each for each, _ in one)), strict=True):
+                    plane.copy_(found)
+            else:
+                decode_windows(decode, one, where, into)
+                skipped += 1 - decoded_share(where, needed.shape[2:])
+        return refine(SideOutputs(os8, os4, os1)).alpha, skipped / len(os8)
+
     def refined(self, levels: SideOutputs) -> Refined:
         """Return alpha from the raw levels, as this network's fusion does."""
-        if self.fusion == "progressive":
+        if self.fuses_progressively:
             return refine(levels)
         everywhere = torch.ones_like(levels.os1, dtype=torch.bool)
         return Refined(levels.os1, levels, everywhere, everywhere)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["COARSE_PLANES", "FINE_PLANES", "two_colours"]
+__all__ = ["COARSE_PLANES", "FINE_PLANES", "line_ends", "places_on_lines"]
 
 COARSE_PLANES = 4  # at stride 4: place on the line, distance from it, contrast, certainty
 FINE_PLANES = 10  # at stride 2: the first two of each of four pixels, contrast, certainty
@@ -27,20 +27,33 @@ _FURTHEST = 3.0
 
 
 @torch.no_grad()
-def two_colours(inputs: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the colours around say of each pixel; no gradient flows through it.
+def line_ends(inputs: Tensor, alpha: Tensor) -> Tensor:
+    """Return the lines between the colours around each place; no gradient flows through them.
 
     Args:
         inputs: (N, 4, H, W), normalised colours first; H and W multiples of 32.
         alpha: (N, 1, H/8, W/8) coarse alpha in [0, 1].
 
     Returns:
+        (N, 7, H/8, W/8) float32: the background's mean colour, the way to the subject's, and how
+        certain both are.
+    """
+    return _ends(F.avg_pool2d(inputs[:, :3].float(), _CELL_PX), alpha.float())
+
+
+@torch.no_grad()
+def places_on_lines(inputs: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the colours around say of each pixel; no gradient flows through it.
+
+    Args:
+        inputs: (N, 4, H, W), normalised colours first; H and W multiples of 8.
+        ends: (N, 7, H/8, W/8), as `line_ends` returns them.
+
+    Returns:
         Planes at stride 4, (N, COARSE_PLANES, H/4, W/4), and at stride 2, (N, FINE_PLANES, H/2,
         W/2), whose pixels come in the order of `pixel_unshuffle`; float32.
     """
     image = inputs[:, :3].float()
-    alpha = alpha.float()
-    ends = _ends(F.avg_pool2d(image, _CELL_PX), alpha)
     coarse = _placed([F.avg_pool2d(image, 4)[:, c : c + 1] for c in range(3)], ends, 2)
     pixels = F.pixel_unshuffle(image, 2)
     fine = _placed([pixels[:, 4 * c : 4 * c + 4] for c in range(3)], ends, 4)

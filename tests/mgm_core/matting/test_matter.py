@@ -65,7 +65,8 @@ def test_threads_do_not_disturb_one_another(matter):
     for thread in threads:
         thread.join()
     for a, b in zip(alone, found, strict=True):
-        assert np.array_equal(a, b)
+        # Sums are in another order where threads have other shares of the cores.
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_known_regions_are_enforced_and_others_left(matter):
@@ -198,9 +199,10 @@ def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkey
         _Local(), device="cpu", dtype="float32", tile_px=256, overlap_px=64, coarse_side_px=256
     )
     passes, run = [], fine._alpha._run
-    monkeypatch.setattr(
-        fine._alpha, "_run", lambda *given: passes.append(given[1].shape) or run(*given)
-    )
+    for runner in (fine._alpha, fine._fine_alpha):
+        monkeypatch.setattr(
+            runner, "_run", lambda *given: passes.append(given[1].shape) or run(*given)
+        )
     image = np.zeros((600, 1000, 3), np.float32)
     guidance = np.zeros((600, 1000), np.float32)
     guidance[:, :100] = 1  # _Local leaves what is guided to at 0.5: uncertain on the left alone
@@ -208,7 +210,7 @@ def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkey
     assert matte.alpha.shape == (600, 1000)
     # The small copy of 154x256 px in two tiles, each with its margins.
     assert passes[:2] == [(1, 1, 224, 224)] * 2
-    everywhere = len(list(fine._alpha.tiles(600, 1000)))
+    everywhere = len(list(fine._fine_alpha.tiles(600, 1000)))
     assert 0 < len(passes) - 2 < everywhere / 2
     assert (matte.alpha[:, 300:] == 0).all()
     # The coarse 0.5 guided the fine pass, which halves it again.

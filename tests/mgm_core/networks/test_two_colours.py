@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mgm_core.networks.two_colours import COARSE_PLANES, FINE_PLANES, two_colours
+from mgm_core.networks.two_colours import COARSE_PLANES, FINE_PLANES, line_ends, places_on_lines
 
 SIDE = 128
 RED, BLUE = torch.tensor([1.2, -0.4, -0.6]), torch.tensor([-0.5, -0.1, 1.5])
@@ -23,6 +23,10 @@ def _coarse(alpha):
     """What a network may know: sure where it is, a half in between."""
     cells = F.avg_pool2d(alpha, 8)
     return torch.where((cells == 0) | (cells == 1), cells, 0.5)
+
+
+def two_colours(inputs, alpha):
+    return places_on_lines(inputs, line_ends(inputs, alpha))
 
 
 def test_between_two_colours_the_place_is_alpha(soft):
