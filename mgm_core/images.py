@@ -202,7 +202,7 @@ def read_header(source: Source, *, max_megapixels: float = 50.0) -> Header:
     """
     name = _name(source)
     data = _read_bytes(source, _check_limit(max_megapixels))
-    with _damage_told(name), _without_bomb_warning():
+    with _naming_damage(name), _without_bomb_warning():
         opened = _open(name, data, max_megapixels)
         bits = _bits(name, opened)
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
@@ -559,7 +559,7 @@ def _read(source: Source, max_megapixels: float, *, colour_managed: bool) -> _De
     """Decode a file to upright float32 colours and what goes with them."""
     name = _name(source)
     data = _read_bytes(source, _check_limit(max_megapixels))
-    with _damage_told(name), _without_bomb_warning():
+    with _naming_damage(name), _without_bomb_warning():
         return _decode(name, data, max_megapixels, colour_managed)
 
 
@@ -574,7 +574,7 @@ def _check_limit(max_megapixels: float) -> int:
 
 
 @contextmanager
-def _damage_told(name: str) -> Iterator[None]:
+def _naming_damage(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises into an ImageError.
 
     For damaged files Pillow and its codecs raise nearly every exception there is, and warnings,

@@ -6,6 +6,7 @@ that exists.
 
 import dataclasses
 import difflib
+import logging
 import tomllib
 import types
 import typing
@@ -15,6 +16,8 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 VERSION = 1
+_OLD_KEYS = {("data", "kept_examples"): "cached_examples"}
+log = logging.getLogger(__name__)
 Variant = Literal["prn", "baseline", "deep_supervision", "fusion_conv"]
 
 
@@ -34,9 +37,8 @@ class NetworkConfig:
         encoder_start: ImageNet weights for the encoder alone; empty for none.
         teacher: Weights of the network that says what no label says (the segmenter alone); empty
             for `start`.
-        matting: Matting weights, a bundled name or a path, whose alpha is gone on from (colour
-            lines and the weighing of foreground colours).
-        foreground: Foreground network's weights, likewise (the weighing of foreground colours).
+        matting: Matting weights, a bundled name or a path, whose alpha is refined (the fusion
+            network alone).
     """
 
     encoder: Literal["resnet34", "mobilenet_v2"] = "mobilenet_v2"
@@ -46,7 +48,6 @@ class NetworkConfig:
     encoder_start: str = ""
     teacher: str = ""
     matting: str = "prn_mobilenet_v2"
-    foreground: str = "foreground_mobilenet_v2"
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ class DataConfig:
         made_up: How many cut-outs the cache holds of each source that makes them up (shapes, hair).
         made_up_first: How many of them a run waits for.
         made_up_each_step: How many are made anew each step.
-        kept_examples: How many different examples there are, each made once, kept on the disk, and
-            shown again flipped and turned (the task fusion).
+        cached_examples: How many different examples there are, each made once, cached on the disk,
+            and shown again flipped and rotated (the task fusion).
     """
 
     root: str
@@ -128,7 +129,7 @@ class DataConfig:
     made_up: int = 1500
     made_up_first: int = 300
     made_up_each_step: int = 1
-    kept_examples: int = 5000
+    cached_examples: int = 5000
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class GuidanceConfig:
         mask: Share of perturbed binary masks.
         trimap: Share of trimaps (our extension).
         matte: Share of soft mattes of low quality (our extension).
-        cut_mask_probability: How often CutMask spoils a binary mask.
+        cut_mask_probability: How often CutMask damages a binary mask.
         mask_kernels_px: Smallest and largest kernel that a binary mask is eroded and dilated by.
         kernels_px: Range of the kernels that self-guidance is dilated by after stride 8 and 4.
     """
@@ -266,6 +267,11 @@ def load(path: Path, corrections: list[str]) -> Config:
         raise ConfigError(f"config must be valid TOML, got an error in {path}: {error}") from error
     for correction in corrections:
         _correct(table, correction)
+    for (part, old), new in _OLD_KEYS.items():
+        values = table.get(part)
+        if isinstance(values, dict) and old in values:
+            log.warning("%s.%s is now called %s; the next version drops it", part, old, new)
+            values.setdefault(new, values.pop(old))
     if table.get("version") != VERSION:
         raise ConfigError(
             f"version must be {VERSION}, got {table.get('version')!r}: the file is for another "

@@ -1,7 +1,7 @@
 """Batch norm frozen into convolutions while a pretrained encoder is trained further.
 
 With small batches the statistics measured on ImageNet serve better than those of eight crops, and
-a normalisation with fixed statistics is an affine map that can be carried by the convolution: the
+a normalisation with fixed statistics is an affine map that the convolution can hold: the
 weights are scaled instead of the much larger features. The unscaled weight stays the parameter,
 so that the optimiser's steps keep the proportions of the original training.
 """

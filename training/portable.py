@@ -70,12 +70,12 @@ def read_portable(path: Path) -> Portable:
             for name in file.keys():  # noqa: SIM118 - no mapping, it only has keys()
                 part, key = name.split("/", 1)
                 parts[part][key] = file.get_tensor(name)
-            told = file.metadata() or {}
+            metadata = file.metadata() or {}
         progress = Progress(
-            int(told["step"]),
-            float(told["hours"]),
-            float(told["best"]),
-            float(told["gradient_norm"]),
+            int(metadata["step"]),
+            float(metadata["hours"]),
+            float(metadata["best"]),
+            float(metadata["gradient_norm"]),
         )
     except (SafetensorError, KeyError, ValueError) as error:
         raise ConfigError(

@@ -17,7 +17,7 @@ KERNEL_PX = 20
 
 
 class Validation:
-    """Mattes of a folder's images, guided by true alpha thresholded and then spoiled.
+    """Mattes of a folder's images, guided by true alpha thresholded and then damaged.
 
     Half of the images are guided by the mask eroded by 20 px, half by the mask dilated.
 

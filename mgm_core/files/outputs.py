@@ -261,13 +261,13 @@ def _photographs(
             found.append(path)
         else:
             others.append(path.relative_to(folder).as_posix())
-    told = []
+    notes = []
     if others:
         shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        told.append(f"left out of {folder}, as no pictures of a known kind: {shown}")
+        notes.append(f"left out of {folder}, as no pictures of a known kind: {shown}")
     if inside:
-        told.append(f"left out of {folder}, as earlier results or masks: {inside} files")
-    return found, told
+        notes.append(f"left out of {folder}, as earlier results or masks: {inside} files")
+    return found, notes
 
 
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")

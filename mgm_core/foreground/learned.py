@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from mgm_core.arrays import Colours, Plane
-from mgm_core.networks.checkpoint import FOREGROUND_WEIGHTS, load_foreground, made_ready
+from mgm_core.networks.checkpoint import FOREGROUND_WEIGHTS, load_foreground, prepare_for_inference
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.prn import STRIDE
 from mgm_core.networks.tiling import TiledRunner, on_torch
@@ -44,7 +44,7 @@ class NetworkEstimator:
     ) -> None:
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
-        self.network = made_ready(network, self.device)
+        self.network = prepare_for_inference(network, self.device)
         self._run = TiledRunner(
             on_torch(self.network, self.device, self.dtype),
             stride=STRIDE,

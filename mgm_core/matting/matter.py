@@ -21,7 +21,7 @@ from torch import Tensor
 from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check_mask
 from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS
 from mgm_core.matting.refine import Refiner, unknown_region
-from mgm_core.networks.checkpoint import load_prn, made_ready
+from mgm_core.networks.checkpoint import load_prn, prepare_for_inference
 from mgm_core.networks.decoder import SideOutputs
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
@@ -130,7 +130,7 @@ class Matter:
         self.coarse_side_px, self.least_side_px = coarse_side_px, least_side_px
         self.device = resolve_device(device)
         self.dtype, self.dtype_name = best_dtype(self.device, dtype), dtype
-        self.network = made_ready(network, self.device)
+        self.network = prepare_for_inference(network, self.device)
         runner = functools.partial(
             TiledRunner, stride=STRIDE, padding="reflect", margin_px=MARGIN_PX
         )

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
-from mgm_core.networks.checkpoint import FUSION_WEIGHTS, load_fusion, made_ready
+from mgm_core.networks.checkpoint import FUSION_WEIGHTS, load_fusion, prepare_for_inference
 from mgm_core.networks.fusion_net import PRIOR_WEIGHTS, STRIDE, VIEWS, FusionNetwork
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.refinement import self_guidance_mask
@@ -113,7 +113,7 @@ class Refiner:
         self.tile_px, self.overlap_px = tile_px, overlap_px
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
-        self.network = made_ready(network, self.device)
+        self.network = prepare_for_inference(network, self.device)
         self._fuse = TiledRunner(
             on_torch(self.network, self.device, self.dtype),
             stride=STRIDE,

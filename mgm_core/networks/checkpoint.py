@@ -130,7 +130,7 @@ def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
     state, metadata = _read_part(path)
     for number in range(2, int(metadata.get(PARTS, "1")) + 1):
         state |= _read_part(part_path(path, number))[0]
-    return _widened(state, path), metadata
+    return _widen(state, path), metadata
 
 
 def _read_part(path: Path) -> tuple[State, dict[str, str]]:
@@ -146,7 +146,7 @@ def _read_part(path: Path) -> tuple[State, dict[str, str]]:
         ) from error
 
 
-def _widened(state: State, path: Path) -> State:
+def _widen(state: State, path: Path) -> State:
     half = (torch.float16, torch.bfloat16)
     scales = {k: v.float() for k, v in state.items() if k.endswith(INT8_SCALES)}
     coded = {k: v for k, v in state.items() if v.dtype == torch.int8}
@@ -341,7 +341,7 @@ def load_foreground(weights: str | Path = FOREGROUND_WEIGHTS) -> ForegroundNetwo
     Raises:
         CheckpointError: The weights cannot be used, or are not bundled yet.
     """
-    return _loaded(ForegroundNetwork(), foreground_path(weights))
+    return _load(ForegroundNetwork(), foreground_path(weights))
 
 
 def load_fusion(weights: str | Path = FUSION_WEIGHTS) -> FusionNetwork:
@@ -353,7 +353,7 @@ def load_fusion(weights: str | Path = FUSION_WEIGHTS) -> FusionNetwork:
     Raises:
         CheckpointError: The weights cannot be used.
     """
-    return _loaded(FusionNetwork(), _path_of(weights))
+    return _load(FusionNetwork(), _path_of(weights))
 
 
 def foreground_path(weights: str | Path = FOREGROUND_WEIGHTS) -> Path:
@@ -370,7 +370,7 @@ def foreground_path(weights: str | Path = FOREGROUND_WEIGHTS) -> Path:
     return _path_of(weights)
 
 
-def _loaded(network: Network, path: Path) -> Network:
+def _load(network: Network, path: Path) -> Network:
     load_checked(network, read_safetensors(path)[0], str(path))
     return network.eval()
 
@@ -384,7 +384,7 @@ def _encoder_of(state: State) -> str:
     return "mobilenet_v2" if "encoder.features.0.0.weight" in state else "resnet34"
 
 
-def made_ready(network: Network, device: torch.device) -> Network:
+def prepare_for_inference(network: Network, device: torch.device) -> Network:
     """Return a network as it computes fastest: batch norm folded, on its device, channels last.
 
     Its layers are checkpoints at which work may be cancelled.

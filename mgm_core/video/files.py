@@ -151,7 +151,7 @@ class Clip:
         self._notes: list[str] = []
         self._limits = limits
         self._long_side_px = long_side_px
-        with self._told():
+        with self._naming_damage():
             self.container: InputContainer = av.open(
                 # A name that begins like an address or an option is a file's all the same.
                 f"file:{Path(path).absolute()}",
@@ -159,7 +159,7 @@ class Clip:
                 metadata_errors="replace",
             )
         try:
-            with self._told():
+            with self._naming_damage():
                 self._open_streams()
         except BaseException:
             self.container.close()
@@ -260,7 +260,7 @@ class Clip:
             first_s = last_s if first_s is None else first_s
             if last_s - first_s > self._limits.seconds:
                 raise self._too_long(f"more than {self._limits.seconds:g} s")
-            with self._told():
+            with self._naming_damage():
                 frame = self._upright(picture, last_s)
             yield frame
         if self.frames_read == 0:
@@ -288,7 +288,7 @@ class Clip:
         size: tuple[int, int] | None = None
         while True:
             try:
-                with self._told():
+                with self._naming_damage():
                     packet = next(packets, None)
                     pictures = (
                         self._decode(cast("Packet[VideoStream]", packet))
@@ -377,7 +377,7 @@ class Clip:
         )
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _naming_damage(self) -> Iterator[None]:
         """Say what FFmpeg's errors mean for who brought the file."""
         try:
             yield
@@ -662,11 +662,11 @@ class _Movie:
             # The file's header is written with its first packet, and has to know the frames' size.
             self._early.append(packet)
         else:
-            with self._damaged_sound_told():
+            with self._naming_damaged_sound():
                 self._sound.hear(packet)
 
     @contextmanager
-    def _damaged_sound_told(self) -> Iterator[None]:
+    def _naming_damaged_sound(self) -> Iterator[None]:
         """End the sound, and not the clip, where the sound is damaged."""
         try:
             yield
@@ -678,7 +678,7 @@ class _Movie:
         if self._last_pts is not None:
             self._container.mux(self._video.encode(None))
         if self._sound is not None:
-            with self._damaged_sound_told():
+            with self._naming_damaged_sound():
                 self._sound.finish()
 
 

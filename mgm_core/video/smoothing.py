@@ -1,8 +1,8 @@
 """Keep a clip's alpha calm: what was decided about a frame goes on into the next one.
 
 Frame by frame, the segmenter changes its mind about pixels that did not change, and the outline
-flickers. So the last frame's probability and alpha are carried along the picture's motion. They
-share in the probability that becomes guidance, and in alpha, wherever the carried picture still
+flickers. So the last frame's probability and alpha are warped along the picture's motion. They
+share in the probability that becomes guidance, and in alpha, wherever the warped picture still
 looks like the new one; where something moved into view, they do not.
 
 The paper mattes single pictures; this is not in it. `docs/video.md` has the measurements.
@@ -25,7 +25,7 @@ _FLOW_LEVELS = 250  # it compares bytes
 # Differences of noise are below, those of anything that moved in far above.
 _ALIKE_DIFFERENCE = 0.06
 _BLUR_SIGMA_PX = 1.5
-# Of what is carried into the new probability, alpha knows the outline better and corrects itself
+# Of what goes into the new probability, alpha knows the outline better and corrects itself
 # less: with more of it a wrong region stays.
 _SHARE_OF_ALPHA = np.float32(0.25)
 

@@ -65,3 +65,13 @@ def test_a_missing_key_and_a_missing_or_broken_file(tmp_path):
     path.write_text('version = 1\ntask = "prn"\n[run]\nfolder = "x"\n')
     with pytest.raises(ConfigError, match=r"run\.steps must be given"):
         load(path, [])
+
+
+def test_a_key_answers_to_its_old_name_too(tmp_path, caplog):
+    path = tmp_path / "config.toml"
+    path.write_text(
+        'version = 1\ntask = "prn"\n[run]\nfolder = "r"\nsteps = 1\n'
+        '[data]\nroot = "d"\nsources = []\nbackgrounds = []\nkept_examples = 7\n'
+    )
+    assert load(path, []).data.cached_examples == 7
+    assert "data.kept_examples is now called cached_examples" in caplog.text

@@ -1,4 +1,4 @@
-"""Examples that take longer to make than to learn from: made once, kept, shown again turned."""
+"""Examples that take longer to make than to learn from: made once, cached, shown again rotated."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from mgm_core.arrays import Bytes, Floats
 from training.config import Config, ConfigError
 from training.data.composites import Example
 
-__all__ = ["KeptExamples"]
+__all__ = ["ExampleCache"]
 
 _LEVELS = np.iinfo(np.uint8).max
 
 
-class KeptExamples:
-    """`data.kept_examples` examples in 8 bits, in a file of the run's folder.
+class ExampleCache:
+    """`data.cached_examples` examples in 8 bits, in a file of the run's folder.
 
     All loading processes share it; a second file tells which are there already. Both are opened on
     first use.
@@ -32,21 +32,23 @@ class KeptExamples:
     """
 
     def __init__(self, config: Config, parts: dict[str, int], settings: str) -> None:
-        count, crop_px = config.data.kept_examples, config.data.crop_px
+        count, crop_px = config.data.cached_examples, config.data.crop_px
         if count < 1:
-            raise ConfigError(f"data.kept_examples must be 1 or more, got {count}: 5000 are enough")
+            raise ConfigError(
+                f"data.cached_examples must be 1 or more, got {count}: 5000 are enough"
+            )
         self._parts, self._seed = parts, config.run.seed
         self._folder = Path(config.run.folder)
         self._shape = count, sum(parts.values()), crop_px, crop_px
         self._name = hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()
         self._open: tuple[Bytes, Bytes] | None = None
 
-    def shown(self, index: int, make: Callable[[int], Floats]) -> Example:
+    def augmented(self, index: int, make: Callable[[int], Floats]) -> Example:
         """Return what is shown as example `index`: each once, then each again, flipped and turned.
 
         Args:
             index: 0 or more, without end.
-            make: Makes the example of a number below `data.kept_examples`: its planes, (P, S, S)
+            make: Makes the example of a number below `data.cached_examples`: its planes, (P, S, S)
                 in [0, 1].
 
         Returns:
@@ -55,7 +57,7 @@ class KeptExamples:
         count = self._shape[0]
         order = np.random.default_rng([self._seed, index // count, 6])
         number = int(order.permutation(count)[index % count])
-        planes = self.made(number, make)
+        planes = self.example(number, make)
         generator = np.random.default_rng([self._seed, index, 7])
         planes = np.rot90(planes, int(generator.integers(4)), axes=(1, 2))
         if generator.random() < 0.5:
@@ -63,8 +65,8 @@ class KeptExamples:
         tensor = torch.from_numpy(planes.astype(np.float32) / _LEVELS)
         return dict(zip(self._parts, torch.split(tensor, list(self._parts.values())), strict=True))
 
-    def made(self, number: int, make: Callable[[int], Floats]) -> Bytes:
-        """Return an example as it is kept, having made it where it was not there."""
+    def example(self, number: int, make: Callable[[int], Floats]) -> Bytes:
+        """Return an example as it is cached, made first where it was not there."""
         examples, present = self._files()
         if not present[number]:
             examples[number] = np.rint(make(number) * _LEVELS).clip(0, _LEVELS)

@@ -27,14 +27,14 @@ from mgm_core.networks.fusion_net import CANDIDATES, VIEWS, FusionNetwork
 from training.config import Config, ConfigError
 from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import Composites, Example
-from training.data.example_cache import KeptExamples
+from training.data.example_cache import ExampleCache
 from training.data.guidance_noise import UNKNOWN, is_trimap
 from training.losses import Terms, balance, level_terms
 
-# Photographs without colours have no colour lines, only lines of brightness.
+# Photographs without colours give the Laplacian brightness alone.
 _GREY_PROBABILITY = 0.05
 _TURNED_PROBABILITY = 0.6
-# Noise and JPEG hide colour lines; most photographs have less of them than what `camera` draws.
+# Noise and JPEG hide how colours mix; most photographs have less of them than what `camera` draws.
 _CLEAN_PROBABILITY = 0.5
 # Large photographs are seen less close, the largest once.
 _ONE_VIEW_PROBABILITY = 0.1
@@ -46,9 +46,9 @@ _PARTS = {"image": 3, "guidance": 1, "candidates": CANDIDATES, "alpha": 1, "supe
 class FusionExamples(Composites):
     """Examples with candidate alphas, numbered without end.
 
-    There are `data.kept_examples` different ones. They are kept in 8 bits in the run's folder, in a
-    file that all loading processes share, and are pure functions of the configuration, so that
-    whoever needs one that is not there yet makes it.
+    There are `data.cached_examples` different ones. They are cached in 8 bits in the run's folder,
+    in a file that all loading processes share. Each is a pure function of the configuration, so
+    that whoever needs one that is not there yet makes it.
 
     Args:
         config: What is drawn, from where, how often; `network.matting` is what mattes.
@@ -58,7 +58,7 @@ class FusionExamples(Composites):
         super().__init__(config)
         self._matter: Matter | None = None
         data = AUGMENTATION, config.data, config.guidance, config.run.seed
-        self._kept = KeptExamples(config, _PARTS, repr((*data, config.network.matting)))
+        self._cache = ExampleCache(config, _PARTS, repr((*data, config.network.matting)))
 
     def __getitem__(self, index: int) -> Example:
         """Return example `index`.
@@ -68,7 +68,7 @@ class FusionExamples(Composites):
             float32 in [0, 1], and `supervised` (1, S, S), 1 where alpha is unknown and the true one
             is exact, else 0.
         """
-        return self._kept.shown(index, self._made)
+        return self._cache.augmented(index, self._made)
 
     def _photographed(self, image: Colours, generator: Generator) -> Colours:
         """Leave some composites clean."""

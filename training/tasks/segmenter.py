@@ -151,7 +151,7 @@ class SegmenterExamples(Dataset[Example]):
         """Return part of a picture, as the segmenter is fed with at use, randomly turned.
 
         Most of the picture at the smallest scale; at the largest, a person as large as the second,
-        closer look sees it.
+        closer view sees it.
         """
         data = self.config.data
         height, width = cutout.rgba.shape[:2]

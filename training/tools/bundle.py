@@ -121,12 +121,12 @@ def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER, *, int8: boo
         stored = to_half_precision(state)
     path = folder / f"{name}.safetensors"
     parts = split(stored, LARGEST_FILE)
-    told = metadata | {"precision": "int8" if int8 else "float16", PARTS: str(len(parts))}
+    described = metadata | {"precision": "int8" if int8 else "float16", PARTS: str(len(parts))}
     files = [part_path(path, number + 1) for number in range(len(parts))]
     for old in folder.glob(f"{name}.[0-9]*.safetensors"):
         old.unlink()  # of weights that had more parts
     for file, part in zip(files, parts, strict=True):
-        save_file(part, file, told)
+        save_file(part, file, described)
         file.chmod(0o644)  # safetensors leaves it to the owner alone; others run the product, too
     manifest_path = folder / "manifest.json"
     manifest = json.loads(manifest_path.read_text("utf-8")) if manifest_path.exists() else {}

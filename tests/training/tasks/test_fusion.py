@@ -19,7 +19,7 @@ def _config(folder, data, *corrections):
     rough = '[[data.sources]]\nkind = "photo_mask"\npath = "photos"\n'
     assert rough in text
     path.write_text(text.replace(rough, ""))
-    return load(path, ["data.kept_examples=6", *corrections])
+    return load(path, ["data.cached_examples=6", *corrections])
 
 
 def test_an_example_is_what_the_product_would_see(tmp_path, data):
@@ -134,8 +134,8 @@ def test_what_cannot_be_trained_is_refused(tmp_path, data):
     text = "data.on_device must be false for the task 'fusion', got true"
     with pytest.raises(ConfigError, match=re.escape(text)):
         FusionTask(_config(tmp_path, data, "data.on_device=true"))
-    text = "data.kept_examples must be 1 or more, got 0: 5000 are enough"
+    text = "data.cached_examples must be 1 or more, got 0: 5000 are enough"
     with pytest.raises(ConfigError, match=re.escape(text)):
-        FusionExamples(_config(tmp_path, data, "data.kept_examples=0"))
+        FusionExamples(_config(tmp_path, data, "data.cached_examples=0"))
     with pytest.raises(CheckpointError, match="weights must be a file or one of"):
         FusionExamples(_config(tmp_path, data, "network.matting=nothing"))[0]
