@@ -263,7 +263,7 @@ def load(path: Path, corrections: list[str]) -> Config:
             f"config must be a TOML file, got {str(path)!r}, which does not exist: "
             "see training/configs"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no text, or nested too deeply
         raise ConfigError(f"config must be valid TOML, got an error in {path}: {error}") from error
     for correction in corrections:
         _correct(table, correction)
