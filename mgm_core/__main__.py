@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=unset,
         metavar="PX",
-        help="one look at this long side in px; default: people twice, the second time closer",
+        help="one view at this long side in px; default: two views of people, the second closer",
     )
     guidance.add_argument(
         "--shift",

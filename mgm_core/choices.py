@@ -1,4 +1,4 @@
-"""What there is to choose from, by name: categories, segmenters, weights, and the defaults.
+"""Names that a user can choose: categories, segmenters, weights, and the defaults.
 
 Nothing here needs PyTorch: the command line and the page list these before it is loaded.
 """

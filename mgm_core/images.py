@@ -564,7 +564,7 @@ def _read(source: Source, max_megapixels: float, *, colour_managed: bool) -> _De
 
 
 def _check_limit(max_megapixels: float) -> int:
-    """Hold a limit to be one that can be held; return the bytes that a file may have for it."""
+    """Raise unless the limit is possible; return how many bytes a file may have for it."""
     if not 0 < max_megapixels <= _PILLOW_MAX_MEGAPIXELS:
         raise ValueError(
             f"max_megapixels must be above 0 and at most {_PILLOW_MAX_MEGAPIXELS:g}, got "

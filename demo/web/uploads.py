@@ -31,7 +31,7 @@ def sent(payload: ImageData | None) -> str | None:
 
 
 def uploaded(path: str) -> str:
-    """Hold a path to be that of an upload.
+    """Raise unless a path is that of an upload.
 
     Gradio checks this only for payloads that say of themselves that they are files; one that does
     not may name any file of the server.

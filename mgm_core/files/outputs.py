@@ -293,7 +293,7 @@ def _sides(target: Path, sides: Iterable[str]) -> dict[str, Path]:
 
 
 def _check_place(path: Path) -> None:
-    """Hold a result's path to be one that can be written, as far as can be told ahead."""
+    """Raise unless a result's path can be written, as far as one can know ahead."""
     if path == PIPE:
         return
     if len(os.fsencode(path.name)) > _LONGEST_NAME:

@@ -336,7 +336,7 @@ def _check_output(
     target: str,
     picture: Path | None,
 ) -> PictureFormat:
-    """Hold the result to be no file that is read; return what kind of pictures are wanted."""
+    """Raise if the result is a file that is read; return what kind of pictures are wanted."""
     kind = clip_kind(target)
     wanted = own.clip_format
     in_pictures = kind in ("zip", "folder")

@@ -446,7 +446,7 @@ def clip_kind(target: str | PathLike[str]) -> ClipKind:
 
 
 def check_target(target: str | PathLike[str], *, transparent: bool | None = None) -> None:
-    """Hold a target to be one that can be written, as far as can be told ahead.
+    """Raise unless a target can be written, as far as one can know ahead.
 
     Raises:
         ValueError: the ending is another, or the format cannot hold alpha.
@@ -464,7 +464,7 @@ def check_target(target: str | PathLike[str], *, transparent: bool | None = None
 
 
 def _check_folder(folder: Path) -> None:
-    """Hold a folder to be one for frames: new, empty, or with an earlier result alone."""
+    """Raise unless a folder can take frames: new, empty, or with an earlier result alone."""
     if not folder.exists():
         return
     if not folder.is_dir():

@@ -115,7 +115,7 @@ class FusionExamples(Composites):
 class FusionTask:
     """Network, data and loss of one training.
 
-    An example counts the more the less the views' mean errs in it: images worth matting are like
+    Each example's loss is divided by the error of the views' mean: images worth matting are like
     the easiest examples.
 
     Args:
