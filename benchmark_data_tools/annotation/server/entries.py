@@ -4,9 +4,11 @@ import re
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Body, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
+from mgm_core.clicking import Click, segment_clicks
 
 from benchmark_data_tools.annotation.server.access import Given, Guarded, Number
 from benchmark_data_tools.annotation.server.proposals import LAYERS, Layer
@@ -14,12 +16,13 @@ from benchmark_data_tools.annotation.server.shown import shown_file
 from benchmark_data_tools.annotation.storage.drafts import Draft, Saved
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.masks import (
+    DETAIL_FROM,
     decode_mask,
     encode_mask,
 )
 from benchmark_data_tools.annotation.storage.store import LOCKED
 from benchmark_data_tools.annotation.storage.tables import Entry, Image, Revision
-from benchmark_data_tools.annotation.team import leases
+from benchmark_data_tools.annotation.team import leases, pins
 from benchmark_data_tools.annotation.team.passes import entry_for
 
 # What a page may claim; the other kinds are the store's own.
@@ -42,6 +45,8 @@ def get_entry(entry_id: Number, user: Guarded, service: Given) -> dict[str, Any]
         "revisions": [_revision_row(r) for r in service.store.revisions(entry_id)],
         "layers": list(LAYERS),
         "own_alpha": image.alpha_file is not None,
+        "kind": service.store.label(entry.label).kind,
+        "pins": [asdict(pin) for pin in pins.listing(service.store, entry_id)],
     }
 
 
@@ -71,8 +76,13 @@ def get_proposal(
 ) -> Response:
     """Return proposed detail."""
     entry_for(service.store, entry_id, user)
+    entry = service.store.entry(entry_id)
     proposed = service.layers.proposal(
-        service.store.image(entry_id), opening_px=opening_px, kernel_px=kernel_px, source=source
+        service.store.image(entry_id),
+        opening_px=opening_px,
+        kernel_px=kernel_px,
+        source=source,
+        kind=service.store.label(entry.label).kind,
     )
     return png_response(encode_mask(proposed))
 
@@ -114,6 +124,28 @@ async def save(
     # No PNG of random levels is larger than this.
     png = await _body(request, limit=image.width * image.height * 2 + 65_536)
     return asdict(await run_in_threadpool(store, png))
+
+
+@router.post("/entries/{entry_id}/segment")
+async def segment(
+    request: Request, entry_id: int, user: Guarded, service: Given, x: int, y: int, adds: bool
+) -> Response:
+    """Return the mask that is the request's body, a grey PNG, with what lies at (x, y) added.
+
+    Without `adds` it is taken away. Nothing is saved.
+    """
+
+    def find(png: bytes) -> bytes:
+        mask = decode_mask(png, image.width, image.height)
+        picture = read_image(service.store.folder / image.file, max_megapixels=89)
+        before = (mask >= DETAIL_FROM).astype(np.float32)
+        after = segment_clicks(picture, [Click(x, y, adds)], before)
+        return encode_mask(np.where(after > 0, np.uint8(255), np.uint8(0)))
+
+    await run_in_threadpool(entry_for, service.store, entry_id, user)
+    image = await run_in_threadpool(service.store.image, entry_id)
+    png = await _body(request, limit=image.width * image.height * 2 + 65_536)
+    return png_response(await run_in_threadpool(find, png))
 
 
 @router.post("/entries/{entry_id}/restore")

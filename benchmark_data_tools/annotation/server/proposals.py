@@ -125,12 +125,20 @@ class Layers:
             self._worker.run(*job, self._proposer)
 
     def proposal(
-        self, image: Image, *, opening_px: int, kernel_px: int, source: Layer = "alpha"
+        self,
+        image: Image,
+        *,
+        opening_px: int,
+        kernel_px: int,
+        source: Layer = "alpha",
+        kind: str = "mask",
     ) -> Mask:
-        """Return the proposed detail of an image, (H, W) uint8.
+        """Return what a label's mask may begin from, (H, W) uint8.
 
         Args:
             image: The image.
+            kind: The label's: detail of a "mask", a "trimap" whose unknown region is that detail,
+                or the matte itself of an "alpha".
             opening_px: Diameter of the ellipse that the band is opened with, 0 to 400.
             kernel_px: Diameter of the ellipse that it is then dilated with, 0 to 400.
             source: "alpha" or "network_alpha".
@@ -140,7 +148,14 @@ class Layers:
         """
         if source not in ("alpha", "network_alpha"):
             raise ValueError(f"source must be alpha or network_alpha, got {source}: choose one")
-        return detail_of(read_mask(self.png(image, source)), opening_px, kernel_px)
+        alpha = read_mask(self.png(image, source), max_megapixels=89)
+        if kind == "alpha":
+            return np.rint(alpha * 255).astype(np.uint8)
+        detail = detail_of(alpha, opening_px, kernel_px)
+        if kind == "mask":
+            return detail
+        known = np.where(alpha >= 0.5, np.uint8(255), np.uint8(0))
+        return np.where(detail > 0, np.uint8(128), known)
 
 
 class Worker:

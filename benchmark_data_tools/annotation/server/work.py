@@ -1,8 +1,9 @@
 """The queue and the way of entries through it: leases, states, notes, assignees, progress."""
 
 import json
+import mimetypes
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body
 from fastapi.responses import Response
@@ -11,7 +12,7 @@ from benchmark_data_tools.annotation.server.access import Given, Guarded, Number
 from benchmark_data_tools.annotation.server.entries import entry_row
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.tables import State
-from benchmark_data_tools.annotation.team import leases, progress, queue, states
+from benchmark_data_tools.annotation.team import leases, pins, preferences, progress, queue, states
 from benchmark_data_tools.annotation.team.passes import entry_for
 from benchmark_data_tools.annotation.team.queue import Filter, QueueRow
 
@@ -107,3 +108,69 @@ def set_assignee(
         raise StoreError(f"assignee must be a user, got {assignee}: choose one of the list")
     states.assign(service.store, entry_id, user, assignee)
     return {}
+
+
+@router.post("/batch")
+def batch(
+    user: Guarded,
+    service: Given,
+    entries: Annotated[list[int], Body(min_length=1, max_length=100_000)],
+    action: Annotated[Literal["accept", "return", "assign"], Body()],
+    assignee: Annotated[str | None, Body(max_length=64)] = None,
+    comment: Annotated[str, Body(max_length=10_000)] = "",
+) -> dict[str, Any]:
+    """Accept, return or assign many entries; tells which refused, and why."""
+    if assignee is not None and service.users.by_name(assignee) is None:
+        raise StoreError(f"assignee must be a user, got {assignee}: choose one of the list")
+    refused = states.batch(service.store, entries, user, action, assignee=assignee, comment=comment)
+    return {"done": len(entries) - len(refused), "refused": refused}
+
+
+@router.post("/entries/{entry_id}/pins")
+def add_pin(
+    entry_id: int,
+    user: Guarded,
+    service: Given,
+    x: Annotated[float, Body()],
+    y: Annotated[float, Body()],
+    text: Annotated[str, Body(max_length=10_000)],
+) -> list[dict[str, Any]]:
+    """Pin a comment to a place; returns all open ones."""
+    pins.add(service.store, entry_id, user, x, y, text)
+    return [asdict(pin) for pin in pins.listing(service.store, entry_id)]
+
+
+@router.post("/pins/{pin_id}/settle")
+def settle_pin(pin_id: int, user: Guarded, service: Given) -> dict[str, Any]:
+    """Take a comment off the image."""
+    pins.settle(service.store, pin_id, user)
+    return {}
+
+
+@router.get("/preferences")
+def get_preferences(user: Guarded, service: Given) -> dict[str, Any]:
+    """Return one's own settings and keys."""
+    return preferences.read(service.store, user)
+
+
+@router.post("/preferences")
+def set_preferences(
+    user: Guarded, service: Given, value: Annotated[dict[str, Any], Body()]
+) -> dict[str, Any]:
+    """Keep one's own settings and keys."""
+    preferences.write(service.store, user, value)
+    return {}
+
+
+@router.get("/guideline")
+def get_guideline(user: Guarded, service: Given) -> dict[str, str]:
+    """Return the owner's guideline as HTML without scripts."""
+    return {"html": preferences.guideline_html(service.store)}
+
+
+@router.get("/guideline/{name}")
+def get_guideline_picture(name: str, user: Guarded, service: Given) -> Response:
+    """Return a picture that lies beside the guideline."""
+    picture = preferences.guideline_picture(service.store, name)
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return Response(picture, media_type=kind)

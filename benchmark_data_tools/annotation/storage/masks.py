@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 Mask: TypeAlias = NDArray[np.uint8]
 DETAIL_FROM = 128
+TRIMAP_LEVELS = (0, 128, 255)  # background, unknown, foreground
 
 
 class MaskError(ValueError):
@@ -86,6 +87,16 @@ def check_mask(mask: Mask, width: int, height: int) -> None:
         raise MaskError(
             f"mask must be uint8 of shape {(height, width)}, got {mask.dtype} of {mask.shape}: "
             "it belongs to another image, or must be scaled to 0..255"
+        )
+
+
+def check_levels(mask: Mask, kind: str) -> None:
+    """Raise MaskError unless a mask has the levels that its label's kind allows."""
+    if kind == "trimap" and not np.isin(mask, TRIMAP_LEVELS).all():
+        strange = mask[~np.isin(mask, TRIMAP_LEVELS)][0]
+        raise MaskError(
+            f"trimap must hold the levels 0, 128 and 255 alone, got {strange}: paint it without "
+            "soft edges, or round it"
         )
 
 

@@ -44,6 +44,7 @@ from benchmark_data_tools.annotation.storage.errors import (
 )
 from benchmark_data_tools.annotation.storage.masks import (
     Mask,
+    check_levels,
     check_mask,
     decode_mask,
     encode_mask,
@@ -218,6 +219,7 @@ class Store:
         draft.check()
         image = self.image(entry_id)
         check_mask(draft.mask, image.width, image.height)
+        check_levels(draft.mask, self.label(self.entry(entry_id).label).kind)
         png, digest = encode_mask(draft.mask), mask_sha256(draft.mask)
         with self.changing() as session:
             entry = self.entry(entry_id, session)
@@ -379,6 +381,7 @@ class Store:
     def _replace(self, entry_id: int, draft: Draft, stale: Mapping[int, int]) -> Saved:
         image = self.image(entry_id)
         check_mask(draft.mask, image.width, image.height)
+        check_levels(draft.mask, self.label(self.entry(entry_id).label).kind)
         png, digest = encode_mask(draft.mask), mask_sha256(draft.mask)
         with self.changing() as session:
             entry = self.entry(entry_id, session)

@@ -1,5 +1,8 @@
 """The way of an entry through the queue: its state, its assignee, notes and flags."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 from sqlalchemy import select
 
 from benchmark_data_tools.annotation.storage import rules
@@ -137,3 +140,40 @@ def assign(store: Store, entry_id: int, user: User, assignee: str | None) -> Non
                 "blind, choose another person"
             )
         entry.assignee = assignee
+
+
+def batch(
+    store: Store,
+    entry_ids: Sequence[int],
+    user: User,
+    action: Literal["accept", "return", "assign"],
+    *,
+    assignee: str | None = None,
+    comment: str = "",
+) -> dict[int, str]:
+    """Accept, return or assign many entries; each by itself, so that one refusal stops no other.
+
+    Args:
+        store: The store.
+        entry_ids: The entries.
+        user: Who does it.
+        action: What is done. Entries that are done enter review on the way.
+        assignee: Who gets them, or nobody.
+        comment: Why they are returned.
+
+    Returns:
+        Entries that refused -> why.
+    """
+    refused = {}
+    for entry_id in entry_ids:
+        try:
+            if action == "assign":
+                assign(store, entry_id, user, assignee)
+                continue
+            if store.entry(entry_id).state == "done":
+                move(store, entry_id, "in_review", user)
+            verdict: State = "accepted" if action == "accept" else "returned"
+            move(store, entry_id, verdict, user, comment)
+        except StoreError as error:
+            refused[entry_id] = str(error)
+    return refused

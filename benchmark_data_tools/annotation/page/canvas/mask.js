@@ -1,9 +1,14 @@
 // The mask: its pixels, what tools do to them, and undo by differences of the tiles they touched.
+//
+// `kind` says what levels mean: of a "mask" half strength and above counts, a "trimap" has 0, 128
+// and 255 alone, an "alpha" is a matte.
 
 export const TILE = 128;
 
 export class Mask {
-  constructor(width, height, pixels) {
+  constructor(width, height, pixels, kind = "mask") {
+    this.kind = kind;
+    this.covered = new Map(); // tile -> how far the open stroke covers its pixels, 0 to 255
     this.width = width;
     this.height = height;
     this.pixels = pixels ?? new Uint8Array(width * height);
@@ -44,6 +49,7 @@ export class Mask {
       bytes += difference.length + 16;
     }
     this.before.clear();
+    this.covered.clear();
     if (differences.length === 0) return [];
     for (const dropped of this.steps.splice(this.position)) this.historyBytes -= dropped.bytes;
     this.steps.push({ differences, bytes });
@@ -59,6 +65,7 @@ export class Mask {
   cancel() {
     for (const [tile, old] of this.before) this.writeTile(tile, old);
     this.before.clear();
+    this.covered.clear();
   }
 
   undo() {
@@ -108,7 +115,8 @@ export class Mask {
 
   // A piece of a stroke: from (x0, y0) to (x1, y1) in image pixels, with radii at both ends.
   // Within a stroke the greatest coverage counts, so that overlapping pieces add nothing.
-  segment(x0, y0, r0, x1, y1, r1, softness, erase) {
+  // `level` is what is painted: 255 or, to erase, 0; of trimaps and mattes any level they have.
+  segment(x0, y0, r0, x1, y1, r1, softness, level) {
     const length = Math.hypot(x1 - x0, y1 - y0);
     const pieces = Math.max(1, Math.ceil(length / Math.max(32, 4 * Math.max(r0, r1))));
     for (let n = 0; n < pieces; n++) {
@@ -116,12 +124,12 @@ export class Mask {
       const b = (n + 1) / pieces;
       this.#piece(
         x0 + a * (x1 - x0), y0 + a * (y1 - y0), r0 + a * (r1 - r0),
-        x0 + b * (x1 - x0), y0 + b * (y1 - y0), r0 + b * (r1 - r0), softness, erase,
+        x0 + b * (x1 - x0), y0 + b * (y1 - y0), r0 + b * (r1 - r0), softness, level,
       );
     }
   }
 
-  #piece(x0, y0, r0, x1, y1, r1, softness, erase) {
+  #piece(x0, y0, r0, x1, y1, r1, softness, level) {
     const reach = Math.max(r0, r1);
     const left = clamp(Math.floor(Math.min(x0, x1) - reach), 0, this.width);
     const right = clamp(Math.ceil(Math.max(x0, x1) + reach) + 1, 0, this.width);
@@ -147,10 +155,13 @@ export class Mask {
         if (softness > 0) {
           value = Math.round(255 * Math.min(1, (radius - Math.sqrt(distance2)) / (radius * softness)));
         }
-        const old = this.pixels[row + x];
-        if (erase) {
-          if (255 - value < old) this.pixels[row + x] = 255 - value;
-        } else if (value > old) {
+        if (this.kind === "trimap") {
+          if (value >= 128) this.pixels[row + x] = level;
+        } else if (this.kind === "alpha") {
+          this.#cover(x, y, value, level);
+        } else if (level === 0) {
+          if (255 - value < this.pixels[row + x]) this.pixels[row + x] = 255 - value;
+        } else if (value > this.pixels[row + x]) {
           this.pixels[row + x] = value;
         }
       }
@@ -158,8 +169,21 @@ export class Mask {
     this.changed(left, top, right, bottom);
   }
 
+  // Moves a matte's pixel from where it was before the stroke towards `level`, by `coverage`.
+  #cover(x, y, coverage, level) {
+    const tile = Math.floor(y / TILE) * this.across + Math.floor(x / TILE);
+    const [x0, y0, x1] = this.tileRectangle(tile);
+    const old = this.before.get(tile);
+    if (!this.covered.has(tile)) this.covered.set(tile, new Uint8Array(old.length));
+    const covered = this.covered.get(tile);
+    const n = (y - y0) * (x1 - x0) + x - x0;
+    if (coverage <= covered[n]) return;
+    covered[n] = coverage;
+    this.pixels[y * this.width + x] = Math.round(old[n] + ((level - old[n]) * coverage) / 255);
+  }
+
   // Fills the polygon's inside (even-odd, by pixel centres); points are [x, y] in image pixels.
-  polygon(points, erase) {
+  polygon(points, level) {
     const crossings = new Map();
     for (let n = 0; n < points.length; n++) {
       let [ax, ay] = points[n];
@@ -177,17 +201,16 @@ export class Mask {
       for (let n = 0; n + 1 < xs.length; n += 2) {
         const from = clamp(Math.ceil(xs[n] - 0.5), 0, this.width);
         const to = clamp(Math.ceil(xs[n + 1] - 0.5), 0, this.width);
-        if (from < to) this.#span(y, from, to, erase ? 0 : 255);
+        if (from < to) this.#span(y, from, to, level);
       }
     }
     this.#changedInBefore();
   }
 
   // Fills the pixels that `similar(x, y)` joins to (x, y) by their sides.
-  flood(x, y, similar, erase) {
-    const value = erase ? 0 : 255;
+  flood(x, y, similar, level) {
     floodSpans(this.width, this.height, x, y, similar, (row, from, to) =>
-      this.#span(row, from, to, value),
+      this.#span(row, from, to, level),
     );
     this.#changedInBefore();
   }
@@ -209,6 +232,22 @@ export class Mask {
     this.#changedInBefore();
   }
 
+  // Takes over whole pixels, tile by tile where they differ.
+  assign(pixels) {
+    for (let tile = 0; tile < this.across * Math.ceil(this.height / TILE); tile++) {
+      const [x0, y0, x1, y1] = this.tileRectangle(tile);
+      for (let y = y0; y < y1; y++) {
+        const row = y * this.width;
+        let n = row + x0;
+        while (n < row + x1 && pixels[n] === this.pixels[n]) n++;
+        if (n === row + x1) continue;
+        this.touch(x0, y, x1, y + 1);
+        this.pixels.set(pixels.subarray(n, row + x1), n);
+      }
+    }
+    this.#changedInBefore();
+  }
+
   #span(y, from, to, value) {
     this.touch(from, y, to, y + 1);
     this.pixels.fill(value, y * this.width + from, y * this.width + to);
@@ -221,10 +260,9 @@ export class Mask {
 
 const MOST_HISTORY_BYTES = 64 * 2 ** 20;
 
-// Spans of the region around (x, y), each pixel once.
-export function floodSpans(width, height, x, y, similar, paint) {
+// Spans of the region around (x, y), each pixel once; `seen` is where other calls have been.
+export function floodSpans(width, height, x, y, similar, paint, seen = new Uint8Array(width * height)) {
   if (x < 0 || y < 0 || x >= width || y >= height || !similar(x, y)) return;
-  const seen = new Uint8Array(width * height);
   const waiting = [[x, y]];
   const free = (px, py) => !seen[py * width + px] && similar(px, py);
   while (waiting.length) {

@@ -2,7 +2,7 @@
 
 import { clamp, floodSpans } from "./mask.js";
 
-export const TOOLS = ["brush", "eraser", "lasso", "polygon", "fill"];
+export const TOOLS = ["brush", "eraser", "lasso", "polygon", "fill", "segment", "pin", "zoomRegion"];
 export const LARGEST_SIZE = 400;
 const TILE = 256;
 const MOST_TILES = 128;
@@ -49,14 +49,16 @@ class Colours {
 }
 
 export class Tools {
-  // `changed(tiles, stroke)` is told of every change, `input()` of every sign of work.
-  constructor(view, { changed, input, shown }) {
+  // `changed(tiles, stroke)` is told of every change, `input()` of every sign of work;
+  // `pressed(tool, x, y, erases)` does what takes more than the canvas.
+  constructor(view, { changed, input, shown, pressed }) {
     this.view = view;
-    this.tell = { changed, input, shown };
+    this.tell = { changed, input, shown, pressed };
     this.tool = "brush";
     this.sizes = { brush: 40, eraser: 40 };
     this.softness = 0;
     this.tolerance = 24;
+    this.level = 255; // what trimaps and mattes are painted with
     this.pressure = true;
     this.erasesAreas = false; // lasso, polygon and fill; for touch, which has no Alt
     this.pointers = new Map();
@@ -90,6 +92,7 @@ export class Tools {
 
   choose(tool) {
     this.finishStroke();
+    if (tool === "zoomRegion" && this.tool !== tool) this.toolBefore = this.tool;
     this.tool = tool;
     this.tell.shown();
     this.view.drawHelpersSoon();
@@ -205,25 +208,34 @@ export class Tools {
 
   // Presses at an image point. `joined` draws a line from where the last stroke ended.
   press(point, radius = this.size / 2, { erase = false, joined = false } = {}) {
+    if (this.tool === "zoomRegion") {
+      this.rectangle = [point, point];
+      this.stroke = {};
+      return;
+    }
+    if (this.tool === "pin") return this.tell.pressed("pin", ...point);
     if (this.view.proposal) return this.#toggleRegion(point);
     if (this.readOnly) return this.tell.shown("read-only");
     const erases = erase || (this.tool in this.sizes ? this.tool === "eraser" : this.erasesAreas);
-    if (this.tool === "fill") {
-      const [x, y] = point.map(Math.floor);
-      const inside = x >= 0 && y >= 0 && x < this.mask.width && y < this.mask.height;
-      if (inside) this.mask.flood(x, y, this.colours.similarTo(x, y, this.tolerance), erases);
+    const level = erases ? 0 : this.mask.kind === "mask" ? 255 : this.level;
+    const [x, y] = point.map(Math.floor);
+    const inside = x >= 0 && y >= 0 && x < this.mask.width && y < this.mask.height;
+    if (this.tool === "segment") {
+      if (inside) this.tell.pressed("segment", x, y, erases);
+    } else if (this.tool === "fill") {
+      if (inside) this.mask.flood(x, y, this.colours.similarTo(x, y, this.tolerance), level);
       this.#commit();
     } else if (this.tool === "polygon") {
       if (this.corners.length > 2 && this.#near(point, this.corners[0])) return this.finish();
       this.corners.push(point);
-      this.erasesPolygon = erases;
+      this.polygonLevel = level;
     } else if (this.tool === "lasso") {
       this.points = [point];
-      this.erasesArea = erases;
-      this.stroke = { erases };
+      this.areaLevel = level;
+      this.stroke = {};
     } else {
       const from = joined && this.lastEnd ? this.lastEnd : point;
-      this.stroke = { erases, point: this.#snap(from), radius, journalled: performance.now() };
+      this.stroke = { level, point: this.#snap(from), radius, journalled: performance.now() };
       this.drag(from, radius);
       if (from !== point) this.drag(point, radius);
     }
@@ -235,14 +247,18 @@ export class Tools {
   }
 
   drag(point, radius = this.size / 2) {
+    if (this.rectangle) {
+      this.rectangle[1] = point;
+      return;
+    }
     if (this.points.length) {
       const [x, y] = this.points.at(-1);
       if (Math.hypot(point[0] - x, point[1] - y) * this.view.scale >= 1) this.points.push(point);
       return;
     }
     const next = this.#snap(point);
-    const { erases, point: last, radius: lastRadius } = this.stroke;
-    this.mask.segment(...last, lastRadius, ...next, radius, this.softness, erases);
+    const { level, point: last, radius: lastRadius } = this.stroke;
+    this.mask.segment(...last, lastRadius, ...next, radius, this.softness, level);
     this.stroke.point = next;
     this.stroke.radius = radius;
     this.lastEnd = point;
@@ -254,7 +270,14 @@ export class Tools {
   }
 
   release() {
-    if (this.points.length) this.mask.polygon(this.points, this.erasesArea);
+    if (this.rectangle) {
+      const [[ax, ay], [bx, by]] = this.rectangle;
+      this.rectangle = this.stroke = null;
+      this.view.showRectangle(Math.min(ax, bx), Math.min(ay, by), Math.max(ax, bx), Math.max(ay, by));
+      this.choose(this.toolBefore);
+      return;
+    }
+    if (this.points.length) this.mask.polygon(this.points, this.areaLevel);
     this.stroke = null;
     this.points = [];
     this.#commit();
@@ -264,7 +287,7 @@ export class Tools {
   // Closes the polygon in hand. Returns whether there was one.
   finish() {
     if (this.corners.length < 3 || this.readOnly) return false;
-    this.mask.polygon(this.corners, this.erasesPolygon);
+    this.mask.polygon(this.corners, this.polygonLevel);
     this.corners = [];
     this.#commit();
     this.view.drawHelpersSoon();
@@ -286,7 +309,7 @@ export class Tools {
       this.mask.cancel();
       if (this.stroke.partly) this.tell.changed(tiles, false);
     }
-    this.stroke = null;
+    this.stroke = this.rectangle = null;
     this.points = [];
     this.view.drawHelpersSoon();
   }
@@ -321,6 +344,32 @@ export class Tools {
     this.stroke.journalled = performance.now();
     this.stroke.partly = true;
     this.tell.changed([...this.mask.before.keys()], false);
+  }
+
+  // Changes the whole mask as one step.
+  replace(pixels) {
+    if (this.readOnly) return this.tell.shown("read-only");
+    this.finishStroke();
+    this.mask.assign(pixels);
+    this.#commit();
+  }
+
+  // Moves the keyboard's cursor to the next region of the proposal, or of the mask.
+  nextRegion(step) {
+    if (!this.mask) return;
+    const { width, height, pixels } = this.view.proposal ?? this.mask;
+    if (this.regionsOf !== pixels || this.regionsAt !== this.mask.position) {
+      this.regions = regionStarts(width, height, pixels);
+      this.regionsOf = pixels;
+      this.regionsAt = this.mask.position;
+      this.region = -1;
+    }
+    if (!this.regions.length) return;
+    const first = this.region < 0 && step < 0 ? 0 : this.region;
+    this.region = (first + step + this.regions.length) % this.regions.length;
+    this.cursor = this.regions[this.region];
+    this.view.reveal(...this.cursor);
+    this.view.drawHelpersSoon();
   }
 
   // --- Keyboard --------------------------------------------------------------------------------
@@ -373,6 +422,25 @@ export class Tools {
 
   #drawHelpers(context) {
     const view = this.view;
+    if (this.rectangle) {
+      const [[ax, ay], [bx, by]] = this.rectangle.map((point) => view.toScreen(...point));
+      context.beginPath();
+      context.rect(Math.min(ax, bx), Math.min(ay, by), Math.abs(bx - ax), Math.abs(by - ay));
+      outline(context);
+    }
+    this.pins?.forEach(({ x, y }, n) => {
+      const [sx, sy] = view.toScreen(x, y);
+      context.beginPath();
+      context.arc(sx, sy, 11 * view.dpr, 0, 7);
+      context.fillStyle = "#f5b94d";
+      context.fill();
+      outline(context);
+      context.fillStyle = "black";
+      context.font = `bold ${13 * view.dpr}px sans-serif`;
+      context.textAlign = "center";
+      context.textBaseline = "middle";
+      context.fillText(n + 1, sx, sy);
+    });
     for (const points of [this.points, this.corners]) {
       if (!points.length) continue;
       context.beginPath();
@@ -422,4 +490,22 @@ function pinch([a, b]) {
     y: (a.clientY + b.clientY) / 2,
     distance: Math.max(1, Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY)),
   };
+}
+
+// A pixel of each region, in reading order; specks below 4 pixels are left out.
+function regionStarts(width, height, pixels) {
+  const seen = new Uint8Array(width * height);
+  const starts = [];
+  for (let n = 0; n < pixels.length; n++) {
+    if (!pixels[n] || seen[n]) continue;
+    let size = 0;
+    let widest = [0, 0, 0];
+    const same = (x, y) => pixels[y * width + x] && !seen[y * width + x];
+    floodSpans(width, height, n % width, Math.floor(n / width), same, (row, from, to) => {
+      size += to - from;
+      if (to - from > widest[0]) widest = [to - from, (from + to - 1) >> 1, row];
+    }, seen);
+    if (size >= 4) starts.push([widest[1] + 0.5, widest[2] + 0.5]);
+  }
+  return starts;
 }

@@ -4,6 +4,7 @@ import { clamp } from "./mask.js";
 
 const LARGEST_SCALE = 32; // 3200 %
 const GRID_FROM_SCALE = 12;
+export const MODES = ["tint", "contour", "alone", "cutout"]; // ways to show the mask
 
 export class View {
   constructor(frame) {
@@ -25,6 +26,9 @@ export class View {
     this.opacity = 0.5;
     this.hidden = false;
     this.colour = [230, 30, 120];
+    this.mode = "tint";
+    this.flat = [0, 177, 64]; // what the cut-out lies on
+    this.light = { brightness: 1, contrast: 1, gamma: 1 }; // of the picture, for the eye alone
     this.drawHelpers = () => {};
     this.afterMove = () => {};
     new ResizeObserver(([entry]) => this.#resize(entry)).observe(frame, {
@@ -75,6 +79,30 @@ export class View {
     this.scale = 1;
     this.#centre();
     this.fitted = false;
+  }
+
+  // Fills the frame with the image's rectangle; one that is hardly larger than a click zooms in.
+  showRectangle(x0, y0, x1, y1) {
+    const [cx, cy] = [(x0 + x1) / 2, (y0 + y1) / 2];
+    const { width, height } = this.picture;
+    const wide = Math.max((x1 - x0) * this.scale, (y1 - y0) * this.scale) > 8;
+    const scale = wide ? Math.min(width / (x1 - x0), height / (y1 - y0)) : 2 * this.scale;
+    this.scale = clamp(scale, 0.01, LARGEST_SCALE);
+    this.x = Math.round(width / 2 - cx * this.scale);
+    this.y = Math.round(height / 2 - cy * this.scale);
+    this.fitted = false;
+    this.#keepInSight();
+    this.draw();
+  }
+
+  // Brightness, contrast and gamma of the picture: dark hair on dark is seen, no pixel changes.
+  setLight(light) {
+    Object.assign(this.light, light);
+    const { brightness, contrast, gamma } = this.light;
+    for (const part of document.querySelectorAll("#gamma [exponent]")) part.setAttribute("exponent", 1 / gamma);
+    const bend = gamma === 1 ? "" : "url(#gamma) ";
+    const plain = brightness === 1 && contrast === 1 && gamma === 1;
+    this.picture.style.filter = plain ? "" : `${bend}brightness(${brightness}) contrast(${contrast})`;
   }
 
   #centre() {
@@ -218,7 +246,8 @@ export class View {
     );
     const source = this.mask.levels[level];
     const proposed = this.proposal?.levels[level].pixels;
-    const table = colours(this.colour, this.opacity);
+    const table = this.#table();
+    const contour = this.mode === "contour" && this.mask.kind !== "trimap";
     const proposalTable = colours([20, 200, 90], Math.max(0.35, this.opacity));
     const data = new ImageData(x1 - x0, y1 - y0);
     const out = new Uint32Array(data.data.buffer);
@@ -237,8 +266,38 @@ export class View {
         const index = start + columns[n];
         out[at + n] = proposed?.[index] ? proposalTable[proposed[index]] : table[source.pixels[index]];
       }
+      if (contour && !proposed) this.#contour(out, at, columns, y, level);
     }
     context.putImageData(data, x0, y0);
+  }
+
+  // The colour of each level.
+  #table() {
+    if (this.mode === "alone") return levelColours((level) => [level, level, level, 255]);
+    if (this.mode === "cutout") return levelColours((level) => [...this.flat, 255 - level]);
+    if (this.mask.kind === "trimap") {
+      return levelColours((level) => (level === 0 ? [0, 0, 0, 0] : level === 255
+        ? [60, 200, 110, 255 * this.opacity * 0.7] : [255, 200, 0, 255 * this.opacity]));
+    }
+    return colours(this.colour, this.opacity);
+  }
+
+  // One row of the outline of half strength, which is what is exported; inside stays clear.
+  #contour(out, at, columns, y, level) {
+    const source = this.mask.levels[level];
+    const rows = [-1, 0, 1].map((step) => Math.floor((y + step + 0.5 - this.y) / this.scale) >> level);
+    const inside = (row, column) =>
+      column >= 0 && row >= 0 && row < source.height && source.pixels[row * source.width + column] >= 128;
+    const [full] = colours(this.colour, 1).slice(-1);
+    for (let n = 0; n < columns.length; n++) {
+      out[at + n] = 0;
+      if (columns[n] < 0 || !inside(rows[1], columns[n])) continue;
+      const left = Math.floor((n > 0 ? columns[n - 1] : columns[n]));
+      const right = n + 1 < columns.length ? columns[n + 1] : columns[n];
+      const edge = !inside(rows[1], left) || !inside(rows[1], right)
+        || !inside(rows[0], columns[n]) || !inside(rows[2], columns[n]);
+      if (edge) out[at + n] = full;
+    }
   }
 
   #drawGridAndHelpers() {
@@ -271,10 +330,15 @@ export class View {
   }
 }
 
-// A colour for each level of the mask, as ImageData has it in memory (little-endian ABGR).
-function colours([red, green, blue], opacity) {
+// A colour for each level of the mask.
+function colours(colour, opacity) {
+  return levelColours((level) => [...colour, level * opacity]);
+}
+
+// As ImageData has it in memory (little-endian ABGR).
+function levelColours(colour) {
   return Uint32Array.from({ length: 256 }, (_, level) => {
-    const alpha = Math.round(level * opacity);
+    const [red, green, blue, alpha] = colour(level).map(Math.round);
     return ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
   });
 }
