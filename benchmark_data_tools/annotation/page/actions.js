@@ -1,12 +1,16 @@
 // What keys, buttons and inputs do.
 
 import { LARGEST_SIZE, TOOLS } from "./canvas/tools.js";
+import { MODES } from "./canvas/view.js";
 import { fetchBitmap, finish, open, restore, setState, step } from "./lifecycle.js";
 import { actionOf, titleOf } from "./panels/keys.js";
 import { COLOURS, saveNote, setColour, showEntry, showHistory, showProgress, showTools } from "./panels/panels.js";
+import { keepPreferences } from "./panels/preferences.js";
+import { showBatch, showGuideline } from "./panels/team.js";
 import { applyProposal, hideProposal, propose } from "./proposal.js";
 import { json } from "./saving/server.js";
 import { $, act, page, queue, tools, view } from "./session.js";
+import { copyFrom, fillHoles, grow, invert, shrink } from "./wholemask.js";
 
 async function showLayer() {
   const { entry, image } = page;
@@ -43,6 +47,33 @@ const doing = {
   source: () => {
     $("source").selectedIndex = 1 - $("source").selectedIndex;
     $("source").dispatchEvent(new Event("input"));
+  },
+  level: () => {
+    const levels = page.mask.kind === "trimap" ? [0, 128, 255] : [0, 64, 128, 192, 255];
+    tools.level = levels.find((level) => level > tools.level) ?? levels[0];
+    showTools();
+  },
+  grow,
+  shrink,
+  fillHoles,
+  invert,
+  copyFrom,
+  nextRegion: () => tools.nextRegion(1),
+  previousRegion: () => tools.nextRegion(-1),
+  mode: () => setMode(MODES[(MODES.indexOf(view.mode) + 1) % MODES.length]),
+  darker: () => change("brightness", -10),
+  brighter: () => change("brightness", 10),
+  lessContrast: () => change("contrast", -10),
+  moreContrast: () => change("contrast", 10),
+  lessGamma: () => change("gamma-slider", -15),
+  moreGamma: () => change("gamma-slider", 15),
+  resetLight: () => ["brightness", "contrast", "gamma-slider"].forEach((id) => change(id, 100 - $(id).value)),
+  guideline: showGuideline,
+  batch: showBatch,
+  label: () => {
+    if ($("label").hidden) return;
+    $("label").selectedIndex = ($("label").selectedIndex + 1) % $("label").options.length;
+    $("label").dispatchEvent(new Event("input"));
   },
   undo: () => tools.undo(),
   redo: () => tools.redo(),
@@ -93,7 +124,7 @@ const doing = {
   return: () => setState("returned", "What should be changed?"),
   help: () => { $("help").showModal(); $("help").scrollTop = 0; },
 };
-const WITHOUT_ENTRY = new Set(["queuePanel", "sidePanel", "next", "previous", "jump", "help", "people", "logout", "agreement", ...TOOLS]);
+const WITHOUT_ENTRY = new Set(["queuePanel", "sidePanel", "next", "previous", "jump", "help", "people", "logout", "agreement", "guideline", "batch", "label", ...TOOLS]);
 
 // Where keys zoom: at the cursor, else at the pointer, else in the middle.
 function zoomCentre() {
@@ -101,10 +132,17 @@ function zoomCentre() {
   return tools.hover ? view.toScreen(...view.toImage(tools.hover)) : [];
 }
 
+function setMode(mode) {
+  view.mode = mode;
+  showTools();
+  view.draw();
+}
+
 function perform(action, event) {
   if (!page.entry && !WITHOUT_ENTRY.has(action)) return;
   page.saver?.input();
   act(() => doing[action]?.(event));
+  keepPreferences();
 }
 
 document.addEventListener("keydown", (event) => {
@@ -151,7 +189,7 @@ for (const control of document.querySelectorAll("[data-keys]")) {
 
 // --- Inputs ----------------------------------------------------------------------------------------
 
-const onInput = (id, apply) => $(id).addEventListener("input", () => { apply($(id)); showTools(); view.draw(); });
+const onInput = (id, apply) => $(id).addEventListener("input", () => { apply($(id)); showTools(); view.draw(); keepPreferences(); });
 onInput("size-slider", (input) => {
   const tool = tools.tool in tools.sizes ? tools.tool : "brush";
   tools.sizes[tool] = Math.round(LARGEST_SIZE ** (input.value / 100));
@@ -160,6 +198,19 @@ onInput("softness", (input) => { tools.softness = input.value / 100; });
 onInput("tolerance", (input) => { tools.tolerance = Number(input.value); });
 onInput("pressure", (input) => { tools.pressure = input.checked; });
 onInput("erases-areas", (input) => { tools.erasesAreas = input.checked; });
+onInput("mode", (input) => { view.mode = input.value; });
+onInput("flat", (input) => { view.flat = [1, 3, 5].map((n) => parseInt(input.value.slice(n, n + 2), 16)); });
+onInput("level", (input) => { tools.level = Number(input.value); });
+onInput("brightness", (input) => view.setLight({ brightness: input.value / 100 }));
+onInput("contrast", (input) => view.setLight({ contrast: input.value / 100 }));
+onInput("gamma-slider", (input) => view.setLight({ gamma: input.value / 100 }));
+for (const button of $("classes").children) {
+  button.setAttribute("role", "radio");
+  button.onclick = () => {
+    tools.level = Number(button.dataset.level);
+    showTools();
+  };
+}
 onInput("opacity", (input) => { view.opacity = input.value / 100; });
 for (const id of ["opening", "dilation", "source"]) {
   $(id).addEventListener("input", () => {

@@ -4,6 +4,8 @@ import "./actions.js";
 import { open } from "./lifecycle.js";
 import { onLogin } from "./panels/login.js";
 import { fillHelp, setColour, showProgress, showStorage } from "./panels/panels.js";
+import { loadPreferences } from "./panels/preferences.js";
+import { loadGuideline } from "./panels/team.js";
 import { json, setPerson } from "./saving/server.js";
 import { $, act, page, queue, tools, view } from "./session.js";
 
@@ -28,6 +30,14 @@ async function start() {
   performance.mark("queue shown");
   showProgress();
   setColour(0);
+  const { labels } = page.me;
+  $("label").hidden = labels.length < 2;
+  $("label").append(...labels.map(({ name }) => new Option(name, name)));
+  queue.labelled = labels.length > 1;
+  queue.draw();
+  $("batch-link").hidden = !page.me.reviews || page.me.alone;
+  // Neither is worth a page that does not start.
+  await act(() => Promise.all([loadPreferences(), loadGuideline()]));
   const wanted = Number(location.hash.slice(1));
   if (wanted) await open(wanted);
   document.body.dataset.ready = "yes";

@@ -62,7 +62,7 @@ export async function open(id) {
       `${entry.name} must be ${entry.width}x${entry.height}, got ${bitmap.width}x${bitmap.height}: run init again`,
     );
   }
-  const mask = new Mask(entry.width, entry.height, pixels ?? undefined);
+  const mask = new Mask(entry.width, entry.height, pixels ?? undefined, entry.kind);
   const saver = new Saver(key, entry, mask, (state, message) => showSaving(saver, state, message));
   Object.assign(page, { entry, held, image: bitmap, mask, saver, settling: false, note: entry.note });
   $("note").value = entry.note;

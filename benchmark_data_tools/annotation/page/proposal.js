@@ -16,6 +16,13 @@ export async function propose() {
   try {
     const pixels = await fetchPixels(`entries/${entry.id}/proposal?${query}`, entry.width, entry.height);
     if (page.asked !== asked || page.entry !== entry) return;
+    if (entry.kind !== "mask") {
+      // A trimap or a matte has no regions to choose: it is taken as a whole, and one undo drops it.
+      hideProposal();
+      tools.replace(pixels);
+      page.saver.usedProposal = true;
+      return;
+    }
     if (!pixels.some(Boolean)) {
       hideProposal();
       return banner("Nothing is proposed: this alpha has no soft part. Lower Opening, or propose from the other alpha.");

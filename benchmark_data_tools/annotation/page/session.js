@@ -19,11 +19,12 @@ export const page = {
   token: (sessionStorage.token ??= randomId()), // names this tab for leases
 };
 // Who is told of what canvas and queue do: the parts that know fill it in.
-export const listeners = { toolsShown: () => {}, openEntry: () => {} };
+export const listeners = { toolsShown: () => {}, openEntry: () => {}, pressed: {} };
 export const view = new View($("frame"));
 export const tools = new Tools(view, {
   changed: (tiles, stroke) => page.saver?.changed(tiles, stroke),
   input: () => page.saver?.input(),
+  pressed: (tool, ...rest) => act(() => listeners.pressed[tool](...rest)),
   shown: (why) => (why ? banner(readOnlyReason()) : listeners.toolsShown()),
 });
 export const queue = new Queue($("queue"), { open: (id) => act(() => listeners.openEntry(id)) });

@@ -8,7 +8,6 @@ import numpy as np
 from fastapi import APIRouter, Body, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
-from mgm_core.clicking import Click, segment_clicks
 
 from benchmark_data_tools.annotation.server.access import Given, Guarded, Number
 from benchmark_data_tools.annotation.server.proposals import LAYERS, Layer
@@ -24,6 +23,8 @@ from benchmark_data_tools.annotation.storage.store import LOCKED
 from benchmark_data_tools.annotation.storage.tables import Entry, Image, Revision
 from benchmark_data_tools.annotation.team import leases, pins
 from benchmark_data_tools.annotation.team.passes import entry_for
+from mgm_core.corrections.clicking import Click, segment_clicks
+from mgm_core.images import read_image
 
 # What a page may claim; the other kinds are the store's own.
 _PaintedKind = Literal["paint", "proposal", "correction"]

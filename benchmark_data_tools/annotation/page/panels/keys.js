@@ -8,6 +8,7 @@ export const ACTIONS = [
     ["lasso", ["l"], "Lasso: fill what you circle"],
     ["polygon", ["p"], "Polygon: click corners, Enter or the first one closes"],
     ["fill", ["f"], "Fill similar colour"],
+    ["segment", ["j"], "Click to segment: adds what you click, with Alt takes it away"],
     ["smaller", ["["], "Smaller brush or eraser"],
     ["larger", ["]"], "Larger brush or eraser"],
     ["harder", ["{", "Shift+{"], "Harder edge"],
@@ -16,6 +17,14 @@ export const ACTIONS = [
     ["moreTolerance", ["="], "Fill: more colours"],
     ["erasesAreas", ["Shift+E"], "Lasso, polygon and fill erase, or draw"],
     ["pressure", ["Shift+P"], "Pen pressure on or off"],
+    ["level", ["Shift+L"], "Trimap: next class; matte: next level to paint"],
+  ]],
+  ["Whole mask", [
+    ["grow", ["Shift+G"], "Grow by 1 px"],
+    ["shrink", ["Shift+S"], "Shrink by 1 px"],
+    ["fillHoles", ["Shift+H"], "Fill holes"],
+    ["invert", ["Shift+I"], "Invert"],
+    ["copyFrom", ["Shift+C"], "Add the mask of another image"],
   ]],
   ["Proposal", [
     ["propose", ["d"], "Propose detail; click switches regions"],
@@ -24,6 +33,8 @@ export const ACTIONS = [
     ["lessOpening", ["<", "Shift+<"], "Proposal of thinner parts, too"],
     ["moreOpening", [">", "Shift+>"], "Proposal of wide parts alone"],
     ["source", ["Shift+D"], "Propose from the other alpha"],
+    ["nextRegion", ["'"], "Cursor to the next region (Shift+Enter switches it)"],
+    ["previousRegion", [";"], "Cursor to the previous region"],
   ]],
   ["Drawing", [
     ["undo", ["Ctrl+z"], "Undo"],
@@ -43,7 +54,16 @@ export const ACTIONS = [
     ["fit", ["0"], "Fit"],
     ["actualSize", ["1"], "100 %"],
     ["pan", [" "], "Hold and drag to pan"],
+    ["zoomRegion", ["z"], "Zoom to the rectangle that you drag next"],
     ["hide", ["h"], "Hide or show the mask"],
+    ["mode", ["k"], "Show the mask as tint, contour, alone, or as a cut-out"],
+    ["darker", ["3"], "Darker picture"],
+    ["brighter", ["4"], "Brighter picture"],
+    ["lessContrast", ["5"], "Less contrast"],
+    ["moreContrast", ["6"], "More contrast"],
+    ["lessGamma", ["7"], "Darker shadows"],
+    ["moreGamma", ["2"], "Brighter shadows: hair on black"],
+    ["resetLight", ["Shift+R"], "Picture as it is"],
     ["opacityDown", ["9"], "Fainter mask"],
     ["opacityUp", ["8"], "Stronger mask"],
     ["colour", ["c"], "Next mask colour"],
@@ -60,6 +80,9 @@ export const ACTIONS = [
     ["reopen", ["w"], "Take into work again"],
     ["flag", ["g"], "Flag"],
     ["note", ["m"], "Write a note"],
+    ["pin", ["Shift+M"], "Pin a comment to the place that you click next"],
+    ["guideline", ["Shift+W"], "Guideline"],
+    ["label", ["Shift+V"], "Next label of the list"],
     ["jump", ["/"], "Search and jump"],
     ["history", ["u"], "Revisions"],
     ["people", ["y"], "Everyone's progress"],
@@ -70,6 +93,7 @@ export const ACTIONS = [
     ["accept", ["a"], "Accept"],
     ["return", ["x"], "Return with a comment"],
     ["agreement", ["Shift+A"], "Agreement of second passes"],
+    ["batch", ["Shift+B"], "Accept, return or assign all that are shown"],
   ]],
   ["Help", [["help", ["?", "Shift+?"], "This map"]]],
 ];
@@ -79,22 +103,43 @@ const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑
 export const keyName = (key) =>
   key.split(/(?<=.)\+/).map((part) => NAMES[part] ?? (part.length === 1 ? part.toUpperCase() : part)).join("+");
 
-const BY_KEY = new Map(
-  ACTIONS.flatMap(([, actions]) => actions).flatMap(([action, keys, , also]) =>
-    [...keys, ...(also ? [also] : [])].map((key) => [key, action]),
-  ),
-);
+const rows = ACTIONS.flatMap(([, actions]) => actions);
+let own = {}; // action -> the key that a person chose for it
+let byKey = new Map();
+
+// Takes over a person's own keys; {} for none. An action keeps its usual keys unless another has them.
+export function setOwnKeys(chosen) {
+  own = Object.fromEntries(Object.entries(chosen).filter(([action]) => rows.some(([name]) => name === action)));
+  byKey = new Map(rows.flatMap(([action, keys, , also]) => [...keys, ...(also ? [also] : [])].map((key) => [key, action])));
+  for (const [action, key] of Object.entries(own)) byKey.set(key, action);
+}
+
+setOwnKeys({});
+
+export const ownKeys = () => own;
+
+// The keys that perform an action now, one's own first.
+export function keysOf(action) {
+  const [, keys] = rows.find(([name]) => name === action);
+  return [...new Set([...(own[action] ? [own[action]] : []), ...keys])].filter((key) => byKey.get(key) === action);
+}
 
 // What an action does, and its key.
 export function titleOf(action) {
-  const [, [key], meaning] = ACTIONS.flatMap(([, actions]) => actions).find(([name]) => name === action);
-  return `${meaning} (${keyName(key)})`;
+  const [, , meaning] = rows.find(([name]) => name === action);
+  const [key] = keysOf(action);
+  return key ? `${meaning} (${keyName(key)})` : meaning;
+}
+
+// A key press as this table writes it.
+export function keyOf(event) {
+  const control = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
+  const shift = event.shiftKey ? "Shift+" : "";
+  return control + shift + (event.key.length === 1 && !event.shiftKey ? event.key.toLowerCase() : event.key);
 }
 
 export function actionOf(event) {
-  const control = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
   if (event.altKey) return undefined;
-  const shift = event.shiftKey ? "Shift+" : "";
-  const key = event.key.length === 1 && !event.shiftKey ? event.key.toLowerCase() : event.key;
-  return BY_KEY.get(control + shift + key) ?? (control ? undefined : BY_KEY.get(key));
+  const key = keyOf(event);
+  return byKey.get(key) ?? (key.startsWith("Ctrl+") ? undefined : byKey.get(key.replace("Shift+", "")));
 }

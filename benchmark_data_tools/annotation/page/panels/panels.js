@@ -1,6 +1,6 @@
 // What stands around the canvas: an entry's facts, tools' settings, progress, history, help.
 
-import { ACTIONS, keyName } from "./keys.js";
+import { ACTIONS, keyName, keysOf } from "./keys.js";
 import { LARGEST_SIZE, TOOLS } from "../canvas/tools.js";
 import { json } from "../saving/server.js";
 import { $, act, listeners, page, queue, readOnlyReason, tools, view } from "../session.js";
@@ -19,9 +19,11 @@ export function showEntry() {
   tools.readOnly = Boolean(readOnlyReason());
   page.saver.paused = tools.readOnly && !page.settling;
   $("frame").classList.toggle("read-only", tools.readOnly);
-  $("name").textContent = entry.name + (entry.pass === 2 ? " (second pass)" : "");
+  $("name").textContent = entry.name + (me.labels.length > 1 ? ` · ${entry.label}` : "") + (entry.pass === 2 ? " (second pass)" : "");
   $("name").title = `${entry.width} x ${entry.height}`;
   $("entry-state").textContent = entry.state.replace("_", " ");
+  tools.pins = entry.pins;
+  showPins();
   $("lease").textContent = page.held ? "read only" : me.alone ? "" : `${me.name} · ${me.role}`;
   if ($("note").value === page.note) $("note").value = page.note = entry.note;
   $("comment").hidden = !entry.comment;
@@ -56,6 +58,18 @@ export function showTools() {
   $("erases-areas").checked = tools.erasesAreas;
   $("opacity").value = 100 * view.opacity;
   $("opacity-value").textContent = `${Math.round(100 * view.opacity)} %`;
+  $("mode").value = view.mode;
+  $("flat-row").hidden = view.mode !== "cutout";
+  const kind = page.mask?.kind ?? "mask";
+  $("level-row").hidden = kind === "mask";
+  $("classes").hidden = kind !== "trimap";
+  $("level-slider").hidden = kind !== "alpha";
+  for (const button of $("classes").children) button.setAttribute("aria-checked", Number(button.dataset.level) === tools.level);
+  $("level").value = tools.level;
+  $("level-value").textContent = `${Math.round((100 * tools.level) / 255)} %`;
+  $("brightness-value").textContent = `${$("brightness").value} %`;
+  $("contrast-value").textContent = `${$("contrast").value} %`;
+  $("gamma-value").textContent = (Number($("gamma-slider").value) / 100).toFixed(2);
   $("opening-value").textContent = `${$("opening").value} px`;
   $("dilation-value").textContent = `${$("dilation").value} px`;
   [...$("colours").children].forEach((button, n) => button.setAttribute("aria-checked", COLOURS[n] === view.colour));
@@ -114,6 +128,26 @@ export async function saveNote() {
   if (page.entry === entry) page.note = note;
 }
 
+// Comments at places of the image, with a button each to settle them.
+function showPins() {
+  const { entry } = page;
+  $("pins").replaceChildren(
+    ...entry.pins.map((pin) => {
+      const item = document.createElement("li");
+      const done = Object.assign(document.createElement("button"), { textContent: "Settle" });
+      done.onclick = () => act(async () => {
+        await json(`pins/${pin.id}/settle`, { json: {} });
+        entry.pins = entry.pins.filter((other) => other !== pin);
+        showEntry();
+      });
+      item.append(`${pin.text} (${pin.author}) `, done);
+      item.onclick = () => view.reveal(pin.x, pin.y);
+      return item;
+    }),
+  );
+  view.drawHelpersSoon();
+}
+
 // Asks for a sentence; "" where it is not given.
 export function ask(title) {
   const dialog = $("ask");
@@ -132,12 +166,14 @@ export function fillHelp() {
       const section = document.createElement("section");
       section.innerHTML = "<h2></h2><dl></dl>";
       section.firstChild.textContent = group;
-      for (const [, keys, meaning] of actions) {
+      for (const [action, , meaning] of actions) {
+        const keys = keysOf(action);
         const term = document.createElement("dt");
         const shown = keys.filter((key) => !/^Shift\+[?{}<>]$/.test(key));
         term.append(...shown.flatMap((key) => [Object.assign(document.createElement("kbd"), { textContent: keyName(key) }), " "]));
         const text = document.createElement("dd");
         text.textContent = meaning;
+        text.dataset.rebind = action;
         section.lastChild.append(term, text);
       }
       return section;

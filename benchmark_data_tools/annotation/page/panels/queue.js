@@ -10,11 +10,12 @@ export class Queue {
     this.open = open;
     this.rows = [];
     this.current = null;
+    this.labelled = false; // whether rows tell their label
     this.list = root.querySelector("#rows");
     this.space = root.querySelector("#rows > div");
     this.list.addEventListener("scroll", () => this.draw());
     new ResizeObserver(() => this.draw()).observe(this.list);
-    for (const id of ["search", "state", "flagged", "mine"]) {
+    for (const id of ["search", "state", "flagged", "mine", "label"]) {
       root.querySelector(`#${id}`).addEventListener("input", () => {
         clearTimeout(this.timer);
         this.timer = setTimeout(() => this.load(), 150);
@@ -27,6 +28,7 @@ export class Queue {
     const query = new URLSearchParams({
       search: value("search").value, flagged: value("flagged").checked, mine: value("mine").checked,
     });
+    if (value("label").value) query.set("label", value("label").value);
     if (value("state").value) query.set("state", value("state").value);
     const asked = (this.asked = {});
     const { columns, rows } = await json(`queue?${query}`);
@@ -37,6 +39,7 @@ export class Queue {
   }
 
   draw() {
+    const value = (id) => this.root.querySelector(`#${id}`);
     this.space.style.height = `${this.rows.length * ROW_PX}px`;
     const first = Math.floor(this.list.scrollTop / ROW_PX);
     const visible = this.rows.slice(first, first + Math.ceil(this.list.clientHeight / ROW_PX) + 1);
@@ -49,9 +52,14 @@ export class Queue {
         button.setAttribute("aria-current", row.id === this.current);
         const name = document.createElement("span");
         name.textContent = `${row.flagged ? "⚑ " : ""}${row.name}${row.blind_pass === 2 ? " (2nd)" : ""}`;
+        const label = this.labelled ? ` · ${row.label}` : "";
+        if (label && !value("label").value) name.textContent += label;
+        const who = document.createElement("em");
+        who.textContent = row.assignee ?? "";
+        who.hidden = !row.assignee;
         const state = document.createElement("small");
         state.textContent = row.state.replace("_", " ");
-        button.append(name, state);
+        button.append(name, who, state);
         button.onclick = () => this.open(row.id);
         return button;
       }),

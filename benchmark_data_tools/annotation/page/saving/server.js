@@ -89,8 +89,9 @@ export function encodePng(width, height, pixels) {
 }
 
 // The pixels of a mask's address; null where the server has none yet.
-export async function fetchPixels(path, width, height) {
-  const response = await request(path);
+// `body` is sent where the server makes them of something.
+export async function fetchPixels(path, width, height, body) {
+  const response = await request(path, { body });
   if (response.status === 204) return null;
   const bytes = new Uint8Array(await response.arrayBuffer());
   return ask({ action: "decode", width, height, bytes }, [bytes.buffer]);
