@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
@@ -35,11 +35,12 @@ from benchmark_data_tools.annotation.server.proposals import (
     Proposer,
     Worker,
 )
+from benchmark_data_tools.annotation.storage.claim import DETAIL
 from benchmark_data_tools.annotation.storage.dataset import DEFAULT_PATTERN
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.people import ROLES
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
-from benchmark_data_tools.annotation.storage.tables import STATES, Image
+from benchmark_data_tools.annotation.storage.tables import LABEL_KINDS, STATES, Image, LabelKind
 from benchmark_data_tools.annotation.storage.verify import verify
 from benchmark_data_tools.annotation.team import agreement, passes
 from benchmark_data_tools.annotation.team.users import Users
@@ -72,6 +73,13 @@ def add_subcommands(subparsers: "Subparsers") -> None:
 
     starting = add("init", "take a folder's images in for annotation")
     starting.add_argument("--pattern", default=DEFAULT_PATTERN, help="of finished detail maps")
+    starting.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="NAME[:KIND]",
+        help=f"a label beside detail; repeatable; KIND is {', '.join(LABEL_KINDS)}; default: mask",
+    )
     starting.set_defaults(command=_told(_init))
 
     serving = add("annotate", "open the annotation page")
@@ -99,12 +107,15 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     second = add("second-pass", "choose images for a blind second pass")
     second.add_argument("percent", type=float)
     second.add_argument("--seed", type=int, default=0)
+    second.add_argument("--label", default=DETAIL, help="which label is labelled twice")
     second.set_defaults(command=_told(_second_pass))
 
     writing = add("export", "write finished masks for others")
     writing.add_argument("out", type=Path)
     writing.add_argument("--kind", choices=EXPORTS, default="benchmark")
     writing.add_argument("--states", nargs="+", choices=STATES, default=list(FINISHED))
+    writing.add_argument("--labels", nargs="+", default=[DETAIL], help="default: detail")
+    writing.add_argument("--alpha-label", help="benchmark: the label of finished mattes")
     writing.add_argument("--soft", action="store_true", help="keep soft edges")
     writing.set_defaults(command=_told(_export))
 
@@ -112,6 +123,7 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     taking.add_argument("source", type=Path, help="folder or JSON file")
     taking.add_argument("--kind", choices=IMPORTS, default="png")
     taking.add_argument("--author", default="import")
+    taking.add_argument("--under", default=DETAIL, metavar="LABEL", help="what the masks are of")
     taking.add_argument(
         "--category",
         nargs="+",
@@ -217,7 +229,15 @@ def open_service(
 
 
 def _init(options: argparse.Namespace) -> int:
-    store, found = Store.create(options.dataset, pattern=options.pattern, database=options.database)
+    store, found = Store.create(
+        options.dataset,
+        pattern=options.pattern,
+        database=options.database,
+        labels={
+            name: cast("LabelKind", kind or "mask")
+            for name, _, kind in (label.partition(":") for label in options.label)
+        },
+    )
     for problem in found.problems:
         print(problem)
     print(f"{len(found.pictures)} images in {store.folder}, {len(found.problems)} remarks.")
@@ -275,14 +295,25 @@ def _users(options: argparse.Namespace) -> int:
 
 def _second_pass(options: argparse.Namespace) -> int:
     store = Store.open(options.dataset, database=options.database)
-    print(f"{passes.add_second_pass(store, options.percent, options.seed)} images have two passes.")
+    count = passes.add_second_pass(store, options.percent, options.seed, options.label)
+    print(f"{count} images have two passes.")
     return 0
 
 
 def _export(options: argparse.Namespace) -> int:
     store = Store.open(options.dataset, database=options.database)
-    count = export(store, options.out, options.kind, states=options.states, soft=options.soft)
-    print(f"{count} masks in {options.out}")
+    done = export(
+        store,
+        options.out,
+        options.kind,
+        states=options.states,
+        soft=options.soft,
+        labels=options.labels,
+        alpha_label=options.alpha_label,
+    )
+    for sentence in done.left_out:
+        print(sentence)
+    print(f"{done.masks} masks in {options.out}, {len(done.left_out)} left out.")
     return 0
 
 
@@ -295,6 +326,7 @@ def _import(options: argparse.Namespace) -> int:
         author=options.author,
         categories=options.category,
         label=options.label,
+        under=options.under,
     )
     for problem in done.problems:
         print(problem)

@@ -335,7 +335,7 @@ def finished(store):
 
 def test_the_benchmarks_runner_reads_the_export(store, tmp_path):
     drawn = finished(store)
-    assert export(store, tmp_path / "out") == 2
+    assert export(store, tmp_path / "out").masks == 2
     samples = find_samples("5", tmp_path / "out")
     assert [sample.name for sample in samples] == ["portrait_0", "portrait_1"]
     for sample in samples:
@@ -596,7 +596,10 @@ def test_the_commands(dataset, tmp_path, capsys, monkeypatch):
     store = Store.open(dataset)
     finished(store)
     store.engine.dispose()
-    assert run("export", dataset, tmp_path / "out") == (0, f"2 masks in {tmp_path / 'out'}\n")
+    assert run("export", dataset, tmp_path / "out") == (
+        0,
+        f"2 masks in {tmp_path / 'out'}, 0 left out.\n",
+    )
     status, text = run("import", dataset, tmp_path / "out" / "detailmap")
     assert (status, text) == (0, "2 taken, 0 not.\n")
     status, text = run("stats", dataset)
@@ -620,4 +623,4 @@ def test_entries_of_the_second_pass_are_not_exported(store, tmp_path):
     finished(store)
     with store.changing() as session:
         session.add(Entry(image_id=1, blind_pass=2, state="done"))
-    assert export(store, tmp_path / "out", "coco") == 2
+    assert export(store, tmp_path / "out", "coco").masks == 2

@@ -19,6 +19,7 @@ from benchmark_data_tools.annotation.formats import coco, label_studio
 from benchmark_data_tools.annotation.formats.found import Found, Size, check_size
 from benchmark_data_tools.annotation.formats.matching import ImageNames
 from benchmark_data_tools.annotation.formats.rle import coco_encode
+from benchmark_data_tools.annotation.storage.claim import DETAIL
 from benchmark_data_tools.annotation.storage.drafts import Draft
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.masks import (
@@ -29,18 +30,17 @@ from benchmark_data_tools.annotation.storage.masks import (
 )
 from benchmark_data_tools.annotation.storage.people import program
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
-from benchmark_data_tools.annotation.storage.tables import Entry, Image
+from benchmark_data_tools.annotation.storage.tables import LABEL_KINDS, Entry, Image
 from benchmark_data_tools.annotation.team import agreement, progress
 from benchmark_data_tools.data.layouts import is_picture
 from mgm_core.arrays import Plane
 from mgm_core.guidance import known_regions
 from mgm_core.images import encode_png, read_mask
 
-ExportKind: TypeAlias = Literal["benchmark", "coco", "trimap"]
+ExportKind: TypeAlias = Literal["benchmark", "coco", "trimap", "png"]
 ImportKind: TypeAlias = Literal["png", "trimap", "coco", "label_studio"]
 EXPORTS: tuple[ExportKind, ...] = get_args(ExportKind)
 IMPORTS: tuple[ImportKind, ...] = get_args(ImportKind)
-CATEGORY = {"id": 1, "name": "detail"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,19 @@ class Imported:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Args:
+        masks: How many masks.
+        left_out: A sentence for each finished mask that the format has no place for.
+    """
+
+    masks: int
+    left_out: tuple[str, ...]
+
+
 def export(
     store: Store,
     out: Path,
@@ -63,72 +76,123 @@ def export(
     *,
     states: Iterable[str] = FINISHED,
     soft: bool = False,
-) -> int:
+    labels: Sequence[str] = (DETAIL,),
+    alpha_label: str | None = None,
+) -> Exported:
     """Write finished masks for others to use, with a data card.
 
     Args:
         store: The store.
         out: Folder that is new or empty.
-        kind: "benchmark" is `image/ alpha/ detailmap/`, "coco" one JSON file, "trimap" a folder
-            of trimaps whose unknown region is the detail.
+        kind: "benchmark" is `image/ alpha/ detailmap/`, "coco" one JSON file with a category for
+            each label, "trimap" a folder of trimaps, whose unknown region a mask's detail is,
+            "png" a folder of masks for each label.
         states: Entries' states to take.
-        soft: Benchmark: keep soft edges. Without it detail is 255 from half strength on, else 0,
-            as protocols count every value above 0.
+        soft: Benchmark and png: keep soft edges. Without it a mask's detail is 255 from half
+            strength on, else 0, as protocols count every value above 0.
+        labels: What to write; benchmark and trimap take one.
+        alpha_label: Benchmark: the label whose finished mattes stand for `alpha/`.
 
     Returns:
-        How many masks were written.
+        What was written. The benchmark's runner needs a matte of each image: those without one
+        are left out.
 
     Raises:
-        StoreError: The folder is not empty, or there is nothing to write.
+        StoreError: The folder is not empty, a label does not go with the format, or there is
+            nothing to write.
     """
     if kind not in EXPORTS:
         raise StoreError(f"kind must be one of {', '.join(EXPORTS)}, got {kind}: choose one")
     if out.exists() and any(out.iterdir()):
         raise StoreError(f"out must be a new or empty folder, got {out}: name another")
-    chosen = _finished(store, states)
+    kinds = {label: store.label(label).kind for label in labels}
+    _check_labels(kind, kinds)
+    chosen = [(e, i) for label in labels for e, i in _finished(store, states, label)]
+    left_out: list[str] = []
+    mattes: dict[int, Entry] = {}
+    if kind == "benchmark":
+        if alpha_label is not None:
+            mattes = {image.id: e for e, image in _finished(store, states, alpha_label)}
+        without = {i.id for _, i in chosen if i.alpha_file is None and i.id not in mattes}
+        left_out = [
+            f"{image.name} is left out: the benchmark needs a matte, and alpha/ has none of it"
+            for _, image in chosen
+            if image.id in without
+        ]
+        chosen = [(entry, image) for entry, image in chosen if image.id not in without]
     if not chosen:
         raise StoreError(
-            f"dataset must have masks to write, got none in {', '.join(states)}: finish some, or "
-            "name other states"
+            f"dataset must have masks to write, got none in {', '.join(states)}"
+            f"{' that have a matte' if left_out else ''}: finish some, or name other states"
         )
     out.mkdir(parents=True, exist_ok=True)
     if kind == "coco":
-        document = coco_document((image, _mask(store, entry)) for entry, image in chosen)
+        document = coco_document(store, chosen)
         write_atomically(out / "detail.json", json.dumps(document).encode())
     for entry, image in chosen if kind != "coco" else ():
         mask = _mask(store, entry)
+        shown = mask if soft or kinds[entry.label] != "mask" else _hard(mask)
         if kind == "trimap":
-            write_atomically(out / "trimap" / f"{image.name}.png", _trimap(store, image, mask))
-            continue
-        shown = mask if soft else is_detail(mask).astype(np.uint8) * np.uint8(255)
-        write_atomically(out / store.pattern.replace("{name}", image.name), encode_mask(shown))
-        for file in (image.file, image.alpha_file):
-            if file is not None:
-                (out / file).parent.mkdir(exist_ok=True)
-                shutil.copyfile(store.folder / file, out / file)
-    write_atomically(out / "README.md", data_card(store, chosen, kind).encode())
-    return len(chosen)
+            clean = kinds[entry.label] == "trimap"
+            png = encode_mask(mask) if clean else _trimap(store, image, mask)
+            write_atomically(out / "trimap" / f"{image.name}.png", png)
+        elif kind == "png":
+            write_atomically(out / entry.label / f"{image.name}.png", encode_mask(shown))
+        else:
+            write_atomically(out / store.pattern.replace("{name}", image.name), encode_mask(shown))
+            _copy(store.folder / image.file, out / image.file)
+            if image.id in mattes:
+                matte = encode_mask(_mask(store, mattes[image.id]))
+                write_atomically(out / "alpha" / f"{image.name}.png", matte)
+            elif image.alpha_file is not None:
+                _copy(store.folder / image.alpha_file, out / image.alpha_file)
+    write_atomically(out / "README.md", data_card(store, chosen, kind, left_out).encode())
+    return Exported(len(chosen), tuple(left_out))
 
 
-def coco_document(masks: Iterable[tuple[Image, Mask]]) -> dict[str, Any]:
-    """Return a COCO document of detail masks, as pycocotools reads it."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for image, mask in masks:
-        detail = is_detail(mask)
-        images.append(
-            {
-                "id": image.id,
-                "file_name": image.file,
-                "width": image.width,
-                "height": image.height,
-            }
+def _check_labels(kind: ExportKind, kinds: dict[str, str]) -> None:
+    allowed = {"benchmark": ("mask",), "coco": ("mask",), "trimap": ("mask", "trimap")}.get(
+        kind, LABEL_KINDS
+    )
+    for name, found in kinds.items():
+        if found not in allowed:
+            raise StoreError(
+                f"label for {kind} must be a {' or '.join(allowed)}, got {name}, a {found}: "
+                "export it with --kind png"
+            )
+    if not kinds or (len(kinds) > 1 and kind in ("benchmark", "trimap")):
+        raise StoreError(
+            f"{kind} must be of one label, got {len(kinds)}: name one, or use png or coco"
         )
+
+
+def _hard(mask: Mask) -> Mask:
+    return np.where(is_detail(mask), np.uint8(255), np.uint8(0))
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def coco_document(store: Store, chosen: Iterable[tuple[Entry, Image]]) -> dict[str, Any]:
+    """Return a COCO document of masks, as pycocotools reads it; each label is a category."""
+    images: dict[int, dict[str, Any]] = {}
+    annotations: list[dict[str, Any]] = []
+    categories: dict[str, int] = {}
+    for entry, image in chosen:
+        detail = is_detail(_mask(store, entry))
+        images[image.id] = {
+            "id": image.id,
+            "file_name": image.file,
+            "width": image.width,
+            "height": image.height,
+        }
         annotations.append(
             {
                 "id": len(annotations) + 1,
                 "image_id": image.id,
-                "category_id": CATEGORY["id"],
+                "category_id": categories.setdefault(entry.label, len(categories) + 1),
                 "iscrowd": 1,  # COCO's word for an annotation that is a mask, no polygon
                 "segmentation": coco_encode(detail),
                 "area": int(detail.sum()),
@@ -137,13 +201,18 @@ def coco_document(masks: Iterable[tuple[Image, Mask]]) -> dict[str, Any]:
         )
     return {
         "info": {"description": "Detail regions of portraits", "version": TOOL_VERSION},
-        "images": images,
-        "categories": [CATEGORY],
+        "images": list(images.values()),
+        "categories": [{"id": number, "name": name} for name, number in categories.items()],
         "annotations": annotations,
     }
 
 
-def data_card(store: Store, chosen: list[tuple[Entry, Image]], kind: ExportKind) -> str:
+def data_card(
+    store: Store,
+    chosen: list[tuple[Entry, Image]],
+    kind: ExportKind,
+    left_out: Sequence[str] = (),
+) -> str:
     """Describe an export in Markdown: what it holds, who made it, how far they agree."""
     ids = {entry.id for entry, _ in chosen}
     revisions = [revision for entry_id in sorted(ids) for revision in store.revisions(entry_id)]
@@ -170,6 +239,7 @@ def data_card(store: Store, chosen: list[tuple[Entry, Image]], kind: ExportKind)
         f"| Detail, mean part of the image | {100 * float(np.mean(detail)):.2f} % |",
         f"| Revisions | {len(revisions)} |",
         f"| Active work | {seconds / 3600:.2f} h, {seconds / len(chosen):.0f} s an image |",
+        f"| Left out for want of a matte | {len(left_out)} |",
         "",
         "| Annotator | Images |",
         "|---|---|",
@@ -197,6 +267,7 @@ def import_masks(
     author: str = "import",
     categories: Sequence[str] | None = None,
     label: int | None = None,
+    under: str = DETAIL,
 ) -> Imported:
     """Take in masks that were made elsewhere, each as a new revision.
 
@@ -212,6 +283,7 @@ def import_masks(
         categories: COCO's categories or Label Studio's labels to take, united; None for the only
             one.
         label: "png": which of a class map's labels is taken; None where they are no class maps.
+        under: The dataset's label that the masks are of.
 
     Returns:
         What was taken, and what was not.
@@ -233,7 +305,7 @@ def import_masks(
         rows = session.execute(
             select(Entry, Image)
             .join(Image, Image.id == Entry.image_id)
-            .where(Entry.blind_pass == 1)
+            .where(Entry.blind_pass == 1, Entry.label == store.label(under).name)
         ).all()
     by_name = {image.name: (entry, image) for entry, image in rows}
     names = ImageNames(by_name)
@@ -365,12 +437,13 @@ def statistics(store: Store) -> str:
     )
 
 
-def _finished(store: Store, states: Iterable[str]) -> list[tuple[Entry, Image]]:
+def _finished(store: Store, states: Iterable[str], label: str) -> list[tuple[Entry, Image]]:
     with store.reading() as session:
         rows = session.execute(
             select(Entry, Image)
             .join(Image, Image.id == Entry.image_id)
-            .where(Entry.blind_pass == 1, Entry.state.in_(tuple(states)), Entry.head > 0)
+            .where(Entry.blind_pass == 1, Entry.label == label)
+            .where(Entry.state.in_(tuple(states)), Entry.head > 0)
             .order_by(Image.name)
         ).all()
     return [(entry, image) for entry, image in rows]

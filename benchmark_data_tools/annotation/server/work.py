@@ -155,7 +155,7 @@ def get_preferences(user: Guarded, service: Given) -> dict[str, Any]:
 
 @router.post("/preferences")
 def set_preferences(
-    user: Guarded, service: Given, value: Annotated[dict[str, Any], Body()]
+    user: Guarded, service: Given, value: Annotated[dict[str, Any], Body(embed=True)]
 ) -> dict[str, Any]:
     """Keep one's own settings and keys."""
     preferences.write(service.store, user, value)
