@@ -5,6 +5,7 @@
     python -m mgm_core.video clip.mp4 -o cutout.mov                # ProRes 4444, for editors
     python -m mgm_core.video clip.mp4 -o frames/ --long-side 960   # PNGs; frames.zip: in one file
     python -m mgm_core.video clip.mp4 -o frames/ --format exr      # EXRs, for compositors
+    python -m mgm_core.video clip.mp4 -o cutout.webm --mask first.png   # follow what it shows
 
 The options on guidance, network and result are those of photographs (`python -m mgm_core --help`),
 --settings included. Every frame goes the way of a photograph, with what was decided about the
@@ -24,6 +25,7 @@ from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -31,11 +33,13 @@ from mgm_core import __main__ as photographs
 from mgm_core.arrays import Floats
 from mgm_core.choices import SegmenterError
 from mgm_core.cutout import (
+    Guided,
     MattingNetwork,
     NoSubjectError,
     SegmentingNetwork,
     apply_corrections,
     erase_foreground,
+    guidance_from_mask,
     guidance_of_frame,
     make_background,
     predict_matte,
@@ -43,6 +47,7 @@ from mgm_core.cutout import (
 )
 from mgm_core.files.outputs import UsageError, check_outputs
 from mgm_core.foreground.estimate import estimate_foreground
+from mgm_core.images import SubjectMask, read_subject_mask
 from mgm_core.recipe import Recipe
 from mgm_core.runtime.cancellation import Cancelled, checkpoint
 from mgm_core.runtime.reporting import allow_any_name, reason_of
@@ -56,14 +61,13 @@ from mgm_core.video.files import (
     write_clip,
 )
 from mgm_core.video.smoothing import TemporalSmoother
+from mgm_core.video.tracking import Tracker
 
 __all__ = ["MattedFrame", "matte_clip"]
 
 
 # What the command for photographs can do and this one cannot.
 _FOR_PHOTOGRAPHS_ALONE = {
-    "mask": "--mask",
-    "trimap": "--trimap",
     "recursive": "--recursive",
     "skip_existing": "--skip-existing",
     "save_alpha": "--save-alpha",
@@ -102,6 +106,7 @@ def matte_clip(
     picture: Floats | None = None,
     smoother: TemporalSmoother | None = None,
     pictures: PictureFormat = "png",
+    first_mask: SubjectMask | None = None,
 ) -> Iterator[MattedFrame]:
     """Cut the subject out of every frame and write the new clip.
 
@@ -118,6 +123,8 @@ def matte_clip(
         picture: for a background of that kind, (h, w, 3) float32 in [0, 1].
         smoother: carries what was decided from frame to frame; None takes a new one.
         pictures: as for `write_clip`.
+        first_mask: the subject in the first frame, which is then followed (`tracking.py`), whatever
+            it is; of the clip's proportions. None for what the segmenter finds in each frame.
 
     Yields:
         Each frame when it was written.
@@ -129,18 +136,35 @@ def matte_clip(
         ValueError: the recipe is one for a photograph alone, or the target cannot hold
             transparency.
     """
-    if recipe.edits or recipe.own_mask:
+    if recipe.edits or (recipe.own_mask and first_mask is None):
         raise ValueError(
             "settings for a clip must be without corrections by hand and a mask, got some that "
-            "were made for a photo: take them out of the settings"
+            "were made for a photo: take them out of the settings, or give the first frame's --mask"
         )
     smoother = smoother or TemporalSmoother()
     transparent = recipe.background.kind == "transparent"
     behind: Floats | None = None
     found = False
+    tracker = None if first_mask is None else Tracker(recipe.threshold)
 
     def alpha_of(frame: Frame, probability: Floats) -> Floats:
-        guided = apply_corrections(guidance_of_frame(probability, recipe), recipe)
+        return matte_of(frame, guidance_of_frame(probability, recipe))
+
+    def tracked_alpha(frame: Frame, probability: Floats, tracker: Tracker) -> Floats:
+        if tracker.begun:
+            guided = Guided(tracker.guidance(frame.image, probability), "followed")
+        else:
+            assert first_mask is not None, "the tracker is there for it"
+            mask = _fit_mask(first_mask.mask, frame.image)
+            guided = guidance_from_mask(
+                mask, recipe.mask_kind, recipe.category, note=first_mask.note
+            )
+        alpha = matte_of(frame, guided)
+        tracker.saw(frame.image, alpha)
+        return alpha
+
+    def matte_of(frame: Frame, guided: Guided) -> Floats:
+        guided = apply_corrections(guided, recipe)
         if not guided.guidance.any():
             return guided.guidance  # spares the network; a subject may come later, or have left
         return predict_matte(frame.image, guided, matter, recipe, frame.alpha).alpha
@@ -152,7 +176,10 @@ def matte_clip(
         probability = segmenter.probability(
             image, recipe.category, long_side_px=recipe.segmenter_side_px
         )
-        alpha = smoother.alpha(image, probability, functools.partial(alpha_of, frame))
+        if tracker is None:
+            alpha = smoother.alpha(image, probability, functools.partial(alpha_of, frame))
+        else:
+            alpha = tracked_alpha(frame, probability, tracker)
         if frame.alpha is not None and not recipe.ignore_transparency:
             alpha = np.minimum(alpha, frame.alpha)  # also of what came from the frame before
         foreground = estimate_foreground(
@@ -179,6 +206,26 @@ def matte_clip(
                 f"the clip must show a {recipe.category}, got none in {source.frames_read} "
                 "frames: choose another category or a lower threshold"
             )
+
+
+def _fit_mask(mask: Floats, image: Floats) -> Floats:
+    """Bring a mask of the clip's proportions to the size that its frames have here.
+
+    Raises:
+        ValueError: it has other proportions.
+    """
+    (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+    # To within a pixel of either, as sizes are rounded.
+    if abs(mask_width * height - mask_height * width) > max(width, height, *mask.shape):
+        raise ValueError(
+            f"--mask must have the first frame's proportions, {width}x{height}, got "
+            f"{mask_width}x{mask_height}: export the frame, and draw the mask over it"
+        )
+    if mask.shape == (height, width):
+        return mask
+    shrinks = mask.size > height * width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(mask, (width, height), interpolation=method), np.float32)
 
 
 class _OldName(argparse.Action):
@@ -307,6 +354,11 @@ def _run(own: argparse.Namespace, options: argparse.Namespace, clip: Path, targe
     picture = None
     if picture_path is not None:
         picture = photographs.read_backdrop(picture_path, recipe, options.max_megapixels)
+    first_mask = None
+    if mask := options.mask or options.trimap:
+        first_mask = read_subject_mask(
+            mask, label=recipe.label, max_megapixels=options.max_megapixels
+        )
     with Clip(clip, limits, long_side_px=own.long_side) as source:
         frames = matte_clip(
             source,
@@ -317,6 +369,7 @@ def _run(own: argparse.Namespace, options: argparse.Namespace, clip: Path, targe
             picture=picture,
             smoother=smoother,
             pictures=pictures,
+            first_mask=first_mask,
         )
         for _ in tqdm(frames, total=source.frames_expected, unit="frame"):
             pass
@@ -346,6 +399,7 @@ def _check_output(
         )
     path = Path(target)
     inputs = [clip, picture, options.settings]
+    inputs += [Path(mask) for mask in (options.mask, options.trimap) if mask]
     if Path(options.weights).suffix:
         inputs.append(Path(options.weights))
     check_outputs([path], inputs)
