@@ -6,6 +6,7 @@ report results/ --out report/
 worst results/TABLE --out worst.png      contact sheet of the worst images
 compare results/TABLE METHOD METHOD      how far apart two methods' mattes are
 photos DIR --out sheets/     the whole product on photographs, to look for holes
+speed --out speed/           how long a photograph takes, by quality, network and size; memory
 measure                      how long the metrics take
 load                         the demo under load: visitors, waiting, errors, memory
 mini DIR                     make the mini benchmark, every table's layout
@@ -177,6 +178,24 @@ def compare_methods(options: argparse.Namespace) -> int:
     return 0
 
 
+def speed(options: argparse.Namespace) -> int:
+    """Print how long a photograph takes, and write it as JSON and a chart."""
+    from benchmark_data_tools.product_speed import Plan, machine, measure, report
+
+    plan = Plan(
+        photo=options.photo,
+        megapixels=options.megapixels,
+        networks=options.networks,
+        qualities=options.qualities,
+        repeats=options.repeats,
+        processes=not options.no_processes,
+    )
+    print(machine())
+    report(measure(plan, say=lambda line: print(line, flush=True)), options.out)
+    print(options.out / "speed.json")
+    return 0
+
+
 def measure(options: argparse.Namespace) -> int:
     """Print how long the metrics take."""
     from benchmark_data_tools.speed import metric_seconds
@@ -269,6 +288,20 @@ def _parser() -> argparse.ArgumentParser:
     looking.add_argument("--side", type=int, default=640, help="long side of a picture, px")
     looking.add_argument("--colour", default="#ff00ff", help="name or #rrggbb")
     looking.set_defaults(command=draw_photos)
+
+    timing = commands.add_parser("speed", help="how long a photograph takes, and its memory")
+    timing.add_argument("--out", type=Path, required=True, help="folder for JSON and chart")
+    timing.add_argument(
+        "--photo", type=Path, default=Path("demo/examples/astronaut.png"), help="of a person"
+    )
+    timing.add_argument("--megapixels", type=float, nargs="+", default=[0.25, 1, 4, 12, 50])
+    timing.add_argument("--networks", nargs="+", default=["prn_mobilenet_v2", "prn_resnet34"])
+    timing.add_argument(
+        "--qualities", nargs="+", choices=["fast", "best"], default=["fast", "best"]
+    )
+    timing.add_argument("--repeats", type=int, default=3)
+    timing.add_argument("--no-processes", action="store_true", help="no memory and start-up")
+    timing.set_defaults(command=speed)
 
     measuring = commands.add_parser("measure", help="how long the metrics take")
     measuring.add_argument("--width", type=int, default=2000)
