@@ -1,9 +1,9 @@
 """Segmenters: a photograph to the probability of a category, which becomes guidance.
 
-All are torchvision's DeepLabV3. `portrait` is bundled and small: one network for people, trained
-further, and one for the other categories, as it was, so that neither costs the other anything. The
-others are torchvision's own weights, which are downloaded once. The paper thresholds the
-probability at 0.5 (section 5).
+All are torchvision's DeepLabV3. `portrait` is bundled and small, on MobileNetV2: one network for
+people, trained further, and one for the other categories, as it was, so that neither costs the
+other anything. The others are torchvision's own weights, which are downloaded once. The paper
+thresholds the probability at 0.5 (section 5).
 """
 
 import math
@@ -30,13 +30,14 @@ from mgm_core.runtime.cancellation import add_checkpoints
 
 PERSON = CATEGORIES.index("person")
 THRESHOLD = 0.5
-PERSON_PX = 240
-"""How large people are in the closer look, as the square root of their area in px."""
-
-_CLOSER = (4 / 3, 2.0)
-"""Smallest and largest size of the closer look, as a multiple of the first."""
-
 BUNDLED_CLASSES = "portrait_classes"
+
+# A subject smaller than this, as the square root of its area in px, gets a second view, closer by
+# up to so many times: legs and arms of small people are a few px wide at first.
+_CLOSE_PX = 280
+_CLOSEST = 1.5
+# A view that is hardly closer than the first tells nothing new.
+_CLOSER = 1.1
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,12 @@ class _Kind:
     std: tuple[float, float, float]
     long_side_px: int
     corner_aligned: bool
+    closer: bool = False
 
 
-def half_width_deeplab() -> nn.Module:
-    """Return DeepLabV3 on a half-width MobileNetV2 at output stride 8, without weights."""
-    features: Any = mobilenet_v2(weights=None, width_mult=0.5, round_nearest=4).features[:18]
+def portrait_deeplab() -> nn.Module:
+    """Return DeepLabV3 on MobileNetV2 at output stride 8, without weights."""
+    features: Any = mobilenet_v2(weights=None).features[:18]
     for block in range(7, 18):
         depthwise = features[block].conv[1][0]
         if block in (7, 14):
@@ -59,13 +61,13 @@ def half_width_deeplab() -> nn.Module:
             depthwise.dilation = depthwise.padding = (2, 2) if block < 15 else (4, 4)
     network: nn.Module = DeepLabV3(
         IntermediateLayerGetter(features, {"17": "out"}),
-        nn.Sequential(ASPP(160, [], 256), nn.Conv2d(256, len(CATEGORIES), 1)),
+        nn.Sequential(ASPP(320, [], 256), nn.Conv2d(256, len(CATEGORIES), 1)),
     )
     return network
 
 
 def corner_aligned_logits(network: nn.Module, x: Tensor) -> Tensor:
-    """Return the logits of a `half_width_deeplab` at the input's size.
+    """Return the logits of a `portrait_deeplab` at the input's size.
 
     Its sides are 8n + 1 px, so that the corners of input and features fall together.
     """
@@ -74,23 +76,23 @@ def corner_aligned_logits(network: nn.Module, x: Tensor) -> Tensor:
     return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=True)
 
 
-def person_odds(logits: Tensor) -> Tensor:
-    """Return the log-odds of person against all others, (N, 21, h, w) -> (N, 1, h, w)."""
-    person = logits[:, PERSON : PERSON + 1]
-    return person - _others(logits).logsumexp(dim=1, keepdim=True)
+def class_odds(logits: Tensor, index: int = PERSON) -> Tensor:
+    """Return the log-odds of a class against all others, (N, 21, h, w) -> (N, 1, h, w)."""
+    others = _without(logits, index)
+    return logits[:, index : index + 1] - others.logsumexp(dim=1, keepdim=True)
 
 
-def person_px(person: Booleans) -> float:
-    """Return how large a person is: the square root of its area in px, at least 1."""
-    return max(1.0, math.sqrt(np.count_nonzero(person)))
+def _without(logits: Tensor, index: int) -> Tensor:
+    return torch.cat([logits[:, :index], logits[:, index + 1 :]], dim=1)
 
 
-def _others(logits: Tensor) -> Tensor:
-    return torch.cat([logits[:, :PERSON], logits[:, PERSON + 1 :]], dim=1)
+def subject_px(subject: Booleans) -> float:
+    """Return how large a subject is: the square root of its area in px, at least 1."""
+    return max(1.0, math.sqrt(np.count_nonzero(subject)))
 
 
 class PortraitNetworks(nn.Module):
-    """Two `half_width_deeplab`: one says where people are, the other what everything else is.
+    """Two `portrait_deeplab`: one says where people are, the other what everything else is.
 
     Args:
         person: The specialist; of its classes only person counts.
@@ -103,16 +105,11 @@ class PortraitNetworks(nn.Module):
 
     def odds(self, x: Tensor) -> Tensor:
         """Return the log-odds of person at the input's size, (N, 1, H, W)."""
-        return person_odds(corner_aligned_logits(self.person, x))
-
-    def mirrored_odds(self, x: Tensor) -> Tensor:
-        """Return the mean of `odds` and what it finds in the mirrored image, mirrored back."""
-        seen, mirrored = self.odds(torch.cat([x, x.flip(3)])).chunk(2)
-        return (seen + mirrored.flip(3)) / 2
+        return class_odds(corner_aligned_logits(self.person, x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits of the 21 categories at the input's size, (N, 21, H, W)."""
-        others = _others(corner_aligned_logits(self.classes, x))
+        others = _without(corner_aligned_logits(self.classes, x), PERSON)
         person = self.odds(x) + others.logsumexp(dim=1, keepdim=True)
         return torch.cat([others[:, :PERSON], person, others[:, PERSON:]], dim=1)
 
@@ -122,7 +119,7 @@ def _bundled() -> nn.Module:
 
 
 def _bundled_deeplab(name: str) -> nn.Module:
-    network = half_width_deeplab()
+    network = portrait_deeplab()
     path = bundled_path(name)
     load_checked(network, read_safetensors(path)[0], str(path))
     return network
@@ -153,11 +150,13 @@ _WEIGHTS = {
     "deeplabv3_resnet101": "DeepLabV3_ResNet101_Weights",
     "deeplabv3_mobilenet_v3_large": "DeepLabV3_MobileNet_V3_Large_Weights",
 }
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _KINDS = {
-    BUNDLED: _Kind(_bundled, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 385, True),
+    BUNDLED: _Kind(
+        _bundled, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 513, corner_aligned=True, closer=True
+    ),
     **{
-        name: _Kind(_downloaded(name), **_IMAGENET, long_side_px=520, corner_aligned=False)
+        name: _Kind(_downloaded(name), _IMAGENET_MEAN, _IMAGENET_STD, 520, corner_aligned=False)
         for name in _WEIGHTS
     },
 }
@@ -229,7 +228,7 @@ class Segmenter:
             image: (H, W, 3) float32 in [0, 1].
             category: One of `CATEGORIES`.
             long_side_px: Long side that the network is fed with; None for its default, where the
-                bundled segmenter looks for people twice, the second time closer.
+                bundled segmenter takes a second, closer view of small subjects.
 
         Returns:
             (H, W) float32 in [0, 1].
@@ -238,29 +237,24 @@ class Segmenter:
             ValueError: The category is unknown or `long_side_px` is out of range.
         """
         index = category_index(category)
-        if index == PERSON and isinstance(self.network, PortraitNetworks):
-            if long_side_px is None:
-                odds = self._looked_twice(image, self.network)
-            else:
-                odds = self._computed(image, long_side_px, self.network.odds)
-            small: Plane = odds[0].sigmoid().cpu().numpy()
-        else:
-            small = self.probabilities(image, long_side_px=long_side_px)[index]
+        odds = self._odds(image, long_side_px, index)
+        if long_side_px is None and self._kind.closer:
+            subject = subject_px((odds > 0).cpu().numpy())
+            times = min(_CLOSE_PX / subject, _CLOSEST)
+            if times > _CLOSER:
+                closer = self._odds(image, round(times * self.default_long_side_px), index)
+                odds = F.interpolate(
+                    odds[None], closer.shape[1:], mode="bilinear", align_corners=True
+                )[0]
+                odds = (odds + closer) / 2
+        small: Plane = odds[0].sigmoid().cpu().numpy()
         return enlarged(small, image.shape[:2], corner_aligned=self._kind.corner_aligned)
 
-    def _looked_twice(self, image: Colours, networks: PortraitNetworks) -> Tensor:
-        """Return the log-odds of person, (1, h, w), the mean of all looks.
-
-        The second look is closer the smaller people are: where they cover little of the image,
-        legs and arms are a few px wide at the default size, and a face that fills it is too large
-        at twice the size to be seen as one.
-        """
-        side = self.default_long_side_px
-        odds = self._computed(image, side, networks.mirrored_odds)
-        times = np.clip(PERSON_PX / person_px((odds > 0).cpu().numpy()), *_CLOSER)
-        closer = self._computed(image, round(times * side), networks.mirrored_odds)
-        whole = F.interpolate(odds[None], closer.shape[1:], mode="bilinear", align_corners=True)[0]
-        return (whole + closer) / 2
+    def _odds(self, image: Colours, long_side_px: int | None, index: int) -> Tensor:
+        """Return the log-odds of a category, (1, h, w)."""
+        if index == PERSON and isinstance(self.network, PortraitNetworks):
+            return self._computed(image, long_side_px, self.network.odds)
+        return class_odds(self._computed(image, long_side_px, self._logits)[None], index)[0]
 
     def _logits(self, x: Tensor) -> Tensor:
         if isinstance(self.network, PortraitNetworks):

@@ -27,7 +27,7 @@ from training.tasks.segmenter import SegmenterTask
 from training.tools.bundle import bundle
 from training.tools.pack import pack
 from training.tools.profile import profile_run
-from training.tools.segmenter_scores import scores
+from training.tools.segmenter_scores import Scores
 from training.tools.sheets import example_sheet, guidance_sheet
 
 _TASKS: dict[str, Callable[[Config], Task]] = {
@@ -136,14 +136,18 @@ def _segmenter_scores(arguments: list[str]) -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("corrections", nargs="*", metavar="key=value")
     parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, help="JSON of every picture's score, sheets beside it")
     parser.add_argument(
         "--limit", action="append", default=[], metavar="FOLDER=N", help="only its first N"
     )
     options = parser.parse_intermixed_args(arguments)
     limits = dict(text.rsplit("=", 1) for text in options.limit)
     config = load(options.config, options.corrections)
-    for line in scores(config, options.weights, {k: int(v) for k, v in limits.items()}):
-        print(line)
+    scores = Scores(config, options.weights, {k: int(v) for k, v in limits.items()})
+    for line in scores.lines():
+        print(line, flush=True)
+    if options.out is not None:
+        scores.write(options.out)
     return 0
 
 

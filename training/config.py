@@ -57,21 +57,27 @@ class SourceConfig:
     Args:
         kind: "rgba", "fg_alpha" (folders `fg` and `alpha`), "shapes" (photographs, which give
             random shapes their colours), "hair" (folders `images` and `masks`: portraits that hair
-            is grown on) or "photo_mask" (folders `images` and `masks`: photographs that are shown
-            as they are, supervised away from the outline).
+            is grown on), "photo_mask" (folders `images` and `masks`: photographs that are shown
+            as they are, supervised away from the outline), and for the segmenter alone
+            "hair_mask" (folders `image` and `hair`: photographs of which only the hair is known)
+            or "photograph" (one folder of photographs of which nothing is known).
         path: Folder, relative to `data.root`.
         share: How often it is drawn, in proportion to the other sources.
         leave_out: Text file of names to leave out, relative to `data.root`; empty for none.
         grade: Only pictures of this grade in the folder's SOURCES.tsv; empty for all.
         keep_out_percent: So many percent of the names, chosen by name, are kept for evaluation.
+        keep_out_every: Every so many pictures, in the order of their names, one is kept likewise.
+        keep_out: A list of `held_out.py` whose pictures are kept likewise; empty for none.
     """
 
-    kind: Literal["rgba", "fg_alpha", "shapes", "hair", "photo_mask"]
+    kind: Literal["rgba", "fg_alpha", "shapes", "hair", "photo_mask", "hair_mask", "photograph"]
     path: str
     share: float = 1.0
     leave_out: str = ""
     grade: str = ""
     keep_out_percent: int = 0
+    keep_out_every: int = 0
+    keep_out: Literal["", "cutouts", "portraits_cc0"] = ""
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from mgm_core.segmentation import (
     category_index,
     corner_aligned_logits,
     enlarged,
-    half_width_deeplab,
+    portrait_deeplab,
 )
 
 
 @pytest.fixture(scope="module")
 def segmenter():
     torch.manual_seed(4)
-    networks = PortraitNetworks(half_width_deeplab(), half_width_deeplab())
+    networks = PortraitNetworks(portrait_deeplab(), portrait_deeplab())
     return Segmenter("portrait", networks, device="cpu", dtype="float32")
 
 
@@ -30,14 +30,14 @@ def _image(height, width):
     return np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
 
 
-def test_the_half_width_deeplab_is_the_module_that_its_weights_are_for():
-    network = half_width_deeplab().eval()
-    assert sum(p.numel() for p in network.parameters()) == pytest.approx(0.7e6, rel=2)
+def test_the_portrait_deeplab_is_the_module_that_its_weights_are_for():
+    network = portrait_deeplab().eval()
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(2.1e6, rel=0.05)
     logits = corner_aligned_logits(network, torch.zeros(1, 3, 129, 65))
     assert logits.shape == (1, 21, 129, 65)
     with torch.inference_mode():
         features = network.backbone(torch.zeros(1, 3, 129, 65))["out"]
-    assert features.shape == (1, 160, 17, 9)  # output stride 8
+    assert features.shape == (1, 320, 17, 9)  # output stride 8
 
 
 @pytest.mark.parametrize("size", [(40, 60), (300, 200), (16, 500)])
@@ -50,29 +50,6 @@ def test_probability_has_the_images_size_and_all_categories_sum_to_one(segmenter
     assert every.shape[0] == len(CATEGORIES) == 21
     np.testing.assert_allclose(every.sum(0), 1, atol=1e-4)
     assert all(side % 8 == 1 for side in every.shape[1:])
-
-
-def test_people_come_from_one_network_and_the_other_categories_from_the_other(segmenter):
-    image = _image(129, 97)
-    networks = segmenter.network
-    every = segmenter.probabilities(image, long_side_px=129)
-    alone = [
-        Segmenter("portrait", PortraitNetworks(n, n), device="cpu", dtype="float32").probabilities(
-            image, long_side_px=129
-        )
-        for n in (networks.person, networks.classes)
-    ]
-    np.testing.assert_allclose(every[PERSON], alone[0][PERSON], atol=1e-5)
-    rest = [i for i in range(len(CATEGORIES)) if i != PERSON]
-    shares = [p[rest] / p[rest].sum(0) for p in (every, alone[1])]
-    np.testing.assert_allclose(*shares, atol=1e-5)
-    # A softmax of one network's own logits is what the two make of it.
-    x = torch.from_numpy((image * 2 - 1).transpose(2, 0, 1))[None]
-    with torch.inference_mode():
-        plain = corner_aligned_logits(networks.classes, x)[0].softmax(0).numpy()
-    np.testing.assert_allclose(alone[1], plain, atol=1e-5)
-    person = segmenter.probability(image, "person", long_side_px=129)
-    np.testing.assert_allclose(person, every[PERSON], atol=1e-5)
 
 
 def test_enlarging_keeps_corners_where_they_are():
@@ -129,47 +106,65 @@ def test_the_bundled_segmenter_finds_the_person_and_the_cat(pictures):
     assert (segmenter.probability(pictures["chelsea"], "person") > 0.5).mean() < 0.02
 
 
-class _Looks(PortraitNetworks):
-    """Sees people in so much of the image from above, and keeps the sizes it was shown."""
+class _SeesFromAbove(torch.nn.Module):
+    """Stands for a network: finds people in so much of the image from above, and notes sizes."""
 
     def __init__(self, share):
-        super().__init__(torch.nn.Identity(), torch.nn.Identity())
+        super().__init__()
         self.share, self.sizes = share, []
 
-    def odds(self, x):
+    def backbone(self, x):
         self.sizes.append(tuple(x.shape))
+        return {"out": x}
+
+    def classifier(self, x):
         height, width = x.shape[2:]
-        area = (torch.arange(height)[:, None] < self.share * height).expand(height, width)
-        return torch.where(area, 4.0, -4.0)[None, None].repeat(len(x), 1, 1, 1)
+        logits = torch.zeros(1, len(CATEGORIES), height, width)
+        area = torch.arange(height)[:, None] < self.share * height
+        logits[0, PERSON] = torch.where(area, 9.0, -9.0).expand(height, width)
+        return logits
 
 
 @pytest.mark.parametrize(
     ("share", "sizes"),
     [
-        (0.5, [385, 513]),  # large enough: a third closer
-        (0.2, [385, 537]),  # 385 * 240 / sqrt(77 * 385), next 8n + 1
-        (0.0, [385, 769]),  # nobody found: twice the size is the closest look
+        (0.5, [513]),  # 363 px: large enough
+        (0.27, [513]),  # 267 px: a look 1.05 times closer is not worth it
+        (0.2, [513, 625]),  # 513 * 280 / sqrt(103 * 513), next 8n + 1
+        (0.0, [513, 769]),  # nobody found: one and a half times the size is the closest look
     ],
 )
-def test_people_are_looked_at_closer_the_smaller_they_are(share, sizes):
-    networks = _Looks(share)
-    found = Segmenter("portrait", networks, device="cpu", dtype="float32").probability(
-        _image(100, 100)
-    )
-    assert networks.sizes == [(2, 3, side, side) for side in sizes]
+def test_small_people_are_looked_at_a_second_time_and_closer(share, sizes):
+    network = _SeesFromAbove(share)
+    networks = PortraitNetworks(network, torch.nn.Identity())
+    segmenter = Segmenter("portrait", networks, device="cpu", dtype="float32")
+    found = segmenter.probability(_image(100, 100))
+    assert network.sizes == [(1, 3, side, side) for side in sizes]
     assert (found > 0.5).mean() == pytest.approx(share, abs=0.01)
-    networks.sizes.clear()
-    Segmenter("portrait", networks, device="cpu", dtype="float32").probability(
-        _image(100, 100), long_side_px=129
-    )
-    assert networks.sizes == [(1, 3, 129, 129)]
+    network.sizes.clear()
+    segmenter.probability(_image(100, 100), long_side_px=129)
+    assert network.sizes == [(1, 3, 129, 129)]
 
 
-def test_people_are_found_alike_in_the_mirrored_image(pictures):
-    segmenter = Segmenter.load(device="cpu", dtype="float32")
-    image = pictures["astronaut"]
-    mirror = np.ascontiguousarray(image[:, ::-1])
-    found, mirrored = segmenter.probability(image), segmenter.probability(mirror)
-    np.testing.assert_allclose(mirrored[:, ::-1], found, atol=1e-3)
-    single = [segmenter.probability(i, long_side_px=385) for i in (image, mirror)]
-    assert np.abs(single[1][:, ::-1] - single[0]).max() > 0.1
+def test_people_come_from_one_network_and_the_other_categories_from_the_other(segmenter):
+    image = _image(129, 97)
+    networks = segmenter.network
+    every = segmenter.probabilities(image, long_side_px=129)
+    x = torch.from_numpy((image * 2 - 1).transpose(2, 0, 1))[None]
+    with torch.inference_mode():
+        alone = [
+            corner_aligned_logits(n, x)[0].softmax(0).numpy()
+            for n in (networks.person, networks.classes)
+        ]
+    np.testing.assert_allclose(every[PERSON], alone[0][PERSON], atol=1e-5)
+    rest = [i for i in range(len(CATEGORIES)) if i != PERSON]
+    shares = [p[rest] / p[rest].sum(0) for p in (every, alone[1])]
+    np.testing.assert_allclose(*shares, atol=1e-5)
+
+
+def test_a_probability_is_the_softmax_of_its_category(segmenter):
+    image = _image(129, 97)
+    every = segmenter.probabilities(image, long_side_px=129)
+    for category in ("person", "dog", "background"):
+        alone = segmenter.probability(image, category, long_side_px=129)
+        np.testing.assert_allclose(alone, every[CATEGORIES.index(category)], atol=1e-5)

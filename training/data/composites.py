@@ -20,6 +20,7 @@ from training.data import augmentation
 from training.data.animals import KEPT_OUT_ANIMALS
 from training.data.augmentation_config import AUGMENTATION
 from training.data.guidance_noise import noisy_mask, noisy_matte, noisy_trimap
+from training.data.held_out import LISTS
 from training.data.shapes import RandomShapes
 from training.data.sources import (
     Backgrounds,
@@ -118,6 +119,7 @@ def names_left_out(config: SourceConfig, root: Path) -> LeaveOut:
     return lambda name: (
         name in names
         or name in KEPT_OUT_ANIMALS
+        or name in LISTS[config.keep_out]
         or kept_out(name, config.keep_out_percent)
         or grades.get(name, "") != config.grade
     )

@@ -229,6 +229,15 @@ class ForegroundAlphaFolders:
         return as_cutout(np.dstack([foreground, alpha]))
 
 
+def _with_mask(image: Bytes, mask: Bytes) -> Cutout:
+    """Return a photograph as it is with a binary mask; crops are centred on the mask's outline."""
+    y, x = np.nonzero(cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
+    if not len(y):
+        raise ValueError("mask must show an outline, got one value everywhere: leave it out")
+    centres = np.stack([x, y], axis=1).astype(np.int32)
+    return Cutout(np.dstack([image, mask * np.uint8(255)]), centres, exact=False)
+
+
 class PhotographsWithMasks:
     """Photographs with rough binary masks of their subjects: `images/` and `masks/`.
 
@@ -269,12 +278,68 @@ class PhotographsWithMasks:
                 f"image and mask must have one size, got {image.shape[:2]} and {mask.shape} for "
                 f"{self.pairs[index][0].name!r}: correct or leave out the pair"
             )
-        binary = (mask > 127).astype(np.uint8)
-        y, x = np.nonzero(cv2.morphologyEx(binary, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
-        if not len(y):
-            raise ValueError("mask must show an outline, got one value everywhere: leave it out")
-        centres = np.stack([x, y], axis=1).astype(np.int32)
-        return Cutout(np.dstack([image, binary * np.uint8(255)]), centres, exact=False)
+        return _with_mask(image, (mask > 127).astype(np.uint8))
+
+
+class PhotographsWithHair:
+    """Photographs with binary masks of hair: `image/` and `hair/`.
+
+    Args:
+        folder: Folder that holds `image` and `hair` with pictures of the same names.
+        max_side_px: Larger pictures are reduced to this long side.
+        leave_out: Tells of a name (without suffix) whether it is not to be used.
+    """
+
+    def __init__(
+        self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
+    ) -> None:
+        masks = {p.stem: p for p in pictures(folder / "hair")}
+        self.pairs = [
+            (p, masks[p.stem])
+            for p in pictures(folder / "image")
+            if p.stem in masks and not leave_out(p.stem)
+        ]
+        self.max_side_px = max_side_px
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Cutout:
+        """Return pair `index`, alpha 255 where hair is; masks may be of another size."""
+        image = _read(self.pairs[index][0], "RGB", self.max_side_px)
+        hair = _read(self.pairs[index][1], "L", self.max_side_px)
+        hair = np.asarray(cv2.resize(hair, image.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+        return _with_mask(image, (hair > 127).astype(np.uint8))
+
+
+class Photographs:
+    """Photographs of which nothing is known, in one folder.
+
+    Args:
+        folder: Folder of photographs.
+        max_side_px: Larger pictures are reduced to this long side.
+        leave_out: Tells of a name (without suffix) whether it is not to be used.
+    """
+
+    def __init__(
+        self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
+    ) -> None:
+        self.paths = [p for p in pictures(folder) if not leave_out(p.stem)]
+        self.max_side_px = max_side_px
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Cutout:
+        """Return photograph `index`, alpha 255 everywhere."""
+        image = _read(self.paths[index], "RGB", self.max_side_px)
+        height, width = image.shape[:2]
+        places = np.mgrid[: height : max(1, height // 64), : width : max(1, width // 64)]
+        centres = places[::-1].reshape(2, -1).T.astype(np.int32)
+        whole = np.full((height, width), 255, np.uint8)
+        return Cutout(np.dstack([image, whole]), centres, exact=False)
 
 
 class Remembered:

@@ -134,7 +134,7 @@ def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER, *, int8: boo
     manifest[name] = {
         "file": path.name,
         "sha256": sha256_of(path),
-        "architecture": architecture or "deeplabv3/mobilenet_v2_half",
+        "architecture": architecture or "deeplabv3/mobilenet_v2",
     }
     if len(files) > 1:
         manifest[name]["further"] = {file.name: sha256_of(file) for file in files[1:]}

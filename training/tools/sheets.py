@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.random import Generator
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from mgm_core.arrays import Floats
@@ -39,12 +41,18 @@ def example_sheet(dataset: Dataset[Example], count: int, path: Path) -> None:
     for index in range(count):
         example = dataset[index]
         planes = [
-            np.broadcast_to(plane.numpy().transpose(1, 2, 0), (*plane.shape[1:], 3))
+            np.broadcast_to(_floats(plane).transpose(1, 2, 0), (*plane.shape[1:], 3))
             for plane in example.values()
             if plane.shape[-1] > 1
         ]
         rows.append(np.hstack(planes))
     write_image(path, np.ascontiguousarray(np.vstack(rows), np.float32).clip(0, 1))
+
+
+def _floats(plane: Tensor) -> Floats:
+    """Return a plane in [0, 1]; bytes are levels of 8 bits."""
+    values = plane.numpy().astype(np.float32)
+    return values / np.float32(255) if plane.dtype == torch.uint8 else values
 
 
 def guidance_sheet(alpha_path: Path, columns: int, seed: int, path: Path) -> list[str]:

@@ -1,31 +1,21 @@
-import dataclasses
 import re
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from training_data import config_text, write_training_data
 
 from mgm_core.images import read_image, write_image
 from mgm_core.networks.checkpoint import bundled_path, load_prn
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.prn import PRN
-from mgm_core.segmentation import (
-    PERSON_PX,
-    corner_aligned_logits,
-    half_width_deeplab,
-    person_odds,
-    person_px,
-)
 from training.__main__ import main
 from training.config import ConfigError, load
-from training.data.sources import Cutout
 from training.loop import Trainer
 from training.spectral_norm import add_spectral_norm, without_spectral_norm
 from training.tasks.foreground import ForegroundExamples, ForegroundTask, random_alpha
 from training.tasks.prn import FUSIONS, PRNTask
-from training.tasks.segmenter import SegmenterTask
 
 
 @pytest.fixture(scope="module")
@@ -149,84 +139,6 @@ def test_the_foreground_network_starts_from_the_image_and_learns(tmp_path, data)
     network.load_state_dict(load_file(tmp_path / "run" / "weights.safetensors"))
     with pytest.raises(ConfigError, match=r"network\.encoder must be 'mobilenet_v2'"):
         ForegroundTask(_config(tmp_path, data, "foreground", ["network.encoder=resnet34"]))
-
-
-def test_the_segmenter_learns_people_and_is_held_to_its_start_elsewhere(tmp_path, data):
-    torch.manual_seed(0)
-    start = half_width_deeplab()
-    save_file(start.state_dict(), tmp_path / "start.safetensors")
-    path = tmp_path / "config.toml"
-    text = config_text(data, tmp_path / "run", 2, "segmenter")
-    # The generated cut-outs show no people, so that only the photograph is left.
-    text = text.replace('kind = "rgba"\npath = "cutouts"', 'kind = "photo_mask"\npath = "photos"')
-    path.write_text(text)
-    config = load(
-        path,
-        [
-            f"network.start={tmp_path / 'start.safetensors'}",
-            "data.crop_px=65",
-            "data.backdrop_probability=0.3",
-            "data.scales=[0.9, 1.1]",
-        ],
-    )
-    _, _, terms = _one_step(config, SegmenterTask(config))
-    assert terms["loss"] > 0.1
-    exported = load_file(tmp_path / "run" / "weights.safetensors")
-    half_width_deeplab().load_state_dict(exported)
-    before = start.state_dict()
-    assert torch.equal(exported["backbone.0.0.weight"], before["backbone.0.0.weight"])
-    assert not torch.equal(exported["classifier.1.weight"], before["classifier.1.weight"])
-    task = SegmenterTask(config)
-    image = torch.rand(2, 3, 65, 65)
-    labelled = torch.tensor([1.0, 0.0])[:, None, None, None]
-    batch = {"image": image, "person": torch.zeros(2, 1, 65, 65), "labelled": labelled}
-    with torch.no_grad():
-        loss = task.losses(task.module, batch, 0, 0.0)["loss"]
-        odds = person_odds(corner_aligned_logits(start.eval(), image * 2 - 1))[..., ::2, ::2]
-    chance = odds.sigmoid()
-    told, held = -(1 - chance[0]).log(), -chance[1] * chance[1].log()
-    held -= (1 - chance[1]) * (1 - chance[1]).log()
-    torch.testing.assert_close(loss, (told.mean() + held.mean()) / 2, atol=1e-4, rtol=1e-3)
-    further = SegmenterTask(
-        dataclasses.replace(
-            config,
-            network=dataclasses.replace(
-                config.network,
-                start=str(tmp_path / "run" / "weights.safetensors"),
-                teacher=str(tmp_path / "start.safetensors"),
-            ),
-        )
-    )
-    weight = further.teacher.state_dict()["classifier.1.weight"]
-    assert torch.equal(weight, before["classifier.1.weight"])
-    assert torch.equal(
-        further.module.state_dict()["network.classifier.1.weight"], exported["classifier.1.weight"]
-    )
-    with pytest.raises(ConfigError, match=r"network\.start must name the segmenter's starting"):
-        SegmenterTask(_config(tmp_path, data, "segmenter"))
-
-
-def test_the_segmenter_learns_small_people_from_far_and_near(tmp_path, data):
-    save_file(half_width_deeplab().state_dict(), tmp_path / "start.safetensors")
-    corrections = [
-        f"network.start={tmp_path / 'start.safetensors'}",
-        "data.crop_px=321",
-        "data.scales=[0.9, 1.6]",
-    ]
-    examples = SegmenterTask(_config(tmp_path, data, "segmenter", corrections)).dataset()
-    picture = np.zeros((600, 600, 4), np.uint8)
-    picture[200:400, 200:400] = 255
-    cutout = Cutout(picture, np.full((1, 2), 300, np.int32), exact=False)
-    views = [examples._view(cutout, np.random.default_rng(seed)) for seed in range(60)]
-    sizes = [person_px(alpha > 0.5) for _, alpha in views]
-    whole = 321 / 600 * 200  # the person's size where the picture fills the crop
-    assert whole * 0.8 < min(sizes) < whole * 1.2
-    assert PERSON_PX < max(sizes) < 1.4 * PERSON_PX
-    assert np.median(sizes) < 0.8 * PERSON_PX  # drawn evenly in their logarithm
-    picture[200:400, 200:400] = 0
-    picture[300, 300] = 255  # hardly anything: no closer than three times the crop
-    views = [examples._view(cutout, np.random.default_rng(seed)) for seed in range(60)]
-    assert max(person_px(alpha > 0.5) for _, alpha in views) < 3
 
 
 def test_a_profile_tells_loading_from_computing(tmp_path, data, capsys):

@@ -1,0 +1,1 @@
+"""What the segmenter learns from and is tested on."""
