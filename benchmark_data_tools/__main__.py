@@ -188,6 +188,7 @@ def speed(options: argparse.Namespace) -> int:
         networks=options.networks,
         qualities=options.qualities,
         repeats=options.repeats,
+        rivals=not options.no_rivals,
         processes=not options.no_processes,
     )
     print(machine())
@@ -300,6 +301,7 @@ def _parser() -> argparse.ArgumentParser:
         "--qualities", nargs="+", choices=["fast", "best"], default=["fast", "best"]
     )
     timing.add_argument("--repeats", type=int, default=3)
+    timing.add_argument("--no-rivals", action="store_true", help="no PyMatting, no rembg")
     timing.add_argument("--no-processes", action="store_true", help="no memory and start-up")
     timing.set_defaults(command=speed)
 

@@ -58,6 +58,7 @@ class Plan:
         networks: Bundled matting networks.
         qualities: As a recipe has them.
         repeats: How often each is run, after once to warm up.
+        rivals: Whether PyMatting and, where it is installed, rembg run too.
         processes: Whether `mgm` is also run in processes of its own, for memory and start-up.
     """
 
@@ -66,6 +67,7 @@ class Plan:
     networks: Sequence[str] = ("prn_mobilenet_v2", "prn_resnet34")
     qualities: Sequence[Quality] = ("fast", "best")
     repeats: int = 3
+    rivals: bool = True
     processes: bool = True
 
 
@@ -223,7 +225,7 @@ def _ways(
         yield f"network alone, {name}", _timed(functools.partial(matter.matte, image, guidance))
     if size <= 1.05 * _REFERENCE_UP_TO_MEGAPIXELS:
         yield REFERENCE, _timed(_reference(image, guidance))
-    if size <= 1.05 * _CLASSICAL_UP_TO_MEGAPIXELS:
+    if plan.rivals and size <= 1.05 * _CLASSICAL_UP_TO_MEGAPIXELS:
         trimap = trimap_from_probability(probability)
         for name in ("cf", "knn"):
             yield f"PyMatting {name}, trimap given", _timed(_classical(name, image, trimap))
