@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=unset,
         metavar="PX",
-        help="one view at this long side in px; default: two views of people, the second closer",
+        help="one view at this long side in px; default: a closer second view of small subjects",
     )
     guidance.add_argument(
         "--shift",
