@@ -198,6 +198,7 @@ def main() -> None:
     delete_old_files(own_folder(), keep_s)
     admission = Admission(
         LANES,
+        brief=max(1, (os.cpu_count() or 1) // 4),
         places=environment.queue_size,
         address_share=environment.address_share,
         page_share=environment.page_share,

@@ -63,7 +63,7 @@ class Api:
         with told_to_the_visitor():
             recipe = Recipe(mask_kind=mask_kind, shift_px=round(grow_px), foreground=foreground)
             order = _order(photo, mask, recipe)
-            self._studio.reserve(order)
+            self._studio.await_turn(order)
             return product(self._studio, order, "cutout"), product(self._studio, order, "alpha16")
 
     def composite(
@@ -111,7 +111,7 @@ class Api:
             order = _order(photo, mask, Recipe.from_json(settings))
             if picture is not None:
                 order = replace(order, backdrop=File.at(uploaded(picture)))
-            self._studio.reserve(order)
+            self._studio.await_turn(order)
             return product(self._studio, order, "composite"), product(
                 self._studio, order, "alpha16"
             )
@@ -128,7 +128,7 @@ class Api:
         """  # noqa: D205 - shown to people as it is, in one piece
         with told_to_the_visitor():
             order = _order(photo, mask, Recipe(mask_kind=mask_kind))
-            self._studio.reserve(order)
+            self._studio.await_turn(order)
             return [
                 {
                     "grow_px": trial.grow_px,

@@ -228,7 +228,7 @@ def measure(
     for line in outcomes.read_text(encoding="utf-8").splitlines():
         outcome = json.loads(line)["outcome"]
         figures.outcomes[outcome.partition(":")[0]] += 1
-        if outcome.startswith(("lost", "wrong")):
+        if not outcome.startswith(("finished", "refused")):
             sys.stderr.write(f"{outcome}\n")
     with server.log.open("rb") as log:
         log.seek(read_from)

@@ -31,7 +31,7 @@ from mgm_core.cutout import (
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask
 from mgm_core.recipe import Recipe
-from mgm_core.runtime.admission import await_turn, briefly, reserve, within
+from mgm_core.runtime.admission import await_turn, briefly, current_visit, reserve, within
 
 if TYPE_CHECKING:
     from mgm_core.matting.matter import Matte
@@ -180,6 +180,17 @@ class Studio:
         if not ((found or order.mask is not None) and self.has_matte(order)):
             reserve()
 
+    def await_turn(self, order: Order) -> None:
+        """Wait for the visit's turn before the subject is looked for.
+
+        Raises:
+            BusyError: All places are taken.
+        """
+        self.reserve(order)
+        visit = current_visit()
+        if visit is not None and visit.has_place:
+            await_turn(_lane(self.image(order.photo)))
+
     def _briefly(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what is kept, or make it beside those who have their turn."""
         if key in self._memory:
@@ -190,7 +201,7 @@ class Studio:
     def _in_turn(self, key: Hashable, image: Floats, make: Callable[[], T]) -> T:
         """Return what is kept, or make it when it is the visit's turn, within the time limit."""
         if key not in self._memory:
-            await_turn("large" if image.shape[0] * image.shape[1] > LARGE_PIXELS else "photo")
+            await_turn(_lane(image))
         with within(self._max_seconds, "a photo"):
             return self._memory.get(key, make)
 
@@ -286,6 +297,10 @@ def _tiles(alpha: Floats) -> Floats:
     """Return tiles that look alike on the page whatever the photo's size."""
     height, width = alpha.shape
     return checkerboard(height, width, tile_px=max(4, max(height, width) // 56))
+
+
+def _lane(image: Floats) -> str:
+    return "large" if image.shape[0] * image.shape[1] > LARGE_PIXELS else "photo"
 
 
 def _probability_key(photo: File, recipe: Recipe) -> Hashable:

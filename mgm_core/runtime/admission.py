@@ -107,6 +107,11 @@ class Visit:
         self._place: _Place | None = None
         self._has_turn = False
 
+    @property
+    def has_place(self) -> bool:
+        """Whether it waits for its turn or has it."""
+        return self._place is not None
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Have its token end what runs in this block, and `await_turn` wait for its turn."""
@@ -146,7 +151,7 @@ class Admission:
         page_share: How many visits one page may have at once.
         grace_s: How long a page may be gone before its visits end, in seconds; a page that follows
             its visit by a second connection is not gone in between.
-        arrival_s: How long a page may take to be there at all.
+        arrival_s: How long a page may take to be there at all; it gets no turn before it is.
         clock: Returns the time in seconds.
     """
 
@@ -159,7 +164,7 @@ class Admission:
         address_share: int = 12,
         page_share: int = 6,
         grace_s: float = 1.0,
-        arrival_s: float = 10.0,
+        arrival_s: float = 20.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lanes, self._brief, self._places = dict(lanes), brief, places
@@ -390,18 +395,23 @@ class Admission:
                 same = [v for v in self._visits if v._lane == lane]
                 running = sum(v._has_turn for v in same)
                 earlier = sum(
-                    v._place is not None and not v._has_turn and v._place.rank < place.rank
+                    v._place is not None
+                    and not v._has_turn
+                    and v._place.rank < place.rank
+                    and (v.visitor.page is None or v.visitor.page in self._listeners)
                     for v in same
                 )
-                if earlier < self._lanes[lane] - running:
+                page = visit.visitor.page
+                awaited = page is None or page in self._listeners
+                if awaited and earlier < self._lanes[lane] - running:
                     visit._has_turn = True
                     visit.waited_s += self._clock() - since
                     self._round = place.round
                     return
                 before = earlier + running
-                if before == told:
+                if before in (0, told):
                     self._changed.wait(_LOOK_S)
-            if before != told:
+            if before not in (0, told):
                 told = before
                 visit.on_wait(before)  # without the lock: it may take long
 

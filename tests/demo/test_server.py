@@ -114,10 +114,10 @@ def test_work_ends_soon_after_its_client_left(server, large):
 
 
 def test_work_that_nobody_waits_for_does_not_keep_others_out(server, large):
-    """Three fill the one turn and the two places; then nobody comes for their results."""
+    """Three fill all places; nobody comes for their results, so that they get no turn."""
     for _ in range(3):
         server.call("matte", large)
-    server.wait_for(running=1, waiting=2)
+    server.wait_for(running=0, waiting=3)
     refused = server.answer("matte", server.upload(ASTRONAUT, "other.png"))
     assert "The server must have a free place, got 3 before you. Try again in a minute." in refused
     assert "event: complete" in server.answer("segment", server.upload(ASTRONAUT))  # is short

@@ -12,7 +12,9 @@ from mgm_core.runtime.cancellation import checkpoint
 
 @pytest.fixture
 def visits():
-    return Visits(Admission(LANES, page_share=1))
+    made = Visits(Admission(LANES, page_share=1))
+    with made.admission.listen("a1"):
+        yield made
 
 
 @pytest.fixture(autouse=True)

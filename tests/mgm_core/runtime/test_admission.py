@@ -40,7 +40,11 @@ class Asking:
 
     def _run(self):
         try:
-            with self.admission.visit(self.visitor) as visit, visit.active():
+            with (
+                self.admission.listen(self.visitor.page),
+                self.admission.visit(self.visitor) as visit,
+                visit.active(),
+            ):
                 visit.on_wait = self.told.append
                 self.visit = visit
                 reserve()
@@ -239,10 +243,31 @@ def test_brief_work_is_limited_beside_turns_and_free_within_one():
     with admission.visit(visitor("c")) as visit, visit.active(), briefly():
         pass
     long.end()
-    with admission.visit(visitor("a")) as visit, visit.active():
+    with admission.visit(Visitor("a")) as visit, visit.active():
         await_turn("photo")
         with briefly(), briefly():
             pass
+
+
+def test_who_is_not_there_gets_no_turn_and_keeps_nobody_waiting():
+    admission = Admission({"photo": 1})
+    got = threading.Event()
+
+    def ask():
+        with admission.visit(Visitor("a", "not there yet")) as visit, visit.active():
+            await_turn("photo")
+            got.set()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    until(lambda: admission.waiting == 1)
+    later = Asking(admission, visitor("b"))
+    assert later.has_turn.wait(10)
+    assert later.end() == "finished"
+    assert not got.is_set()
+    with admission.listen("not there yet"):
+        assert got.wait(10)
+    thread.join(10)
 
 
 def test_without_a_visit_work_goes_on_as_ever():
@@ -257,7 +282,7 @@ def test_ended_visits_are_told_of():
     admission = Admission({"photo": 1}, clock=iter(range(100)).__next__)
     ended = []
     admission.on_end = ended.append
-    with admission.visit(visitor("a")) as visit, visit.active():
+    with admission.visit(Visitor("a")) as visit, visit.active():
         await_turn("photo")
     with pytest.raises(KeyError), admission.visit(visitor("a")):
         raise KeyError
