@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from mgm_core.arrays import Booleans, Bytes, Floats
 from mgm_core.video.smoothing import motion, warp
@@ -192,6 +191,8 @@ class _Colours:
         count = _BINS**3
         subject = np.bincount(levels, seen.alpha.ravel(), count).reshape((_BINS,) * 3)
         around = np.bincount(levels, 1 - seen.alpha.ravel(), count).reshape((_BINS,) * 3)
+        from scipy.ndimage import gaussian_filter  # on use: --help need not wait for it
+
         # Light changes a little, and noise is everywhere.
         subject, around = (gaussian_filter(counts, 1.0) for counts in (subject, around))
         subject, around = subject / max(subject.sum(), 1), around / max(around.sum(), 1)
