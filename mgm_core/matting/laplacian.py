@@ -21,20 +21,17 @@ import numpy as np
 from numba import njit
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
-from mgm_core.matting.solver import LANES, Integers, SparseMatrix, multiply, solve
+from mgm_core.matting.solver import LANES, Integers, StencilMatrix, multiply, solve
 
 __all__ = ["MattingLaplacian", "smooth_compression_noise"]
 
 TOLERANCE = 1e-2
-"""The solution may be this share of the prior's residual away; less error gains nothing."""
+"""The solution may be this share of the prior's residual away (docs/experiments)."""
 
 _LARGEST_VARIANCE = 0.25  # of a pixel that is 0 or 1, at alpha 0.5
 _LEAST_VARIANCE = 0.05  # even a network that is sure may be wrong
 _MOST_STEPS = 300  # a little short of the solution does no harm
 _EPSILON = 1e-7  # PyMatting's, added to a window's covariance of colours, times its pixels
-# A pixel shares windows of 3x3 px with those up to 2 px away.
-_REACH_PX = 2
-_ENTRIES = (2 * _REACH_PX + 1) ** 2
 # What is smoothed: enough for the steps between JPEG blocks, and no strand (docs/experiments).
 _NOISE_DIAMETER_PX, _NOISE_SIGMA_PX = 9, 3.0
 _NOISE_LEVELS = 0.015  # of colours in [0, 1]
@@ -60,7 +57,7 @@ def smooth_compression_noise(image: Colours) -> Colours:
 class MattingLaplacian:
     """The matting Laplacian of an image's unknown pixels, to solve for alpha by several priors.
 
-    Takes some 350 bytes of memory an unknown pixel.
+    Takes some 250 bytes of memory an unknown pixel.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
@@ -84,12 +81,10 @@ class MattingLaplacian:
         count = np.count_nonzero(unknown)
         numbers = np.full(unknown.shape, -1, np.int32)
         numbers[unknown] = np.arange(count, dtype=np.int32)
-        values = np.zeros((count, _ENTRIES), np.float32)
-        columns = np.full((count, _ENTRIES), count, np.int32)
         # What the known pixels contribute: L_uk a_k.
         self._known = np.zeros(count, np.float32)
-        _assemble(np.ascontiguousarray(image), numbers, alpha, values, columns, self._known)
-        self._matrix = SparseMatrix(values, columns, values[:, _ENTRIES // 2].copy())
+        self._matrix = StencilMatrix.zeros(unknown)
+        _assemble(np.ascontiguousarray(image), numbers, alpha, self._matrix.values, self._known)
 
     def solve(self, priors: Sequence[Plane], weights: Sequence[float]) -> Floats:
         """Solve for alpha by several priors at once.
@@ -149,7 +144,6 @@ def _assemble(
     numbers: Integers,
     alpha: Plane,
     values: Floats,
-    columns: Integers,
     known: Floats,
 ) -> None:
     """Add up the windows of 3x3 px that hold an unknown pixel, in place.
@@ -159,7 +153,6 @@ def _assemble(
         numbers: (H, W), the row of each unknown pixel; below 0 where alpha is known.
         alpha: (H, W).
         values: (N, 25), zeros.
-        columns: (N, 25), N everywhere.
         known: (N,), zeros.
     """
     height, width = numbers.shape
@@ -209,4 +202,3 @@ def _assemble(
                     else:
                         entry = (j // 3 - i // 3 + 2) * 5 + j % 3 - i % 3 + 2
                         values[row, entry] += value
-                        columns[row, entry] = column

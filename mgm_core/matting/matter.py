@@ -42,8 +42,8 @@ LEAST_SIDES_PX: dict[EncoderName, int] = {"resnet34": 0, "mobilenet_v2": 800}
 MAX_MAGNIFICATION = 1.5
 # How much closer the second view is, up to so many pixels of it, which bound what it costs; an
 # image that it would show hardly closer does without.
-CLOSER_SCALE, LEAST_CLOSER_SCALE = 2.0, 1.2
-CLOSER_PX = 2_000_000
+CLOSER_SCALE, LEAST_CLOSER_SCALE = 2.0, 1.1
+CLOSER_PX = 1_500_000
 
 
 @dataclass(frozen=True)

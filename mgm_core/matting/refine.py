@@ -34,7 +34,7 @@ from mgm_core.runtime.cancellation import checkpoint
 __all__ = ["Refiner", "candidate_alphas", "unknown_region"]
 
 
-BAND_KERNEL_PX = 7
+BAND_KERNEL_PX = 5
 """What dilates the uncertain pixels; more changes little (docs/experiments)."""
 
 _SAMPLES_WEIGHT = 1e-2

@@ -1,7 +1,8 @@
 """Colour sampling: alpha from colours of the known foreground and background, wherever they are.
 
 The matting Laplacian knows a small window; what it and the network have wrong may still be plain
-from the colours further away. Each unknown pixel looks in several directions for the nearest known
+from the colours further away. What has the colour of a known pixel nearby is taken for known. Each
+other unknown pixel looks in several directions for the nearest known
 foreground and the nearest known background, and takes the pair of colours that explains it and its
 neighbours best. Then it takes the pairs that explain it best among those of the pixels around it,
 and has the alpha that mixes its colour of their mean (Eq. 1).
@@ -11,21 +12,27 @@ for probability and edges. The paper has nothing of the kind.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.matting.solver import Integers, row_blocks
 
 __all__ = ["sample_alpha"]
 
+Labels: TypeAlias = NDArray[np.int8]
+
 _UNKNOWN = 0.5
 _DIRECTIONS = 4
 # Neighbours look in directions that differ, so that together they look everywhere.
 _GRID_PX = 8
 _SHARING_REACH_PX, _SHARING_STEP_PX = 5, 2
+# Unknown pixels whose colour is so near to that of a known pixel, so near to them, are as it is.
+_EXPANSION_PX, _EXPANSION_DISTANCE = 10, 0.04
 _MISFIT_SCALE = 0.1  # at which the colours explain a pixel badly, of colours in [0, 1]
 _BLUR_SIGMA_PX = 2.0  # of the alpha that replaces what is explained badly
 
@@ -52,11 +59,12 @@ def sample_alpha(image: Colours, alpha: Plane, unknown: Booleans) -> Plane:
         )
     foreground = ~unknown & (alpha >= _UNKNOWN)
     background = ~unknown & (alpha < _UNKNOWN)
-    sampled = alpha.astype(np.float32)
     if not (unknown.any() and foreground.any() and background.any()):
-        return sampled
+        return alpha.astype(np.float32)
     image = np.ascontiguousarray(image)
-    rows, columns = (found.astype(np.int32) for found in np.nonzero(unknown))
+    foreground, background = _expand(image, foreground, background)
+    left = ~foreground & ~background
+    rows, columns = (found.astype(np.int32) for found in np.nonzero(left))
     pairs = np.empty((len(rows), 2, 3), np.float32)
     means = np.stack([image[foreground].mean(0), image[background].mean(0)])
     distances = np.stack([_distance(foreground), _distance(background)])
@@ -65,17 +73,40 @@ def sample_alpha(image: Colours, alpha: Plane, unknown: Booleans) -> Plane:
     with ThreadPoolExecutor(len(blocks)) as pool:
         list(pool.map(lambda block: _gather(*gathered, *block), blocks))
     numbers = np.full(unknown.shape, -1, np.int32)
-    numbers[unknown] = np.arange(len(rows), dtype=np.int32)
+    numbers[left] = np.arange(len(rows), dtype=np.int32)
     found, confidence = np.empty((2, len(rows)), np.float32)
     apart = np.float32(np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=1).mean())
     shared = image, rows, columns, numbers, pairs, apart, found, confidence
     with ThreadPoolExecutor(len(blocks)) as pool:
         list(pool.map(lambda block: _share(*shared, *block), blocks))
-    hard = foreground.astype(np.float32)
-    hard[unknown] = found
-    smooth = np.asarray(cv2.GaussianBlur(hard, (0, 0), _BLUR_SIGMA_PX), np.float32)
-    sampled[unknown] = confidence * found + (1 - confidence) * smooth[unknown]
-    return sampled
+    sampled = foreground.astype(np.float32)
+    sampled[left] = found
+    smooth = np.asarray(cv2.GaussianBlur(sampled, (0, 0), _BLUR_SIGMA_PX), np.float32)
+    sampled[left] = confidence * found + (1 - confidence) * smooth[left]
+    return np.where(unknown, sampled, alpha).astype(np.float32, copy=False)
+
+
+def _expand(
+    image: Colours, foreground: Booleans, background: Booleans
+) -> tuple[Booleans, Booleans]:
+    """Take for known what has the colour of a known pixel nearby, as the nearest such."""
+    labels = np.full(foreground.shape, -1, np.int8)
+    labels[foreground], labels[background] = 1, 0
+    nearest = _distance(foreground | background)
+    rows, columns = (
+        found.astype(np.int32) for found in np.nonzero((nearest > 0) & (nearest <= _EXPANSION_PX))
+    )
+    reach = np.arange(-_EXPANSION_PX, _EXPANSION_PX + 1)
+    offsets = np.stack(np.meshgrid(reach, reach, indexing="ij"), axis=2).reshape(-1, 2)
+    squares = (offsets**2).sum(1)
+    order = np.argsort(squares, kind="stable")
+    offsets = offsets[order][(squares[order] > 0) & (squares[order] <= _EXPANSION_PX**2)]
+    found = labels.copy()
+    blocks = row_blocks(len(rows))
+    expanded = image, rows, columns, labels, offsets.astype(np.int32), found
+    with ThreadPoolExecutor(len(blocks)) as pool:
+        list(pool.map(lambda block: _find_alike(*expanded, *block), blocks))
+    return found == 1, found == 0
 
 
 def _distance(mask: Booleans) -> Floats:
@@ -104,6 +135,34 @@ def _mix(colour: Floats, pair: Floats) -> tuple[np.float32, np.float32]:
     e1 -= alpha * d1
     e2 -= alpha * d2
     return alpha, e0 * e0 + e1 * e1 + e2 * e2
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _find_alike(
+    image: Colours,
+    rows: Integers,
+    columns: Integers,
+    labels: Labels,
+    offsets: Integers,
+    found: Labels,
+    first: int,
+    last: int,
+) -> None:
+    """Give pixels the label of the nearest known pixel of their colour, in place."""
+    height, width = labels.shape
+    most = np.float32(_EXPANSION_DISTANCE**2)
+    for n in range(first, last):
+        row, column = rows[n], columns[n]
+        for i in range(len(offsets)):
+            y, x = row + offsets[i, 0], column + offsets[i, 1]
+            if y < 0 or x < 0 or y >= height or x >= width or labels[y, x] < 0:
+                continue
+            d0 = image[row, column, 0] - image[y, x, 0]
+            d1 = image[row, column, 1] - image[y, x, 1]
+            d2 = image[row, column, 2] - image[y, x, 2]
+            if d0 * d0 + d1 * d1 + d2 * d2 <= most:
+                found[row, column] = labels[y, x]
+                break
 
 
 @njit(cache=True, nogil=True, fastmath=True)

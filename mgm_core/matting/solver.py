@@ -13,15 +13,16 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from mgm_core.arrays import Floats
+from mgm_core.arrays import Booleans, Floats
 from mgm_core.runtime.cancellation import checkpoint
 
-__all__ = ["LANES", "SparseMatrix", "multiply", "row_blocks", "solve"]
+__all__ = ["LANES", "REACH_PX", "StencilMatrix", "multiply", "row_blocks", "solve"]
 
 Integers: TypeAlias = NDArray[np.int32]
 Doubles: TypeAlias = NDArray[np.float64]
@@ -29,24 +30,58 @@ Doubles: TypeAlias = NDArray[np.float64]
 LANES = 4
 """How many right-hand sides are solved together: one vector register of single precision."""
 
+REACH_PX = 2
+"""Pixels share windows of 3x3 px with those up to so far away."""
+
 _LEAST_ROWS = 4096  # of a thread: below that, starting it takes longer
 
 
-class SparseMatrix(NamedTuple):
-    """A symmetric matrix whose rows have equally many entries.
+class StencilMatrix(NamedTuple):
+    """A symmetric matrix over some pixels, each of which knows those up to 2 px away.
+
+    Vectors that it is multiplied with are padded: they also hold the pixels around, as zeros, so
+    that the five neighbours in a line lie side by side, and one place stands for all of them.
 
     Args:
-        values: (N, K) float32.
-        columns: (N, K) int32; N where a row has fewer entries.
-        diagonal: (N,) float32.
+        values: (N, 25) float32, what a pixel's neighbours count, line by line; 0 for those that
+            are not among the pixels.
+        places: (N, 5) int32, where in a padded vector each line of neighbours begins.
+        own: (N,) int32, where in a padded vector each pixel is.
+        length: Of a padded vector.
     """
 
     values: Floats
-    columns: Integers
-    diagonal: Floats
+    places: Integers
+    own: Integers
+    length: int
+
+    @classmethod
+    def zeros(cls, pixels: Booleans) -> "StencilMatrix":
+        """Return the matrix of pixels (H, W) that know nothing of each other yet."""
+        reach = np.ones((2 * REACH_PX + 1, 2 * REACH_PX + 1), np.uint8)
+        padded = np.pad(pixels.astype(np.uint8), REACH_PX)
+        held = cv2.dilate(padded, reach).ravel()
+        numbers = (np.cumsum(held, dtype=np.int32) - 1).astype(np.int32)
+        width = padded.shape[1]
+        own = np.flatnonzero(padded)
+        lines = np.arange(-REACH_PX, REACH_PX + 1) * width - REACH_PX
+        places = numbers[own[:, None] + lines]
+        values = np.zeros((len(own), len(lines) ** 2), np.float32)
+        return cls(values, places, numbers[own], int(numbers[-1]) + 1)
+
+    @property
+    def diagonal(self) -> Floats:
+        """What each pixel counts itself, (N,)."""
+        return self.values[:, self.values.shape[1] // 2]
+
+    def pad(self, vectors: Floats) -> Floats:
+        """Return vectors (N, LANES) with the pixels around, (length, LANES)."""
+        padded = np.zeros((self.length, LANES), np.float32)
+        padded[self.own] = vectors
+        return padded
 
 
-def multiply(matrix: SparseMatrix, vectors: Floats) -> Floats:
+def multiply(matrix: StencilMatrix, vectors: Floats) -> Floats:
     """Return the products with some vectors.
 
     Args:
@@ -56,14 +91,13 @@ def multiply(matrix: SparseMatrix, vectors: Floats) -> Floats:
     Returns:
         (N, LANES) float32.
     """
-    product = np.empty_like(vectors)
-    none = np.zeros_like(vectors)
-    _multiply(*matrix[:2], none, _with_zero_row(vectors), product, 0, len(product))
+    product, none = np.empty_like(vectors), np.zeros_like(vectors)
+    _multiply(*matrix[:3], none, matrix.pad(vectors), product, 0, len(product))
     return product
 
 
 def solve(
-    matrix: SparseMatrix,
+    matrix: StencilMatrix,
     weights: Floats,
     wanted: Floats,
     start: Floats,
@@ -84,14 +118,15 @@ def solve(
         The x_k, (N, LANES) float32.
     """
     found = start.copy()
-    direction = _with_zero_row(start)
+    direction = matrix.pad(start)
     product = np.empty_like(wanted)
-    _multiply(*matrix[:2], weights, direction, product, 0, len(product))
+    _multiply(*matrix[:3], weights, direction, product, 0, len(product))
     residual = wanted - product
     inverse = np.float32(1) / (matrix.diagonal[:, None] + weights)
-    direction[:-1] = inverse * residual
+    downhill = inverse * residual
+    direction = matrix.pad(downhill)
     # Sums over many pixels would lose too much in single precision.
-    energies = np.einsum("nk,nk->k", residual, direction[:-1], dtype=np.float64)
+    energies = np.einsum("nk,nk->k", residual, downhill, dtype=np.float64)
     squares = np.einsum("nk,nk->k", residual, residual, dtype=np.float64)
     limits = tolerances.astype(np.float64) ** 2
     blocks = row_blocks(len(found))
@@ -101,7 +136,7 @@ def solve(
                 break
             checkpoint()
             multiplied = (
-                pool.submit(_multiply, *matrix[:2], weights, direction, product, *block)
+                pool.submit(_multiply, *matrix[:3], weights, direction, product, *block)
                 for block in blocks
             )
             curvatures = _sum(list(multiplied))
@@ -111,7 +146,15 @@ def solve(
             moved = (
                 pool.submit(
                     _move,
-                    *(lengths.astype(np.float32), direction, product, inverse, found, residual),
+                    *(
+                        matrix.own,
+                        lengths.astype(np.float32),
+                        direction,
+                        product,
+                        inverse,
+                        found,
+                        residual,
+                    ),
                     *block,
                 )
                 for block in blocks
@@ -119,7 +162,15 @@ def solve(
             energies, squares = _sum(list(moved))
             shares = np.divide(energies, before, out=np.zeros(LANES), where=before > 0)
             turned = [
-                pool.submit(_turn, shares.astype(np.float32), inverse, residual, direction, *block)
+                pool.submit(
+                    _turn,
+                    matrix.own,
+                    shares.astype(np.float32),
+                    inverse,
+                    residual,
+                    direction,
+                    *block,
+                )
                 for block in blocks
             ]
             wait(turned)
@@ -138,45 +189,45 @@ def _sum(parts: list[Future[Doubles]]) -> Doubles:
     return total
 
 
-def _with_zero_row(vectors: Floats) -> Floats:
-    """Return (N + 1, LANES) with zeros in the last row, which stands for entries that are not."""
-    return np.concatenate([vectors, np.zeros_like(vectors[:1])])
-
-
 @njit(cache=True, nogil=True, fastmath=True)
 def _multiply(
     values: Floats,
-    columns: Integers,
+    places: Integers,
+    own: Integers,
     weights: Floats,
     vectors: Floats,
     product: Floats,
     first: int,
     last: int,
 ) -> Doubles:
-    """Write rows of the product with (N + 1, LANES) vectors; return their products with these."""
+    """Write rows of the product with padded vectors; return their products with these."""
     curvatures = np.zeros(LANES)
     for row in range(first, last):
-        s0 = weights[row, 0] * vectors[row, 0]
-        s1 = weights[row, 1] * vectors[row, 1]
-        s2 = weights[row, 2] * vectors[row, 2]
-        s3 = weights[row, 3] * vectors[row, 3]
-        for k in range(values.shape[1]):
-            value, column = values[row, k], columns[row, k]
-            s0 += value * vectors[column, 0]
-            s1 += value * vectors[column, 1]
-            s2 += value * vectors[column, 2]
-            s3 += value * vectors[column, 3]
+        place = own[row]
+        s0 = weights[row, 0] * vectors[place, 0]
+        s1 = weights[row, 1] * vectors[place, 1]
+        s2 = weights[row, 2] * vectors[place, 2]
+        s3 = weights[row, 3] * vectors[place, 3]
+        for line in range(5):
+            place = places[row, line]
+            for k in range(5):
+                value = values[row, 5 * line + k]
+                s0 += value * vectors[place + k, 0]
+                s1 += value * vectors[place + k, 1]
+                s2 += value * vectors[place + k, 2]
+                s3 += value * vectors[place + k, 3]
         product[row, 0] = s0
         product[row, 1] = s1
         product[row, 2] = s2
         product[row, 3] = s3
         for k in range(LANES):
-            curvatures[k] += vectors[row, k] * product[row, k]
+            curvatures[k] += vectors[own[row], k] * product[row, k]
     return curvatures
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _move(
+    own: Integers,
     lengths: Floats,
     direction: Floats,
     product: Floats,
@@ -190,7 +241,7 @@ def _move(
     left = np.zeros((2, LANES))
     for row in range(first, last):
         for k in range(LANES):
-            found[row, k] += lengths[k] * direction[row, k]
+            found[row, k] += lengths[k] * direction[own[row], k]
             rest = residual[row, k] - lengths[k] * product[row, k]
             residual[row, k] = rest
             left[0, k] += rest * rest * inverse[row, k]
@@ -200,9 +251,17 @@ def _move(
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _turn(
-    shares: Floats, inverse: Floats, residual: Floats, direction: Floats, first: int, last: int
+    own: Integers,
+    shares: Floats,
+    inverse: Floats,
+    residual: Floats,
+    direction: Floats,
+    first: int,
+    last: int,
 ) -> None:
     """Turn to the next direction, in place."""
     for row in range(first, last):
+        place = own[row]
         for k in range(LANES):
-            direction[row, k] = inverse[row, k] * residual[row, k] + shares[k] * direction[row, k]
+            downhill = inverse[row, k] * residual[row, k]
+            direction[place, k] = downhill + shares[k] * direction[place, k]

@@ -256,7 +256,9 @@ class LightDecoder(nn.Module):
         coarse, fine = places_on_lines(x1, ends)
         x = self.stage4(torch.cat([_enlarged(x), x4, coarse.to(x.dtype)], dim=1))
         os4 = to_alpha(self.head_os4(x), 4)
-        finest = [_enlarged(self.narrow(x)), x2, F.pixel_unshuffle(x1, 2), fine.to(x.dtype)]
+        # Rounded as the next convolution would: puts planes together faster.
+        x1, fine = x1.to(x2.dtype), fine.to(x2.dtype)
+        finest = [_enlarged(self.narrow(x)), x2, F.pixel_unshuffle(x1, 2), fine]
         x = self.stage2(torch.cat(finest, dim=1))
         x = self.residual1(x + self.stage1(x))
         return os4, to_alpha(self.head_os1(x), 1)

@@ -76,6 +76,7 @@ class ForegroundNetwork(nn.Module):
         x = self.stage16(torch.cat([_enlarged(x32), x16], dim=1))
         x = self.stage8(torch.cat([_enlarged(x), x8], dim=1))
         x = self.stage4(torch.cat([_enlarged(x), x4], dim=1))
+        x1 = x1.to(x2.dtype)  # as the next convolution would: puts planes together faster
         x = self.stage2(torch.cat([_enlarged(self.narrow(x)), x2, F.pixel_unshuffle(x1, 2)], 1))
         x = x + self.stage1(x)
         foreground, background = F.pixel_shuffle(self.head(x), 2).chunk(2, dim=1)

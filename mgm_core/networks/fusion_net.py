@@ -84,7 +84,8 @@ class FusionNetwork(nn.Module):
         x = self.back8(torch.cat([_enlarge(x16), x8], dim=1))
         x = self.back4(torch.cat([_enlarge(x), x4], dim=1))
         x = self.back2(torch.cat([_enlarge(x), x2], dim=1))
-        x = self.fine(torch.cat([F.pixel_shuffle(x, 2), x1], dim=1))
+        # Rounded as the next convolution would: puts planes together faster.
+        x = self.fine(torch.cat([F.pixel_shuffle(x, 2), x1.to(x.dtype)], dim=1))
         scores: Tensor = self.head(x)
         return scores.float()
 

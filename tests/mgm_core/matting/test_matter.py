@@ -240,7 +240,7 @@ def test_the_closer_view_is_mirrored_and_magnified_and_left_out_at_large_images(
     monkeypatch.setattr("mgm_core.matting.matter.CLOSER_PX", 500 * 400 * 1.5**2)
     matter.closer_view(image, guidance)
     assert seen[2].shape == (750, 600)
-    monkeypatch.setattr("mgm_core.matting.matter.CLOSER_PX", 500 * 400 * 1.19**2)
+    monkeypatch.setattr("mgm_core.matting.matter.CLOSER_PX", 500 * 400 * 1.09**2)
     assert matter.closer_view(image, guidance) is None
     assert len(seen) == 3
 

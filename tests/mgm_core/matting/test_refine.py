@@ -36,7 +36,7 @@ def test_the_unknown_region_is_what_lies_between_and_what_is_near():
     alpha[:, 20:] = 1
     assert not unknown_region(alpha).any()
     alpha[:, 19] = 0.5
-    assert np.flatnonzero(unknown_region(alpha)[0]).tolist() == list(range(16, 23))
+    assert np.flatnonzero(unknown_region(alpha)[0]).tolist() == list(range(17, 22))
     assert np.flatnonzero(unknown_region(alpha, 15)[0]).tolist() == list(range(12, 27))
     alpha[:, 19] = 0.9 / 255  # 0 to eight bits
     assert not unknown_region(alpha).any()
@@ -262,9 +262,9 @@ def test_a_large_image_has_one_view(monkeypatch):
         counts.append(len(views))
         return views[0]
 
-    monkeypatch.setattr("mgm_core.matting.matter.CLOSER_PX", 64 * 64 * 1.2**2)
+    monkeypatch.setattr("mgm_core.matting.matter.CLOSER_PX", 64 * 64 * 1.1**2)
     for side in (64, 65):
         plane = np.zeros((side, side), np.float32)
         matter.matte(np.zeros((side, side, 3), np.float32), plane, refine=True)
     assert counts == [2, 1]
-    assert CLOSER_PX > 1000 * 1200 * 1.2**2  # a photograph of a common size has two
+    assert CLOSER_PX > 1000 * 1200 * 1.1**2  # a photograph of a common size has two

@@ -61,3 +61,12 @@ def test_other_sizes_are_refused():
     ):
         with pytest.raises(ValueError, match="must have one size"):
             sample_alpha(picture, plane, mask)
+
+
+def test_what_has_the_colour_of_the_nearest_known_pixels_is_as_they_are():
+    image, _, known, where = _composite()
+    wide = where.copy()
+    wide[:, 12:48] = True  # 8 px of plain foreground and background are unknown, too
+    sampled = sample_alpha(image, np.where(wide, np.float32(0.5), known), wide)
+    assert (sampled[:, :20] == 0).all()
+    assert (sampled[:, 40:] == 1).all()

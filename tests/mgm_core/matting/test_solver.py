@@ -1,30 +1,48 @@
 import numpy as np
 import pytest
-from scipy.sparse import random as random_matrix
 
-from mgm_core.matting.solver import LANES, SparseMatrix, multiply, row_blocks, solve
+from mgm_core.matting.solver import LANES, StencilMatrix, multiply, row_blocks, solve
 from mgm_core.runtime.cancellation import Cancellation, Cancelled, cancellable
 
-COUNT = 40
+PIXELS = np.zeros((8, 9), np.bool_)  # up to borders, with a hole and one alone
+PIXELS[:5, 2:] = PIXELS[7, 0] = True
+PIXELS[2, 4:6] = False
+COUNT = int(PIXELS.sum())
 
 
 @pytest.fixture(scope="module")
 def system():
     """Return a symmetric matrix, dense and as the solver takes it, weights and right-hand sides."""
     generator = np.random.default_rng(0)
-    half = random_matrix(COUNT, COUNT, 0.1, random_state=generator).toarray()
-    dense = half @ half.T  # positive semi-definite
-    entries = int((dense != 0).sum(1).max())
-    values = np.zeros((COUNT, entries), np.float32)
-    columns = np.full((COUNT, entries), COUNT, np.int32)
-    for row in range(COUNT):
-        found = np.flatnonzero(dense[row])
-        values[row, : len(found)] = dense[row, found]
-        columns[row, : len(found)] = found
-    matrix = SparseMatrix(values, columns, np.diagonal(dense).astype(np.float32))
+    numbers = np.full((8, 9), -1)
+    numbers[PIXELS] = np.arange(COUNT)
+    dense = np.zeros((COUNT, COUNT))
+    for y in range(6):  # windows of 3x3 px, each positive semi-definite
+        for x in range(7):
+            window = numbers[y : y + 3, x : x + 3].ravel()
+            window = window[window >= 0]
+            vectors = generator.normal(size=(len(window), 2))
+            dense[np.ix_(window, window)] += vectors @ vectors.T
+    matrix = StencilMatrix.zeros(PIXELS)
+    places = np.argwhere(PIXELS)
+    for row, place in enumerate(places):
+        for column, other in enumerate(places):
+            down, right = other - place + 2
+            if 0 <= down < 5 and 0 <= right < 5:
+                matrix.values[row, 5 * down + right] = dense[row, column]
     weights = generator.uniform(0.1, 1, (COUNT, LANES)).astype(np.float32)
     wanted = generator.normal(size=(COUNT, LANES)).astype(np.float32)
     return dense, matrix, weights, wanted
+
+
+def test_padded_vectors_hold_each_pixel_and_zeros_around(system):
+    _, matrix, _, wanted = system
+    padded = matrix.pad(wanted)
+    assert (padded[matrix.own] == wanted).all()
+    assert np.count_nonzero(padded.any(axis=1)) == COUNT
+    middle = padded[matrix.places[:, 2] + 2]
+    assert (middle == wanted).all()
+    assert matrix.places.max() + 4 < matrix.length
 
 
 def test_a_product_is_the_dense_matrixs(system):
