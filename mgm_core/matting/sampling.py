@@ -64,6 +64,8 @@ def sample_alpha(image: Colours, alpha: Plane, unknown: Booleans) -> Plane:
     image = np.ascontiguousarray(image)
     foreground, background = _expand(image, foreground, background)
     left = ~foreground & ~background
+    if not left.any():
+        return np.where(unknown, foreground, alpha).astype(np.float32)
     rows, columns = (found.astype(np.int32) for found in np.nonzero(left))
     pairs = np.empty((len(rows), 2, 3), np.float32)
     means = np.stack([image[foreground].mean(0), image[background].mean(0)])

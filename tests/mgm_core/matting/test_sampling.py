@@ -70,3 +70,11 @@ def test_what_has_the_colour_of_the_nearest_known_pixels_is_as_they_are():
     sampled = sample_alpha(image, np.where(wide, np.float32(0.5), known), wide)
     assert (sampled[:, :20] == 0).all()
     assert (sampled[:, 40:] == 1).all()
+    nothing_left = np.zeros_like(where)
+    nothing_left[:, 12:18] = True
+    assert (
+        sample_alpha(image, np.where(nothing_left, np.float32(1), known), nothing_left)[
+            nothing_left
+        ]
+        == 0
+    ).all()
