@@ -40,10 +40,10 @@ WHOLE_ALPHA = 0.9  # what is less is a gap
 # wrong with a mask beyond what the network was trained for.
 LEAST_SIDES_PX: dict[EncoderName, int] = {"resnet34": 0, "mobilenet_v2": 800}
 MAX_MAGNIFICATION = 1.5
-# How much closer the second view is, up to so many pixels of it, which bound what it costs; an
-# image that it would show hardly closer does without.
-CLOSER_SCALE, LEAST_CLOSER_SCALE = 2.0, 1.1
-CLOSER_PX = 1_500_000
+# How much closer the second view is, while both views together have no more pixels than this, which
+# bounds what they cost; an image that it would show hardly closer does without.
+CLOSER_SCALE, LEAST_CLOSER_SCALE = 2.0, 1.05
+VIEWS_PX = 2_600_000
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,8 @@ class Matter:
         """
         height, width = guidance.shape
         if scale is None:
-            scale = min(CLOSER_SCALE, (CLOSER_PX / (height * width)) ** 0.5)
+            left = max(0.0, VIEWS_PX / (height * width) - 1)
+            scale = min(CLOSER_SCALE, left**0.5)
             if scale < LEAST_CLOSER_SCALE:
                 return None
         size = round(height * scale), round(width * scale)

@@ -237,10 +237,10 @@ def test_the_closer_view_is_mirrored_and_magnified_and_left_out_at_large_images(
     assert closer[inside].min() > closer[beside].max()
     matter.closer_view(image, guidance, 1.3)
     assert seen[1].shape == (650, 520)
-    monkeypatch.setattr("mgm_core.matting.matter.CLOSER_PX", 500 * 400 * 1.5**2)
+    monkeypatch.setattr("mgm_core.matting.matter.VIEWS_PX", 500 * 400 * (1 + 1.5**2))
     matter.closer_view(image, guidance)
     assert seen[2].shape == (750, 600)
-    monkeypatch.setattr("mgm_core.matting.matter.CLOSER_PX", 500 * 400 * 1.09**2)
+    monkeypatch.setattr("mgm_core.matting.matter.VIEWS_PX", 500 * 400 * (1 + 1.04**2))
     assert matter.closer_view(image, guidance) is None
     assert len(seen) == 3
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mgm_core.matting.laplacian import MattingLaplacian, smooth_compression_noise
-from mgm_core.matting.matter import CLOSER_PX, Matter
+from mgm_core.matting.matter import VIEWS_PX, Matter
 from mgm_core.matting.refine import Refiner, candidate_alphas, unknown_region
 from mgm_core.matting.sampling import sample_alpha
 from mgm_core.networks.fusion_net import (
@@ -262,9 +262,9 @@ def test_a_large_image_has_one_view(monkeypatch):
         counts.append(len(views))
         return views[0]
 
-    monkeypatch.setattr("mgm_core.matting.matter.CLOSER_PX", 64 * 64 * 1.1**2)
+    monkeypatch.setattr("mgm_core.matting.matter.VIEWS_PX", 64 * 64 * (1.001 + 1.05**2))
     for side in (64, 65):
         plane = np.zeros((side, side), np.float32)
         matter.matte(np.zeros((side, side, 3), np.float32), plane, refine=True)
     assert counts == [2, 1]
-    assert CLOSER_PX > 1000 * 1200 * 1.1**2  # a photograph of a common size has two
+    assert VIEWS_PX > 1000 * 1200 * (1 + 1.05**2)  # a photograph of a common size has two
