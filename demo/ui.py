@@ -20,6 +20,7 @@ from demo.tabs.video import video_tab
 from demo.web.editor import guidance_editor
 from demo.web.uploads import upload
 from demo.web.viewer import closeup
+from mgm_core import __version__
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.recipe import Recipe
 
@@ -129,6 +130,7 @@ def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks
                 annotation_tab()
         with gr.Tab("About"):
             gr.Markdown(about(environment.keep_minutes), elem_id="about")
+        gr.HTML(f"<p>mgm {__version__}</p>", elem_id="version", padding=False)
         add_endpoints(Api(studio, environment.max_megapixels), visits)
     return page
 
