@@ -15,8 +15,7 @@ import gradio as gr
 from fastapi import FastAPI
 from gradio.utils import get_space, get_upload_folder
 from starlette.middleware import Middleware
-from starlette.responses import RedirectResponse
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute
 
 from demo.backend.leftovers import delete_old_files
 from demo.backend.memory import Memory, share_arenas
@@ -28,6 +27,7 @@ from demo.tabs.annotation import PATH
 from demo.ui import EXAMPLES_FOLDER, build
 from demo.web.doors import Doors, UploadShares, security_headers
 from demo.web.health import check_metrics, health_route, metrics_route
+from demo.web.paths import mounted
 from demo.web.theme import CSS, SCRIPT, theme
 from mgm_core import __version__
 from mgm_core.runtime.admission import Admission
@@ -63,10 +63,7 @@ def launch(
     page.queue(max_size=threads, default_concurrency_limit=None, api_open=False)
     routes = [*further]
     if annotation is not None:
-        routes += [
-            Route(f"/{PATH}", lambda _: RedirectResponse(f"{PATH}/")),
-            Mount(f"/{PATH}", annotation),
-        ]
+        routes += mounted(PATH, annotation)
 
     def session_of(event_id: str) -> str:
         event = page._queue.event_ids_to_events.get(event_id)

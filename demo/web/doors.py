@@ -21,6 +21,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from demo.web.paths import path_of_route
+
 NOT_UPLOADED = (
     "a file must be one that was uploaded to this page a short while ago, got another: upload it "
     "first"
@@ -144,7 +146,7 @@ class Doors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
-        path: str = scope.get("path", "")
+        path = path_of_route(scope)
         if scope["type"] != "http" or path.startswith(self._elsewhere):
             await self._app(scope, receive, send)
             return
