@@ -74,7 +74,10 @@ def rgba(foreground: Floats, alpha: Floats) -> Floats:
     """
     _check_pair("foreground", foreground, alpha)
     visible = alpha >= 0.5 / 255
-    return np.dstack([foreground * visible[..., None], alpha]).astype(np.float32)
+    joined = np.empty((*alpha.shape, 4), np.float32)
+    np.multiply(foreground, visible[..., None], out=joined[..., :3])
+    joined[..., 3] = alpha
+    return joined
 
 
 def solid_background(colour: Colour, height: int, width: int) -> Floats:

@@ -84,6 +84,7 @@ _MAX_BYTES_PER_PIXEL, _MAX_OTHER_BYTES = 8, 64 * 2**20
 _MAX_JPEG_SCANS = 100
 # A tile is decoded whole, however little of it lies in the picture.
 _MAX_TILE_PX = 4096 * 4096
+_STRIP_ROWS = 256
 # What lossy compression may add between the channels of a grey mask; colours differ by far more.
 _GREY_TOLERANCE = 12 / 255
 _JPEG_AND_WEBP_QUALITY = 95
@@ -476,9 +477,12 @@ def levels_of(array: Floats, bits: Literal[8, 16]) -> Bytes | NDArray[np.uint16]
     check_shape("array", array, fits, "(H, W), (H, W, 3) or (H, W, 4)")
     check_values("array", array)
     peak = 2**bits - 1
-    # float32 holds every 16-bit level exactly, so that the rounding is exact too.
-    levels: Floats = np.rint(np.clip(array, 0, 1) * peak)
-    return levels.astype(np.uint8) if bits == 8 else levels.astype(np.uint16)
+    levels = np.empty(array.shape, np.uint8 if bits == 8 else np.uint16)
+    for first in range(0, len(array), _STRIP_ROWS):  # large pictures are not copied whole
+        strip = np.s_[first : first + _STRIP_ROWS]
+        # float32 holds every 16-bit level exactly, so that the rounding is exact too.
+        levels[strip] = np.rint(np.clip(array[strip], 0, 1) * peak)
+    return levels
 
 
 def _encode_lossy(levels: NDArray[Any], file_format: str, **options: Any) -> bytes:  # noqa: ANN401 - what Pillow takes
