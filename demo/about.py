@@ -8,7 +8,7 @@ _TEXT = """\
 An open implementation of *Mask Guided Matting via Progressive Refinement Network* (CVPR 2021),
 written anew from the paper. A rough mask says where the subject is. The network then finds alpha,
 how opaque every pixel is, on three levels: each finer one is used only where the coarser one was
-undecided. What is left undecided after that is solved for once more from the photo's colours.
+uncertain. What stays unknown after that is solved for once more from the photo's colours.
 
 ## Limits
 - Hair, fur and out-of-focus edges are what it is made for. Glass, smoke and water are not.

@@ -22,7 +22,7 @@ _TEMPLATE = (
     )
     + '<label>Size <input type="range" min="1" max="300" value="40" aria-label="Brush size">'
     "<output>40 px</output></label>"
-    '<button type="button" data-do="damage" title="Key D">Spoil it</button>'
+    '<button type="button" data-do="damage" title="Key D">Damage the mask</button>'
     '<button type="button" data-do="undo" title="Ctrl+Z">Undo</button>'
     '<button type="button" data-do="clear">Clear</button>'
     '<button type="button" data-do="zoom" title="Key Z">Zoom 1:1</button></div>'
