@@ -141,6 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
     models = Models(options.weights)
     matter, segmenter = models.matter(), models.segmenter()
     recipe = Recipe(refine=not options.fast)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
     sums = dict.fromkeys(GUIDANCES, 0)
     tqdm.write("\t".join(["animal", *GUIDANCES]))
     for animal in tqdm(
