@@ -146,7 +146,7 @@ def test_padding_mirrors_the_picture():
     expected = estimator(_Neighbours())(np.pad(image, ((0, 1), (0, 2), (0, 0)), mode="reflect"),
                                         np.full((32, 32), 0.5, np.float32))  # fmt: skip
     found = estimator(_Neighbours())(image, alpha)
-    np.testing.assert_array_equal(found, expected[:31, :30])
+    np.testing.assert_allclose(found, expected[:31, :30], atol=1e-6)  # tiles are weighted means
 
 
 def test_an_untrained_network_gives_back_the_image():
