@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 from benchmark_data_tools.annotation.commands import add_subcommands
 from benchmark_data_tools.data.layouts import LAYOUTS, find_samples, read_subset
+from mgm_core.files.outputs import UsageError, check_outputs
+from mgm_core.runtime.reporting import allow_any_name
 
 if TYPE_CHECKING:
     from benchmark_data_tools.methods import MethodSpec
@@ -38,8 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0, or 1 where something is wrong, which is printed.
     """
     options = _parser().parse_args(arguments)
+    allow_any_name()
     try:
         return int(options.command(options))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -63,6 +69,8 @@ def check(options: argparse.Namespace) -> int:
         if options.manifest is not None:
             found = compare_manifest(lines, options.manifest.read_text("utf-8"))
         if options.write_manifest is not None:
+            files = [path for sample in samples for path in sample.files.values()]
+            check_outputs([options.write_manifest], [options.manifest, options.subset, *files])
             options.write_manifest.write_text(lines, "utf-8")
     for problem in found:
         print(problem)
@@ -96,6 +104,7 @@ def run(options: argparse.Namespace) -> int:
         out=options.out / options.table,
         bits=options.bits,
     )
+    _refuse_within(plan.out, [path for s in plan.samples for path in s.files.values()])
     runner.run(plan, processes=options.processes)
     print(markdown(read_results(plan.out)))
     return 0
@@ -105,6 +114,8 @@ def write_report(options: argparse.Namespace) -> int:
     """Write a report on all runs under a folder."""
     from benchmark_data_tools.reports import report
 
+    if options.results.is_dir():
+        _refuse_within(options.out, list(options.results.iterdir()))
     for table in report.build(options.results, options.out, thumbnails=options.thumbnails):
         print(table)
     print(options.out / "index.html")
@@ -139,6 +150,7 @@ def draw_worst(options: argparse.Namespace) -> int:
         sheets,
     )  # with torchvision, which other commands do not need
 
+    check_outputs([options.out], options.results.rglob("*"))
     drawn = sheets.worst_sheet(
         options.results,
         options.out,
@@ -156,6 +168,8 @@ def draw_photos(options: argparse.Namespace) -> int:
         sheets,
     )  # with torchvision, which other commands do not need
 
+    if options.folder.is_dir():
+        _refuse_within(options.out, list(options.folder.iterdir()))
     failures = sheets.photo_sheets(
         options.folder,
         options.out,
@@ -206,6 +220,20 @@ def measure(options: argparse.Namespace) -> int:
     for name, found in seconds.items():
         print(f"{name:>9} {found:.3f}")
     return 0
+
+
+def _refuse_within(out: Path, inputs: Sequence[Path]) -> None:
+    """Hold a folder for results to be none that anything is read from.
+
+    Raises:
+        UsageError: It is.
+    """
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise UsageError(
+                f"--out must be a folder that nothing is read from, got {out} with {path.name} in "
+                "it: name another"
+            )
 
 
 def _methods(options: argparse.Namespace) -> "tuple[MethodSpec, ...]":
