@@ -32,6 +32,6 @@ def test_what_is_read_is_never_written_over(folder, capsys, command):
 
 def test_results_do_not_go_into_a_folder_that_is_read(folder):
     image = folder / "sheet_01.png"
-    with pytest.raises(UsageError, match="nothing is read from, got .* with sheet_01.png in it"):
+    with pytest.raises(UsageError, match="that nothing is read from, got"):
         _refuse_within(folder / "below" / "..", [image])
     _refuse_within(folder / "below", [image])
