@@ -42,7 +42,7 @@ def frame(number, x, turned_deg=0, hidden=False):
 
 
 SCENES = {
-    "moves 200 px": [frame(n, 44 + 20 * n) for n in range(11)],
+    "moves 200 px": [frame(n, 44 + 10 * n) for n in range(21)],
     "turns": [frame(n, 140, 12 * n) for n in range(9)],
     "is hidden for 10 frames": [frame(n, 50 + 8 * n, hidden=3 <= n < 13) for n in range(17)],
 }
