@@ -23,12 +23,13 @@ from demo.backend.models import Models
 from demo.backend.studio import Studio
 from demo.backend.visits import LANES, Visits, log
 from demo.environment import Environment
+from demo.examples import PICTURES
 from demo.tabs.annotation import PATH
-from demo.ui import EXAMPLES_FOLDER, build
+from demo.ui import build
 from demo.web.doors import Doors, UploadShares, security_headers
 from demo.web.health import check_metrics, health_route, metrics_route
 from demo.web.paths import mounted
-from demo.web.theme import CSS, SCRIPT, theme
+from demo.web.theme import CSS, theme
 from mgm_core import __version__
 from mgm_core.runtime.admission import Admission
 
@@ -91,8 +92,7 @@ def launch(
         server_port=environment.port,
         theme=theme(),
         css=CSS,
-        js=SCRIPT,
-        allowed_paths=[str(EXAMPLES_FOLDER)],
+        allowed_paths=[str(PICTURES)],
         max_file_size=environment.max_file_megabytes * gr.FileSize.MB,
         state_session_capacity=environment.sessions,
         footer_links=["api"],

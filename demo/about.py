@@ -25,7 +25,7 @@ were uploaded or made. No other visitor is shown them, and nothing is learned fr
 ## Licences
 - Code: Apache-2.0.
 - Bundled weights: research use only, or as their cards say, which are below.
-- Example pictures: in the public domain or under CC0, see `demo/examples/LICENCES.md`.
+- Example pictures: in the public domain or under CC0, see `demo/examples/pictures/LICENCES.md`.
 - Clips are read and written by FFmpeg with x264 and x265, as PyAV brings them, HEIC by libheif with
   x265, as pillow-heif does (LGPL and GPL). They run beside this code and are no part of it.
 

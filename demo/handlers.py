@@ -2,8 +2,9 @@
 
 import html
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import gradio as gr
 
@@ -20,14 +21,25 @@ from demo.backend.robustness import (
 )
 from demo.backend.studio import Studio, View, overlay, tinted
 from demo.backend.visits import capitalised, tell_waiting, told_to_the_visitor
+from demo.examples import EXAMPLES
 from demo.web.editor import Canvas, on_canvas
+from demo.web.gallery import chosen
 from demo.web.uploads import uploaded
 from demo.web.viewer import Pair, side_by_side
 from mgm_core.arrays import Floats
 from mgm_core.compositing import Fit
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.images import encode_png
-from mgm_core.recipe import Background, BackgroundKind, MaskKind, Recipe, Shadow, read_edits
+from mgm_core.recipe import (
+    AUTO,
+    Background,
+    BackgroundKind,
+    MaskKind,
+    Quality,
+    Recipe,
+    Shadow,
+    read_edits,
+)
 
 STEPS: tuple[tuple[View, str], ...] = (
     ("guidance", "Guidance"),
@@ -59,9 +71,9 @@ class Controls(NamedTuple):
     mask_kind: MaskKind
     shift_px: float
     edits: object
-    refine: bool
+    quality: Quality
     keep_largest: bool
-    foreground: ForegroundMethod
+    foreground: ForegroundMethod | Literal["quality"]
     background: BackgroundKind
     colour: str
     colour_to: str
@@ -111,9 +123,8 @@ class Controls(NamedTuple):
             mask_kind=self.mask_kind,
             shift_px=round(self.shift_px),
             edits=read_edits(self.edits),
-            refine=self.refine,
+            quality=self.quality,
             keep_largest=self.keep_largest,
-            foreground=self.foreground,
             background=background,
             shadow=Shadow(
                 self.shadow,
@@ -124,12 +135,18 @@ class Controls(NamedTuple):
             light_wrap=self.light_wrap,
             light_wrap_percent=self.light_wrap_percent,
         )
+        if self.foreground != "quality":
+            recipe = replace(recipe, foreground=self.foreground)
         return Order(
             File.at(uploaded(self.photo)),
             recipe,
             mask=None if self.mask is None else File.at(uploaded(self.mask)),
             backdrop=None if self.backdrop is None else File.at(uploaded(self.backdrop)),
         )
+
+
+RENEWED = ("mask", "mask_kind", "category", "shift_px")
+"""The controls that belong to one photo, and start anew with the next."""
 
 
 class Handlers:
@@ -141,6 +158,61 @@ class Handlers:
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
+        self._examples = {File.at(str(e.photo_path)).digest: e for e in EXAMPLES}
+
+    def example(self, event: gr.EventData) -> tuple[object, ...]:
+        """Bring an example: its photo and what belongs to it, in the order of `RENEWED`."""
+        with told_to_the_visitor():
+            example = EXAMPLES[chosen(event)]
+            photo, mask = (
+                None if path is None else publish(path.read_bytes(), path.name)
+                for path in (example.photo_path, example.mask_path)
+            )
+            return photo, mask, example.mask_kind, example.category, 0
+
+    def renewed(
+        self, photo: str | None, category: str, mask: str | None, mask_kind: MaskKind
+    ) -> tuple[object, ...]:
+        """Make room for another photo: what was set for the one before means nothing for it.
+
+        Returns:
+            Updates of result, controls and hero; no edits and no steps; the controls of `RENEWED`.
+        """
+        example = None if photo is None else self._examples.get(File.at(uploaded(photo)).digest)
+        kept = (mask, mask_kind, category) if example is not None else (None, "detect", AUTO)
+        there = photo is not None
+        return (
+            gr.Column(visible=there),
+            gr.Column(visible=there),
+            gr.Column(visible=not there),
+            [],
+            [],
+            *kept,
+            0,
+        )
+
+    def _ready(self, order: Order, view: View) -> str | None:
+        """Return the picture of an example's result, where that is what is asked for."""
+        example = self._examples.get(order.photo.digest)
+        if example is None or view != "cut-out":
+            return None
+        mask = None if example.mask_path is None else File.at(str(example.mask_path)).digest
+        if order.mask is not None and order.mask.digest != mask:
+            return None
+        recipe = order.recipe
+        if recipe.background.kind != "transparent" or recipe.shadow.strength:
+            return None
+        # What is not to be seen may be set to anything.
+        plain = replace(
+            recipe,
+            background=example.recipe.background,
+            shadow=example.recipe.shadow,
+            light_wrap=example.recipe.light_wrap,
+            light_wrap_percent=example.recipe.light_wrap_percent,
+        )
+        if plain != example.recipe:
+            return None
+        return publish(example.result_path.read_bytes(), "picture.jpg")
 
     def show(
         self,
@@ -159,8 +231,8 @@ class Handlers:
 
         Yields:
             The two pictures' paths for the slider, a line about the guidance, and what canvas and
-            close-up show: first with the guidance alone where a matte has to be waited for, then
-            with what was asked for.
+            close-up show. Where a matte has to be waited for, the guidance comes first, then the
+            fast result, then the one that was asked for.
         """
         controls = Controls.of(values)
         if controls.photo is None:
@@ -173,9 +245,15 @@ class Handlers:
         with told_to_the_visitor():
             order = controls.order()
             tell_waiting(progress, 0.4)
-            self._studio.reserve(order)
+            if editing or self._ready(order, view) is None:
+                self._studio.reserve(order)
             progress(0.05, "Reading the photo")
             before = for_page(self._studio.picture(order.photo))
+            ready = None if editing else self._ready(order, view)
+            if ready is not None:
+                note = f"An example: {self._examples[order.photo.digest].title.lower()}{hint}"
+                yield (before, ready), note, None, side_by_side(before, ready)
+                return
             progress(0.2, "Finding the subject")
             guidance = self._studio.guidance(order)
             note = capitalised(guidance.reason) + hint
@@ -189,7 +267,12 @@ class Handlers:
             if view != "guidance" and not self._studio.has_matte(order):
                 first = for_page(self._studio.view(order, "guidance"))
                 yield (before, first), note, canvas, side_by_side(before, first)
-            progress(0.4, "Cutting out")
+                if order.recipe.refine:
+                    progress(0.3, "Cutting out")
+                    quick = replace(order, recipe=order.recipe.with_quality("fast"))
+                    first = for_page(self._studio.view(quick, view))
+                    yield (before, first), note, canvas, side_by_side(before, first)
+            progress(0.5, "Refining hair" if order.recipe.refine else "Cutting out")
             self._studio.matte(order)
             progress(0.8, "Finding the subject's own colours")
             after = for_page(self._studio.view(order, view))

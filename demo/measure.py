@@ -27,7 +27,7 @@ from gradio_client import Client, handle_file  # type: ignore[import-untyped] # 
 from mgm_core.images import read_image, write_image
 
 ROOT = Path(__file__).parents[1]
-PORTRAIT = Path(__file__).parent / "examples" / "astronaut.png"
+PORTRAIT = Path(__file__).parent / "examples" / "pictures" / "flying-hair.jpg"
 # Small, so that it is full before the first quarter ends: what grows then is no cache.
 MEMORY_MEGABYTES = 50
 # What a visitor needs to choose a photo; PyTorch and the networks load meanwhile.

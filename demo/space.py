@@ -25,7 +25,7 @@ _NOT_SERVED = ("tensorboard",)
 # The Hub takes binary files through its large file storage alone.
 _ATTRIBUTES = "".join(
     f"{pattern} filter=lfs diff=lfs merge=lfs -text\n"
-    for pattern in ("*.safetensors", "*.png", "*.jpg")
+    for pattern in ("*.safetensors", "*.png", "*.jpg", "*.webp")
 )
 _BODY = """
 # Mask guided matting

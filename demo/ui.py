@@ -1,7 +1,6 @@
 """The page: its layout, and which handler answers to what."""
 
 import functools
-from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
@@ -13,22 +12,17 @@ from demo.backend.recipe import GROW_LIMIT_PX
 from demo.backend.studio import Studio
 from demo.backend.visits import Visits
 from demo.environment import Environment
-from demo.handlers import Controls, Handlers, paper_curve
+from demo.handlers import RENEWED, Controls, Handlers, paper_curve
 from demo.tabs.annotation import annotation_tab
 from demo.tabs.batch import batch_tab
 from demo.tabs.video import video_tab
 from demo.web.editor import guidance_editor
+from demo.web.gallery import example_buttons, hero
 from demo.web.uploads import upload
 from demo.web.viewer import closeup
 from mgm_core import __version__
 from mgm_core.foreground.estimate import ForegroundMethod
-from mgm_core.recipe import Recipe
-
-EXAMPLES_FOLDER = Path(__file__).parent / "examples"
-EXAMPLES = [
-    (EXAMPLES_FOLDER / "astronaut.png", "person"),
-    (EXAMPLES_FOLDER / "chelsea.png", "cat"),
-]
+from mgm_core.recipe import AUTO, BackgroundKind, Quality
 
 # The segmenter's 21 categories but for the background. They are written down here, and held to
 # the network's by a test, as importing them means importing PyTorch before the page is up.
@@ -46,8 +40,8 @@ SEGMENTERS = [
 VIEWS = [
     ("Cut-out", "cut-out"),
     ("Alpha", "alpha"),
-    ("Guidance", "guidance"),
-    ("Foreground", "foreground"),
+    ("Mask", "guidance"),
+    ("Colours", "foreground"),
 ]
 MASK_KINDS = [
     ("Detect", "detect"),
@@ -63,6 +57,15 @@ BACKGROUNDS = [
     ("Picture", "picture"),
     ("Blur", "blur"),
 ]
+SWATCHES: list[tuple[str, tuple[BackgroundKind, str, str]]] = [
+    ("White", ("colour", "#ffffff", "#d8e8d0")),
+    ("Black", ("colour", "#000000", "#d8e8d0")),
+    ("Green", ("colour", "#00b140", "#d8e8d0")),
+    ("Sky", ("gradient", "#7db9e8", "#f4fbff")),
+    ("Dusk", ("gradient", "#3a1c71", "#ffaf7b")),
+    ("Studio", ("gradient", "#f2f2f2", "#8a8f98")),
+    ("Blurred", ("blur", "#ffffff", "#d8e8d0")),
+]
 FITS = [("Fill", "cover"), ("Show all", "contain"), ("Stretch", "stretch")]
 FOREGROUND_LABELS: dict[ForegroundMethod, str] = {
     "multilevel": "Estimated (multilevel, fast)",
@@ -70,14 +73,18 @@ FOREGROUND_LABELS: dict[ForegroundMethod, str] = {
     "network": "Estimated by a network (best)",
     "raw": "Photo's own, to see the fringe",
 }
-FOREGROUNDS = [(FOREGROUND_LABELS.get(name, name), name) for name in get_args(ForegroundMethod)]
-CUTOUT: Product = "cutout"
+FOREGROUNDS = [
+    ("As the quality says", "quality"),
+    *((FOREGROUND_LABELS.get(name, name), name) for name in get_args(ForegroundMethod)),
+]
+QUALITIES = [("Fast", "fast"), ("Best", "best")]
+RESULT: Product = "composite"
 DOWNLOADS: list[tuple[str, Product]] = [
+    ("Transparent", "cutout"),
     ("Alpha", "alpha"),
     ("Alpha, 16 bit", "alpha16"),
     ("Foreground", "foreground"),
     ("Guidance", "guidance"),
-    ("On background", "composite"),
     ("Settings (JSON)", "settings"),
     ("All (ZIP)", "all"),
 ]
@@ -144,26 +151,20 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
                 sources=["upload", "clipboard", "webcam"],
                 height=420,
                 elem_id="photo",
-                placeholder="# Drop a photo of a person\nor click to choose one, up to "
+                placeholder="# Drop a photo here\nor choose or take one, up to "
                 f"{environment.max_megapixels:g} megapixels",
                 alt_text="Your photo",
             )
-            examples = gr.Dataset(
-                label="Or try one of these",
-                components=[photo],
-                samples=[[str(path)] for path, _ in EXAMPLES],
-                type="index",
-                elem_id="examples",
-            )
+            examples = example_buttons()
+        with gr.Column(elem_id="hero-block") as hero_block:
+            hero()
         with gr.Column(elem_id="result-block", visible=False) as result_block:
             with gr.Row(elem_id="looks"):
                 view = gr.Radio(
                     VIEWS, value="cut-out", label="Show", elem_id="view", container=False
                 )
-                editing = gr.Checkbox(
-                    label="Correct the guidance", elem_id="editing", container=False
-                )
-                closely = gr.Checkbox(label="Look closely", elem_id="closely", container=False)
+                editing = gr.Checkbox(label="Correct the mask", elem_id="editing", container=False)
+                closely = gr.Checkbox(label="Zoom", elem_id="closely", container=False)
             with gr.Row(elem_id="pictures"):
                 with gr.Column(visible=False, min_width=320) as editor_block:
                     editor = guidance_editor("editor")
@@ -182,6 +183,8 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
                     pair = closeup("closeup")
             with gr.Row(elem_id="status"):
                 note = gr.Markdown(elem_id="note")
+                # Here, so that the picture stays in sight while the next one is made.
+                progress_bar = gr.HTML(elem_id="progress")
                 cancel = gr.Button("Stop", size="sm", elem_id="stop", scale=0, min_width=64)
             with gr.Row(elem_id="downloads"):
                 save = gr.Button("Download PNG", variant="primary", elem_id="download-cutout")
@@ -203,7 +206,7 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
                     elem_id="steps-gallery",
                 )
         with gr.Column(elem_id="controls-block", visible=False) as controls_block:
-            _controls(parts)
+            _controls(parts, environment.quality)
     file = gr.File(label="Download", elem_classes="offstage")
     parts["edits"] = edits = gr.State([])
     explained = gr.State(False)
@@ -217,23 +220,19 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
 
     # What was made for another photo means nothing for this one.
     renewed = photo.change(
-        lambda path: (
-            gr.Column(visible=path is not None),
-            gr.Column(visible=path is not None),
-            None,
-            [],
-            [],
-        ),
-        photo,
-        [result_block, controls_block, parts["mask"], edits, steps],
+        handlers.renewed,
+        [photo, parts["category"], parts["mask"], parts["mask_kind"]],
+        [
+            result_block,
+            controls_block,
+            hero_block,
+            edits,
+            steps,
+            *(parts[name] for name in RENEWED),
+        ],
         **at_once,
     )
-    examples.click(
-        lambda number: (str(EXAMPLES[number][0]), EXAMPLES[number][1]),
-        examples,
-        [photo, parts["category"]],
-        **at_once,
-    )
+    examples.select(handlers.example, None, [photo, *(parts[name] for name in RENEWED)], **at_once)
     editing.change(lambda on: gr.Column(visible=on), editing, editor_block, **at_once)
     closely.change(
         lambda on: (gr.Column(visible=on), gr.Column(visible=not on)),
@@ -250,7 +249,7 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
         "inputs": [view, editing, *controls],
         "outputs": [result, note, editor, pair],
         "trigger_mode": "always_last",
-        "show_progress_on": [result, pair],
+        "show_progress_on": progress_bar,
         **private,
     }
     seen = [part for part in controls if part not in (photo, edits)]
@@ -269,7 +268,7 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
         )
     # Gradio forgets what was to come, and the token ends what is being computed.
     cancel.click(visits.stop, None, None, cancels=showing, **at_once)
-    for button, wanted in [(save, CUTOUT), *others]:
+    for button, wanted in [(save, RESULT), *others]:
         button.click(
             visits.of(functools.partial(handlers.download, wanted)),
             controls,
@@ -365,29 +364,33 @@ def _robustness(handlers: Handlers, controls: list[Any], visits: Visits) -> None
     save.click(None, file, None, js=_SAVE, api_visibility="private")
 
 
-def _controls(parts: dict[str, Any]) -> None:
+def _controls(parts: dict[str, Any], quality: Quality) -> None:
     with gr.Accordion("Subject"):
         parts["category"] = gr.Dropdown(
-            [(name.capitalize(), name) for name in CATEGORIES], value="person", label="Cut out a"
+            [("Auto: people first, then the largest", AUTO)]
+            + [(name.capitalize(), name) for name in CATEGORIES],
+            value=AUTO,
+            label="Cut out a",
         )
         parts["shift_px"] = gr.Slider(
             -GROW_LIMIT_PX,
             GROW_LIMIT_PX,
             0,
             step=1,
-            label="Shrink or grow the guidance (px)",
-            info="The mask may be wrong by this much: the result should hardly change",
+            label="Shrink or grow the mask (px)",
+            info="See how little the result moves",
             elem_id="grow",
         )
         parts["threshold"] = gr.Slider(
             0.05, 0.95, 0.5, step=0.05, label="Threshold", info="0.5 in the paper"
         )
         parts["segmenter"] = gr.Dropdown(SEGMENTERS, value="portrait", label="Segmenter")
-        parts["refine"] = gr.Checkbox(
-            value=True,
-            label="Refine alpha",
-            info="Finer hair, cleaner edges; takes longer",
-            elem_id="colour-lines",
+        parts["quality"] = gr.Radio(
+            QUALITIES,
+            value=quality,
+            label="Quality",
+            info="Best refines hair and edges and takes longer",
+            elem_id="quality",
         )
         parts["keep_largest"] = gr.Checkbox(
             label="Keep only the largest part", elem_id="keep-largest"
@@ -406,8 +409,15 @@ def _controls(parts: dict[str, Any]) -> None:
         parts["background"] = background = gr.Radio(
             BACKGROUNDS, value="transparent", label="Background", elem_id="background"
         )
+        with gr.Row(elem_id="swatches"):
+            swatches = [
+                (gr.Button(name, size="sm", elem_id=f"swatch-{name.lower()}"), settings)
+                for name, settings in SWATCHES
+            ]
         parts["colour"] = colour = gr.ColorPicker("#2f6f4f", label="Colour", visible=False)
-        parts["colour_to"] = colour_to = gr.ColorPicker("#d8e8d0", label="Runs to", visible=False)
+        parts["colour_to"] = colour_to = gr.ColorPicker(
+            "#d8e8d0", label="Second colour", visible=False
+        )
         parts["angle_deg"] = angle = gr.Slider(
             0,
             360,
@@ -448,7 +458,7 @@ def _controls(parts: dict[str, Any]) -> None:
         )
         parts["foreground"] = gr.Dropdown(
             FOREGROUNDS,
-            value=Recipe().foreground,
+            value="quality",
             label="Subject's colours at soft edges",
             elem_id="foreground",
         )
@@ -482,6 +492,15 @@ def _controls(parts: dict[str, Any]) -> None:
         )
         parts["light_wrap_percent"] = gr.Slider(
             0.1, 5, 1.5, step=0.1, label="Reach of the light (%)", elem_id="light-wrap-reach"
+        )
+    for swatch, settings in swatches:
+        swatch.click(
+            functools.partial(tuple, settings),
+            None,
+            [background, colour, colour_to],
+            queue=False,
+            api_visibility="private",
+            show_progress="hidden",
         )
     background.change(
         lambda kind: (

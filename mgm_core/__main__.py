@@ -47,7 +47,7 @@ from mgm_core.guidance import GuidanceKind
 from mgm_core.images import Photo, encode_png, read_photo, read_subject_mask, write_whole
 from mgm_core.models import Models
 from mgm_core.networks.hardware import DtypeName
-from mgm_core.recipe import Background, Quality, Recipe, read_background
+from mgm_core.recipe import AUTO, Background, Quality, Recipe, read_background
 from mgm_core.runtime.reporting import Failures, allow_any_name
 
 
@@ -108,10 +108,11 @@ def parser() -> argparse.ArgumentParser:
     guidance.add_argument("--segmenter", choices=SEGMENTERS, default=unset)
     guidance.add_argument(
         "--category",
-        choices=CATEGORIES,
+        choices=(AUTO, *CATEGORIES),
         default=unset,
         metavar="NAME",
-        help="one of VOC's 20, default person; with --mask, what it shows",
+        help="one of VOC's 20, default person; auto: a person, else the largest; with --mask, what "
+        "it shows",
     )
     guidance.add_argument("--threshold", type=float, default=unset, help="probability, default 0.5")
     guidance.add_argument(
@@ -247,7 +248,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace, done: list[Job]) -> int:
     try:
         recipe, picture_path = recipe_of(options)
-        category_index(recipe.category)
+        if recipe.category != AUTO:
+            category_index(recipe.category)
         planned = planned_of(options, recipe, picture_path)
         picture = None
         if picture_path is not None:

@@ -24,12 +24,13 @@ from mgm_core.cutout import (
     guidance_from_mask,
     guidance_from_probability,
     opaque,
+    resolve_category,
 )
 from mgm_core.cutout import cut_out as cut_out_guided
 from mgm_core.files.formats import encode, format_of, writable
 from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask, write_whole
 from mgm_core.models import Models
-from mgm_core.recipe import Background, Quality, Recipe, read_background
+from mgm_core.recipe import AUTO, Background, Quality, Recipe, read_background
 
 __all__ = ["Picture", "Result", "cut_out"]
 
@@ -116,8 +117,8 @@ def cut_out(
     Args:
         photo: The photograph.
         quality: "fast" is the matting network alone, "best" refines its alpha.
-        category: What to look for where no mask is given, one of `CATEGORIES`; with a mask, what
-            it shows.
+        category: What to look for where no mask is given, one of `CATEGORIES`, or "auto" for a
+            person, else the largest; with a mask, what it shows.
         mask: A binary or soft mask of the subject, whose kind is detected; excludes `trimap`.
         trimap: 0 is background, 0.5 unknown, 1 foreground; known pixels keep their values.
         points: Places (x, y) in px on what to add; a `Click` can also take away. They go on from
@@ -136,7 +137,8 @@ def cut_out(
     """
     if mask is not None and trimap is not None:
         raise ValueError("mask and trimap must not both be given, got both: leave one out")
-    category_index(category)
+    if category != AUTO:
+        category_index(category)
     given = mask if mask is not None else trimap
     if trimap is not None and points:
         raise ValueError(
@@ -178,7 +180,9 @@ def _guided(
         if not clicks:
             return guidance_from_mask(mask, recipe.mask_kind, recipe.category, note=note)
     else:
-        mask = models.segmenter(recipe.segmenter).probability(image, recipe.category)
+        segmenter = models.segmenter(recipe.segmenter)
+        recipe = resolve_category(image, segmenter, recipe)
+        mask = segmenter.probability(image, recipe.category)
         if not clicks:
             return guidance_from_probability(mask, recipe)
     clicked = segment_clicks(image, clicks, mask)

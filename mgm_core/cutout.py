@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 
 from mgm_core.arrays import Booleans, Floats
+from mgm_core.choices import CATEGORIES
 from mgm_core.compositing import (
     blurred_background,
     cast_shadow,
@@ -33,7 +34,7 @@ from mgm_core.guidance import (
     to_guidance,
 )
 from mgm_core.images import Photo
-from mgm_core.recipe import MaskKind, Recipe, read_colour
+from mgm_core.recipe import AUTO, MaskKind, Recipe, read_colour
 
 # The networks are handed in; without their modules, which import PyTorch, a page is up sooner.
 if TYPE_CHECKING:
@@ -54,10 +55,12 @@ __all__ = [
     "guidance_from_probability",
     "guidance_from_segmenter",
     "guidance_of_frame",
+    "largest_category",
     "make_background",
     "opaque",
     "predict_matte",
     "render",
+    "resolve_category",
     "shadow_of",
 ]
 
@@ -65,6 +68,7 @@ CutoutSettings: TypeAlias = Recipe
 """A recipe's name where only its settings up to the foreground count, as in clips."""
 
 _AS_THE_PAPER = Recipe()
+_SMALLEST_SUBJECT = 0.001  # of the photo's area
 # Chosen on training photographs (docs/experiments).
 _CERTAIN_PROBABILITY = 0.98
 _ANIMALS = frozenset({"bird", "cat", "cow", "dog", "horse", "sheep"})
@@ -77,6 +81,10 @@ class SegmentingNetwork(Protocol):
         self, image: Floats, category: str = ..., *, long_side_px: int | None = ...
     ) -> Floats:
         """Return the category's probability at every pixel, (H, W) float32 in [0, 1]."""
+        ...
+
+    def probabilities(self, image: Floats, *, long_side_px: int | None = ...) -> Floats:
+        """Return the probability of each category, (21, h, w), at a size of its own."""
         ...
 
 
@@ -218,10 +226,44 @@ def guidance_from_segmenter(
         NoSubjectError: Nothing of the category was found.
         ValueError: A setting is out of range.
     """
+    recipe = resolve_category(image, segmenter, recipe)
     probability = segmenter.probability(
         image, recipe.category, long_side_px=recipe.segmenter_side_px
     )
     return guidance_from_probability(probability, recipe)
+
+
+def resolve_category(image: Floats, segmenter: SegmentingNetwork, recipe: Recipe) -> Recipe:
+    """Return the recipe with the category that `AUTO` stands for in this image.
+
+    Raises:
+        NoSubjectError: None of the 20 categories was found.
+    """
+    if recipe.category != AUTO:
+        return recipe
+    probabilities = segmenter.probabilities(image, long_side_px=recipe.segmenter_side_px)
+    return replace(recipe, category=largest_category(probabilities, recipe.threshold))
+
+
+def largest_category(probabilities: Floats, threshold: float) -> str:
+    """Return the category to cut out of a photo: a person if there is one, else the largest.
+
+    Args:
+        probabilities: (21, h, w) float32 in [0, 1], in the order of `CATEGORIES`.
+        threshold: Probability from which a pixel counts.
+
+    Raises:
+        NoSubjectError: Nothing covers as much as a thousandth of the photo.
+    """
+    found = (probabilities[1:] >= threshold).mean(axis=(1, 2))
+    if found[CATEGORIES.index("person") - 1] >= _SMALLEST_SUBJECT:
+        return "person"
+    if found.max() < _SMALLEST_SUBJECT:
+        raise NoSubjectError(
+            "the photo must show a person, an animal or a thing that the segmenter knows, got "
+            f"none at a threshold of {threshold:g}: lower the threshold, or bring a mask"
+        )
+    return CATEGORIES[1 + int(found.argmax())]
 
 
 def guidance_from_probability(probability: Floats, recipe: Recipe = _AS_THE_PAPER) -> Guided:
@@ -295,7 +337,7 @@ def guidance_from_mask(
         guidance,
         reason,
         known=guidance if kind == "trimap" else None,
-        person=guidance if kind == "binary_mask" and category == "person" else None,
+        person=guidance if kind == "binary_mask" and category in ("person", AUTO) else None,
     )
 
 

@@ -27,6 +27,7 @@ from mgm_core.compositing import Colour, Fit
 from mgm_core.foreground.estimate import ForegroundMethod
 
 __all__ = [
+    "AUTO",
     "PRESETS",
     "SHIFT_LIMIT_PX",
     "VERSION",
@@ -53,6 +54,8 @@ VERSION = 1
 """Of the JSON form; it changes when an old file could no longer mean the same."""
 
 SHIFT_LIMIT_PX = 200
+AUTO = "auto"
+"""The category that stands for whatever a photo shows: people first, else the largest."""
 
 
 class Preset(NamedTuple):
@@ -190,7 +193,8 @@ class Recipe(_Checked):
 
     Args:
         segmenter: which segmenter makes the guidance where no mask is brought.
-        category: what it looks for, and what a mask shows: persons have no holes deep inside.
+        category: what it looks for, and what a mask shows: persons have no holes deep inside;
+            `AUTO` looks for people first, else for the largest of the 20.
         threshold: probability from which a pixel is subject; 0.5 in the paper.
         segmenter_side_px: long side that the segmenter is fed with once; None for its default.
         own_mask: the guidance is a mask that has to be brought, and not a segmenter's.

@@ -6,10 +6,11 @@ import pytest
 
 from mgm_core.images import read_image
 
-EXAMPLES = Path(__file__).parents[1] / "demo" / "examples"
+ASTRONAUT = Path(__file__).parent / "data" / "photos" / "astronaut.png"
+CAT = Path(__file__).parents[1] / "demo" / "examples" / "pictures" / "chelsea.png"
 
 
 @pytest.fixture(scope="session")
 def pictures():
     """The photographs that the project ships, by name."""
-    return {path.stem: read_image(path) for path in EXAMPLES.iterdir() if path.suffix != ".md"}
+    return {path.stem: read_image(path) for path in (ASTRONAUT, CAT)}

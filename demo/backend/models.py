@@ -148,6 +148,11 @@ class _OnLentGpu:
         found: Floats = self._computed(self._segmenter, "probability", *args, **options)
         return found
 
+    def probabilities(self, *args: Any, **options: Any) -> Floats:  # noqa: ANN401 - as over there
+        """See `Segmenter.probabilities`."""
+        found: Floats = self._computed(self._segmenter, "probabilities", *args, **options)
+        return found
+
     def matte(self, *args: Any, **options: Any) -> "Matte":  # noqa: ANN401 - as over there
         """See `Matter.matte`."""
         found: Matte = self._computed(self._segmenter, "matte", *args, **options)

@@ -27,10 +27,11 @@ from mgm_core.cutout import (
     opaque,
     predict_matte,
     render,
+    resolve_category,
 )
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask
-from mgm_core.recipe import Recipe
+from mgm_core.recipe import AUTO, Recipe
 from mgm_core.runtime.admission import await_turn, briefly, current_visit, reserve, within
 
 if TYPE_CHECKING:
@@ -114,6 +115,23 @@ class Studio:
             lambda: self.models.segmenter(name).probability(image, category, long_side_px=side_px),
         )
 
+    def _with_category(self, photo: File, recipe: Recipe) -> Recipe:
+        """Return the recipe with the category that `AUTO` stands for in this photo."""
+        if recipe.category != AUTO:
+            return recipe
+        image = self.image(photo)
+        return replace(
+            recipe,
+            category=self._briefly(
+                _category_key(photo, recipe),
+                lambda: (
+                    resolve_category(
+                        image, self.models.segmenter(recipe.segmenter), recipe
+                    ).category
+                ),
+            ),
+        )
+
     def guidance(self, order: Order) -> Guided:
         """Return the guidance that an order asks for, with all its corrections.
 
@@ -132,6 +150,7 @@ class Studio:
                 'it, or set "own_mask" to false'
             )
         else:
+            recipe = self._with_category(order.photo, recipe)
             guided = guidance_from_probability(self.probability(order.photo, recipe), recipe)
         guided = apply_corrections(guided, recipe)
         if order.perturb_px is None:
@@ -176,8 +195,8 @@ class Studio:
         Raises:
             BusyError: All places are taken.
         """
-        found = _probability_key(order.photo, order.recipe) in self._memory
-        if not ((found or order.mask is not None) and self.has_matte(order)):
+        there = order.mask is not None or self._is_found(order)
+        if not (there and self.has_matte(order)):
             reserve()
 
     def await_turn(self, order: Order) -> None:
@@ -190,6 +209,15 @@ class Studio:
         visit = current_visit()
         if visit is not None and visit.has_place:
             await_turn(_lane(self.image(order.photo)))
+
+    def _is_found(self, order: Order) -> bool:
+        """Return whether the segmenter has looked for the order's category in its photo."""
+        recipe = order.recipe
+        if recipe.category == AUTO:
+            if _category_key(order.photo, recipe) not in self._memory:
+                return False
+            recipe = self._with_category(order.photo, recipe)
+        return _probability_key(order.photo, recipe) in self._memory
 
     def _briefly(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what is kept, or make it beside those who have their turn."""
@@ -283,14 +311,22 @@ class Studio:
     def _result_to_look_at(self, order: Order) -> Floats:
         if order.recipe.background.kind != "transparent":
             return self.result(order)
-        foreground, alpha = self.foreground(order), self.matte(order).alpha
-        # Tiles shed no light.
-        tiles = _tiles(alpha)
-        return render(foreground, alpha, tiles, replace(order.recipe, light_wrap=0))
+        return over_tiles(self.foreground(order), self.matte(order).alpha, order.recipe)
 
     def _foreground_key(self, order: Order) -> Hashable:
         key = _matte_key(order, self.guidance(order))
         return "foreground", key, order.recipe.foreground
+
+
+def over_tiles(foreground: Floats, alpha: Floats, recipe: Recipe) -> Floats:
+    """Return a transparent result as it is looked at: over tiles, (H, W, 3) float32 in [0, 1].
+
+    Args:
+        foreground: (H, W, 3) float32 in [0, 1].
+        alpha: (H, W) float32 in [0, 1].
+        recipe: its shadow; tiles shed no light.
+    """
+    return render(foreground, alpha, _tiles(alpha), replace(recipe, light_wrap=0))
 
 
 def _tiles(alpha: Floats) -> Floats:
@@ -306,6 +342,11 @@ def _lane(image: Floats) -> str:
 def _probability_key(photo: File, recipe: Recipe) -> Hashable:
     settings = recipe.segmenter, recipe.category, recipe.segmenter_side_px
     return "probability", photo.digest, *settings
+
+
+def _category_key(photo: File, recipe: Recipe) -> Hashable:
+    settings = recipe.segmenter, recipe.segmenter_side_px, recipe.threshold
+    return "category", photo.digest, *settings
 
 
 def _matte_key(order: Order, guided: Guided) -> Hashable:

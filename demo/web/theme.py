@@ -51,12 +51,39 @@ CSS = """
 #status { align-items: center; gap: 8px; }
 #downloads { gap: 8px; align-items: stretch; }
 #downloads button { flex: 0 1 auto; min-width: 0; padding: 8px 14px; font-size: 0.9rem; }
-#note { min-height: 1.5em; color: var(--body-text-color-subdued); font-size: 0.9rem; }
+/* What is being done is told beside the note; the picture stays. */
+#progress { position: relative; flex: 1 1 260px; min-height: 34px; padding: 0; border: 0;
+  background: none; }
+#progress .wrap { background: none; border: 0; padding: 0; min-height: 34px; }
+#progress .progress-level { flex-direction: row; gap: 10px; align-items: center; width: 100%; }
+#progress .progress-level-inner { margin: 0; font-size: 0.85rem; white-space: nowrap; }
+#progress .progress-bar-wrap { height: 6px; flex: 1; width: auto; border-radius: 3px; }
+#progress .meta-text, #progress .meta-text-center, #progress .eta-bar { display: none; }
+#progress .loader, #progress svg { display: none; }
+#stage:not(:has(#progress .wrap:not(.hide))) #stop { visibility: hidden; }
+#note { flex: 0 1 auto; min-height: 1.5em; color: var(--body-text-color-subdued);
+  font-size: 0.9rem; }
+
+/* What is seen first: the hero beside the upload, the examples below. */
+#hero figure { margin: 0; }
+#hero img { width: 100%; height: auto; border-radius: var(--radius-md); display: block; }
+#hero figcaption { margin-top: 6px; font-size: 0.9rem; color: var(--body-text-color-subdued); }
+#examples .row { display: flex; flex-wrap: wrap; gap: 8px; }
+#examples button { width: 88px; padding: 4px; text-align: center; font-size: 0.75rem;
+  line-height: 1.2; color: var(--body-text-color); background: var(--block-background-fill);
+  border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
+  cursor: pointer; }
+#examples button:hover { border-color: var(--primary-500); }
+#examples img { width: 72px; height: 72px; margin: 0 auto 4px; border-radius: 4px; }
+#swatches { gap: 6px; flex-wrap: wrap; }
+#swatches button { flex: 0 1 auto; min-width: 0; padding: 4px 10px; }
+#result img { max-height: max(260px, calc(100vh - 385px)) !important; }
 
 /* Three blocks: the photo, its result, the controls. Above one another in this order on a phone;
    on a wide screen the result takes the room, photo and controls share the other column. */
 #stage { display: grid; grid-template-columns: minmax(0, 1fr); gap: 16px; align-items: start; }
 @media (min-width: 900px) {
+  #stage:has(#hero) { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
   #stage:has(#result-block) { grid-template-columns: minmax(300px, 360px) minmax(0, 1fr); }
   #stage:has(#result-block) #photo-block { grid-area: 1 / 1; }
   #stage:has(#result-block) #controls-block { grid-area: 2 / 1; }
@@ -66,7 +93,7 @@ CSS = """
 #stage > * { min-width: 0; }
 #stage:has(#result-block) #photo { height: 190px !important; }
 @media (max-width: 899px) { #stage:has(#result-block) #examples { display: none; } }
-@media (min-width: 900px) { #result { min-height: 480px; } }
+@media (min-width: 900px) { #result { min-height: 260px; } }
 
 /* Lines that can be read; tables and code may be wider and scroll. */
 #about { max-width: 50rem; }
@@ -90,11 +117,3 @@ footer > .divider:last-child { display: none; }
 :focus-visible { outline: 2px solid var(--primary-500) !important; outline-offset: 2px; }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; } }
 """
-
-# Gradio gives its example buttons no names, which who does not see the pictures needs.
-SCRIPT = """() => {
-  const name = () => document.querySelectorAll("#examples button").forEach(
-    (button, number) => button.setAttribute("aria-label", `Example photo ${number + 1}`));
-  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
-  name();
-}"""

@@ -27,7 +27,7 @@ from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.images import read_image, write_image
 
 SIZE = (2000, 1500)
-EXAMPLE = Path(__file__).parents[2] / "demo" / "examples" / "astronaut.png"
+EXAMPLE = Path(__file__).parents[1] / "data" / "photos" / "astronaut.png"
 SAVED = "annotator.page.saver.state === 'saved' && !annotator.page.saver.unsaved"
 
 

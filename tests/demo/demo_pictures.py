@@ -37,6 +37,11 @@ class FakeSegmenter:
             return np.zeros(image.shape[:2], np.float32)
         return image[..., 0] * np.float32(0.9)
 
+    def probabilities(self, image, *, long_side_px=None):
+        found = np.zeros((21, *image.shape[:2]), np.float32)
+        found[15] = self.probability(image)
+        return found
+
 
 @dataclass
 class FakeMatter:

@@ -14,9 +14,7 @@ from pathlib import Path
 import cv2
 from playwright.sync_api import expect, sync_playwright
 
-from demo.ui import EXAMPLES_FOLDER
-
-ASTRONAUT = EXAMPLES_FOLDER / "astronaut.png"
+ASTRONAUT = Path(__file__).parents[1] / "data" / "photos" / "astronaut.png"
 ROOT = Path(__file__).parents[2]
 PATIENCE_MS = 180_000
 # The machine may be busy, and the networks are being loaded when the first photo comes.

@@ -1,6 +1,7 @@
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -9,6 +10,7 @@ from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
 from PIL import Image, ImageCms
 
 from demo.backend.visits import sentence
+from demo.examples import EXAMPLES
 from demo.handlers import Controls, Handlers
 from mgm_core.images import encode_png, read_alpha, read_image, read_mask
 from mgm_core.recipe import Edit, Recipe
@@ -22,7 +24,7 @@ DEFAULTS = Controls(
     mask_kind="detect",
     shift_px=0,
     edits=[],
-    refine=True,
+    quality="best",
     keep_largest=False,
     foreground="raw",
     background="transparent",
@@ -53,10 +55,11 @@ def shown(handlers, view, controls, editing=False):
     return list(handlers.show(view, editing, gr.Progress(), *controls))
 
 
-def test_first_the_guidance_is_shown_and_then_the_cut_out(handlers, photo):
+def test_first_the_guidance_is_shown_then_the_fast_result_and_then_the_best(handlers, photo):
     steps = shown(handlers, "cut-out", DEFAULTS._replace(photo=photo))
-    assert len(steps) == 2
-    ((before, guidance), note, _, _), ((same, cut_out), _, canvas, pair) = steps
+    assert len(steps) == 3
+    ((before, guidance), note, _, _), _, ((same, cut_out), _, canvas, pair) = steps
+    assert len(shown(handlers, "cut-out", DEFAULTS._replace(photo=photo, quality="fast"))) == 1
     assert canvas is None
     assert before == same
     assert (pair["before"]["path"], pair["after"]["path"]) == (same, cut_out)
@@ -73,6 +76,37 @@ def test_what_is_there_already_is_shown_at_once(handlers, photo):
     (((_, alpha), _, _, _),) = shown(handlers, "alpha", controls)
     assert read_mask(alpha).shape == (HEIGHT, WIDTH)
     assert read_mask(alpha)[25, 28] == 1
+
+
+def test_an_examples_result_is_there_without_any_network(handlers, matter, monkeypatch):
+    monkeypatch.setattr(matter, "matte", None)  # fails where it is called
+    for number, example in enumerate(EXAMPLES):
+        event = SimpleNamespace(example=number)
+        photo, mask, mask_kind, category, shift_px = handlers.example(event)
+        controls = DEFAULTS._replace(
+            photo=photo, mask=mask, mask_kind=mask_kind, category=category, shift_px=shift_px,
+            foreground="quality",
+        )  # fmt: skip
+        ((_, result), note, _, _), *others = shown(handlers, "cut-out", controls)
+        assert others == []
+        assert note.lower().endswith(example.title.lower())
+        assert Path(result).read_bytes() == example.result_path.read_bytes()
+    for sent in (-1, len(EXAMPLES), "0", None, True):
+        with pytest.raises(gr.Error, match="Example must be a number"):
+            handlers.example(SimpleNamespace(example=sent))
+
+
+def test_another_photo_starts_anew_and_an_example_keeps_what_belongs_to_it(handlers, photo):
+    photo_block, controls_block, hero, edits, steps, *renewed = handlers.renewed(
+        photo, "cat", "mask.png", "trimap"
+    )
+    assert (photo_block.visible, controls_block.visible, hero.visible) == (True, True, False)
+    assert (edits, steps, renewed) == ([], [], [None, "detect", "auto", 0])
+    brought, mask, mask_kind, category, _ = handlers.example(SimpleNamespace(example=6))
+    assert list(handlers.renewed(brought, category, mask, mask_kind)[5:]) == [
+        mask, mask_kind, category, 0,
+    ]  # fmt: skip
+    assert handlers.renewed(None, "person", None, "detect")[2].visible
 
 
 def test_without_a_photo_nothing_is_shown(handlers):

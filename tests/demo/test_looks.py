@@ -10,7 +10,7 @@ from gradio_client import Client, handle_file
 from playwright.sync_api import expect
 from real_page import ASTRONAUT, saved, upload, visit
 
-from demo.ui import EXAMPLES_FOLDER
+from demo.examples import PICTURES
 from mgm_core.images import read_alpha, read_image, write_image
 
 TABS = ("Cut out", "Robustness", "Several photos", "Video", "About")
@@ -81,7 +81,7 @@ def test_everything_is_reached_by_keyboard(browser, address, tab, wanted):
 
 
 def test_several_photos_become_one_archive(browser, address, tmp_path):
-    cat = EXAMPLES_FOLDER / "chelsea.png"
+    cat = PICTURES / "chelsea.png"
     with visit(browser, address) as page:
         open_tab(page, "Several photos")
         page.set_input_files("#photos input[type=file]", [str(ASTRONAUT), str(cat)])

@@ -39,7 +39,7 @@ def test_all_that_the_page_needs_is_there_and_no_more(space):
     files = {path.relative_to(space).as_posix() for path in space.rglob("*") if path.is_file()}
     for name in (ROOT / "mgm_core" / "weights").iterdir():
         assert f"mgm_core/weights/{name.name}" in files
-    assert {"app.py", "LICENSE", "demo/examples/astronaut.png", "demo/ui.py"} <= files
+    assert {"app.py", "LICENSE", "demo/examples/pictures/curls.jpg", "demo/ui.py"} <= files
     assert not [
         name for name in files if re.search(r"__pycache__|\.pyi?c$|^tests/|^training/", name)
     ]
@@ -54,7 +54,7 @@ def test_requirements_are_pinned_and_the_hub_takes_the_binaries(space):
 
     attributes = (space / ".gitattributes").read_text()
     for path in space.rglob("*"):
-        if path.suffix in (".safetensors", ".png", ".jpg"):
+        if path.suffix in (".safetensors", ".png", ".jpg", ".webp"):
             assert f"*{path.suffix} filter=lfs" in attributes
             assert path.stat().st_mode & 0o044 == 0o044
         elif path.is_file():

@@ -25,7 +25,7 @@ from mgm_core.video.__main__ import matte_clip
 from mgm_core.video.files import Clip
 from mgm_core.video.smoothing import TemporalSmoother
 
-EXAMPLES = Path(__file__).parents[3] / "demo" / "examples"
+ASTRONAUT = Path(__file__).parents[2] / "data" / "photos" / "astronaut.png"
 RAW = Recipe(quality="fast", foreground="raw")
 
 
@@ -239,7 +239,7 @@ def test_frames_are_refined_if_the_recipe_says_so(clip, tmp_path, quality):
 
 def test_the_command_with_the_bundled_networks(tmp_path, caplog):
     """A noisy recording of someone who does not move: the real networks, the real command."""
-    photo = cv2.resize(read_image(EXAMPLES / "astronaut.png")[:320, 40:360], (192, 192))
+    photo = cv2.resize(read_image(ASTRONAUT)[:320, 40:360], (192, 192))
     noise = np.random.default_rng(0)
     frames = [
         (photo + noise.normal(0, 0.06, photo.shape)).clip(0, 1).astype(np.float32) for _ in range(4)

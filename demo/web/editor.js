@@ -1,0 +1,145 @@
+// The script of `editor.py`. Gradio runs it for each element with `element`, `props`, `trigger` and `watch`.
+const find = (what) => element.querySelector(what);
+const frame = find(".frame"), sheet = find(".sheet"), photo = find("img");
+const canvas = find("canvas"), ring = find("span"), slider = find("input");
+const paint = canvas.getContext("2d");
+let edits = [], tool = "add", stroke = null, zoom = 1, side = {width: 1, height: 1};
+
+const perPixel = () => canvas.getBoundingClientRect().width / side.width;
+const at = (event) => {
+  const box = canvas.getBoundingClientRect();
+  return [(event.clientX - box.left) / box.width * side.width,
+          (event.clientY - box.top) / box.height * side.height].map((n) => Math.round(n * 8) / 8);
+};
+const send = () => trigger("edit", {edits: edits});
+const choose = (name) => {
+  tool = name;
+  element.querySelectorAll("[data-tool]").forEach(
+    (button) => button.setAttribute("aria-pressed", button.dataset.tool === name));
+  // With this tool a finger scrolls the page, with the brushes it paints.
+  canvas.style.touchAction = name === "pick" ? "manipulation" : "none";
+  ring.style.display = "none";
+};
+const resize = (size) => {
+  slider.value = Math.max(1, Math.min(300, size));
+  find("output").textContent = slider.value + " px";
+};
+const enlarge = (factor) => {
+  zoom = factor;
+  sheet.style.width = 100 * zoom + "%";
+  find("[data-do=zoom]").textContent = "Zoom " + zoom + ":1";
+};
+const draw = (edit) => {
+  const scale = canvas.width / side.width;
+  paint.globalCompositeOperation = edit.tool === "add" ? "source-over" : "destination-out";
+  paint.fillStyle = paint.strokeStyle = "rgb(92, 76, 242)";
+  paint.lineWidth = edit.size_px * scale;
+  paint.lineCap = paint.lineJoin = "round";
+  paint.beginPath();
+  edit.points.forEach(([x, y], n) => paint[n ? "lineTo" : "moveTo"](x * scale, y * scale));
+  // A line to where it is draws the dot of a single click.
+  if (edit.points.length === 1) paint.lineTo(edit.points[0][0] * scale, edit.points[0][1] * scale);
+  paint.stroke();
+};
+const show = () => {
+  const value = props.value;
+  if (!value || !value.photo) return;
+  edits = value.edits;
+  // Gradio has just written the template anew over what was set here.
+  choose(tool);
+  resize(slider.value);
+  enlarge(zoom);
+  side = {width: value.width, height: value.height};
+  if (photo.getAttribute("src") !== value.photo.url) photo.src = value.photo.url;
+  const mask = new Image();
+  mask.onload = () => {
+    if (stroke) return;
+    // Large photos are painted on at screen size; what is sent is in the photo's pixels.
+    const scale = Math.min(1, 1600 / Math.max(side.width, side.height));
+    canvas.width = Math.round(side.width * scale);
+    canvas.height = Math.round(side.height * scale);
+    paint.globalCompositeOperation = "source-over";
+    paint.drawImage(mask, 0, 0, canvas.width, canvas.height);
+    element.dataset.edits = edits.length;
+  };
+  mask.src = value.mask.url;
+};
+const undo = () => { if (edits.length) { edits = edits.slice(0, -1); send(); } };
+// CutMask, section 3.2: a patch of a quarter to half of each side is copied to another place.
+const damage = () => {
+  const drawn = [side.width, side.height].map((length) => {
+    const part = Math.max(1, Math.round(length * (0.25 + 0.25 * Math.random())));
+    const place = () => Math.floor(Math.random() * (length - part + 1));
+    return [part, place(), place()];
+  });
+  const corner = (pick) => drawn.map(pick);
+  edits = [...edits, {tool: "damage", points: [
+    corner(([, from]) => from), corner(([part, from]) => from + part), corner(([, , to]) => to)]}];
+  send();
+};
+
+canvas.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0) return;
+  frame.focus({preventScroll: true});
+  if (tool === "pick") return;
+  canvas.setPointerCapture(event.pointerId);
+  stroke = {tool: tool, size_px: Number(slider.value), points: [at(event)]};
+  draw(stroke);
+  event.preventDefault();
+});
+canvas.addEventListener("pointermove", (event) => {
+  if (tool !== "pick" && event.pointerType !== "touch") {
+    const size = slider.value * perPixel(), box = sheet.getBoundingClientRect();
+    ring.style.cssText = `display: block; width: ${size}px; height: ${size}px;
+      left: ${event.clientX - box.left}px; top: ${event.clientY - box.top}px`;
+  }
+  if (!stroke) return;
+  for (const passed of event.getCoalescedEvents?.() ?? [event]) stroke.points.push(at(passed));
+  draw({...stroke, points: stroke.points.slice(-20)});
+});
+const finish = () => {
+  if (!stroke) return;
+  // More points than the server takes become every second, fourth ... of them.
+  while (stroke.points.length > 4000) stroke.points = stroke.points.filter((_, n) => n % 2 === 0);
+  edits = [...edits, stroke];
+  stroke = null;
+  send();
+};
+canvas.addEventListener("pointerup", finish);
+canvas.addEventListener("pointercancel", finish);
+canvas.addEventListener("pointerleave", () => { ring.style.display = "none"; });
+canvas.addEventListener("click", (event) => {
+  if (tool !== "pick") return;
+  edits = [...edits, {tool: "pick", points: [at(event)]}];
+  send();
+});
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if (button.dataset.tool) choose(button.dataset.tool);
+  const actions = {
+    undo: undo,
+    damage: damage,
+    clear: () => { if (edits.length) { edits = []; send(); } },
+    zoom: () => enlarge(zoom === 4 ? 1 : zoom * 2),
+  };
+  actions[button.dataset.do]?.();
+});
+slider.addEventListener("input", () => resize(slider.value));
+frame.addEventListener("keydown", (event) => {
+  const key = event.key.toLowerCase();
+  if ((event.ctrlKey || event.metaKey) && key === "z") undo();
+  else if (event.ctrlKey || event.metaKey || event.altKey) return;
+  else if (key === "b") choose("add");
+  else if (key === "e") choose("remove");
+  else if (key === "v") choose("pick");
+  else if (key === "d") damage();
+  else if (key === "z") enlarge(zoom === 4 ? 1 : zoom * 2);
+  else if (key === "[") resize(slider.value - 5);
+  else if (key === "]") resize(Number(slider.value) + 5);
+  else return;
+  event.preventDefault();
+});
+choose(tool);
+watch("value", show);
+show();
