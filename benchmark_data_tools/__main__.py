@@ -321,7 +321,10 @@ def _parser() -> argparse.ArgumentParser:
     timing = commands.add_parser("speed", help="how long a photograph takes, and its memory")
     timing.add_argument("--out", type=Path, required=True, help="folder for JSON and chart")
     timing.add_argument(
-        "--photo", type=Path, default=Path("demo/examples/pictures/flying-hair.jpg"), help="of a person"
+        "--photo",
+        type=Path,
+        default=Path("demo/examples/pictures/flying-hair.jpg"),
+        help="of a person",
     )
     timing.add_argument("--megapixels", type=float, nargs="+", default=[0.25, 1, 4, 12, 50])
     timing.add_argument("--networks", nargs="+", default=["prn_mobilenet_v2", "prn_resnet34"])

@@ -170,16 +170,15 @@ class Handlers:
             )
             return photo, mask, example.mask_kind, example.category, 0
 
-    def renewed(
-        self, photo: str | None, category: str, mask: str | None, mask_kind: MaskKind
-    ) -> tuple[object, ...]:
+    def renewed(self, photo: str | None) -> tuple[object, ...]:
         """Make room for another photo: what was set for the one before means nothing for it.
 
         Returns:
             Updates of result, controls and hero; no edits and no steps; the controls of `RENEWED`.
         """
-        example = None if photo is None else self._examples.get(File.at(uploaded(photo)).digest)
-        kept = (mask, mask_kind, category) if example is not None else (None, "detect", AUTO)
+        # An example has just brought its own.
+        example = photo is not None and File.at(uploaded(photo)).digest in self._examples
+        renewed = tuple(gr.skip() for _ in RENEWED) if example else (None, "detect", AUTO, 0)
         there = photo is not None
         return (
             gr.Column(visible=there),
@@ -187,8 +186,7 @@ class Handlers:
             gr.Column(visible=not there),
             [],
             [],
-            *kept,
-            0,
+            *renewed,
         )
 
     def _ready(self, order: Order, view: View) -> str | None:

@@ -221,7 +221,7 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
     # What was made for another photo means nothing for this one.
     renewed = photo.change(
         handlers.renewed,
-        [photo, parts["category"], parts["mask"], parts["mask_kind"]],
+        photo,
         [
             result_block,
             controls_block,

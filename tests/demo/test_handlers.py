@@ -97,16 +97,12 @@ def test_an_examples_result_is_there_without_any_network(handlers, matter, monke
 
 
 def test_another_photo_starts_anew_and_an_example_keeps_what_belongs_to_it(handlers, photo):
-    photo_block, controls_block, hero, edits, steps, *renewed = handlers.renewed(
-        photo, "cat", "mask.png", "trimap"
-    )
-    assert (photo_block.visible, controls_block.visible, hero.visible) == (True, True, False)
+    result, controls, hero, edits, steps, *renewed = handlers.renewed(photo)
+    assert (result.visible, controls.visible, hero.visible) == (True, True, False)
     assert (edits, steps, renewed) == ([], [], [None, "detect", "auto", 0])
-    brought, mask, mask_kind, category, _ = handlers.example(SimpleNamespace(example=6))
-    assert list(handlers.renewed(brought, category, mask, mask_kind)[5:]) == [
-        mask, mask_kind, category, 0,
-    ]  # fmt: skip
-    assert handlers.renewed(None, "person", None, "detect")[2].visible
+    brought, *_ = handlers.example(SimpleNamespace(example=6))
+    assert list(handlers.renewed(brought)[5:]) == [gr.skip()] * 4
+    assert handlers.renewed(None)[2].visible
 
 
 def test_without_a_photo_nothing_is_shown(handlers):
@@ -304,7 +300,7 @@ def test_corrections_reach_the_network(handlers, photo, matter, segmenter):
         controls._replace(edits=[{"tool": "damage", "points": [[0, 0], [30, 24], [20, 20]]}]),
     )
     assert len(segmenter.seen) == 1
-    assert not np.array_equal(matter.seen[0][0], matter.seen[1][0])
+    assert not np.array_equal(matter.seen[0][0], matter.seen[-1][0])
 
 
 def test_corrections_that_make_no_sense_are_refused(handlers):
