@@ -1,19 +1,23 @@
 # make demo   the app on http://localhost:7860 (PORT=8000 make demo for another port)
 # make space  a folder to push to a Hugging Face Space (FOLDER=build/space)
 # make soak   half an hour of the app with eight visitors and one fault a minute
+# make browser  the demo that runs in the visitor's browser, for any static host (FOLDER=build/browser)
 # make test   all tests;   make check   format, lint, types;   make dev   what both need
 PYTHON ?= python3
 PORT ?= 7860
 FOLDER ?= build/space
 BIN := .venv/bin
 
-.PHONY: demo space dev test check soak
+.PHONY: demo space browser dev test check soak
 
 demo: .venv/installed
 	PORT=$(PORT) $(BIN)/python app.py
 
 space: .venv/installed
 	scripts/make-space $(FOLDER)
+
+browser: .venv/installed-dev
+	$(BIN)/python -m demo.static_page $(if $(filter command line,$(origin FOLDER)),$(FOLDER),build/browser)
 
 dev: .venv/installed-dev
 	@scripts/install-test-tools

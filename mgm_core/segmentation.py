@@ -114,7 +114,8 @@ class PortraitNetworks(nn.Module):
         return torch.cat([others[:, :PERSON], person, others[:, PERSON:]], dim=1)
 
 
-def _bundled() -> nn.Module:
+def bundled_network() -> nn.Module:
+    """Return the bundled segmenter's network: image in [-1, 1] to logits at its size."""
     return PortraitNetworks(_bundled_deeplab(BUNDLED), _bundled_deeplab(BUNDLED_CLASSES))
 
 
@@ -153,7 +154,7 @@ _WEIGHTS = {
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _KINDS = {
     BUNDLED: _Kind(
-        _bundled, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 513, corner_aligned=True, closer=True
+        bundled_network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 513, corner_aligned=True, closer=True
     ),
     **{
         name: _Kind(_downloaded(name), _IMAGENET_MEAN, _IMAGENET_STD, 520, corner_aligned=False)

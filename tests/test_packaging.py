@@ -26,6 +26,7 @@ IMPORTED = {
     "heif": ["pillow_heif"],
     "hub": ["huggingface_hub"],
     "metrics": ["prometheus_client"],
+    "onnx": ["onnx", "onnxruntime", "onnxscript"],
     "postgres": ["psycopg"],
     "train": ["tensorboard"],
     "video": ["av"],

@@ -1,0 +1,81 @@
+// The page: reads files, shows what the worker made, offers it for download.
+
+const LARGEST_PX = 1600; // long side; more needs more memory than phones give to a page
+
+const element = (id) => document.getElementById(id);
+const worker = new Worker("worker.js", { type: "module" });
+let photo = null; // ImageData
+let cutout = null; // ImageData, straight alpha
+
+async function readPixels(file, size) {
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+  const scale = size ? 0 : Math.min(1, LARGEST_PX / Math.max(bitmap.width, bitmap.height));
+  const width = size ? size.width : Math.max(1, Math.round(bitmap.width * scale));
+  const height = size ? size.height : Math.max(1, Math.round(bitmap.height * scale));
+  const context = new OffscreenCanvas(width, height).getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, width, height);
+  const reduced = !size && scale < 1 ? ` The photo was reduced to ${width}x${height} px.` : "";
+  return { pixels: context.getImageData(0, 0, width, height), reduced };
+}
+
+function show() {
+  const canvas = element("result");
+  canvas.width = cutout.width;
+  canvas.height = cutout.height;
+  const context = canvas.getContext("2d");
+  const layer = new OffscreenCanvas(cutout.width, cutout.height);
+  layer.getContext("2d").putImageData(cutout, 0, 0);
+  if (!element("transparent").checked) {
+    context.fillStyle = element("colour").value;
+    context.fillRect(0, 0, canvas.width, canvas.height);
+  }
+  context.drawImage(layer, 0, 0);
+  canvas.hidden = false;
+  canvas.toBlob((blob) => {
+    const link = element("download");
+    URL.revokeObjectURL(link.href);
+    link.href = URL.createObjectURL(blob);
+    link.hidden = false;
+  });
+}
+
+async function run() {
+  const file = element("photo").files[0];
+  if (!file) return;
+  element("download").hidden = true;
+  let mask = null;
+  let reduced = "";
+  try {
+    ({ pixels: photo, reduced } = await readPixels(file));
+    const own = element("mask").files[0];
+    if (own) mask = (await readPixels(own, photo)).pixels;
+  } catch {
+    element("status").textContent =
+      "This file cannot be opened as a picture here: take a JPEG, PNG or WebP.";
+    return;
+  }
+  if (Math.min(photo.width, photo.height) < 16) {
+    element("status").textContent = "The photo must have sides of 16 px or more: take a larger one.";
+    return;
+  }
+  element("progress").hidden = false;
+  worker.postMessage({ photo, mask, reduced });
+}
+
+worker.onmessage = ({ data }) => {
+  if (data.step !== undefined) element("progress").value = data.step;
+  if (data.text) element("status").textContent = data.text;
+  if (data.error || data.cutout) element("progress").hidden = true;
+  if (data.cutout) {
+    cutout = data.cutout;
+    show();
+  }
+};
+worker.onerror = (event) => {
+  element("progress").hidden = true;
+  element("status").textContent = `The page could not start its networks: ${event.message}`;
+};
+for (const id of ["photo", "mask"]) element(id).addEventListener("change", run);
+for (const id of ["colour", "transparent"])
+  element(id).addEventListener("input", () => cutout && show());

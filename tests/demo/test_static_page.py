@@ -1,0 +1,112 @@
+"""The demo that runs in the visitor's browser, built as `make browser` does."""
+
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from demo import static_page
+from demo.static_page import StaticPageError, main, write_static_page
+from mgm_core import cut_out
+from mgm_core.images import read_alpha, read_image, write_image
+
+pytestmark = pytest.mark.browser
+PATIENCE_MS = 240_000
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A static host that logs nothing."""
+
+    extensions_map = {  # noqa: RUF012 - as its parent has it
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+    }
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("static")
+    files = {path.as_posix() for path in write_static_page(folder)}
+    assert {"index.html", "worker.js", "models/matting.onnx", "ort/README.md"} <= files
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def page(address):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        page = browser.new_page()
+        page.troubles = []
+        page.on("pageerror", lambda error: page.troubles.append(str(error)))
+        # Nothing may come from, or go to, anywhere else.
+        page.route(lambda url: not url.startswith((address, "blob:", "data:")), lambda r: r.abort())
+        page.goto(address)
+        yield page
+        browser.close()
+
+
+def test_a_portrait_is_cut_out_in_the_browser_as_in_python(page, pictures, tmp_path):
+    photo, cutout = tmp_path / "photo.png", tmp_path / "cutout.png"
+    image = cv2.resize(pictures["astronaut"], (256, 256), interpolation=cv2.INTER_AREA)
+    write_image(photo, image)
+    page.set_input_files("#photo", photo)
+    status = page.locator("#status")
+    expect(status).to_contain_text("Done in", timeout=PATIENCE_MS)
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(cutout)
+    alpha = read_alpha(cutout)
+    expected = cut_out(photo, quality="fast", device="cpu")
+    assert np.abs(alpha - expected.alpha).mean() < 0.01
+    sure = expected.alpha == 1
+    assert np.abs(read_image(cutout) - image)[sure & (alpha == 1)].max() < 0.02
+    # A mask of one's own, over a colour.
+    mask = np.zeros((256, 256), np.float32)
+    mask[40:110, 90:130] = 1
+    write_image(tmp_path / "mask.png", mask)
+    page.uncheck("#transparent")
+    page.set_input_files("#mask", tmp_path / "mask.png")
+    expect(status).not_to_contain_text("Done in", timeout=PATIENCE_MS)
+    expect(status).to_contain_text("Done in", timeout=PATIENCE_MS)
+    with page.expect_download() as download:
+        page.click("#download")
+    shown = read_image(download.value.path())
+    assert shown[250, 2] == pytest.approx([0, 0xB1 / 255, 0x40 / 255], abs=0.01)
+    assert page.troubles == []
+
+
+def test_what_cannot_be_done_is_told(page, tmp_path):
+    status = page.locator("#status")
+    (tmp_path / "text.jpg").write_text("no picture")
+    page.set_input_files("#photo", tmp_path / "text.jpg")
+    expect(status).to_contain_text("cannot be opened")
+    write_image(tmp_path / "tiny.png", np.zeros((4, 4, 3), np.float32))
+    page.set_input_files("#photo", tmp_path / "tiny.png")
+    expect(status).to_contain_text("sides of 16 px")
+    write_image(tmp_path / "grey.png", np.full((64, 64, 3), 0.5, np.float32))
+    page.set_input_files("#photo", tmp_path / "grey.png")
+    expect(status).to_contain_text("No person was found", timeout=PATIENCE_MS)
+
+
+def test_a_runtime_that_is_not_the_one_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(static_page, "RUNTIME_SHA512", "another")
+    assert main([str(tmp_path / "page")]) == 1
+    assert "must have SHA-512 another" in capsys.readouterr().err
+    monkeypatch.setattr(static_page.shutil, "which", lambda _: None)
+    with pytest.raises(StaticPageError, match="npm must be installed"):
+        static_page._write_runtime(tmp_path)
