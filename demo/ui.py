@@ -187,7 +187,7 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
                 progress_bar = gr.HTML(elem_id="progress")
                 cancel = gr.Button("Stop", size="sm", elem_id="stop", scale=0, min_width=64)
             with gr.Row(elem_id="downloads"):
-                save = gr.Button("Download PNG", variant="primary", elem_id="download-cutout")
+                save = gr.Button("Download PNG", variant="primary", elem_id="download-composite")
                 others = [
                     (gr.Button(label, size="sm", elem_id=f"download-{wanted}"), wanted)
                     for label, wanted in DOWNLOADS

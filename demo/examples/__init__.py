@@ -67,7 +67,7 @@ EXAMPLES = (
     Example("Fur hat", "fur-hat.jpg"),
     Example("Glasses", "glasses.jpg"),
     Example("Cat", "chelsea.png", category="cat"),
-    Example("Your own mask: a scribble", "scribble.jpg", mask="scribble-mask.png"),
+    Example("Your own rough mask", "scribble.jpg", mask="scribble-mask.png"),
     Example("A trimap", "trimap.jpg", mask="trimap-mask.png", mask_kind="trimap"),
 )
 HERO = EXAMPLES[0]

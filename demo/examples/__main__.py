@@ -38,8 +38,8 @@ _SCRIBBLE = (
     ((300, 980), (330, 760), (420, 620)),
     ((700, 980), (720, 760), (600, 300)),
 )
-_SCRIBBLE_PX = 60
-_TRIMAP_PX = 61  # diameter of the kernel by which the trimap's known regions shrink
+_SCRIBBLE_PX = 230
+_TRIMAP_PX = 51  # diameter of the kernel by which the trimap's known regions shrink
 
 
 def digest() -> dict[str, str]:

@@ -132,9 +132,7 @@ def cut_out(page, path):
 
 def settled(page):
     """Wait until nothing is being computed."""
-    expect(page.locator("#result .progress-text, #result .eta-bar, #result .loader")).to_have_count(
-        0
-    )
+    expect(page.locator("#progress .wrap:not(.hide)")).to_have_count(0)
 
 
 def saved(page, button, tmp_path):
