@@ -264,7 +264,7 @@ def standard_faults(server: Server) -> list[Callable[[], None]]:
 
     def leave() -> None:
         """Twenty ask for what nobody will come for."""
-        photo = (ROOT / "demo" / "examples" / "astronaut.png").read_bytes()
+        photo = (ROOT / "demo" / "examples" / "pictures" / "flying-hair.jpg").read_bytes()
         form = (
             b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
             + photo

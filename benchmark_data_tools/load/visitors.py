@@ -14,7 +14,7 @@ import numpy as np
 from locust import HttpUser, between, task
 from PIL import Image
 
-PORTRAIT = Path(__file__).parents[2] / "demo" / "examples" / "astronaut.png"
+PORTRAIT = Path(__file__).parents[2] / "demo" / "examples" / "pictures" / "flying-hair.jpg"
 FOLDER = Path(os.environ.get("LOAD_FOLDER", "."))
 SIDE_PX = int(os.environ.get("LOAD_SIDE_PX", "256"))
 

@@ -112,7 +112,8 @@ def test_the_page_says_what_to_do_about_a_file_that_is_no_photo(browser, address
 def test_an_example_is_one_click(browser, address):
     with visit(browser, address, viewport={"width": 360, "height": 740}) as page:
         page.locator("#examples button").first.click()
-        expect(page.locator("#note")).to_contain_text("Person found")
+        expect(page.locator("#note")).to_contain_text("An example: flying hair")
+        expect(page.locator("#hero")).to_be_hidden()
         # Nothing stands out at the side of a phone.
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
