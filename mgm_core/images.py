@@ -318,6 +318,8 @@ def _read_mask(
             _listed(levels)
         )
         return SubjectMask(chosen.astype(np.float32), note)
+    if labels is None and levels is not None and not the_only_label and (levels == 1).all():
+        labels = (1,)  # a matte stored as 0 and 1 that happens to hold no 0
     if labels is not None:
         raise ImageError(
             f"{name} must use the whole range from black to white, got a map of the labels "

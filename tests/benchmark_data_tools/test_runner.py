@@ -285,7 +285,7 @@ def test_provenance_is_recorded(mini_benchmark, tmp_path, untrained):
         ),
         (
             np.full((256, 320), 1 / 255, np.float32),
-            "mini_1.png must use the whole range from black to white, got values of 0 and 1",
+            "mini_1.png must use the whole range from black to white, got a map of the labels 1",
         ),
     ],
 )

@@ -110,7 +110,7 @@ def test_leaving_the_page_leaves_no_file(handlers, clip, tmp_path):
     [
         ({"category": "cat"}, "The clip must show a cat, got none in 6 frames. Choose another"),
         ({"save": "mp4"}, r"Transparent must be False for \.mp4, got True"),
-        ({"save": "avi"}, r"Target must end in \.mp4, \.webm or \.zip"),
+        ({"save": "avi"}, r"Target must end in \.mp4, \.webm, \.mov or \.zip"),
         ({"background": "picture"}, "The background must be a picture, got none. Give one"),
         ({"background": "sea"}, "The background's kind must be one of transparent, .* got 'sea'"),
     ],
