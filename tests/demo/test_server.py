@@ -33,7 +33,7 @@ class Server:
         return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
 
     def call(self, endpoint, photo):
-        others = {"matte": [None, "detect", 0, "fused"], "segment": ["person", 0.5, "portrait"]}
+        others = {"matte": [None, "detect", 0, "network"], "segment": ["person", 0.5, "portrait"]}
         data = {"data": [photo, *others[endpoint]]}
         answer = self.http.post(f"/gradio_api/call/{endpoint}", json=data)
         assert answer.status_code == 200, answer.text
