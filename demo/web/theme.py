@@ -60,7 +60,7 @@ CSS = """
 #progress .progress-bar-wrap { height: 6px; flex: 1; width: auto; border-radius: 3px; }
 #progress .meta-text, #progress .meta-text-center, #progress .eta-bar { display: none; }
 #progress .loader, #progress svg { display: none; }
-#stage:not(:has(#progress .wrap:not(.hide))) #stop { visibility: hidden; }
+#stage:not(:has(#progress .progress-level)) #stop { visibility: hidden; }
 #note { flex: 0 1 auto; min-height: 1.5em; color: var(--body-text-color-subdued);
   font-size: 0.9rem; }
 

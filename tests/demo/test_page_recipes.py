@@ -331,7 +331,7 @@ def test_what_takes_long_is_stopped_and_the_page_goes_on(browser, address, tmp_p
         cut_out(page, ASTRONAUT)
         before = page.locator("#result img").last.get_attribute("src")
         choose_foreground(page, "closed form")
-        waiting = page.locator("#progress .wrap:not(.hide)")
+        waiting = page.locator("#progress .progress-level-inner")
         expect(waiting.first).to_be_visible()
         page.click("#stop")
         expect(waiting).to_have_count(0)
