@@ -13,7 +13,7 @@ from demo.backend.publishing import product, publish
 from demo.backend.recipe import File, Order, picked_colour, read_colour
 from demo.backend.robustness import read_sizes, trials
 from demo.backend.studio import Studio
-from demo.backend.visits import Visits, told_to_the_visitor
+from demo.backend.visits import Visits, report_refusals
 from demo.web.uploads import upload, uploaded
 from mgm_core.compositing import Fit, composite, fit_background, solid_background
 from mgm_core.cutout import opaque
@@ -44,7 +44,7 @@ class Api:
         segmenter: str = "portrait",
     ) -> str:
         """Find a subject: a photo to a mask of zeros and ones, a grey PNG of the photo's size."""
-        with told_to_the_visitor():
+        with report_refusals():
             recipe = Recipe(category=category, threshold=threshold, segmenter=segmenter)
             guidance = self._studio.guidance(_order(photo, None, recipe))
             return publish(encode_png(guidance.guidance), "mask.png")
@@ -60,7 +60,7 @@ class Api:
         """Cut a subject out: a photo and, if you have one, a mask, trimap or rough matte of its
         size, to a transparent PNG and to its alpha alone as a 16-bit PNG.
         """  # noqa: D205 - shown to people as it is, in one piece
-        with told_to_the_visitor():
+        with report_refusals():
             recipe = Recipe(mask_kind=mask_kind, shift_px=round(grow_px), foreground=foreground)
             order = _order(photo, mask, recipe)
             self._studio.await_turn(order)
@@ -79,7 +79,7 @@ class Api:
         """Put a transparent PNG over a picture, or without one over a colour. x and y from 0 to 1
         say where the picture is: 0 and 0 are left and top, 0.5 is the middle.
         """  # noqa: D205 - shown to people as it is, in one piece
-        with told_to_the_visitor():
+        with report_refusals():
             file = _given("cutout", cutout)
             foreground = read_image(file.path, max_megapixels=self._max_megapixels)
             alpha = read_alpha(file.path, max_megapixels=self._max_megapixels)
@@ -107,7 +107,7 @@ class Api:
         where they were made with them, a mask and a background picture, to the result as a PNG
         and to its alpha as a 16-bit PNG.
         """  # noqa: D205 - shown to people as it is, in one piece
-        with told_to_the_visitor():
+        with report_refusals():
             order = _order(photo, mask, Recipe.from_json(settings))
             if picture is not None:
                 order = replace(order, backdrop=File.at(uploaded(picture)))
@@ -126,7 +126,7 @@ class Api:
         """Erode and dilate the guidance by ellipses of these diameters in px, and return how far
         each result is from the unperturbed one: SAD in thousands, MSE in thousandths.
         """  # noqa: D205 - shown to people as it is, in one piece
-        with told_to_the_visitor():
+        with report_refusals():
             order = _order(photo, mask, Recipe(mask_kind=mask_kind))
             self._studio.await_turn(order)
             return [

@@ -4,12 +4,12 @@ import html
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import gradio as gr
 
 from demo.backend.publishing import Product, for_page, product, publish, zipped
-from demo.backend.recipe import File, Order, picked_colour
+from demo.backend.recipe import File, Order
 from demo.backend.robustness import (
     PAPER_SAD,
     Trial,
@@ -20,26 +20,16 @@ from demo.backend.robustness import (
     trials,
 )
 from demo.backend.studio import Studio, View, overlay, tinted
-from demo.backend.visits import capitalised, tell_waiting, told_to_the_visitor
+from demo.backend.visits import capitalised, report_refusals, report_waiting
+from demo.controls import CONTROL_NAMES, PER_PHOTO, Controls
 from demo.examples import EXAMPLES
 from demo.web.editor import Canvas, on_canvas
 from demo.web.gallery import chosen
 from demo.web.uploads import uploaded
 from demo.web.viewer import Pair, side_by_side
 from mgm_core.arrays import Floats
-from mgm_core.compositing import Fit
-from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.images import encode_png
-from mgm_core.recipe import (
-    AUTO,
-    Background,
-    BackgroundKind,
-    MaskKind,
-    Quality,
-    Recipe,
-    Shadow,
-    read_edits,
-)
+from mgm_core.recipe import read_edits
 
 STEPS: tuple[tuple[View, str], ...] = (
     ("guidance", "Guidance"),
@@ -60,95 +50,6 @@ Experiment: TypeAlias = tuple[Curve, dict[str, Any], str, list[list[object]], st
 Shown: TypeAlias = tuple[Comparison | None, str, Canvas | None, Pair | None]
 
 
-class Controls(NamedTuple):
-    """The values of the page's controls, in the order in which handlers get them."""
-
-    photo: str | None
-    mask: str | None
-    segmenter: str
-    category: str
-    threshold: float
-    mask_kind: MaskKind
-    shift_px: float
-    edits: object
-    quality: Quality
-    keep_largest: bool
-    foreground: ForegroundMethod | Literal["quality"]
-    background: BackgroundKind
-    colour: str
-    colour_to: str
-    angle_deg: float
-    backdrop: str | None
-    fit: Fit
-    x_percent: float
-    y_percent: float
-    scale: float
-    blur_percent: float
-    shadow: float
-    shadow_x_percent: float
-    shadow_y_percent: float
-    shadow_blur_percent: float
-    light_wrap: float
-    light_wrap_percent: float
-
-    @classmethod
-    def of(cls, values: Sequence[object]) -> "Controls":
-        """Take values as Gradio hands them over; `order` checks what they are."""
-        return cls(*values)  # type: ignore[arg-type] # Gradio has no types for them
-
-    def order(self) -> Order:
-        """Return what the visitor asks for.
-
-        Raises:
-            ValueError: there is no photo, or a value is out of range.
-        """
-        if self.photo is None:
-            raise ValueError("a photo must be given, got none: upload, paste or take one")
-        background = Background(
-            kind=self.background,
-            colour=picked_colour(self.colour),
-            colour_to=picked_colour(self.colour_to),
-            angle_deg=self.angle_deg,
-            fit=self.fit,
-            x=self.x_percent / 100,
-            y=self.y_percent / 100,
-            scale=self.scale,
-            blur_percent=self.blur_percent,
-        )
-        recipe = Recipe(
-            segmenter=self.segmenter,
-            category=self.category,
-            threshold=self.threshold,
-            own_mask=self.mask is not None,
-            mask_kind=self.mask_kind,
-            shift_px=round(self.shift_px),
-            edits=read_edits(self.edits),
-            quality=self.quality,
-            keep_largest=self.keep_largest,
-            background=background,
-            shadow=Shadow(
-                self.shadow,
-                self.shadow_x_percent,
-                self.shadow_y_percent,
-                self.shadow_blur_percent,
-            ),
-            light_wrap=self.light_wrap,
-            light_wrap_percent=self.light_wrap_percent,
-        )
-        if self.foreground != "quality":
-            recipe = replace(recipe, foreground=self.foreground)
-        return Order(
-            File.at(uploaded(self.photo)),
-            recipe,
-            mask=None if self.mask is None else File.at(uploaded(self.mask)),
-            backdrop=None if self.backdrop is None else File.at(uploaded(self.backdrop)),
-        )
-
-
-RENEWED = ("mask", "mask_kind", "category", "shift_px")
-"""The controls that belong to one photo, and start anew with the next."""
-
-
 class Handlers:
     """The page's handlers.
 
@@ -161,8 +62,8 @@ class Handlers:
         self._examples = {File.at(str(e.photo_path)).digest: e for e in EXAMPLES}
 
     def example(self, event: gr.EventData) -> tuple[object, ...]:
-        """Bring an example: its photo and what belongs to it, in the order of `RENEWED`."""
-        with told_to_the_visitor():
+        """Bring an example: its photo and what belongs to it, in the order of `PER_PHOTO`."""
+        with report_refusals():
             example = EXAMPLES[chosen(event)]
             photo, mask = (
                 None if path is None else publish(path.read_bytes(), path.name)
@@ -170,15 +71,16 @@ class Handlers:
             )
             return photo, mask, example.mask_kind, example.category, 0
 
-    def renewed(self, photo: str | None) -> tuple[object, ...]:
+    def start_photo(self, photo: str | None) -> tuple[object, ...]:
         """Make room for another photo: what was set for the one before means nothing for it.
 
         Returns:
-            Updates of result, controls and hero; no edits and no steps; the controls of `RENEWED`.
+            Updates of result, controls and hero; no edits, no steps; the controls of `PER_PHOTO`.
         """
         # An example has just brought its own.
         example = photo is not None and File.at(uploaded(photo)).digest in self._examples
-        renewed = tuple(gr.skip() for _ in RENEWED) if example else (None, "detect", AUTO, 0)
+        start = dict(zip(CONTROL_NAMES, Controls().values(), strict=True))
+        own = [gr.skip() if example else start[name] for name in PER_PHOTO]
         there = photo is not None
         return (
             gr.Column(visible=there),
@@ -186,7 +88,7 @@ class Handlers:
             gr.Column(visible=not there),
             [],
             [],
-            *renewed,
+            *own,
         )
 
     def _ready(self, order: Order, view: View) -> str | None:
@@ -237,12 +139,12 @@ class Handlers:
             yield None, "", None, None
             return
         hint = ""
-        if controls.background == "picture" and controls.backdrop is None:
-            controls = controls._replace(background="transparent")
+        if controls.backing.background == "picture" and controls.backing.backdrop is None:
+            controls = controls.with_values(background="transparent")
             hint = ". Add the picture that goes behind"
-        with told_to_the_visitor():
+        with report_refusals():
             order = controls.order()
-            tell_waiting(progress, 0.4)
+            report_waiting(progress, 0.4)
             if editing or self._ready(order, view) is None:
                 self._studio.reserve(order)
             progress(0.05, "Reading the photo")
@@ -288,7 +190,7 @@ class Handlers:
         """
         if not wanted or Controls.of(values).photo is None:
             return []
-        with told_to_the_visitor():
+        with report_refusals():
             order = Controls.of(values).order()
             return [(for_page(self._studio.view(order, view)), text) for view, text in STEPS]
 
@@ -310,10 +212,10 @@ class Handlers:
         Yields:
             What is known after each trial, the archive after the last.
         """
-        with told_to_the_visitor():
+        with report_refusals():
             order = Controls.of(values).order()
             wanted = read_sizes(sizes)
-            tell_waiting(progress, 0)
+            report_waiting(progress, 0)
             self._studio.reserve(order)
             image = self._studio.picture(order.photo)
             true_alpha = None if truth is None else File.at(uploaded(truth))
@@ -353,7 +255,7 @@ class Handlers:
     @staticmethod
     def edited(event: gr.EventData) -> object:
         """Take the corrections that the canvas sends."""
-        with told_to_the_visitor():
+        with report_refusals():
             read_edits(event.edits)
         return event.edits
 
@@ -364,7 +266,7 @@ class Handlers:
             wanted: which file.
             values: the controls, as in `Controls`.
         """
-        with told_to_the_visitor():
+        with report_refusals():
             return product(self._studio, Controls.of(values).order(), wanted)
 
 

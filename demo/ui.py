@@ -11,8 +11,9 @@ from demo.backend.publishing import Product
 from demo.backend.recipe import GROW_LIMIT_PX
 from demo.backend.studio import Studio
 from demo.backend.visits import Visits
+from demo.controls import CONTROL_NAMES, PER_PHOTO
 from demo.environment import Environment
-from demo.handlers import RENEWED, Controls, Handlers, paper_curve
+from demo.handlers import Handlers, paper_curve
 from demo.tabs.annotation import annotation_tab
 from demo.tabs.batch import batch_tab
 from demo.tabs.video import video_tab
@@ -210,7 +211,8 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
     file = gr.File(label="Download", elem_classes="offstage")
     parts["edits"] = edits = gr.State([])
     explained = gr.State(False)
-    controls = [parts[name] for name in Controls._fields]
+    controls = [parts[name] for name in CONTROL_NAMES]
+    per_photo = [parts[name] for name in PER_PHOTO]
     at_once: dict[str, Any] = {
         "queue": False,
         "api_visibility": "private",
@@ -219,8 +221,8 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
     private: dict[str, Any] = {"api_visibility": "private"}
 
     # What was made for another photo means nothing for this one.
-    renewed = photo.change(
-        handlers.renewed,
+    started = photo.change(
+        handlers.start_photo,
         photo,
         [
             result_block,
@@ -228,11 +230,13 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
             hero_block,
             edits,
             steps,
-            *(parts[name] for name in RENEWED),
+            *per_photo,
         ],
         **at_once,
     )
-    examples.select(handlers.example, None, [photo, *(parts[name] for name in RENEWED)], **at_once)
+    examples.select(
+        handlers.example, None, [photo, *(parts[name] for name in PER_PHOTO)], **at_once
+    )
     editing.change(lambda on: gr.Column(visible=on), editing, editor_block, **at_once)
     closely.change(
         lambda on: (gr.Column(visible=on), gr.Column(visible=not on)),
@@ -255,7 +259,7 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
     seen = [part for part in controls if part not in (photo, edits)]
     showing = [
         gr.on([part.change for part in (view, editing, closely, *seen)], **show),
-        renewed.then(**show),
+        started.then(**show),
         edited.success(**show),
     ]
     for finished in (*showing, opened):

@@ -47,7 +47,7 @@ class Visits:
 
             @functools.wraps(handler)
             def steps(*args: object, **options: object) -> Iterator[object]:
-                with told_to_the_visitor(), self.admission.visit(visitor()) as visit:
+                with report_refusals(), self.admission.visit(visitor()) as visit:
                     # Gradio runs each step in another context: a visit is active within each.
                     inner = handler(*args, **options)
                     try:
@@ -65,7 +65,7 @@ class Visits:
         @functools.wraps(handler)
         def once(*args: object, **options: object) -> object:
             with (
-                told_to_the_visitor(),
+                report_refusals(),
                 self.admission.visit(visitor()) as visit,
                 visit.active(),
             ):
@@ -81,7 +81,7 @@ class Visits:
 _DONE = object()
 
 
-def tell_waiting(progress: Callable[..., object], share: float) -> None:
+def report_waiting(progress: Callable[..., object], share: float) -> None:
     """Show a visitor who waits for his turn how many come before.
 
     Args:
@@ -106,7 +106,7 @@ def visitor() -> Visitor:
 
 
 @contextmanager
-def told_to_the_visitor() -> Iterator[None]:
+def report_refusals() -> Iterator[None]:
     """Let refusals reach the visitor, as they say what to do.
 
     They are `ValueError`s, `BusyError`, and a shortage of memory. Any other error is a fault of

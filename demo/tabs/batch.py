@@ -13,7 +13,7 @@ import numpy as np
 from demo.backend.publishing import Product, encoded, for_page, new_file
 from demo.backend.recipe import GROW_LIMIT_PX, File, Order, picked_colour
 from demo.backend.studio import Studio
-from demo.backend.visits import Visits, sentence, tell_waiting, told_to_the_visitor
+from demo.backend.visits import Visits, report_refusals, report_waiting, sentence
 from demo.environment import Environment
 from demo.web.uploads import uploaded
 from mgm_core.arrays import Floats
@@ -78,7 +78,7 @@ class BatchHandlers:
             After each photo: pictures with captions, the archive once it is complete, and what
             could not be cut out.
         """
-        with told_to_the_visitor():
+        with report_refusals():
             paths = self._checked(photos, wanted)
             if settings is None:
                 recipe = Recipe(
@@ -90,7 +90,7 @@ class BatchHandlers:
                 )
             else:
                 recipe = read_settings(settings)
-            tell_waiting(progress, 0)
+            report_waiting(progress, 0)
             await_turn("batch")
             archive = new_file("cutouts.zip")
             part = archive.with_name("cutouts.part")

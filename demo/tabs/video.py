@@ -11,7 +11,7 @@ import gradio as gr
 from demo.backend.models import Models
 from demo.backend.publishing import for_page, new_file
 from demo.backend.recipe import picked_colour
-from demo.backend.visits import Visits, tell_waiting, told_to_the_visitor
+from demo.backend.visits import Visits, report_refusals, report_waiting
 from demo.environment import Environment
 from demo.web.uploads import upload, uploaded
 from mgm_core.arrays import Floats
@@ -75,10 +75,10 @@ class VideoHandlers:
             The latest frame, the finished clip to look at, the file to take away, and a sentence.
             The clip takes the frame's place in the end.
         """
-        with told_to_the_visitor():
+        with report_refusals():
             if clip is None:
                 raise ValueError("a clip must be given, got none: upload one")
-            tell_waiting(progress, 0)
+            report_waiting(progress, 0)
             await_turn("clip")
             # Here, as it imports PyTorch, which would keep the page from coming up.
             from mgm_core.video.__main__ import matte_clip

@@ -10,40 +10,13 @@ from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
 from PIL import Image, ImageCms
 
 from demo.backend.visits import sentence
+from demo.controls import Controls
 from demo.examples import EXAMPLES
-from demo.handlers import Controls, Handlers
+from demo.handlers import Handlers
 from mgm_core.images import encode_png, read_alpha, read_image, read_mask
 from mgm_core.recipe import Edit, Recipe
 
-DEFAULTS = Controls(
-    photo=None,
-    mask=None,
-    segmenter="portrait",
-    category="person",
-    threshold=0.5,
-    mask_kind="detect",
-    shift_px=0,
-    edits=[],
-    quality="best",
-    keep_largest=False,
-    foreground="raw",
-    background="transparent",
-    colour="#3366cc",
-    colour_to="#000000",
-    angle_deg=180,
-    backdrop=None,
-    fit="cover",
-    x_percent=50,
-    y_percent=50,
-    scale=1,
-    blur_percent=1.0,
-    shadow=0,
-    shadow_x_percent=1,
-    shadow_y_percent=2,
-    shadow_blur_percent=1.5,
-    light_wrap=0,
-    light_wrap_percent=1.5,
-)
+DEFAULTS = Controls().with_values(category="person", foreground="raw", colour="#3366cc")
 
 
 @pytest.fixture
@@ -52,14 +25,14 @@ def handlers(studio):
 
 
 def shown(handlers, view, controls, editing=False):
-    return list(handlers.show(view, editing, gr.Progress(), *controls))
+    return list(handlers.show(view, editing, gr.Progress(), *controls.values()))
 
 
 def test_first_the_guidance_is_shown_then_the_fast_result_and_then_the_best(handlers, photo):
-    steps = shown(handlers, "cut-out", DEFAULTS._replace(photo=photo))
+    steps = shown(handlers, "cut-out", DEFAULTS.with_values(photo=photo))
     assert len(steps) == 3
     ((before, guidance), note, _, _), _, ((same, cut_out), _, canvas, pair) = steps
-    assert len(shown(handlers, "cut-out", DEFAULTS._replace(photo=photo, quality="fast"))) == 1
+    assert len(shown(handlers, "cut-out", DEFAULTS.with_values(photo=photo, quality="fast"))) == 1
     assert canvas is None
     assert before == same
     assert (pair["before"]["path"], pair["after"]["path"]) == (same, cut_out)
@@ -71,7 +44,7 @@ def test_first_the_guidance_is_shown_then_the_fast_result_and_then_the_best(hand
 
 
 def test_what_is_there_already_is_shown_at_once(handlers, photo):
-    controls = DEFAULTS._replace(photo=photo)
+    controls = DEFAULTS.with_values(photo=photo)
     shown(handlers, "cut-out", controls)
     (((_, alpha), _, _, _),) = shown(handlers, "alpha", controls)
     assert read_mask(alpha).shape == (HEIGHT, WIDTH)
@@ -83,7 +56,7 @@ def test_an_examples_result_is_there_without_any_network(handlers, matter, monke
     for number, example in enumerate(EXAMPLES):
         event = SimpleNamespace(example=number)
         photo, mask, mask_kind, category, shift_px = handlers.example(event)
-        controls = DEFAULTS._replace(
+        controls = DEFAULTS.with_values(
             photo=photo, mask=mask, mask_kind=mask_kind, category=category, shift_px=shift_px,
             foreground="quality",
         )  # fmt: skip
@@ -97,12 +70,12 @@ def test_an_examples_result_is_there_without_any_network(handlers, matter, monke
 
 
 def test_another_photo_starts_anew_and_an_example_keeps_what_belongs_to_it(handlers, photo):
-    result, controls, hero, edits, steps, *renewed = handlers.renewed(photo)
+    result, controls, hero, edits, steps, *renewed = handlers.start_photo(photo)
     assert (result.visible, controls.visible, hero.visible) == (True, True, False)
     assert (edits, steps, renewed) == ([], [], [None, "detect", "auto", 0])
     brought, *_ = handlers.example(SimpleNamespace(example=6))
-    assert list(handlers.renewed(brought)[5:]) == [gr.skip()] * 4
-    assert handlers.renewed(None)[2].visible
+    assert list(handlers.start_photo(brought)[5:]) == [gr.skip()] * 4
+    assert handlers.start_photo(None)[2].visible
 
 
 def test_without_a_photo_nothing_is_shown(handlers):
@@ -111,7 +84,7 @@ def test_without_a_photo_nothing_is_shown(handlers):
 
 def test_a_refusal_is_told_in_sentences(handlers, photo, tmp_path):
     with pytest.raises(gr.Error) as refused:
-        shown(handlers, "cut-out", DEFAULTS._replace(photo=photo, category="cat"))
+        shown(handlers, "cut-out", DEFAULTS.with_values(photo=photo, category="cat"))
     assert refused.value.message.startswith("The photo must show a cat, got none")
     assert refused.value.message.endswith(
         ". Lower the threshold, choose another subject, or bring a mask."
@@ -122,7 +95,7 @@ def test_a_file_that_is_no_image_is_refused_without_its_folder(handlers, tmp_pat
     broken = tmp_path / "<b>cv.png"
     broken.write_bytes(b"%PDF-1.7 nothing to see")
     with pytest.raises(gr.Error) as refused:
-        shown(handlers, "cut-out", DEFAULTS._replace(photo=str(broken)))
+        shown(handlers, "cut-out", DEFAULTS.with_values(photo=str(broken)))
     assert "&lt;b&gt;cv.png must be an image file" in refused.value.message
     assert str(tmp_path) not in refused.value.message
 
@@ -133,15 +106,15 @@ def test_faults_of_ours_are_not_dressed_up_as_the_visitors(handlers, photo, matt
 
     monkeypatch.setattr(matter, "matte", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        shown(handlers, "cut-out", DEFAULTS._replace(photo=photo))
+        shown(handlers, "cut-out", DEFAULTS.with_values(photo=photo))
 
 
 def downloaded(handlers, wanted, controls):
-    return Path(handlers.download(wanted, *controls))
+    return Path(handlers.download(wanted, *controls.values()))
 
 
 def test_the_cut_out_is_a_transparent_png_of_full_size(handlers, photo, studio):
-    controls = DEFAULTS._replace(photo=photo)
+    controls = DEFAULTS.with_values(photo=photo)
     path = downloaded(handlers, "cutout", controls)
     assert path.name == "portrait-cutout.png"
     alpha = studio.matte(controls.order()).alpha
@@ -151,16 +124,16 @@ def test_the_cut_out_is_a_transparent_png_of_full_size(handlers, photo, studio):
 
 
 def test_until_a_picture_is_given_the_page_shows_none_and_asks_for_it(handlers, photo):
-    controls = DEFAULTS._replace(photo=photo, background="picture")
+    controls = DEFAULTS.with_values(photo=photo, background="picture")
     *_, ((_, cut_out), note, _, _) = shown(handlers, "cut-out", controls)
     assert note == "Person found on 22% of the photo. Add the picture that goes behind"
     assert read_image(cut_out)[2, 2] == pytest.approx(1, abs=0.02)  # a white tile
     with pytest.raises(gr.Error, match=r"background must be a picture, got none\. Give one"):
-        handlers.download("composite", *controls)
+        handlers.download("composite", *controls.values())
 
 
 def test_colours_are_tagged_and_alpha_has_the_bits_that_it_says(handlers, photo):
-    controls = DEFAULTS._replace(photo=photo, background="colour")
+    controls = DEFAULTS.with_values(photo=photo, background="colour")
     for name, mode in (("cutout", "RGBA"), ("foreground", "RGB"), ("composite", "RGB")):
         with Image.open(downloaded(handlers, name, controls)) as picture:
             assert (picture.mode, picture.size) == (mode, (WIDTH, HEIGHT))
@@ -175,11 +148,11 @@ def test_an_srgb_profile_changes_nothing_and_one_that_does_not_fit_is_told(handl
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     pixels = np.rint(photo_pixels() * 255).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "tagged.png", icc_profile=srgb)
-    controls = DEFAULTS._replace(photo=str(tmp_path / "tagged.png"))
+    controls = DEFAULTS.with_values(photo=str(tmp_path / "tagged.png"))
     foreground = read_image(downloaded(handlers, "foreground", controls))
     assert np.abs(foreground - photo_pixels()).max() <= 0.51 / 255
     Image.fromarray(pixels).save(tmp_path / "foreign.png", icc_profile=other)
-    controls = controls._replace(photo=str(tmp_path / "foreign.png"))
+    controls = controls.with_values(photo=str(tmp_path / "foreign.png"))
     foreground = read_image(downloaded(handlers, "foreground", controls))
     assert np.abs(foreground - photo_pixels()).max() <= 0.51 / 255
     assert "foreign.png has a broken colour profile" in shown(handlers, "cut-out", controls)[-1][1]
@@ -189,7 +162,7 @@ def test_what_is_transparent_stays_so_on_the_page_and_in_its_files(handlers, tmp
     own_alpha = np.ones((HEIGHT, WIDTH), np.float32)
     own_alpha[:, : WIDTH // 2] = 0
     (tmp_path / "erased.png").write_bytes(encode_png(np.dstack([photo_pixels(), own_alpha])))
-    controls = DEFAULTS._replace(photo=str(tmp_path / "erased.png"))
+    controls = DEFAULTS.with_values(photo=str(tmp_path / "erased.png"))
     assert (read_alpha(downloaded(handlers, "cutout", controls)) <= own_alpha).all()
     assert not read_image(downloaded(handlers, "foreground", controls))[:, : WIDTH // 2].any()
     ((before, _), *_), *_ = shown(handlers, "cut-out", controls)
@@ -200,7 +173,7 @@ def test_what_is_transparent_stays_so_on_the_page_and_in_its_files(handlers, tmp
 def test_a_map_of_labels_is_read_and_said_so(handlers, photo, tmp_path):
     labels = np.where(subject_mask() > 0, 15, 0).astype(np.uint8)
     Image.fromarray(labels).save(tmp_path / "labels.png")
-    controls = DEFAULTS._replace(photo=photo, mask=str(tmp_path / "labels.png"))
+    controls = DEFAULTS.with_values(photo=photo, mask=str(tmp_path / "labels.png"))
     assert "the mask has label 15 of 0, 15" in shown(handlers, "cut-out", controls)[-1][1].lower()
     labels[:4, :4] = 7
     Image.fromarray(labels).save(tmp_path / "labels.png")
@@ -210,7 +183,9 @@ def test_a_map_of_labels_is_read_and_said_so(handlers, photo, tmp_path):
 
 def test_settings_say_what_they_were_made_with(handlers, photo, mask):
     stroke = {"tool": "add", "size_px": 4, "points": [[50.0, 6.0]]}
-    controls = DEFAULTS._replace(photo=photo, mask=mask, edits=[stroke], x_percent=25, shadow=0.5)
+    controls = DEFAULTS.with_values(
+        photo=photo, mask=mask, edits=[stroke], x_percent=25, shadow=0.5
+    )
     path = downloaded(handlers, "settings", controls)
     assert path.name == "portrait-settings.json"
     recipe = Recipe.from_json(path.read_bytes())
@@ -221,7 +196,7 @@ def test_settings_say_what_they_were_made_with(handlers, photo, mask):
 
 
 def test_downloads_hold_what_they_are_called_after(handlers, photo, studio):
-    controls = DEFAULTS._replace(photo=photo, background="colour")
+    controls = DEFAULTS.with_values(photo=photo, background="colour")
     order = controls.order()
     alpha = studio.matte(order).alpha
     assert np.abs(read_mask(downloaded(handlers, "alpha", controls)) - alpha).max() <= 0.51 / 255
@@ -234,7 +209,7 @@ def test_downloads_hold_what_they_are_called_after(handlers, photo, studio):
 
 
 def test_the_zip_holds_every_download(handlers, photo):
-    controls = DEFAULTS._replace(photo=photo)
+    controls = DEFAULTS.with_values(photo=photo)
     path = downloaded(handlers, "all", controls)
     assert path.name == "portrait-all.zip"
     with zipfile.ZipFile(path) as archive:
@@ -255,11 +230,11 @@ def test_the_zip_holds_every_download(handlers, photo):
 
 def test_a_download_that_there_is_none_of_is_refused(handlers, photo):
     with pytest.raises(gr.Error, match=r"Download must be one of cutout, .*, got 'psd'"):
-        handlers.download("psd", *DEFAULTS._replace(photo=photo))
+        handlers.download("psd", *DEFAULTS.with_values(photo=photo).values())
 
 
 def test_an_own_mask_is_used(handlers, photo, mask, segmenter, matter):
-    shown(handlers, "cut-out", DEFAULTS._replace(photo=photo, mask=mask))
+    shown(handlers, "cut-out", DEFAULTS.with_values(photo=photo, mask=mask))
     assert segmenter.seen == []
     assert np.array_equal(matter.seen[0][0], subject_mask())
 
@@ -279,7 +254,7 @@ def test_messages_become_sentences(message, expected):
 def test_the_canvas_shows_the_guidance_and_every_correction(handlers, photo):
     edits = [{"tool": "add", "size_px": 4, "points": [[50.0, 6.0]]}]
     *_, (_, _, canvas, _) = shown(
-        handlers, "cut-out", DEFAULTS._replace(photo=photo, edits=edits), editing=True
+        handlers, "cut-out", DEFAULTS.with_values(photo=photo, edits=edits), editing=True
     )
     assert (canvas["width"], canvas["height"]) == (WIDTH, HEIGHT)
     assert canvas["edits"] == edits
@@ -292,12 +267,12 @@ def test_the_canvas_shows_the_guidance_and_every_correction(handlers, photo):
 
 
 def test_corrections_reach_the_network(handlers, photo, matter, segmenter):
-    controls = DEFAULTS._replace(photo=photo)
+    controls = DEFAULTS.with_values(photo=photo)
     shown(handlers, "cut-out", controls)
     shown(
         handlers,
         "cut-out",
-        controls._replace(edits=[{"tool": "damage", "points": [[0, 0], [30, 24], [20, 20]]}]),
+        controls.with_values(edits=[{"tool": "damage", "points": [[0, 0], [30, 24], [20, 20]]}]),
     )
     assert len(segmenter.seen) == 1
     assert not np.array_equal(matter.seen[0][0], matter.seen[-1][0])
@@ -316,10 +291,10 @@ def test_corrections_that_make_no_sense_are_refused(handlers):
 
 
 def test_the_steps_are_those_of_figure_2(handlers, photo):
-    controls = DEFAULTS._replace(photo=photo)
-    assert handlers.steps(False, *controls) == []
-    assert handlers.steps(True, *DEFAULTS) == []
-    steps = handlers.steps(True, *controls)
+    controls = DEFAULTS.with_values(photo=photo)
+    assert handlers.steps(False, *controls.values()) == []
+    assert handlers.steps(True, *DEFAULTS.values()) == []
+    steps = handlers.steps(True, *controls.values())
     assert [caption for _, caption in steps][1:4] == [
         "Stride 8",
         "Stride 4 takes over here",
@@ -330,8 +305,8 @@ def test_the_steps_are_those_of_figure_2(handlers, photo):
 
 
 def test_the_experiment_reports_after_every_guidance(handlers, photo):
-    controls = DEFAULTS._replace(photo=photo)
-    reports = list(handlers.experiment("4, 8", None, gr.Progress(), *controls))
+    controls = DEFAULTS.with_values(photo=photo)
+    reports = list(handlers.experiment("4, 8", None, gr.Progress(), *controls.values()))
     assert len(reports) == 5
     assert [archive is None for *_, archive in reports] == [True] * 4 + [False]
     points, strip, warm, rows, archive = reports[-1]
@@ -355,7 +330,7 @@ def test_the_experiment_reports_after_every_guidance(handlers, photo):
 
 @pytest.mark.parametrize("field", ["photo", "mask", "backdrop"])
 def test_files_that_were_not_uploaded_are_refused(handlers, photo, field):
-    controls = DEFAULTS._replace(photo=photo)._replace(**{field: __file__})
+    controls = DEFAULTS.with_values(photo=photo).with_values(**{field: __file__})
     with pytest.raises(gr.Error, match="must be a file that was uploaded, got the name of another"):
         shown(handlers, "cut-out", controls)
 
@@ -363,4 +338,4 @@ def test_files_that_were_not_uploaded_are_refused(handlers, photo, field):
 def test_a_file_that_is_gone_is_said_to_be(handlers, photo):
     Path(photo).unlink()
     with pytest.raises(gr.Error, match=r"still be on the server, .* Upload it again\."):
-        shown(handlers, "cut-out", DEFAULTS._replace(photo=photo))
+        shown(handlers, "cut-out", DEFAULTS.with_values(photo=photo))

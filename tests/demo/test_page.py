@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 from real_page import ASTRONAUT, cut_out, saved, settled, upload, visit
 
 from demo.backend.visits import LANES, Visits
+from demo.controls import CONTROL_NAMES, Controls
 from demo.environment import Environment
-from demo.handlers import Controls
 from demo.ui import CATEGORIES, SEGMENTERS, build
 from mgm_core import segmentation
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
@@ -32,10 +32,16 @@ def test_handlers_get_the_controls_in_their_order(studio):
     page = asyncio.run(built())
     show = next(fn for fn in page.fns.values() if fn.name == "show")
     labels = [getattr(part, "label", None) for part in show.inputs]
-    assert len(labels) == 2 + len(Controls._fields)
-    assert labels[2 + Controls._fields.index("photo")] == "Photo"
-    assert labels[2 + Controls._fields.index("threshold")] == "Threshold"
-    assert labels[2 + Controls._fields.index("colour")] == "Colour"
+    assert len(labels) == 2 + len(CONTROL_NAMES)
+    assert labels[2 + CONTROL_NAMES.index("photo")] == "Photo"
+    assert labels[2 + CONTROL_NAMES.index("threshold")] == "Threshold"
+    assert labels[2 + CONTROL_NAMES.index("colour")] == "Colour"
+    # The page opens with the defaults of the controls.
+    values = [getattr(part, "value", None) for part in show.inputs[2:]]
+    assert values == [
+        [] if name == "edits" else value
+        for name, value in zip(CONTROL_NAMES, Controls().values(), strict=True)
+    ]
 
 
 @pytest.mark.browser

@@ -5,7 +5,7 @@ import gradio as gr
 import pytest
 from gradio.context import LocalContext
 
-from demo.backend.visits import LANES, Visits, sentence, tell_waiting
+from demo.backend.visits import LANES, Visits, report_waiting, sentence
 from mgm_core.runtime.admission import Admission, BusyError, Visitor, await_turn, current_visit
 from mgm_core.runtime.cancellation import checkpoint
 
@@ -123,12 +123,12 @@ def test_who_waits_is_told_how_many_come_before(visits):
     told = []
 
     def handler():
-        tell_waiting(lambda share, text: told.append((share, text)), 0.4)
+        report_waiting(lambda share, text: told.append((share, text)), 0.4)
         current_visit().on_wait(3)
 
     visits.of(handler)()
     assert told == [(0.4, "Waiting: 3 before you")]
-    tell_waiting(told.append, 0)  # nobody's
+    report_waiting(told.append, 0)  # nobody's
 
 
 def test_messages_become_sentences():
