@@ -4,12 +4,14 @@ import importlib.util
 import logging
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import gradio as gr
 from fastapi import FastAPI
@@ -224,7 +226,7 @@ def main() -> None:
         models.warm_up("portrait", give_up)
         stopping.wait()
         if broken:
-            raise SystemExit(f"error: {broken[0]}")
+            raise ValueError(broken[0])
         logging.getLogger("app").info(
             "stopping: running requests have %g s", environment.stop_seconds
         )
@@ -233,8 +235,22 @@ def main() -> None:
         page.close(verbose=False)
 
 
+def end(status: int) -> NoReturn:
+    """End the process at once, while threads may still compute.
+
+    PyTorch aborts when Python shuts down beneath a thread that is inside it, such as the one of
+    `Models.warm_up`: https://docs.python.org/3/c-api/init.html#c.PyEval_RestoreThread.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
     try:
         main()
     except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
+        sys.stderr.write(f"error: {error}\n")
+        end(1)
+    end(0)

@@ -227,3 +227,34 @@ def test_proxies_are_believed_only_where_they_are_named(tmp_path):
         thread.join(120)
         assert "event: complete" in result[0]  # what was running has finished
         assert proxied.process.wait(30) == 0
+
+
+def test_ends_well_while_a_thread_computes(tmp_path):
+    # PyTorch aborts when Python shuts down beneath a thread that is inside it.
+    program = """
+import os, runpy, signal, threading, torch
+from demo.backend.models import Models
+
+def compute():
+    noise = torch.rand(1500, 1500)
+    while True:
+        noise = (noise @ noise).sigmoid()
+
+def warm_up(models, segmenter, on_broken):
+    threading.Thread(target=compute, daemon=True).start()
+    threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGTERM]).start()
+
+Models.warm_up = warm_up
+runpy.run_path("app.py", run_name="__main__")
+"""
+    variables = {"PORT": str(free_port()), "GRADIO_TEMP_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**one_thread(), **variables},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
