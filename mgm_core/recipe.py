@@ -8,23 +8,21 @@ colours are "#rrggbb". Values are checked when a recipe is made, whoever makes i
 import json
 import logging
 import re
-import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import (
-    Any,
-    ClassVar,
-    Literal,
-    NamedTuple,
-    TypeAlias,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from mgm_core.compositing import Colour, Fit
 from mgm_core.foreground.estimate import ForegroundMethod
+from mgm_core.runtime.settings import (
+    AtMost,
+    Checked,
+    Like,
+    Within,
+    read_settings,
+    rename_keys,
+    shown,
+)
 
 __all__ = [
     "AUTO",
@@ -83,33 +81,17 @@ _MAX_POINTS = 4000
 _COLOUR = "#[0-9a-fA-F]{6}"
 
 
-def _within(default: float | None, low: float, high: float) -> Any:  # noqa: ANN401 - as `field`
-    return field(default=default, metadata={"low": low, "high": high})
+HexColour: TypeAlias = Annotated[str, Like(_COLOUR, "#1a2b3c")]
+Coordinate: TypeAlias = Annotated[float, Within(-100_000, 100_000)]
+Side: TypeAlias = Annotated[int, Within(1, 100_000)]
 
 
 def _preset() -> Any:  # noqa: ANN401 - as `field`
     return field(default=None)
 
 
-def _colour(default: str) -> Any:  # noqa: ANN401 - as `field`
-    return field(default=default, metadata={"pattern": _COLOUR, "like": "#1a2b3c"})
-
-
-class _Checked:
-    """Holds a dataclass's values to their types, choices and ranges; lists become tuples."""
-
-    _whose: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for part in fields(self):  # type: ignore[arg-type] # only dataclasses inherit from this
-            given = getattr(self, part.name)
-            value = _checked(f"{self._whose}{part.name}", given, hints[part.name], part.metadata)
-            object.__setattr__(self, part.name, value)
-
-
 @dataclass(frozen=True)
-class Edit(_Checked):
+class Edit(Checked):
     """One correction of the guidance by hand.
 
     Args:
@@ -121,13 +103,11 @@ class Edit(_Checked):
             right of the patch that is copied, and the top left of where it goes.
     """
 
-    _whose = "an edit's "
+    where: ClassVar[str] = "edit"
 
     tool: Tool
-    size_px: int = _within(1, 1, 2000)
-    points: tuple[tuple[float, float], ...] = field(
-        default=(), metadata={"most": _MAX_POINTS, "low": -100_000, "high": 100_000}
-    )
+    size_px: Annotated[int, Within(1, 2000)] = 1
+    points: Annotated[tuple[tuple[Coordinate, Coordinate], ...], AtMost(_MAX_POINTS)] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -139,8 +119,11 @@ class Edit(_Checked):
             )
 
 
+_Edits: TypeAlias = Annotated[tuple[Edit, ...], AtMost(_MAX_EDITS)]
+
+
 @dataclass(frozen=True)
-class Background(_Checked):
+class Background(Checked):
     """What the subject is put over.
 
     Args:
@@ -155,21 +138,21 @@ class Background(_Checked):
         blur_percent: the blur's standard deviation in percent of the photo's longer side.
     """
 
-    _whose = "the background's "
+    where: ClassVar[str] = "background"
 
     kind: BackgroundKind = "transparent"
-    colour: str = _colour("#ffffff")
-    colour_to: str = _colour("#000000")
-    angle_deg: float = _within(180, -360, 360)
+    colour: HexColour = "#ffffff"
+    colour_to: HexColour = "#000000"
+    angle_deg: Annotated[float, Within(-360, 360)] = 180.0
     fit: Fit = "cover"
-    x: float = _within(0.5, 0, 1)
-    y: float = _within(0.5, 0, 1)
-    scale: float = _within(1, 0.05, 20)
-    blur_percent: float = _within(1, 0.05, 10)
+    x: Annotated[float, Within(0, 1)] = 0.5
+    y: Annotated[float, Within(0, 1)] = 0.5
+    scale: Annotated[float, Within(0.05, 20)] = 1.0
+    blur_percent: Annotated[float, Within(0.05, 10)] = 1.0
 
 
 @dataclass(frozen=True)
-class Shadow(_Checked):
+class Shadow(Checked):
     """A soft shadow that the subject casts on what is behind it.
 
     Args:
@@ -179,16 +162,16 @@ class Shadow(_Checked):
         blur_percent: standard deviation of its softness.
     """
 
-    _whose = "the shadow's "
+    where: ClassVar[str] = "shadow"
 
-    strength: float = _within(0, 0, 1)
-    x_percent: float = _within(1, -25, 25)
-    y_percent: float = _within(2, -25, 25)
-    blur_percent: float = _within(1.5, 0, 10)
+    strength: Annotated[float, Within(0, 1)] = 0.0
+    x_percent: Annotated[float, Within(-25, 25)] = 1.0
+    y_percent: Annotated[float, Within(-25, 25)] = 2.0
+    blur_percent: Annotated[float, Within(0, 10)] = 1.5
 
 
 @dataclass(frozen=True)
-class Recipe(_Checked):
+class Recipe(Checked):
     """All settings of a cut-out. With the files they decide every pixel of the result.
 
     Args:
@@ -220,14 +203,14 @@ class Recipe(_Checked):
 
     segmenter: str = "portrait"
     category: str = "person"
-    threshold: float = _within(0.5, 0.01, 0.99)
-    segmenter_side_px: int | None = _within(None, 65, 2049)
+    threshold: Annotated[float, Within(0.01, 0.99)] = 0.5
+    segmenter_side_px: Annotated[int, Within(65, 2049)] | None = None
     own_mask: bool = False
     mask_kind: MaskKind = "detect"
-    label: int | None = _within(None, 0, 65535)
-    shift_px: int = _within(0, -SHIFT_LIMIT_PX, SHIFT_LIMIT_PX)
-    edits: tuple[Edit, ...] = field(default=(), metadata={"most": _MAX_EDITS})
-    drawn_on: tuple[int, int] | None = field(default=None, metadata={"low": 1, "high": 100_000})
+    label: Annotated[int, Within(0, 65535)] | None = None
+    shift_px: Annotated[int, Within(-SHIFT_LIMIT_PX, SHIFT_LIMIT_PX)] = 0
+    edits: _Edits = ()
+    drawn_on: tuple[Side, Side] | None = None
     quality: Quality = "best"
     refine: bool = _preset()
     ignore_transparency: bool = False
@@ -235,15 +218,14 @@ class Recipe(_Checked):
     foreground: ForegroundMethod = _preset()  # noqa: RUF009 - a field
     background: Background = field(default_factory=Background)
     shadow: Shadow = field(default_factory=Shadow)
-    light_wrap: float = _within(0, 0, 1)
-    light_wrap_percent: float = _within(1.5, 0.05, 10)
+    light_wrap: Annotated[float, Within(0, 1)] = 0.0
+    light_wrap_percent: Annotated[float, Within(0.05, 10)] = 1.5
 
     def __post_init__(self) -> None:
-        if self.quality in get_args(Quality):  # else refused below
-            for name, value in PRESETS[self.quality]._asdict().items():
-                if getattr(self, name) is None:
-                    object.__setattr__(self, name, value)
         super().__post_init__()
+        for name, value in PRESETS[self.quality]._asdict().items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
 
     def with_quality(self, quality: Quality) -> "Recipe":
         """Return the recipe of another quality.
@@ -287,24 +269,20 @@ class Recipe(_Checked):
             ) from error
         if not isinstance(settings, dict):
             raise ValueError(
-                f"settings must be a JSON object, got {_shown(settings)}: download them anew"
+                f"settings must be a JSON object, got {shown(settings)}: download them anew"
             )
         version = settings.pop("version", None)
         if version != VERSION or isinstance(version, bool):
             raise ValueError(
-                f"settings must be of version {VERSION}, got {_shown(version)}: read them with the "
+                f"settings must be of version {VERSION}, got {shown(version)}: read them with the "
                 "program that wrote them, or make them anew"
             )
-        recipe: Recipe = _made("settings", _renamed(settings), cls)
-        return recipe
+        return read_settings(cls, _renamed(settings))
 
 
 def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     """Take keys and values by the names that they had in an earlier version, and say so."""
-    for old, new in _OLD_KEYS.items():
-        if old in settings and new not in settings:
-            _logger.warning("settings: %s is now called %s; the next version drops it", old, new)
-            settings = {new if key == old else key: value for key, value in settings.items()}
+    settings = rename_keys(settings, _OLD_KEYS, "settings")
     for (key, old), new in _OLD_VALUES.items():
         if settings.get(key) == old:
             _logger.warning(
@@ -369,83 +347,4 @@ def read_edits(sent: object) -> tuple[Edit, ...]:
     Raises:
         ValueError: it is anything else, or more than can be meant.
     """
-    edits: tuple[Edit, ...] = _checked("edits", sent, tuple[Edit, ...], {"most": _MAX_EDITS})
-    return edits
-
-
-def _made(name: str, given: object, kind: Any) -> Any:  # noqa: ANN401 - any of the classes above
-    if isinstance(given, kind):
-        return given
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{name} must hold named values, got {_shown(given)}: correct it")
-    known = [part.name for part in fields(kind)]
-    for key in given:
-        if key not in known:
-            raise ValueError(
-                f"{name} must have only the keys {', '.join(known)}, got {_shown(key)}: correct or "
-                "remove it"
-            )
-    if kind is Edit and "tool" not in given:
-        raise ValueError(f"{name} must say their tool, got {_shown(given)}: add it, or undo it")
-    return kind(**given)
-
-
-def _checked(name: str, given: object, hint: Any, rules: Mapping[str, Any]) -> Any:  # noqa: ANN401 - what the hint says
-    """Return a value as its type has it, or refuse it."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        if given not in inner:
-            raise ValueError(
-                f"{name} must be one of {', '.join(inner)}, got {_shown(given)}: choose one"
-            )
-        return given
-    if origin in (Union, types.UnionType):
-        return None if given is None else _checked(name, given, inner[0], rules)
-    if origin is tuple:
-        return _checked_items(name, given, inner, rules)
-    if is_dataclass(hint):
-        return _made(name, given, hint)
-    if hint in (int, float):
-        return _checked_number(name, given, hint, rules)
-    if not isinstance(given, hint):
-        rule = "true or false" if hint is bool else "text"
-        raise ValueError(f"{name} must be {rule}, got {_shown(given)}: correct it")
-    if "pattern" in rules and not re.fullmatch(rules["pattern"], str(given)):
-        raise ValueError(f"{name} must look like {rules['like']}, got {_shown(given)}: correct it")
-    return given
-
-
-def _checked_items(
-    name: str, given: object, hints: tuple[Any, ...], rules: Mapping[str, Any]
-) -> tuple[Any, ...]:
-    if not isinstance(given, list | tuple):
-        raise ValueError(f"{name} must be a list, got {_shown(given)}: correct it")
-    if hints[-1] is Ellipsis:
-        if len(given) > rules["most"]:
-            raise ValueError(
-                f"{name} must be at most {rules['most']}, got {len(given)}: undo some of them"
-            )
-        hints = (hints[0],) * len(given)
-    elif len(given) != len(hints):
-        raise ValueError(f"{name} must be lists of {len(hints)}, got {_shown(given)}: correct it")
-    return tuple(_checked(name, item, hint, rules) for item, hint in zip(given, hints, strict=True))
-
-
-def _checked_number(name: str, given: object, hint: type, rules: Mapping[str, Any]) -> float:
-    # JSON does not tell 2 from 2.0; and True is an int in Python, but is none here.
-    whole = isinstance(given, int) or (isinstance(given, float) and given.is_integer())
-    if isinstance(given, bool) or not isinstance(given, int | float) or (hint is int and not whole):
-        rule = "a whole number" if hint is int else "a number"
-        raise ValueError(f"{name} must be {rule}, got {_shown(given)}: correct it")
-    if not rules["low"] <= given <= rules["high"]:
-        raise ValueError(
-            f"{name} must lie between {rules['low']:g} and {rules['high']:g}, got "
-            f"{_shown(given)}: move it into this range"
-        )
-    number: float = hint(given)
-    return number
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return read_settings(_Edits, sent, "edits")

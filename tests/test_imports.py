@@ -32,6 +32,7 @@ LAYERS = (
     {"video"},
 )
 LARGEST_FOLDER = 12
+NETWORKS = {"torch", "scipy", "numba", "pymatting"}
 CORE = sorted((ROOT / "mgm_core").rglob("*.py"))
 LOOSE = {path.stem for path in (ROOT / "mgm_core").glob("*.py")}
 FILES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
@@ -88,18 +89,22 @@ def test_no_folder_has_more_modules_than_one_looks_through():
 
 
 @pytest.mark.parametrize(
-    "code",
+    ("code", "heavy"),
     [
-        "import app",
-        "import mgm_core.models",
-        "from mgm_core.__main__ import parser, recipe_of\n"
-        "recipe_of(parser().parse_args(['a.jpg', '-o', 'b.png']))",
-        "from mgm_core.video.__main__ import parser; parser()",
+        ("import app", NETWORKS),
+        ("import mgm_core.models", NETWORKS),
+        (
+            "from mgm_core.__main__ import parser, recipe_of\n"
+            "recipe_of(parser().parse_args(['a.jpg', '-o', 'b.png']))",
+            NETWORKS,
+        ),
+        ("from mgm_core.__main__ import parser; parser()", NETWORKS | {"pydantic"}),
+        ("from mgm_core.video.__main__ import parser; parser()", NETWORKS | {"pydantic"}),
     ],
-    ids=["page", "models", "command", "clips"],
+    ids=["page", "models", "command", "help", "help on clips"],
 )
-def test_what_needs_no_network_does_not_wait_for_pytorch(code):
-    code += "\nimport sys; print(sorted({'torch', 'scipy', 'numba', 'pymatting'} & {*sys.modules}))"
+def test_nothing_heavy_is_imported_before_it_is_needed(code, heavy):
+    code += f"\nimport sys; print(sorted({heavy} & {{*sys.modules}}))"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

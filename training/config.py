@@ -4,20 +4,18 @@ An unknown key or a value of the wrong type is an error that names the key, and 
 that exists.
 """
 
-import dataclasses
-import difflib
 import logging
 import tomllib
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-T = TypeVar("T")
+from mgm_core.runtime.settings import read_settings, rename_keys
+
 VERSION = 1
-_OLD_KEYS = {("data", "kept_examples"): "cached_examples"}
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
+_OLD_TASKS = {"colour_lines": "fusion"}
+_OLD_DATA_KEYS = {"kept_examples": "cached_examples"}
 Variant = Literal["prn", "baseline", "deep_supervision", "fusion_conv"]
 
 
@@ -273,17 +271,21 @@ def load(path: Path, corrections: list[str]) -> Config:
         raise ConfigError(f"config must be valid TOML, got an error in {path}: {error}") from error
     for correction in corrections:
         _correct(table, correction)
-    for (part, old), new in _OLD_KEYS.items():
-        values = table.get(part)
-        if isinstance(values, dict) and old in values:
-            log.warning("%s.%s is now called %s; the next version drops it", part, old, new)
-            values.setdefault(new, values.pop(old))
+    if table.get("task") in _OLD_TASKS:
+        old, new = table["task"], _OLD_TASKS[table["task"]]
+        _logger.warning("the task %s is now called %s; the next version refuses it", old, new)
+        table["task"] = new
+    if isinstance(table.get("data"), dict):
+        table["data"] = rename_keys(table["data"], _OLD_DATA_KEYS, "data")
     if table.get("version") != VERSION:
         raise ConfigError(
             f"version must be {VERSION}, got {table.get('version')!r}: the file is for another "
             "version of this program; compare it with training/configs"
         )
-    return _build(Config, table, "")
+    try:
+        return read_settings(Config, table)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _correct(table: dict[str, Any], correction: str) -> None:
@@ -300,59 +302,3 @@ def _correct(table: dict[str, Any], correction: str) -> None:
         if not isinstance(table, dict):
             raise ConfigError(f"{key} must name a key in a table, but {parent!r} is a value")
     table[last] = value
-
-
-def _build(kind: type[T], table: Any, where: str) -> T:  # noqa: ANN401 - TOML is untyped
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where.rstrip('.') or 'config'} must be a table, got {table!r}")
-    hints = typing.get_type_hints(kind)
-    names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
-    for key in table:
-        if key not in names:
-            near = difflib.get_close_matches(key, names, 1, 0.0)[0]
-            raise ConfigError(
-                f"{where}{key} must be a known key, got {key!r}: did you mean {where}{near}?"
-            )
-    values = {k: _value(hints[k], v, f"{where}{k}") for k, v in table.items()}
-    try:
-        return kind(**values)
-    except TypeError:
-        missing = [
-            f.name
-            for f in dataclasses.fields(kind)  # type: ignore[arg-type]  # a dataclass
-            if f.name not in values
-            and f.default is dataclasses.MISSING
-            and f.default_factory is dataclasses.MISSING
-        ]
-        raise ConfigError(
-            f"{where}{missing[0]} must be given, got nothing: add it to the file or as "
-            f"{where}{missing[0]}=VALUE"
-        ) from None
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - TOML is untyped
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, f"{where}.")
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in args:
-            raise ConfigError(f"{where} must be one of {', '.join(map(repr, args))}, got {value!r}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where} must be a list, got {value!r}")
-        if args[-1] is Ellipsis:
-            return tuple(_value(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-        if len(value) != len(args):
-            raise ConfigError(f"{where} must hold {len(args)} values, got {len(value)}")
-        return tuple(
-            _value(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True))
-        )
-    assert not isinstance(origin, types.UnionType)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigError(
-            f"{where} must be of type {hint.__name__}, got {value!r} of type {type(value).__name__}"
-        )
-    return value

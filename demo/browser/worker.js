@@ -181,7 +181,7 @@ async function cutOut({ photo, mask, reduced }) {
 }
 
 let turn = Promise.resolve();
-onmessage = ({ data }) => {
+self.onmessage = ({ data }) => {
   turn = turn.then(() =>
     cutOut(data).catch((error) => postMessage({ error: true, text: `Failed: ${error.message}` })),
   );

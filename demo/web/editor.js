@@ -22,12 +22,12 @@ const choose = (name) => {
 };
 const resize = (size) => {
   slider.value = Math.max(1, Math.min(300, size));
-  find("output").textContent = slider.value + " px";
+  find("output").textContent = `${slider.value} px`;
 };
 const enlarge = (factor) => {
   zoom = factor;
-  sheet.style.width = 100 * zoom + "%";
-  find("[data-do=zoom]").textContent = "Zoom " + zoom + ":1";
+  sheet.style.width = `${100 * zoom}%`;
+  find("[data-do=zoom]").textContent = `Zoom ${zoom}:1`;
 };
 const draw = (edit) => {
   const scale = canvas.width / side.width;
@@ -43,7 +43,7 @@ const draw = (edit) => {
 };
 const show = () => {
   const value = props.value;
-  if (!value || !value.photo) return;
+  if (!value?.photo) return;
   edits = value.edits;
   // Gradio has just written the template anew over what was set here.
   choose(tool);

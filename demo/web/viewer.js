@@ -20,7 +20,7 @@ const draw = () => {
     picture.style.imageRendering = zoom * devicePixelRatio > 2 ? "pixelated" : "auto";
   }
   const percent = Math.round(zoom * devicePixelRatio * 100);
-  find("output").textContent = percent + " %";
+  find("output").textContent = `${percent} %`;
   element.dataset.zoom = percent;
 };
 // Zooms so that what is at a place of a pane, in px from its top left, stays there.
@@ -99,7 +99,7 @@ pictures.forEach((picture) => picture.addEventListener("load", draw));
 new ResizeObserver(draw).observe(panes);
 
 const show = () => {
-  if (!props.value || !props.value.before) return;
+  if (!props.value?.before) return;
   // Another photo is looked at from the start; another result of the same stays where it was.
   if (pictures[0].getAttribute("src") !== props.value.before.url) fitted = true;
   pictures[0].src = props.value.before.url;

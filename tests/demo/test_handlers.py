@@ -281,7 +281,7 @@ def test_corrections_reach_the_network(handlers, photo, matter, segmenter):
 def test_corrections_that_make_no_sense_are_refused(handlers):
     event = gr.EventData(None, {"edits": [{"tool": "explode"}]})
     with pytest.raises(
-        gr.Error, match="edit's tool must be one of add, remove, pick, damage, got 'explode'"
+        gr.Error, match=r"Edits\[0\].tool must be one of add, remove, pick, damage, got 'explode'"
     ):
         handlers.edited(event)
     event = gr.EventData(

@@ -112,7 +112,7 @@ def test_leaving_the_page_leaves_no_file(handlers, clip, tmp_path):
         ({"save": "mp4"}, r"Transparent must be False for \.mp4, got True"),
         ({"save": "avi"}, r"Target must end in \.mp4, \.webm, \.mov or \.zip"),
         ({"background": "picture"}, "The background must be a picture, got none. Give one"),
-        ({"background": "sea"}, "The background's kind must be one of transparent, .* got 'sea'"),
+        ({"background": "sea"}, "Background.kind must be one of transparent, .* got 'sea'"),
     ],
 )
 def test_what_cannot_be_done_is_refused(handlers, clip, changed, message):

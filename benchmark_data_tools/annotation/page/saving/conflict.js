@@ -58,7 +58,7 @@ export async function chooseInConflict(dialog, { entry, image, me }, problem) {
 // The colour that a pixel gets, and how much of it, by the two masks' levels.
 const TINTS = [
   (a) => [230, 30, 120, a * 0.6],
-  (a, b) => [230, 30, 120, b * 0.6],
+  (_a, b) => [230, 30, 120, b * 0.6],
   (a, b) => (a === b ? [255, 255, 255, a * 0.25] : a > b ? [230, 158, 0, 230] : [86, 180, 233, 230]),
 ];
 

@@ -1,0 +1,256 @@
+"""Dataclasses from JSON and TOML, checked by Pydantic; each error names the key and what to do.
+
+Recipes and training configurations are read here. Values have to be of the type that the
+dataclass says: no text is taken for a number, and no number for true or false. Pydantic is imported
+when the first settings are read, so that `--help` does not wait for it.
+"""
+
+import dataclasses
+import difflib
+import functools
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, TypeAdapter
+    from pydantic_core import CoreSchema, ErrorDetails
+
+__all__ = ["AtMost", "Checked", "Like", "Within", "read_settings", "rename_keys", "shown"]
+
+T = TypeVar("T")
+Schema = Any
+"""Pydantic's handler, which makes the schema of the type that a rule is for."""
+
+_logger = logging.getLogger(__name__)
+_TYPES = {
+    "bool_type": "true or false",
+    "dataclass_type": "a table of named values",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+
+
+@dataclass(frozen=True)
+class Within:
+    """The rule that a number lies in a range: `Annotated[float, Within(0, 1)]`."""
+
+    low: float
+    high: float
+
+    def check(self, value: float) -> float:
+        """Return the number, or refuse it."""
+        if not self.low <= value <= self.high:
+            raise _broken_rule(
+                f"must lie between {self.low:g} and {self.high:g}, got {shown(value)}: move it "
+                "into this range"
+            )
+        return value
+
+    def __get_pydantic_core_schema__(self, kind: object, handler: Schema) -> "CoreSchema":
+        """Return Pydantic's form of the rule."""
+        return _checking(self.check, handler(kind))
+
+
+@dataclass(frozen=True)
+class Like:
+    """The rule that a text has a form: `Annotated[str, Like("#[0-9a-f]{6}", "#1a2b3c")]`."""
+
+    pattern: str
+    example: str
+
+    def check(self, value: str) -> str:
+        """Return the text, or refuse it."""
+        if not re.fullmatch(self.pattern, value):
+            raise _broken_rule(f"must look like {self.example}, got {shown(value)}: correct it")
+        return value
+
+    def __get_pydantic_core_schema__(self, kind: object, handler: Schema) -> "CoreSchema":
+        """Return Pydantic's form of the rule."""
+        return _checking(self.check, handler(kind))
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """The rule that a list is not longer: `Annotated[tuple[Edit, ...], AtMost(400)]`."""
+
+    count: int
+
+    def __get_pydantic_core_schema__(self, kind: object, handler: Schema) -> "CoreSchema":
+        """Return Pydantic's form of the rule, which counts before it reads the items."""
+        return cast("CoreSchema", {**handler(kind), "max_length": self.count})
+
+
+def _checking(check: Any, schema: "CoreSchema") -> "CoreSchema":  # noqa: ANN401 - of any value
+    from pydantic_core import core_schema
+
+    return core_schema.no_info_after_validator_function(check, schema)
+
+
+def _broken_rule(message: str) -> Exception:
+    from pydantic_core import PydanticCustomError
+
+    return PydanticCustomError("rule", "{message}", {"message": message})
+
+
+class Checked:
+    """A frozen dataclass whose values are checked whoever makes one.
+
+    Its class variable `where` is its name in messages: "background" for "background.scale".
+    """
+
+    where: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        """Check what is given beside the defaults, and replace it by what its type makes of it."""
+        kind = type(self)
+        given = {}
+        for part in dataclasses.fields(kind):  # type: ignore[arg-type] # only dataclasses inherit
+            value = getattr(self, part.name)
+            if value is not part.default and type(value) is not part.default_factory:
+                given[part.name] = value
+        if not given:
+            return  # without Pydantic
+        from pydantic import ValidationError
+
+        try:
+            checked = _model(kind).model_validate_json(_as_json(given), strict=True)
+        except ValidationError as error:
+            raise ValueError(_message(kind, error.errors()[0], self.where)) from None
+        for name in given:
+            object.__setattr__(self, name, getattr(checked, name))
+
+
+@functools.cache
+def _model(kind: type) -> "type[BaseModel]":
+    from pydantic import create_model
+
+    hints = get_type_hints(kind, include_extras=True)
+    parts = {part.name: (hints[part.name], None) for part in dataclasses.fields(kind)}
+    return cast("type[BaseModel]", create_model(kind.__name__, **cast("Any", parts)))
+
+
+@functools.cache
+def _adapter(kind: type[T]) -> "TypeAdapter[T]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def read_settings(kind: type[T], values: object, where: str = "") -> T:
+    """Make a dataclass of what JSON or TOML holds; what is left out keeps its default.
+
+    Args:
+        kind: The dataclass, or a type of several such as `tuple[Edit, ...]`.
+        values: Named values, lists, numbers and texts.
+        where: What the values are called in messages; empty where each key speaks for itself.
+
+    Raises:
+        ValueError: A key is unknown or missing, or a value is not what the dataclass says.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(kind).validate_json(_as_json(values), strict=True, extra="forbid")
+    except ValidationError as error:
+        errors = error.errors()
+        unknown = [each for each in errors if each["type"] == "unexpected_keyword_argument"]
+        raise ValueError(_message(kind, (unknown or errors)[0], where)) from None
+
+
+def rename_keys(table: dict[str, Any], old_names: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Take keys by their names in an earlier version, and say so.
+
+    Args:
+        table: Named values.
+        old_names: From old names to those of now.
+        where: What the table is called in the message.
+    """
+    for old, new in old_names.items():
+        if old in table and new not in table:
+            _logger.warning("%s: %s is now called %s; the next version drops it", where, old, new)
+            table = {new if key == old else key: value for key, value in table.items()}
+    return table
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it, which is not longer than a line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _as_json(values: object) -> str:
+    return json.dumps(_plain(values), default=str)
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    # JSON does not tell 2 from 2.0.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _message(kind: Any, error: "ErrorDetails", where: str) -> str:  # noqa: ANN401 - any type
+    """Say which key is wrong, what it must be, and what to do."""
+    place, wrong, problem = error["loc"], error["input"], error["type"]
+    key = _key(where, place)
+    context = error.get("ctx", {})
+    if problem == "rule":
+        return f"{key} {context['message']}"
+    if problem == "value_error":  # raised by a dataclass, about several of its values
+        return str(context["error"])
+    if problem == "missing" and isinstance(place[-1], str):
+        return f"{key} must be given, got nothing: add it"
+    if problem == "unexpected_keyword_argument":
+        known = [part.name for part in dataclasses.fields(_kind_at(kind, place[:-1]))]
+        near = difflib.get_close_matches(str(place[-1]), known, 1, 0.0)[0]
+        return (
+            f"{key} must be one of the keys {', '.join(known)}, got {shown(place[-1])}: did you "
+            f"mean {_key(where, (*place[:-1], near))}? Correct or remove it"
+        )
+    if problem == "literal_error":
+        choices = context["expected"].replace("'", "").replace(" or ", ", ")
+        return f"{key} must be one of {choices}, got {shown(wrong)}: choose one"
+    if problem == "too_long" and isinstance(wrong, list):
+        rule = f"must be at most {context['max_length']}, got {len(wrong)}"
+        return f"{key} {rule}: leave some out"
+    if problem == "missing":
+        return f"{_key(where, place[:-1])} must hold more values, got {shown(wrong)}: add them"
+    rule = _TYPES.get(problem, error["msg"])
+    return f"{key or 'settings'} must be {rule}, got {shown(wrong)}: correct it"
+
+
+def _key(where: str, place: tuple[int | str, ...]) -> str:
+    """Return a key as people write it: "data.sources[2].kind"."""
+    key = where
+    for part in place:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return key.removeprefix(".")
+
+
+def _kind_at(kind: Any, place: tuple[int | str, ...]) -> Any:  # noqa: ANN401 - any type
+    """Return the dataclass that stands at a place within another."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    for part in place:
+        kind = get_args(kind)[0] if isinstance(part, int) else get_type_hints(kind)[part]
+    return kind
