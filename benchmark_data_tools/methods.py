@@ -17,7 +17,6 @@ project's, with bundled weights) or `network:PATH`; it may be left out (see FORE
 import functools
 import hashlib
 import importlib.metadata
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +44,7 @@ from mgm_core.networks.checkpoint import (
     foreground_path,
 )
 from mgm_core.networks.prn import EncoderName
+from mgm_core.runtime.renamed import METHODS, report_renamed
 
 PYMATTING = {
     "closed_form": "estimate_alpha_cf",
@@ -57,10 +57,8 @@ PYMATTING = {
 # Of the classical methods only closed-form matting brings its own colours.
 FOREGROUNDS = {"closed_form": "closed_form"}
 DEFAULT_FOREGROUND = "multilevel"
-_logger = logging.getLogger(__name__)
 
 REFINED = "refined:"
-OLD_REFINED = "lines:"
 
 
 class AlphaMethod(Protocol):
@@ -165,10 +163,10 @@ def parse(text: str, table: str) -> MethodSpec:
     Raises:
         ValueError: If there is no such method.
     """
-    if text.startswith(OLD_REFINED):
-        new = REFINED + text.removeprefix(OLD_REFINED)
-        _logger.warning("%s is now called %s; the next version drops it", text, new)
-        text = new
+    for old, new in METHODS.items():
+        if text.startswith(old):
+            report_renamed(text, text.replace(old, new, 1))
+            text = text.replace(old, new, 1)
     alpha, foreground = _parts(text)
     if foreground is None:
         foreground = FOREGROUNDS.get(text, DEFAULT_FOREGROUND)

@@ -80,7 +80,7 @@ class Api:
         say where the picture is: 0 and 0 are left and top, 0.5 is the middle.
         """  # noqa: D205 - shown to people as it is, in one piece
         with report_refusals():
-            file = _given("cutout", cutout)
+            file = _uploaded_file("cutout", cutout)
             foreground = read_image(file.path, max_megapixels=self._max_megapixels)
             alpha = read_alpha(file.path, max_megapixels=self._max_megapixels)
             height, width = alpha.shape
@@ -140,14 +140,14 @@ class Api:
             ]
 
 
-def _given(name: str, path: str | None) -> File:
+def _uploaded_file(name: str, path: str | None) -> File:
     if path is None:
         raise ValueError(f"{name} must be given, got none: send a file")
     return File.at(uploaded(path))
 
 
 def _order(photo: str | None, mask: str | None, recipe: Recipe) -> Order:
-    order = Order(_given("photo", photo), recipe)
+    order = Order(_uploaded_file("photo", photo), recipe)
     return order if mask is None else replace(order, mask=File.at(uploaded(mask)))
 
 

@@ -91,7 +91,7 @@ class Handlers:
             *own,
         )
 
-    def _ready(self, order: Order, view: View) -> str | None:
+    def _example_result(self, order: Order, view: View) -> str | None:
         """Return the picture of an example's result, where that is what is asked for."""
         example = self._examples.get(order.photo.digest)
         if example is None or view != "cut-out":
@@ -145,11 +145,11 @@ class Handlers:
         with report_refusals():
             order = controls.order()
             report_waiting(progress, 0.4)
-            if editing or self._ready(order, view) is None:
+            if editing or self._example_result(order, view) is None:
                 self._studio.reserve(order)
             progress(0.05, "Reading the photo")
             before = for_page(self._studio.picture(order.photo))
-            ready = None if editing else self._ready(order, view)
+            ready = None if editing else self._example_result(order, view)
             if ready is not None:
                 note = f"An example: {self._examples[order.photo.digest].title.lower()}{hint}"
                 yield (before, ready), note, None, side_by_side(before, ready)
@@ -157,8 +157,8 @@ class Handlers:
             progress(0.2, "Finding the subject")
             guidance = self._studio.guidance(order)
             note = capitalised(guidance.reason) + hint
-            for told in self._studio.photo(order.photo).notes:
-                note += f". {html.escape(told, quote=False)}"
+            for remark in self._studio.photo(order.photo).notes:
+                note += f". {html.escape(remark, quote=False)}"
             canvas: Canvas | None = None
             if editing:
                 height, width = guidance.guidance.shape

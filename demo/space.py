@@ -93,10 +93,10 @@ def make_space(folder: Path, root: Path = ROOT, *, cpu: bool = False) -> list[Pa
         if path.is_file() and ".git" not in path.relative_to(folder).parts[:-1]:
             path.chmod(0o644)
     wanted = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    kept = [line for line in wanted if line.partition("==")[0] not in _NOT_SERVED]
+    served = [line for line in wanted if line.partition("==")[0] not in _NOT_SERVED]
     if cpu:
-        kept.insert(0, _CPU_INDEX)
-    (folder / "requirements.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")
+        served.insert(0, _CPU_INDEX)
+    (folder / "requirements.txt").write_text("\n".join(served) + "\n", encoding="utf-8")
     head = front_matter((root / "README.md").read_text(encoding="utf-8"))
     (folder / "README.md").write_text(f"{head}{_BODY}{Environment.table()}\n", encoding="utf-8")
     (folder / ".gitattributes").write_text(_ATTRIBUTES, encoding="utf-8")

@@ -48,24 +48,8 @@ from mgm_core.images import Photo, encode_png, read_photo, read_subject_mask, wr
 from mgm_core.models import Models
 from mgm_core.networks.hardware import DtypeName
 from mgm_core.recipe import AUTO, Background, Quality, Recipe, read_background
+from mgm_core.runtime.renamed import RenamedSwitch, old_name
 from mgm_core.runtime.reporting import Failures, allow_any_name
-
-
-class _OldName(argparse.BooleanOptionalAction):
-    """An option's name in an earlier version."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        """Take the option and say what it is called now."""
-        assert option_string is not None
-        new = ("--no-" if option_string.startswith("--no-") else "--") + self.dest
-        print(f"{option_string} is now called {new}; the next version drops it", file=sys.stderr)
-        super().__call__(parser, namespace, None, option_string)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -158,7 +142,11 @@ def parser() -> argparse.ArgumentParser:
         help="refine alpha where the network is uncertain; by default as --quality says",
     )
     network.add_argument(
-        "--colour-lines", dest="refine", action=_OldName, default=unset, help=argparse.SUPPRESS
+        old_name("--refine"),
+        dest="refine",
+        action=RenamedSwitch,
+        default=unset,
+        help=argparse.SUPPRESS,
     )
     result = p.add_argument_group("result")
     result.add_argument(

@@ -130,7 +130,7 @@ def gradient_background(
     Args:
         start: red, green and blue in [0, 1], sRGB.
         end: likewise.
-        angle_deg: where it runs to: 0 is up, 90 to the right, 180 down.
+        angle_deg: direction of its end: 0 is up, 90 to the right, 180 down.
         height: in pixels.
         width: in pixels.
 

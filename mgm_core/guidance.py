@@ -116,10 +116,10 @@ def from_probability(probability: Floats, threshold: float = 0.5) -> Floats:
     if count <= 2:
         return mask
     areas = stats[:, cv2.CC_STAT_AREA]
-    kept = areas >= _SPECK_SHARE * areas[1:].max()
-    kept[labels[probability >= _SURE]] = True
-    kept[0] = False
-    return np.asarray(kept[labels], np.float32)
+    chosen = areas >= _SPECK_SHARE * areas[1:].max()
+    chosen[labels[probability >= _SURE]] = True
+    chosen[0] = False
+    return np.asarray(chosen[labels], np.float32)
 
 
 def from_trimap(trimap: Floats) -> Floats:

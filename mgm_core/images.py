@@ -90,7 +90,7 @@ _GREY_TOLERANCE = 12 / 255
 _JPEG_AND_WEBP_QUALITY = 95
 _ICC_TIME = slice(24, 36)
 # Of a file's first directory, what tells about the photo; the rest is about the file's pixels.
-_EXIF_KEPT = frozenset(
+_EXIF_TAGS = frozenset(
     int(tag)
     for tag in (
         ExifTags.Base.ImageDescription,
@@ -674,14 +674,18 @@ def _exif(opened: ImageFile.ImageFile) -> bytes:
     tags = opened.getexif()
     if not tags:
         return b""
-    kept = Image.Exif()
+    about_photo = Image.Exif()
     for tag, value in tags.items():
-        if tag in _EXIF_KEPT:
-            kept[tag] = value
+        if tag in _EXIF_TAGS:
+            about_photo[tag] = value
     for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         if found := tags.get_ifd(part):
-            kept.get_ifd(part).update(found)
-    return kept.tobytes() if len(kept) or any(kept.get_ifd(p) for p in _EXIF_PARTS) else b""
+            about_photo.get_ifd(part).update(found)
+    return (
+        about_photo.tobytes()
+        if len(about_photo) or any(about_photo.get_ifd(p) for p in _EXIF_PARTS)
+        else b""
+    )
 
 
 def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:

@@ -14,13 +14,13 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from mgm_core.compositing import Colour, Fit
 from mgm_core.foreground.estimate import ForegroundMethod
+from mgm_core.runtime.renamed import RECIPE_KEYS, rename_keys
 from mgm_core.runtime.settings import (
     AtMost,
     Checked,
     Like,
     Within,
     read_settings,
-    rename_keys,
     shown,
 )
 
@@ -74,7 +74,6 @@ PRESETS: Mapping[Quality, Preset] = {
 }
 
 _logger = logging.getLogger(__name__)
-_OLD_KEYS = {"colour_lines": "refine"}
 _OLD_VALUES = {("foreground", "fused"): "network"}
 _MAX_EDITS = 400
 _MAX_POINTS = 4000
@@ -130,7 +129,7 @@ class Background(Checked):
         kind: nothing, a colour, a gradient, a picture, or the photo's own background, blurred.
         colour: of one colour; of a gradient's start; of the margins beside a picture.
         colour_to: of a gradient's end.
-        angle_deg: where a gradient runs to, as in CSS: 0 is up, 90 right, 180 down.
+        angle_deg: direction of a gradient's end, as in CSS: 0 is up, 90 right, 180 down.
         fit: how a picture fills the frame.
         x: where a picture is, from 0 (its left edge at the frame's) to 1 (right edges meet).
         y: the same from top to bottom.
@@ -282,7 +281,7 @@ class Recipe(Checked):
 
 def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     """Take keys and values by the names that they had in an earlier version, and say so."""
-    settings = rename_keys(settings, _OLD_KEYS, "settings")
+    settings = rename_keys(settings, RECIPE_KEYS, "settings")
     for (key, old), new in _OLD_VALUES.items():
         if settings.get(key) == old:
             _logger.warning(

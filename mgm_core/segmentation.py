@@ -35,9 +35,9 @@ BUNDLED_CLASSES = "portrait_classes"
 # A subject smaller than this, as the square root of its area in px, gets a second view, closer by
 # up to so many times: legs and arms of small people are a few px wide at first.
 _CLOSE_PX = 280
-_CLOSEST = 1.5
+_MAX_MAGNIFICATION = 1.5
 # A view that is hardly closer than the first tells nothing new.
-_CLOSER = 1.1
+_MIN_MAGNIFICATION = 1.1
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Kind:
     std: tuple[float, float, float]
     long_side_px: int
     corner_aligned: bool
-    closer: bool = False
+    magnified: bool = False
 
 
 def portrait_deeplab() -> nn.Module:
@@ -154,7 +154,7 @@ _WEIGHTS = {
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _KINDS = {
     BUNDLED: _Kind(
-        bundled_network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 513, corner_aligned=True, closer=True
+        bundled_network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 513, corner_aligned=True, magnified=True
     ),
     **{
         name: _Kind(_downloaded(name), _IMAGENET_MEAN, _IMAGENET_STD, 520, corner_aligned=False)
@@ -239,15 +239,15 @@ class Segmenter:
         """
         index = category_index(category)
         odds = self._odds(image, long_side_px, index)
-        if long_side_px is None and self._kind.closer:
+        if long_side_px is None and self._kind.magnified:
             subject = subject_px((odds > 0).cpu().numpy())
-            times = min(_CLOSE_PX / subject, _CLOSEST)
-            if times > _CLOSER:
-                closer = self._odds(image, round(times * self.default_long_side_px), index)
+            times = min(_CLOSE_PX / subject, _MAX_MAGNIFICATION)
+            if times > _MIN_MAGNIFICATION:
+                magnified = self._odds(image, round(times * self.default_long_side_px), index)
                 odds = F.interpolate(
-                    odds[None], closer.shape[1:], mode="bilinear", align_corners=True
+                    odds[None], magnified.shape[1:], mode="bilinear", align_corners=True
                 )[0]
-                odds = (odds + closer) / 2
+                odds = (odds + magnified) / 2
         small: Plane = odds[0].sigmoid().cpu().numpy()
         return enlarged(small, image.shape[:2], corner_aligned=self._kind.corner_aligned)
 

@@ -4,18 +4,15 @@ An unknown key or a value of the wrong type is an error that names the key, and 
 that exists.
 """
 
-import logging
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mgm_core.runtime.settings import read_settings, rename_keys
+from mgm_core.runtime.renamed import DATA_KEYS, TASKS, rename_keys, report_renamed
+from mgm_core.runtime.settings import read_settings
 
 VERSION = 1
-_logger = logging.getLogger(__name__)
-_OLD_TASKS = {"colour_lines": "fusion"}
-_OLD_DATA_KEYS = {"kept_examples": "cached_examples"}
 Variant = Literal["prn", "baseline", "deep_supervision", "fusion_conv"]
 
 
@@ -271,12 +268,11 @@ def load(path: Path, corrections: list[str]) -> Config:
         raise ConfigError(f"config must be valid TOML, got an error in {path}: {error}") from error
     for correction in corrections:
         _correct(table, correction)
-    if table.get("task") in _OLD_TASKS:
-        old, new = table["task"], _OLD_TASKS[table["task"]]
-        _logger.warning("the task %s is now called %s; the next version refuses it", old, new)
-        table["task"] = new
+    if (task := str(table.get("task"))) in TASKS:
+        report_renamed(task, TASKS[task], "task")
+        table["task"] = TASKS[task]
     if isinstance(table.get("data"), dict):
-        table["data"] = rename_keys(table["data"], _OLD_DATA_KEYS, "data")
+        table["data"] = rename_keys(table["data"], DATA_KEYS, "data")
     if table.get("version") != VERSION:
         raise ConfigError(
             f"version must be {VERSION}, got {table.get('version')!r}: the file is for another "

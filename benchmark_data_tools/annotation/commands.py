@@ -80,7 +80,7 @@ def add_subcommands(subparsers: "Subparsers") -> None:
         metavar="NAME[:KIND]",
         help=f"a label beside detail; repeatable; KIND is {', '.join(LABEL_KINDS)}; default: mask",
     )
-    starting.set_defaults(command=_told(_init))
+    starting.set_defaults(command=_explain_refusals(_init))
 
     serving = add("annotate", "open the annotation page")
     serving.add_argument("--host", default="127.0.0.1")
@@ -88,12 +88,12 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     serving.add_argument("--hub-dataset", help="USER/NAME: keep the work in this Hub dataset")
     serving.add_argument("--weights", help="the matting network's, for proposals")
     serving.add_argument("--category", default="person", help="what is labelled")
-    serving.set_defaults(command=_told(_annotate))
+    serving.set_defaults(command=_explain_refusals(_annotate))
 
     proposing = add("propose", "compute guidance and alpha of all images ahead")
     proposing.add_argument("--weights")
     proposing.add_argument("--category", default="person")
-    proposing.set_defaults(command=_told(_propose))
+    proposing.set_defaults(command=_explain_refusals(_propose))
 
     people = add("users", "list, add, change or remove users")
     people.add_argument("action", choices=("list", "add", "remove"))
@@ -102,13 +102,13 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     people.add_argument(
         "--hugging-face", action="store_true", help="no password: they log in with Hugging Face"
     )
-    people.set_defaults(command=_told(_users))
+    people.set_defaults(command=_explain_refusals(_users))
 
     second = add("second-pass", "choose images for a blind second pass")
     second.add_argument("percent", type=float)
     second.add_argument("--seed", type=int, default=0)
     second.add_argument("--label", default=DETAIL, help="which label is labelled twice")
-    second.set_defaults(command=_told(_second_pass))
+    second.set_defaults(command=_explain_refusals(_second_pass))
 
     writing = add("export", "write finished masks for others")
     writing.add_argument("out", type=Path)
@@ -117,7 +117,7 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     writing.add_argument("--labels", nargs="+", default=[DETAIL], help="default: detail")
     writing.add_argument("--alpha-label", help="benchmark: the label of finished mattes")
     writing.add_argument("--soft", action="store_true", help="keep soft edges")
-    writing.set_defaults(command=_told(_export))
+    writing.set_defaults(command=_explain_refusals(_export))
 
     taking = add("import", "take in masks that were made elsewhere")
     taking.add_argument("source", type=Path, help="folder or JSON file")
@@ -133,18 +133,20 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     taking.add_argument(
         "--label", type=int, metavar="N", help="png: which of class maps' labels to take"
     )
-    taking.set_defaults(command=_told(_import))
+    taking.set_defaults(command=_explain_refusals(_import))
 
-    add("stats", "print progress, time and rates").set_defaults(command=_told(_stats))
+    add("stats", "print progress, time and rates").set_defaults(command=_explain_refusals(_stats))
     add("agreement", "print agreement of blind passes as CSV").set_defaults(
-        command=_told(_agreement)
+        command=_explain_refusals(_agreement)
     )
     checking = add("verify", "compare files and database")
     checking.add_argument("--repair", action="store_true", help="while nobody works on it")
-    checking.set_defaults(command=_told(_verify))
+    checking.set_defaults(command=_explain_refusals(_verify))
 
 
-def _told(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+def _explain_refusals(
+    command: Callable[[argparse.Namespace], int],
+) -> Callable[[argparse.Namespace], int]:
     """Turn what disk and database refuse into messages that say what to do."""
 
     def run(options: argparse.Namespace) -> int:
@@ -210,7 +212,7 @@ def open_service(
     if hub_dataset:
         durability.restore_from_hub(folder, hub_dataset, hub)
     store = Store.open(folder, database=database)
-    told = durability.warning(folder, hub_dataset=hub_dataset)
+    warning = durability.warning(folder, hub_dataset=hub_dataset)
     copy = durability.HubCopy(folder, hub_dataset, api=hub) if hub_dataset else None
     worker = Worker()
     try:
@@ -219,7 +221,7 @@ def open_service(
                 store,
                 Layers(folder, proposer or NetworkProposer(), worker),
                 users,
-                storage=lambda: told or (copy.problem if copy else ""),
+                storage=lambda: warning or (copy.problem if copy else ""),
                 # A Space with `hf_oauth: true` is told its client's id.
                 hugging_face="OAUTH_CLIENT_ID" in os.environ,
             )

@@ -243,7 +243,7 @@ def standard_faults(server: Server) -> list[Callable[[], None]]:
     """Return what goes wrong in a soak, one after the other."""
     random_numbers = random.Random(0)
 
-    def told(name: str, fault: Callable[[], None]) -> Callable[[], None]:
+    def logged(name: str, fault: Callable[[], None]) -> Callable[[], None]:
         def do() -> None:
             sys.stderr.write(f"{time.strftime('%H:%M:%S')} {name}\n")
             fault()
@@ -300,16 +300,16 @@ def standard_faults(server: Server) -> list[Callable[[], None]]:
         server.process.send_signal(signal.SIGCONT)
 
     return [
-        told("nobody waits for twenty requests", leave),
-        told("SIGKILL and start", lambda: server.restart(signal.SIGKILL)),
-        told("noise", send_noise),
-        told("SIGTERM and start", lambda: server.restart(signal.SIGTERM)),
-        told("SIGSTOP for 5 s", freeze),
+        logged("nobody waits for twenty requests", leave),
+        logged("SIGKILL and start", lambda: server.restart(signal.SIGKILL)),
+        logged("noise", send_noise),
+        logged("SIGTERM and start", lambda: server.restart(signal.SIGTERM)),
+        logged("SIGSTOP for 5 s", freeze),
     ]
 
 
 @contextmanager
-def started(folder: Path, variables: Mapping[str, str]) -> Iterator[Server]:
+def serve(folder: Path, variables: Mapping[str, str]) -> Iterator[Server]:
     """Start the app, warm; end it after the block."""
     server = Server(folder, variables)
     try:
@@ -338,7 +338,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="mgm-load-") as temporary:
         folder = Path(temporary)
         variables = {"MGM_KEEP_MINUTES": str(keep_minutes)}
-        with started(folder, variables) as server:
+        with serve(folder, variables) as server:
             measure(server, folder, 1, 10, side_px)  # first uses are slow
             sys.stdout.write(
                 f"{os.cpu_count()} cores; photos of {side_px}x{side_px} px; memory after first "

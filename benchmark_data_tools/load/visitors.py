@@ -91,12 +91,12 @@ class Visitor(HttpUser):
             return "refused"
         asked.raise_for_status()
         event = asked.json()["event_id"]
-        told = self.client.get(f"{call}/{event}", name=f"{call}/…", timeout=900).text
-        if "before you" in told or "under way" in told or "told to stop" in told:
+        answer = self.client.get(f"{call}/{event}", name=f"{call}/…", timeout=900).text
+        if "before you" in answer or "under way" in answer or "told to stop" in answer:
             return "refused"
-        if "event: complete" not in told:
-            return f"lost: {told[-200:]}"
-        found = json.loads(told.rpartition("data: ")[2])[0]
+        if "event: complete" not in answer:
+            return f"lost: {answer[-200:]}"
+        found = json.loads(answer.rpartition("data: ")[2])[0]
         made = self.client.get(f"/gradio_api/file={found['path']}", name="file", timeout=60)
         made.raise_for_status()
         cutout = np.asarray(Image.open(io.BytesIO(made.content)))

@@ -91,7 +91,7 @@ def share_arenas() -> bool:
     grows with every thread that worked: by some 90 MiB over 100 requests in `demo.measure`.
 
     Returns:
-        Whether it could be told so; other systems have other allocators.
+        Whether it could be asked to; other systems have other allocators.
     """
     if sys.platform != "linux":
         return False

@@ -109,7 +109,7 @@ class BatchHandlers:
                             failures.append(f"{Path(path).name}: {sentence(str(error))}")
                         done = len(shown) + len(failures)
                         progress((done, len(paths)), "Cutting out", unit="photos")
-                        yield shown, gr.skip(), told(len(shown), failures, len(paths))
+                        yield shown, gr.skip(), summary(len(shown), failures, len(paths))
                     if failures:
                         out.writestr("failed.txt", "\n".join(failures) + "\n")
                 part.replace(archive)
@@ -118,7 +118,7 @@ class BatchHandlers:
             take_away: object = gr.skip()
             if shown:
                 take_away = gr.DownloadButton(value=str(archive), interactive=True)
-            yield shown, take_away, told(len(shown), failures, len(paths), finished=True)
+            yield shown, take_away, summary(len(shown), failures, len(paths), finished=True)
 
     def _checked(self, photos: Sequence[str] | None, wanted: Sequence[Product]) -> list[str]:
         most = self._environment.batch_photos
@@ -200,7 +200,7 @@ def distinct_stems(paths: Sequence[str]) -> list[str]:
     return stems
 
 
-def told(done: int, failures: Sequence[str], count: int, *, finished: bool = False) -> str:
+def summary(done: int, failures: Sequence[str], count: int, *, finished: bool = False) -> str:
     """Return how far a run is and what failed, as Markdown.
 
     Args:

@@ -103,13 +103,13 @@ def metrics_route(
 
     registry.register(Now())
 
-    def told(ended: Ended) -> None:
+    def observe(ended: Ended) -> None:
         log(ended)
         if ended.lane is not None:
             waited.labels(ended.lane).observe(ended.waited_s)
             served.labels(ended.lane).observe(ended.served_s)
 
-    admission.on_end = told
+    admission.on_end = observe
 
     async def answer(_request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

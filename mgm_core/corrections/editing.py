@@ -29,16 +29,16 @@ def apply_edits(guidance: Floats, edits: Sequence[Edit]) -> Floats:
     Returns:
         (H, W) float32 in [0, 1], a new array.
     """
-    corrected = guidance.copy()
+    result = guidance.copy()
     for edit in edits:
         match edit.tool:
             case "add" | "remove":
-                _draw(corrected, edit, 1.0 if edit.tool == "add" else 0.0)
+                _draw(result, edit, 1.0 if edit.tool == "add" else 0.0)
             case "pick":
-                corrected = _with_region_toggled(corrected, guidance, edit)
+                result = _with_region_toggled(result, guidance, edit)
             case "damage":
-                corrected = _copy_patch(corrected, edit)
-    return corrected
+                result = _copy_patch(result, edit)
+    return result
 
 
 def regions(guidance: Floats) -> NDArray[np.int32]:
@@ -81,14 +81,14 @@ def _copy_patch(plane: Floats, edit: Edit) -> Floats:
     return damaged
 
 
-def _with_region_toggled(corrected: Floats, original: Floats, edit: Edit) -> Floats:
+def _with_region_toggled(result: Floats, original: Floats, edit: Edit) -> Floats:
     x, y = (math.floor(number) for number in edit.points[0])
-    height, width = corrected.shape
+    height, width = result.shape
     if not (0 <= x < width and 0 <= y < height):
-        return corrected
+        return result
     # Hit again, a dropped region comes back as it was.
-    for present, kept in ((corrected, np.zeros_like(corrected)), (original, original)):
+    for present, replacement in ((result, np.zeros_like(result)), (original, original)):
         labels = regions(present)
         if labels[y, x]:
-            return np.where(labels == labels[y, x], kept, corrected)
-    return corrected
+            return np.where(labels == labels[y, x], replacement, result)
+    return result

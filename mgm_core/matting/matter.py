@@ -42,7 +42,7 @@ LEAST_SIDES_PX: dict[EncoderName, int] = {"resnet34": 0, "mobilenet_v2": 800}
 MAX_MAGNIFICATION = 1.5
 # How much closer the second view is, while both views together have no more pixels than this, which
 # bounds what they cost; an image that it would show hardly closer does without.
-CLOSER_SCALE, LEAST_CLOSER_SCALE = 2.0, 1.05
+MAGNIFIED_SCALE, MIN_MAGNIFIED_SCALE = 2.0, 1.05
 VIEWS_PX = 2_600_000
 
 
@@ -198,8 +198,8 @@ class Matter:
             CheckpointError: Refinement was asked for, and its weights cannot be used.
             ValueError: An array has a wrong shape, type or range.
         """
-        matted = self.matte_batch([image], [guidance], known=[known], refine=refine, levels=levels)
-        return matted[0]
+        mattes = self.matte_batch([image], [guidance], known=[known], refine=refine, levels=levels)
+        return mattes[0]
 
     def matte_batch(
         self,
@@ -244,7 +244,7 @@ class Matter:
                 planes[0, n] = self._refine(images[n], guidances[n], planes[0, n], plane)
         return [Matte(*planes[:, n]) for n in range(len(images))]
 
-    def closer_view(
+    def magnified_view(
         self, image: Colours, guidance: Plane, scale: float | None = None
     ) -> Plane | None:
         """Return alpha of the mirrored and magnified image, for `Refiner`.
@@ -262,8 +262,8 @@ class Matter:
         height, width = guidance.shape
         if scale is None:
             left = max(0.0, VIEWS_PX / (height * width) - 1)
-            scale = min(CLOSER_SCALE, left**0.5)
-            if scale < LEAST_CLOSER_SCALE:
+            scale = min(MAGNIFIED_SCALE, left**0.5)
+            if scale < MIN_MAGNIFIED_SCALE:
                 return None
         size = round(height * scale), round(width * scale)
         seen = [_resized(plane[:, ::-1], size) for plane in (image, guidance)]
@@ -271,8 +271,8 @@ class Matter:
         return _resized(alpha, (height, width))
 
     def _refine(self, image: Colours, guidance: Plane, alpha: Plane, known: Plane | None) -> Plane:
-        closer = self.closer_view(image, guidance)
-        views = [alpha] if closer is None else [alpha, closer]
+        magnified = self.magnified_view(image, guidance)
+        views = [alpha] if magnified is None else [alpha, magnified]
         if known is None:
             unknown = unknown_region(np.stack(views).mean(0))
         else:
@@ -435,11 +435,11 @@ def without_unguided_parts(alpha: Plane, guidance: Plane) -> Plane:
         (H, W) float32, 0 in the dropped parts.
     """
     count, labels, _ = _parts(alpha)
-    kept = np.zeros(count, np.bool_)
-    kept[labels[guidance > 0]] = True
-    if kept[1:].all():
+    chosen = np.zeros(count, np.bool_)
+    chosen[labels[guidance > 0]] = True
+    if chosen[1:].all():
         return alpha
-    return _only_parts(alpha, labels, kept)
+    return _only_parts(alpha, labels, chosen)
 
 
 def within_reach(alpha: Plane, guidance: Plane) -> Plane:
@@ -490,7 +490,7 @@ def _parts(alpha: Plane) -> tuple[int, NDArray[np.int32], NDArray[np.int32]]:
     return count, np.asarray(labels, np.int32), np.asarray(stats, np.int32)
 
 
-def _only_parts(alpha: Plane, labels: NDArray[np.int32], kept: Booleans) -> Plane:
+def _only_parts(alpha: Plane, labels: NDArray[np.int32], chosen: Booleans) -> Plane:
     """Return alpha of the parts whose labels are kept; `kept[0]` does not matter."""
     present = (labels > 0).astype(np.uint8)
     if not present.any():
@@ -501,4 +501,4 @@ def _only_parts(alpha: Plane, labels: NDArray[np.int32], kept: Booleans) -> Plan
     )
     part_of = np.zeros(int(nearest.max()) + 1, labels.dtype)
     part_of[nearest[present == 1]] = labels[present == 1]
-    return np.where(kept[part_of[nearest]], alpha, np.float32(0)).astype(np.float32)
+    return np.where(chosen[part_of[nearest]], alpha, np.float32(0)).astype(np.float32)

@@ -37,7 +37,7 @@ __all__ = ["Refiner", "candidate_alphas", "unknown_region"]
 BAND_KERNEL_PX = 5
 """What dilates the uncertain pixels; more changes little (docs/experiments)."""
 
-_SAMPLES_WEIGHT = 1e-2
+_SAMPLED_PRIOR_WEIGHT = 1e-2
 _CONTEXT_PX = 32  # what is seen around the unknown region
 _FUSION_TILE_PX, _FUSION_OVERLAP_PX = 576, 64
 
@@ -77,7 +77,7 @@ def candidate_alphas(image: Colours, views: Sequence[Plane], unknown: Booleans) 
     samples = sample_alpha(smooth, mean, unknown)
     laplacian = MattingLaplacian(smooth, mean, unknown)
     priors = [mean] * len(PRIOR_WEIGHTS) + [samples]
-    solutions = laplacian.solve(priors, [*PRIOR_WEIGHTS, _SAMPLES_WEIGHT])
+    solutions = laplacian.solve(priors, [*PRIOR_WEIGHTS, _SAMPLED_PRIOR_WEIGHT])
     return np.stack([*views, mean, *solutions[:-1], samples, solutions[-1]])
 
 

@@ -276,5 +276,5 @@ def _share(
         distance = np.float32(0)
         for c in range(3):
             distance += (mean[0, c] - mean[1, c]) ** 2
-        told_apart = min(np.float32(1), np.sqrt(distance) / (apart + np.float32(1e-5)))
-        confidences[n] = told_apart * np.exp(-np.sqrt(misfit) / np.float32(_MISFIT_SCALE))
+        contrast = min(np.float32(1), np.sqrt(distance) / (apart + np.float32(1e-5)))
+        confidences[n] = contrast * np.exp(-np.sqrt(misfit) / np.float32(_MISFIT_SCALE))

@@ -385,7 +385,7 @@ class Admission:
         self._reserve(visit)
         place = visit._place
         assert place is not None
-        told, since = None, self._clock()
+        reported, since = None, self._clock()
         while True:
             visit.token.check()
             with self._changed:
@@ -409,10 +409,10 @@ class Admission:
                     self._round = place.round
                     return
                 before = earlier + running
-                if before in (0, told):
+                if before in (0, reported):
                     self._changed.wait(_LOOK_S)
-            if before not in (0, told):
-                told = before
+            if before not in (0, reported):
+                reported = before
                 visit.on_wait(before)  # without the lock: it may take long
 
 

@@ -18,15 +18,15 @@ class Lazy(Generic[Loaded]):
 
     def __init__(self, make: Callable[[], Loaded]) -> None:
         self._make = make
-        self._made: list[Loaded] = []
+        self._loaded: list[Loaded] = []
         self._turn = threading.Lock()
 
     def __call__(self) -> Loaded:
         """Return the value."""
         with self._turn:
-            if not self._made:
-                self._made.append(self._make())
-            return self._made[0]
+            if not self._loaded:
+                self._loaded.append(self._make())
+            return self._loaded[0]
 
 
 class LazyByName(Generic[Loaded]):
@@ -40,11 +40,11 @@ class LazyByName(Generic[Loaded]):
 
     def __init__(self, make: Callable[[str], Loaded]) -> None:
         self._make = make
-        self._made: dict[str, Lazy[Loaded]] = {}
+        self._loaded: dict[str, Lazy[Loaded]] = {}
         self._turn = threading.Lock()
 
     def __call__(self, name: str) -> Loaded:
         """Return the value of a name."""
         with self._turn:
-            found = self._made.setdefault(name, Lazy(lambda: self._make(name)))
+            found = self._loaded.setdefault(name, Lazy(lambda: self._make(name)))
         return found()

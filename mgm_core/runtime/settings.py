@@ -9,7 +9,6 @@ import dataclasses
 import difflib
 import functools
 import json
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,13 +28,12 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, TypeAdapter
     from pydantic_core import CoreSchema, ErrorDetails
 
-__all__ = ["AtMost", "Checked", "Like", "Within", "read_settings", "rename_keys", "shown"]
+__all__ = ["AtMost", "Checked", "Like", "Within", "read_settings", "shown"]
 
 T = TypeVar("T")
 Schema = Any
 """Pydantic's handler, which makes the schema of the type that a rule is for."""
 
-_logger = logging.getLogger(__name__)
 _TYPES = {
     "bool_type": "true or false",
     "dataclass_type": "a table of named values",
@@ -171,21 +169,6 @@ def read_settings(kind: type[T], values: object, where: str = "") -> T:
         errors = error.errors()
         unknown = [each for each in errors if each["type"] == "unexpected_keyword_argument"]
         raise ValueError(_message(kind, (unknown or errors)[0], where)) from None
-
-
-def rename_keys(table: dict[str, Any], old_names: Mapping[str, str], where: str) -> dict[str, Any]:
-    """Take keys by their names in an earlier version, and say so.
-
-    Args:
-        table: Named values.
-        old_names: From old names to those of now.
-        where: What the table is called in the message.
-    """
-    for old, new in old_names.items():
-        if old in table and new not in table:
-            _logger.warning("%s: %s is now called %s; the next version drops it", where, old, new)
-            table = {new if key == old else key: value for key, value in table.items()}
-    return table
 
 
 def shown(value: object) -> str:

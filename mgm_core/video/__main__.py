@@ -50,6 +50,7 @@ from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import SubjectMask, read_subject_mask
 from mgm_core.recipe import Recipe
 from mgm_core.runtime.cancellation import Cancelled, checkpoint
+from mgm_core.runtime.renamed import RenamedOption, old_name
 from mgm_core.runtime.reporting import allow_any_name, reason_of
 from mgm_core.video.files import (
     Clip,
@@ -63,7 +64,7 @@ from mgm_core.video.files import (
 from mgm_core.video.smoothing import TemporalSmoother
 from mgm_core.video.tracking import Tracker
 
-__all__ = ["MattedFrame", "matte_clip"]
+__all__ = ["CutOutFrame", "matte_clip"]
 
 
 # What the command for photographs can do and this one cannot.
@@ -80,7 +81,7 @@ _logger = logging.getLogger("mgm")
 
 
 @dataclass(frozen=True)
-class MattedFrame:
+class CutOutFrame:
     """A finished frame.
 
     Args:
@@ -107,7 +108,7 @@ def matte_clip(
     smoother: TemporalSmoother | None = None,
     pictures: PictureFormat = "png",
     first_mask: SubjectMask | None = None,
-) -> Iterator[MattedFrame]:
+) -> Iterator[CutOutFrame]:
     """Cut the subject out of every frame and write the new clip.
 
     What is transparent in the clip stays so, unless the recipe ignores it. Nothing is written under
@@ -200,7 +201,7 @@ def matte_clip(
                 break
             found = found or bool(alpha.any())
             writer.write(pixels, frame.time_s)
-            yield MattedFrame(number, frame.image, alpha, pixels)
+            yield CutOutFrame(number, frame.image, alpha, pixels)
         if not found:
             raise NoSubjectError(
                 f"the clip must show a {recipe.category}, got none in {source.frames_read} "
@@ -226,24 +227,6 @@ def _fit_mask(mask: Floats, image: Floats) -> Floats:
     shrinks = mask.size > height * width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(mask, (width, height), interpolation=method), np.float32)
-
-
-class _OldName(argparse.Action):
-    """An option's name in an earlier version."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        """Take the option and say what it is called now."""
-        del parser
-        _logger.warning(
-            "%s is now called --%s; the next version drops it", option_string, self.dest
-        )
-        setattr(namespace, self.dest, values)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -278,7 +261,11 @@ def parser() -> argparse.ArgumentParser:
         help="temporal smoothing: share of the frame before in what looks unchanged; 0: none",
     )
     p.add_argument(
-        "--steady", dest="smoothing", type=float, action=_OldName, help=argparse.SUPPRESS
+        old_name("--smoothing"),
+        dest="smoothing",
+        type=float,
+        action=RenamedOption,
+        help=argparse.SUPPRESS,
     )
     p.add_argument("--max-seconds", type=float, default=ClipLimits.seconds)
     p.add_argument("--max-frames", type=int, default=ClipLimits.frames)

@@ -60,7 +60,7 @@ def test_what_is_drawn_on_in_a_conflict_stays_in_it(store):
     later = save(store, 1, dot(2, 4), "bob", first.number)
     assert later.conflict == first.conflict
     (conflict,) = store.open_conflicts(1)
-    assert (conflict.kept, conflict.stale) == (1, 3)
+    assert (conflict.head, conflict.stale) == (1, 3)
     with pytest.raises(ChangedError, match="conflict must be as it was shown, with revision 2"):
         store.settle(1, dot(2), author=ANN, head=1, stale={conflict.id: 2})
     # Another's save on that branch is their own conflict.

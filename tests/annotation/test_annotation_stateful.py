@@ -226,11 +226,11 @@ class Team(RuleBasedStateMachine):
                 session.scalars(select(Conflict).where(Conflict.resolved_by.is_(None)))
             )
         for entry in entries:
-            kept = self.pixels(entry.id, entry.head)
+            pixels = self.pixels(entry.id, entry.head)
             for conflict in conflicts:
                 if conflict.entry_id == entry.id:
-                    kept |= self.pixels(entry.id, conflict.stale)
-            assert self.owed[entry.id].keys() <= kept, "an acknowledged stroke is lost"
+                    pixels |= self.pixels(entry.id, conflict.stale)
+            assert self.owed[entry.id].keys() <= pixels, "an acknowledged stroke is lost"
         first, second = ({r.author for r in revisions if r.entry_id == e} for e in ENTRIES)
         assert not first & second, "one person labelled both passes"
         for who in PEOPLE:

@@ -53,7 +53,7 @@ def test_a_stale_save_is_kept_and_opens_a_conflict_that_can_be_settled(any_store
     np.testing.assert_array_equal(any_store.mask(1), second)
     np.testing.assert_array_equal(any_store.mask(1, 3), third)
     (conflict,) = any_store.open_conflicts(1)
-    assert (conflict.kept, conflict.stale) == (2, 3)
+    assert (conflict.head, conflict.stale) == (2, 3)
     saw = {"head": 2, "stale": {conflict.id: 3}}
     settled = any_store.settle(1, third, author=ANN, **saw)
     assert settled.head == settled.number == 4

@@ -20,7 +20,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 
 @contextmanager
-def started(folder, log, **variables):
+def serve(folder, log, **variables):
     """Run the demo over a dataset; yields its process and address."""
     port = free_port()
     environment = {
@@ -46,7 +46,7 @@ def started(folder, log, **variables):
 @pytest.mark.browser
 def test_the_demo_has_a_tab_that_labels(store, tmp_path):
     log = tmp_path / "log"
-    with started(store.folder, log) as (server, address), sync_playwright() as playwright:
+    with serve(store.folder, log) as (server, address), sync_playwright() as playwright:
         until = time.monotonic() + 500
         while True:
             assert server.poll() is None, log.read_text()
@@ -104,7 +104,7 @@ def assert_other_sites_stay_out(store, page):
 def test_a_space_without_users_does_not_start_to_label(dataset, tmp_path):
     log = tmp_path / "log"
     Store.create(dataset)[0].engine.dispose()
-    with started(dataset, log, SPACE_ID="a/b", GRADIO_SERVER_NAME="0.0.0.0") as (server, _):
+    with serve(dataset, log, SPACE_ID="a/b", GRADIO_SERVER_NAME="0.0.0.0") as (server, _):
         assert server.wait(500) == 1
     assert "users must be configured where others can come, got none for host" in log.read_text()
     assert not Users(dataset).configured
@@ -112,6 +112,6 @@ def test_a_space_without_users_does_not_start_to_label(dataset, tmp_path):
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
     log = tmp_path / "log"
-    with started(make_dataset(tmp_path / "raw"), log) as (server, _):
+    with serve(make_dataset(tmp_path / "raw"), log) as (server, _):
         assert server.wait(500) == 1
     assert "must be a dataset made ready for annotation" in log.read_text()

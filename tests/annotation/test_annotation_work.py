@@ -316,7 +316,7 @@ def test_label_studio_brushes_are_read():
         label_studio_decode(label_studio_encode(mask), 4, 7)
 
 
-def finished(store):
+def finish(store):
     drawn = {}
     for entry_id in (1, 2):
         image = store.image(entry_id)
@@ -334,7 +334,7 @@ def finished(store):
 
 
 def test_the_benchmarks_runner_reads_the_export(store, tmp_path):
-    drawn = finished(store)
+    drawn = finish(store)
     assert export(store, tmp_path / "out").masks == 2
     samples = find_samples("5", tmp_path / "out")
     assert [sample.name for sample in samples] == ["portrait_0", "portrait_1"]
@@ -357,7 +357,7 @@ def test_the_benchmarks_runner_reads_the_export(store, tmp_path):
 # pycocotools is older than NumPy 2's word for copies.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_coco_and_trimap_exports_come_back(store, tmp_path):
-    drawn = finished(store)
+    drawn = finish(store)
     export(store, tmp_path / "coco", "coco")
     export(store, tmp_path / "trimaps", "trimap")
     document = json.loads((tmp_path / "coco" / "detail.json").read_text())
@@ -560,10 +560,10 @@ def test_a_space_without_storage_says_so(dataset, tmp_path, monkeypatch):
     assert durability.warning(dataset, hub_dataset="a/b", disk=disk) == ""
     assert durability.safe_folder(dataset, disk) == dataset
     disk.mkdir()
-    kept = durability.safe_folder(dataset, disk)
-    assert kept == disk / "portraits"
-    assert (kept / "image" / "portrait_0.png").is_file()
-    assert durability.warning(kept, hub_dataset=None, disk=disk) == ""
+    safe = durability.safe_folder(dataset, disk)
+    assert safe == disk / "portraits"
+    assert (safe / "image" / "portrait_0.png").is_file()
+    assert durability.warning(safe, hub_dataset=None, disk=disk) == ""
 
 
 # --- Commands --------------------------------------------------------------------------------
@@ -594,7 +594,7 @@ def test_the_commands(dataset, tmp_path, capsys, monkeypatch):
     assert run("users", dataset, "list") == (0, "ada\tadmin\n")
     assert run("second-pass", dataset, "34") == (0, "1 images have two passes.\n")
     store = Store.open(dataset)
-    finished(store)
+    finish(store)
     store.engine.dispose()
     assert run("export", dataset, tmp_path / "out") == (
         0,
@@ -620,7 +620,7 @@ def test_commands_load_neither_networks_nor_the_server(store):
 
 
 def test_entries_of_the_second_pass_are_not_exported(store, tmp_path):
-    finished(store)
+    finish(store)
     with store.changing() as session:
         session.add(Entry(image_id=1, blind_pass=2, state="done"))
     assert export(store, tmp_path / "out", "coco").masks == 2

@@ -153,13 +153,13 @@ def test_without_a_folder_of_probabilities_the_segmenter_is_asked(
 def test_a_finished_image_is_not_done_again(mini_benchmark, tmp_path):
     made = plan(mini_benchmark, tmp_path, "robustness", "guidance")
     run(made, processes=1)
-    kept = made.folder(made.methods[0], "unchanged") / "mini_0.json"
+    record = made.folder(made.methods[0], "unchanged") / "mini_0.json"
     lost = made.folder(made.methods[0], "unchanged") / "mini_1.json"
     before = figures(tmp_path)
-    stamp = kept.stat().st_mtime_ns
+    stamp = record.stat().st_mtime_ns
     lost.unlink()
     run(made, processes=1)
-    assert kept.stat().st_mtime_ns == stamp
+    assert record.stat().st_mtime_ns == stamp
     assert figures(tmp_path) == before
 
 

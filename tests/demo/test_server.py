@@ -57,7 +57,7 @@ class Server:
 
 
 @contextmanager
-def started(folder, **variables):
+def serve(folder, **variables):
     port = free_port()
     environment = {**one_thread(), "PORT": str(port), "GRADIO_TEMP_DIR": str(folder), **variables}
     log = folder / "log"
@@ -85,7 +85,7 @@ def started(folder, **variables):
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     variables = {"MGM_MAX_MEGAPIXELS": "9", "MGM_QUEUE_SIZE": "2", "MGM_METRICS": "1"}
-    with started(folder, **variables) as server:
+    with serve(folder, **variables) as server:
         server.wait_for(weights_loaded=True)
         yield server
         log = (folder / "log").read_text()
@@ -208,7 +208,7 @@ def test_proxies_are_believed_only_where_they_are_named(tmp_path):
         "MGM_UPLOAD_MEGABYTES": "1",
         "MGM_STOP_SECONDS": "60",
     }
-    with started(tmp_path, **variables) as proxied:
+    with serve(tmp_path, **variables) as proxied:
         photo = proxied.upload(ASTRONAUT)
         files = {"files": ("a.png", bytes(2**20))}
         statuses = [

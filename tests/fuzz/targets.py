@@ -277,9 +277,9 @@ def main() -> int:
                 kind = "".join(trace.splitlines()[-3:])
                 if kind not in seen:
                     seen.add(kind)
-                    kept = Path(tempfile.mkdtemp(prefix="mgm-fuzz-")) / name
-                    kept.write_bytes(data)
-                    print(kept, *trace.splitlines()[-7:], sep="\n", file=sys.stderr)  # noqa: T201
+                    path = Path(tempfile.mkdtemp(prefix="mgm-fuzz-")) / name
+                    path.write_bytes(data)
+                    print(path, *trace.splitlines()[-7:], sep="\n", file=sys.stderr)  # noqa: T201
             broken += bool(findings)
     return broken
 

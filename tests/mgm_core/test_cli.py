@@ -6,6 +6,7 @@ import pytest
 from mgm_core.__main__ import UsageError, main, parser, recipe_of
 from mgm_core.images import read_alpha, read_image, write_image
 from mgm_core.recipe import Background, Edit, Recipe, Shadow
+from mgm_core.runtime.renamed import old_name
 
 
 @pytest.fixture
@@ -172,12 +173,13 @@ def test_a_quality_is_a_preset_over_which_an_explicit_option_wins(tmp_path):
     )
 
 
-def test_an_option_by_its_old_name_is_taken_and_said_to_be_old(capsys):
-    for given, refine in (("--colour-lines", True), ("--no-colour-lines", False)):
+def test_an_option_by_its_old_name_is_taken_and_said_to_be_old(caplog):
+    old = old_name("--refine").removeprefix("--")
+    for given, refine in ((f"--{old}", True), (f"--no-{old}", False)):
         options = parser().parse_args(["a", "-o", "b", "--quality", "fast", given])
         assert recipe_of(options)[0] == Recipe(quality="fast", refine=refine)
-        new = given.replace("colour-lines", "refine")
-        assert f"{given} is now called {new}; the next" in capsys.readouterr().err
+        new = given.replace(old, "refine")
+        assert f"{given} is now called {new}; the next" in caplog.text
 
 
 @pytest.mark.parametrize(

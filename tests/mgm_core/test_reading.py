@@ -101,11 +101,11 @@ def test_exif_is_kept_without_what_was_true_of_the_file_alone():
     tags[ExifTags.Base.Orientation] = 6
     tags[ExifTags.Base.Artist] = "A. Photographer"
     tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 400
-    kept = Image.Exif()
-    kept.load(read_photo(file_of(RED_PAGE, "JPEG", exif=tags)).exif)
-    assert kept[ExifTags.Base.Artist] == "A. Photographer"
-    assert kept.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 400
-    assert ExifTags.Base.Orientation not in kept
+    stored = Image.Exif()
+    stored.load(read_photo(file_of(RED_PAGE, "JPEG", exif=tags)).exif)
+    assert stored[ExifTags.Base.Artist] == "A. Photographer"
+    assert stored.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 400
+    assert ExifTags.Base.Orientation not in stored
     assert read_photo(file_of(RED_PAGE, "JPEG")).exif == b""
 
 

@@ -14,6 +14,7 @@ from mgm_core.recipe import (
     read_colour,
     read_edits,
 )
+from mgm_core.runtime.renamed import RECIPE_KEYS
 
 FULL = Recipe(
     segmenter="deeplabv3_resnet50",
@@ -114,13 +115,14 @@ def test_another_quality_leaves_what_was_chosen():
 
 
 def test_keys_of_an_earlier_version_are_read_and_said_to_be_old(caplog):
-    settings = '{"version": 1, "colour_lines": false, "foreground": "raw"}'
+    (old,) = RECIPE_KEYS
+    settings = f'{{"version": 1, "{old}": false, "foreground": "raw"}}'
     assert Recipe.from_json(settings) == Recipe(refine=False, foreground="raw")
-    assert "colour_lines is now called refine; the next version drops it" in caplog.text
+    assert f"{old} is now called refine; the next version drops it" in caplog.text
     assert Recipe.from_json('{"version": 1, "foreground": "fused"}').foreground == "network"
     assert "foreground fused is no more, network is as good; the next version" in caplog.text
-    with pytest.raises(ValueError, match=r"must be one of the keys .*, got 'colour_lines'"):
-        Recipe.from_json('{"version": 1, "colour_lines": true, "refine": true}')
+    with pytest.raises(ValueError, match=f"must be one of the keys .*, got '{old}'"):
+        Recipe.from_json(f'{{"version": 1, "{old}": true, "refine": true}}')
 
 
 def test_numbers_come_in_the_type_of_the_setting():

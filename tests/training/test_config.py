@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from mgm_core.runtime.renamed import DATA_KEYS, TASKS
 from training.config import ConfigError, load
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.toml"))
@@ -72,10 +73,11 @@ def test_a_missing_key_and_a_missing_or_broken_file(tmp_path):
 
 
 def test_a_config_of_an_earlier_version_is_read_and_said_to_be_old(caplog):
-    config = load(STORED / "colour_lines.toml", [])
+    config = load(STORED / "config_2026-11-26.toml", [])
     assert config.task == "fusion"
     assert config.data.cached_examples == 5000
-    assert "the task colour_lines is now called fusion; the next version refuses it" in caplog.text
-    assert "data: kept_examples is now called cached_examples" in caplog.text
-    with pytest.raises(ConfigError, match=r"data\.kept_examples must be one of the keys"):
-        load(STORED / "colour_lines.toml", ["data.cached_examples=7"])
+    ((old_task, task),), ((old_key, key),) = TASKS.items(), DATA_KEYS.items()
+    assert f"task: {old_task} is now called {task}; the next version drops it" in caplog.text
+    assert f"data: {old_key} is now called {key}" in caplog.text
+    with pytest.raises(ConfigError, match=f"data.{old_key} must be one of the keys"):
+        load(STORED / "config_2026-11-26.toml", ["data.cached_examples=7"])

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from mgm_core.arrays import Colours, Plane
 from training.config import Config, ConfigError, SourceConfig
 from training.data import augmentation
-from training.data.animals import KEPT_OUT_ANIMALS
+from training.data.animals import HELD_OUT_ANIMALS
 from training.data.augmentation_config import AUGMENTATION
 from training.data.guidance_noise import noisy_mask, noisy_matte, noisy_trimap
 from training.data.held_out import LISTS
@@ -32,7 +32,7 @@ from training.data.sources import (
     RGBACutouts,
     Source,
     graded,
-    kept_out,
+    is_held_out,
 )
 from training.hair.source import GrownHair
 
@@ -84,7 +84,7 @@ def open_backgrounds(config: Config) -> Backgrounds:
     root, percent = data_root(config), config.data.backgrounds_keep_out_percent
     return Backgrounds(
         [root / path for path in config.data.backgrounds],
-        leave_out=lambda name: kept_out(name, percent),
+        leave_out=lambda name: is_held_out(name, percent),
     )
 
 
@@ -118,9 +118,9 @@ def names_left_out(config: SourceConfig, root: Path) -> LeaveOut:
     grades = graded(root / config.path) if config.grade else {}
     return lambda name: (
         name in names
-        or name in KEPT_OUT_ANIMALS
+        or name in HELD_OUT_ANIMALS
         or name in LISTS[config.keep_out]
-        or kept_out(name, config.keep_out_percent)
+        or is_held_out(name, config.keep_out_percent)
         or grades.get(name, "") != config.grade
     )
 

@@ -1,7 +1,8 @@
-"""Pictures that are kept for development and never trained on, by name; animals: `animals.py`.
+"""Names of pictures that are held out: used for development, never trained on.
 
-Where a set's names are drawn at random, `sources.kept_out` decides by the name; the lists here are
-for sets that were looked at, so that no near twin of a kept picture is trained on.
+Animals are in `animals.py`. Where a set is divided at random, `sources.is_held_out` decides by the
+name. The sets listed here were divided by eye, so that no near twin of a held-out picture is
+trained on.
 """
 
 __all__ = ["CC0_PORTRAITS", "HARD_PEOPLE", "LISTS"]

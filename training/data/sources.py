@@ -77,7 +77,7 @@ def pictures(folder: Path) -> list[Path]:
     return found
 
 
-def kept_out(name: str, percent: int) -> bool:
+def is_held_out(name: str, percent: int) -> bool:
     """Tell whether a picture is kept for evaluation; its name alone decides, on any machine."""
     return zlib.crc32(name.encode()) % 100 < percent
 

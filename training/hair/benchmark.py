@@ -1,10 +1,10 @@
-r"""Make a benchmark of grown hair: exact alpha and colours, of pictures that are kept out.
+r"""Make a benchmark of grown hair: exact alpha and colours, of pictures that are held out.
 
     python -m training.hair.benchmark --images portraits/images --masks portraits/masks \
         --backgrounds backgrounds --out grown_hair_benchmark
     python -m benchmark_data_tools run 1 --data grown_hair_benchmark --method ...
 
-Portraits and backgrounds are those whose names `training.data.sources.kept_out` keeps for
+Portraits and backgrounds are those whose names `training.data.sources.is_held_out` keeps for
 evaluation.
 One seed makes one benchmark, to the byte: about 2 s of one core an image. It has the layout of
 Composition-1k, and fits tables 1, 3, 4 and robustness. SOURCES.tsv says what each image was made
@@ -30,8 +30,8 @@ from mgm_core.compositing import composite, fit_background
 from mgm_core.guidance import trimap_from_alpha
 from mgm_core.images import read_image, read_mask, write_image
 from mgm_core.networks.checkpoint import sha256_of
-from training.data.sources import kept_out, pictures
-from training.hair.grow import Grown, HairSettings, grow_hair, pairs
+from training.data.sources import is_held_out, pictures
+from training.hair.grow import HairCutout, HairSettings, grow_hair, pairs
 from training.hair.subject import Reals
 
 __all__ = ["make"]
@@ -70,22 +70,24 @@ def make(
         out: Folder to write to, empty or new.
         count: How many images; portraits and backgrounds come round again where they are fewer.
         seed: Of all that is drawn.
-        keep_out_percent: How many percent of the pictures are kept out, as in the training's
+        keep_out_percent: How many percent of the pictures are held out, as in the training's
             configuration.
 
     Raises:
-        ValueError: If there are no pictures that are kept out, or `out` is not empty.
+        ValueError: If there are no pictures that are held out, or `out` is not empty.
     """
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"out must be an empty folder, got {out}: choose another")
     if count < 1:
         raise ValueError(f"count must be 1 or more, got {count}: 200 are enough to compare with")
-    portraits = [pair for pair in pairs(images, masks) if kept_out(pair[0].stem, keep_out_percent)]
-    behind = [path for path in pictures(backgrounds) if kept_out(path.stem, keep_out_percent)]
+    portraits = [
+        pair for pair in pairs(images, masks) if is_held_out(pair[0].stem, keep_out_percent)
+    ]
+    behind = [path for path in pictures(backgrounds) if is_held_out(path.stem, keep_out_percent)]
     for what, found in (("images", portraits), ("backgrounds", behind)):
         if not found:
             raise ValueError(
-                f"{what} must hold pictures that are kept out of training, got none at "
+                f"{what} must hold pictures that are held out of training, got none at "
                 f"{keep_out_percent} percent: add pictures, or raise keep_out_percent"
             )
     generator = np.random.default_rng(seed)
@@ -103,7 +105,7 @@ def make(
     _write_lists(out, origins)
 
 
-def _grow(portraits: list[tuple[Path, Path]], seed: int) -> Iterator[tuple[Path, Grown]]:
+def _grow(portraits: list[tuple[Path, Path]], seed: int) -> Iterator[tuple[Path, HairCutout]]:
     """Grow hair on each portrait in turn, without end; those that it refuses are left out."""
     waiting = list(portraits)
     attempt = 0
@@ -124,10 +126,10 @@ def _grow(portraits: list[tuple[Path, Path]], seed: int) -> Iterator[tuple[Path,
     )
 
 
-def _cutout(image_path: Path, mask_path: Path, generator: Generator) -> Grown:
+def _cutout(image_path: Path, mask_path: Path, generator: Generator) -> HairCutout:
     image, mask = _limit(read_image(image_path)), _limit(read_mask(mask_path))
     found = grow_hair(image, mask, generator, HairSettings(no_hair_chance=0.0))
-    return Grown(_round(found.foreground), _round(found.alpha))
+    return HairCutout(_round(found.foreground), _round(found.alpha))
 
 
 def _limit(picture: Reals) -> Reals:
@@ -143,7 +145,7 @@ def _round(picture: Reals) -> Reals:
     return (np.rint(picture * 255) / 255).astype(np.float32)
 
 
-def _write(out: Path, name: str, cutout: Grown, background: Reals) -> None:
+def _write(out: Path, name: str, cutout: HairCutout, background: Reals) -> None:
     height, width = cutout.alpha.shape
     trimap = trimap_from_alpha(cutout.alpha, TRIMAP_KERNEL_PX)
     made = {

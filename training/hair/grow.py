@@ -23,7 +23,7 @@ from training.hair.strands import Layer, Roots, draw_strands, grow_strands, hair
 from training.hair.styles import STYLES, HairStyle, fly_aways, fringe
 from training.hair.subject import Reals, Subject, analyse, blur, spread
 
-__all__ = ["Grown", "HairSettings", "grow_hair", "pairs"]
+__all__ = ["HairCutout", "HairSettings", "grow_hair", "pairs"]
 
 EDGE_SIGMAS = 2.5  # a soft edge ends this far from its middle
 SHEET_PX = 320
@@ -84,7 +84,7 @@ class HairSettings:
 
 
 @dataclass(frozen=True)
-class Grown:
+class HairCutout:
     """A foreground that Eq. 1 composites exactly.
 
     Args:
@@ -101,7 +101,7 @@ def grow_hair(
     mask: Floats | Booleans,
     generator: Generator,
     settings: HairSettings | None = None,
-) -> Grown:
+) -> HairCutout:
     """Turn a photograph and a rough mask into a cut-out whose alpha and colours are exact.
 
     Args:
@@ -220,7 +220,7 @@ def _smear(
     return np.asarray(premultiplied + at_edge[..., None] * (moved - premultiplied))
 
 
-def _to_cutout(premultiplied: Reals, unit: float) -> Grown:
+def _to_cutout(premultiplied: Reals, unit: float) -> HairCutout:
     """Straight colours, everywhere, and an alpha that is exactly 0 or 1 where it is nearly so."""
     alpha = np.clip(premultiplied[..., 3], 0, 1)
     alpha[alpha < 1 / 512] = 0
@@ -229,7 +229,7 @@ def _to_cutout(premultiplied: Reals, unit: float) -> Grown:
     straight = premultiplied[..., :3] / np.maximum(premultiplied[..., 3:], np.float32(1 / 512))
     smooth = blur(spread(straight, seen), 1.5 * unit)
     foreground = np.where(seen[..., None], straight, smooth)
-    return Grown(np.clip(foreground, 0, 1).astype(np.float32), alpha.astype(np.float32))
+    return HairCutout(np.clip(foreground, 0, 1).astype(np.float32), alpha.astype(np.float32))
 
 
 def _smooth_noise(shape: tuple[int, ...], node_px: float, generator: Generator) -> Reals:
@@ -257,7 +257,7 @@ def pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     return found
 
 
-def _sheet_row(cutout: Grown, background: Floats, generator: Generator) -> Reals:
+def _sheet_row(cutout: HairCutout, background: Floats, generator: Generator) -> Reals:
     """The whole composite, small, then two windows at full size and their alpha."""
     shape = (cutout.alpha.shape[0], cutout.alpha.shape[1])
     picture = composite(cutout.foreground, cutout.alpha, fit_background(background, *shape))

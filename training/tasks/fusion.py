@@ -20,7 +20,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from mgm_core.arrays import Colours, Floats, Plane
-from mgm_core.matting.matter import CLOSER_SCALE, Matter
+from mgm_core.matting.matter import MAGNIFIED_SCALE, Matter
 from mgm_core.matting.refine import candidate_alphas, unknown_region
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
 from mgm_core.networks.fusion_net import CANDIDATES, VIEWS, FusionNetwork
@@ -38,7 +38,7 @@ _TURNED_PROBABILITY = 0.6
 _CLEAN_PROBABILITY = 0.5
 # Large photographs are seen less close, the largest once.
 _ONE_VIEW_PROBABILITY = 0.1
-_LEAST_CLOSER_SCALE = 1.3
+_MIN_MAGNIFIED_SCALE = 1.3
 # Planes of an example.
 _PARTS = {"image": 3, "guidance": 1, "candidates": CANDIDATES, "alpha": 1, "supervised": 1}
 
@@ -68,7 +68,7 @@ class FusionExamples(Composites):
             float32 in [0, 1], and `supervised` (1, S, S), 1 where alpha is unknown and the true one
             is exact, else 0.
         """
-        return self._cache.augmented(index, self._made)
+        return self._cache.augmented(index, self._make)
 
     def _photographed(self, image: Colours, generator: Generator) -> Colours:
         """Leave some composites clean."""
@@ -76,7 +76,7 @@ class FusionExamples(Composites):
             return image
         return super()._photographed(image, generator)
 
-    def _made(self, number: int) -> Floats:
+    def _make(self, number: int) -> Floats:
         """Make an example: its planes, (P, S, S) in [0, 1]."""
         example = super().__getitem__(number)
         image = example["image"]
@@ -104,12 +104,12 @@ class FusionExamples(Composites):
             self._matter = Matter.load(self.config.network.matting, device="cpu", least_side_px=0)
         pixels, guidance = np.ascontiguousarray(pixels), np.ascontiguousarray(guidance)
         first = self._matter.matte(pixels, guidance).alpha
-        scale = float(generator.uniform(_LEAST_CLOSER_SCALE, CLOSER_SCALE))
+        scale = float(generator.uniform(_MIN_MAGNIFIED_SCALE, MAGNIFIED_SCALE))
         if generator.random() < _ONE_VIEW_PROBABILITY:
             return [first] * VIEWS
-        closer = self._matter.closer_view(pixels, guidance, scale)
-        assert closer is not None, "a scale was given"
-        return [first, closer]
+        magnified = self._matter.magnified_view(pixels, guidance, scale)
+        assert magnified is not None, "a scale was given"
+        return [first, magnified]
 
 
 class FusionTask:

@@ -24,8 +24,8 @@ from mgm_core.images import read_image, write_image
 from mgm_core.models import Models
 from mgm_core.recipe import Recipe
 from mgm_core.segmentation import Segmenter
-from training.data.animals import KEPT_OUT_ANIMALS
-from training.data.sources import RGBACutouts, kept_out, pictures
+from training.data.animals import HELD_OUT_ANIMALS
+from training.data.sources import RGBACutouts, is_held_out, pictures
 
 __all__ = ["Composite", "composites", "holes"]
 
@@ -60,21 +60,21 @@ def composites(cutouts: Path, backgrounds: Path, keep_out_percent: int = 8) -> I
     Args:
         cutouts: Folder of pictures with alpha that holds them.
         backgrounds: Folder of photographs.
-        keep_out_percent: How many percent of these are kept out of training.
+        keep_out_percent: How many percent of these are held out of training.
 
     Raises:
-        ValueError: An animal is missing, or no background is kept out.
+        ValueError: An animal is missing, or no background is held out.
     """
-    source = RGBACutouts(cutouts, LONG_SIDE_PX, lambda name: name not in KEPT_OUT_ANIMALS)
-    if missing := KEPT_OUT_ANIMALS.keys() - {path.stem for path in source.paths}:
+    source = RGBACutouts(cutouts, LONG_SIDE_PX, lambda name: name not in HELD_OUT_ANIMALS)
+    if missing := HELD_OUT_ANIMALS.keys() - {path.stem for path in source.paths}:
         raise ValueError(
-            f"cutouts must hold the animals that are kept out, got none named "
+            f"cutouts must hold the animals that are held out, got none named "
             f"{', '.join(sorted(missing))}: name the folder cutouts/people of the training data"
         )
-    behind = [p for p in pictures(backgrounds) if kept_out(p.stem, keep_out_percent)]
+    behind = [p for p in pictures(backgrounds) if is_held_out(p.stem, keep_out_percent)]
     if not behind:
         raise ValueError(
-            f"backgrounds must hold photographs that are kept out of training, got none at "
+            f"backgrounds must hold photographs that are held out of training, got none at "
             f"{keep_out_percent} percent: add some"
         )
     step = max(1, len(behind) // len(source.paths))
@@ -117,7 +117,7 @@ def _guided(animal: Composite, segmenter: Segmenter) -> Iterator[tuple[str, Guid
     yield "right", right
     yield "eroded", right.shifted(-SHIFT_PX)
     yield "dilated", right.shifted(SHIFT_PX)
-    categories = KEPT_OUT_ANIMALS[animal.name]
+    categories = HELD_OUT_ANIMALS[animal.name]
     found: Floats = np.max([segmenter.probability(animal.image, c) for c in categories], axis=0)
     try:
         yield "segmenter", guidance_from_probability(found, Recipe(category=categories[0]))
@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     sums = dict.fromkeys(GUIDANCES, 0)
     tqdm.write("\t".join(["animal", *GUIDANCES]))
     for animal in tqdm(
-        composites(options.cutouts, options.backgrounds), total=len(KEPT_OUT_ANIMALS)
+        composites(options.cutouts, options.backgrounds), total=len(HELD_OUT_ANIMALS)
     ):
         counts: list[str] = []
         for name, guided in _guided(animal, segmenter):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from training.config import Config, ConfigError, SourceConfig
 from training.data.composites import names_left_out
-from training.data.sources import kept_out, pictures
+from training.data.sources import is_held_out, pictures
 
 # Long side of foregrounds, of backgrounds, and WebP quality: tried in this order until all fits.
 _SETTINGS = (
@@ -95,8 +95,8 @@ def _items(config: Config) -> Iterator[_Item]:
     for path in config.data.backgrounds:
         for picture in pictures(root / path):
             item = _Item(picture, f"{path}/{picture.stem}.webp", "RGB")
-            kept = kept_out(picture.stem, config.data.backgrounds_keep_out_percent)
-            if item.target not in seen and not kept:
+            held_out = is_held_out(picture.stem, config.data.backgrounds_keep_out_percent)
+            if item.target not in seen and not held_out:
                 seen.add(item.target)
                 yield item
 

@@ -1,4 +1,4 @@
-"""Scores of a portrait segmenter on what its training kept out.
+"""Scores of a portrait segmenter on what its training held out.
 
 python -m training segmenter-scores CONFIG.toml --weights FILE data.root=DATA network.start=FILE
 """
@@ -28,7 +28,7 @@ from mgm_core.segmentation import (
 )
 from training.config import Config, ConfigError, SourceConfig
 from training.data.segmenter.hard_portraits import hard_portraits
-from training.data.sources import kept_out, limit_size, pictures
+from training.data.sources import is_held_out, limit_size, pictures
 
 Mask = NDArray[np.bool_]
 _WORST, _COLUMNS = 20, 5
@@ -39,7 +39,7 @@ class Scores:
     """What is measured, and the pictures that it is worst at.
 
     Args:
-        config: The segmenter's training, which tells what was kept out.
+        config: The segmenter's training, which tells what was held out.
         weights: The weights for people to score; the other classes are the start's.
         limits: For a folder's path, how many of its pictures count, in the order of their names.
         values: For each test, each picture's score.
@@ -59,7 +59,7 @@ class Scores:
         root = Path(self.config.data.root)
         for source in self.config.data.sources:
             if source.kind == "photo_mask" and source.keep_out_percent:
-                yield self._intersections(source.path, self._kept(source, root), segmenter)
+                yield self._intersections(source.path, self._held_out(source, root), segmenter)
             if source.kind == "hair_mask" and source.keep_out_every:
                 yield self._hair(source, root, segmenter)
             if source.keep_out == "cutouts":
@@ -84,12 +84,12 @@ class Scores:
         self.values.setdefault(test, {})[name] = round(score, 5)
         self.tiles.setdefault(test, []).append((score, _tile(image, found)))
 
-    def _kept(self, source: SourceConfig, root: Path) -> Iterator[tuple[str, Colours, Mask]]:
+    def _held_out(self, source: SourceConfig, root: Path) -> Iterator[tuple[str, Colours, Mask]]:
         masks = {p.stem: p for p in pictures(root / source.path / "masks")}
         chosen = [
             p
             for p in pictures(root / source.path / "images")
-            if p.stem in masks and kept_out(p.stem, source.keep_out_percent)
+            if p.stem in masks and is_held_out(p.stem, source.keep_out_percent)
         ][: self.limits.get(source.path)]
         if not chosen:
             raise ConfigError(
@@ -110,28 +110,29 @@ class Scores:
             values.append(float((found & true).sum() / max(1, (found | true).sum())))
             self._note(test, name, values[-1], image, found)
         return (
-            f"{test}: {len(values)} kept out, IoU mean {np.mean(values):.4f}, 5th percentile "
+            f"{test}: {len(values)} held out, IoU mean {np.mean(values):.4f}, 5th percentile "
             f"{np.percentile(values, 5):.4f}, lowest {np.min(values):.4f}"
         )
 
     def _hair(self, source: SourceConfig, root: Path, segmenter: Segmenter) -> str:
         """Measure how much hair is found, and how much else far from it is called a person."""
         folder = root / source.path
-        kept, outside = [], []
+        shares, outside = [], []
         for path in tqdm(pictures(folder / "image")[:: source.keep_out_every], desc=source.path):
             image = read_image(path)
             hair = read_mask(folder / "hair" / f"{path.stem}.png") >= THRESHOLD
             found = segmenter.probability(image) >= THRESHOLD
             side = max(3, round(0.06 * max(hair.shape)) | 1)
             near = cv2.dilate(hair.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
-            kept.append(float(found[hair].mean()))
+            shares.append(float(found[hair].mean()))
             outside.append(float((found & ~near).mean()))
             self.values.setdefault("area outside hair", {})[path.stem] = round(outside[-1], 5)
-            self._note("hair", path.stem, kept[-1], image, found)
-        low = np.mean(np.array(kept) < 0.9)
+            self._note("hair", path.stem, shares[-1], image, found)
+        low = np.mean(np.array(shares) < 0.9)
         return (
-            f"{source.path}: {len(kept)} kept out, hair found {np.mean(kept):.4f}, less than 0.9 "
-            f"of it in {low:.3f} of them; person far from hair {np.mean(outside):.4f} of the area"
+            f"{source.path}: {len(shares)} held out, hair found {np.mean(shares):.4f}, less than "
+            f"0.9 of it in {low:.3f} of them; person far from hair {np.mean(outside):.4f} of the "
+            "area"
         )
 
     def _agreement(self, folder: Path, segmenter: Segmenter) -> str:

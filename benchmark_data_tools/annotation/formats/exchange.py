@@ -107,12 +107,12 @@ def export(
         raise StoreError(f"out must be a new or empty folder, got {out}: name another")
     kinds = {label: store.label(label).kind for label in labels}
     _check_labels(kind, kinds)
-    chosen = [(e, i) for label in labels for e, i in _finished(store, states, label)]
+    chosen = [(e, i) for label in labels for e, i in _entries_in(store, states, label)]
     left_out: list[str] = []
     mattes: dict[int, Entry] = {}
     if kind == "benchmark":
         if alpha_label is not None:
-            mattes = {image.id: e for e, image in _finished(store, states, alpha_label)}
+            mattes = {image.id: e for e, image in _entries_in(store, states, alpha_label)}
         without = {i.id for _, i in chosen if i.alpha_file is None and i.id not in mattes}
         left_out = [
             f"{image.name} is left out: the benchmark needs a matte, and alpha/ has none of it"
@@ -437,7 +437,7 @@ def statistics(store: Store) -> str:
     )
 
 
-def _finished(store: Store, states: Iterable[str], label: str) -> list[tuple[Entry, Image]]:
+def _entries_in(store: Store, states: Iterable[str], label: str) -> list[tuple[Entry, Image]]:
     with store.reading() as session:
         rows = session.execute(
             select(Entry, Image)

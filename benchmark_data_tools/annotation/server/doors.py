@@ -65,8 +65,8 @@ class Doors:
 
     async def _limited(self, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
         message = f"request must have at most {limit} bytes, got more: send less"
-        told = Headers(scope=scope).get("content-length", "0")
-        if not told.isdecimal() or int(told) > limit:
+        declared = Headers(scope=scope).get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > limit:
             await _refusal(message, 413)(scope, receive, send)
             return
         size = 0

@@ -40,7 +40,7 @@ def get_entry(entry_id: Number, user: Guarded, service: Given) -> dict[str, Any]
     return entry_row(entry, image) | {
         "lease": None if lease is None else {"holder": lease.holder, "expires": lease.expires_at},
         "conflicts": [
-            {"id": c.id, "kept": c.kept, "stale": c.stale}
+            {"id": c.id, "kept": c.head, "stale": c.stale}
             for c in service.store.open_conflicts(entry_id)
         ],
         "revisions": [_revision_row(r) for r in service.store.revisions(entry_id)],

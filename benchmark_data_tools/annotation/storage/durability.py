@@ -40,13 +40,13 @@ def safe_folder(folder: Path, disk: Path = SPACE_DISK) -> Path:
     """
     if not on_a_space() or not disk.is_dir() or folder.is_relative_to(disk):
         return folder
-    kept = disk / folder.name
-    if not kept.exists():
-        part = kept.with_name(f".{kept.name}.part")
+    safe = disk / folder.name
+    if not safe.exists():
+        part = safe.with_name(f".{safe.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(folder, part)
-        part.rename(kept)
-    return kept
+        part.rename(safe)
+    return safe
 
 
 def warning(folder: Path, *, hub_dataset: str | None, disk: Path = SPACE_DISK) -> str:

@@ -239,7 +239,7 @@ class Store:
                 branch = None
             if stale or not _writable(session, entry, draft.author, self.clock()):
                 if branch is None:
-                    branch = Conflict(entry_id=entry_id, kept=entry.head, stale=number)
+                    branch = Conflict(entry_id=entry_id, head=entry.head, stale=number)
                     session.add(branch)
                 branch.stale = number
                 session.flush()

@@ -120,7 +120,7 @@ class Sighting(Table):
 
 
 class Conflict(Table):
-    """A save that could not become the head: `kept` was the head when it came in.
+    """A save that could not become the head: `head` was the head when it came in.
 
     `stale` is the newest revision of its author on that branch.
     """
@@ -129,7 +129,7 @@ class Conflict(Table):
     __table_args__ = (Index("ix_conflict_open", "entry_id", "resolved_by"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     entry_id: Mapped[int] = mapped_column(ForeignKey("entry.id"))
-    kept: Mapped[int]
+    head: Mapped[int] = mapped_column("kept")
     stale: Mapped[int]
     resolved_by: Mapped[int | None]
 

@@ -105,7 +105,7 @@ def _give_up(store: Store, lost: Revision) -> None:
         )
         conflicts = select(Conflict).where(Conflict.entry_id == lost.entry_id)
         for conflict in session.scalars(conflicts):
-            conflict.kept = parent if conflict.kept == lost.number else conflict.kept
+            conflict.head = parent if conflict.head == lost.number else conflict.head
             if conflict.stale == lost.number:
                 # What was drawn before on that branch stays in its conflict.
                 conflict.stale = parent

@@ -139,7 +139,7 @@ def mse(a: Mask, b: Mask) -> float:
 def pairs(store: Store) -> list[Pair]:
     """Compare all entries whose two passes are finished, in order of name."""
     found = []
-    for one, two, name, kind in _finished_pairs(store):
+    for one, two, name, kind in _pairs_of_passes(store):
         a, b = store.mask(one.id), store.mask(two.id)
         assert a is not None, "pairs have heads"
         assert b is not None, "pairs have heads"
@@ -182,7 +182,7 @@ def authors_of(store: Store, entry: Entry) -> str:
 
 def map_of(store: Store, entry_id: int) -> NDArray[np.float32]:
     """Return the disagreement map of a first pass; UnknownError unless both are finished."""
-    for one, two, _, kind in _finished_pairs(store):
+    for one, two, _, kind in _pairs_of_passes(store):
         if one.id == entry_id:
             a, b = store.mask(one.id), store.mask(two.id)
             assert a is not None, "pairs have heads"
@@ -193,7 +193,7 @@ def map_of(store: Store, entry_id: int) -> NDArray[np.float32]:
     )
 
 
-def _finished_pairs(store: Store) -> list[tuple[Entry, Entry, str, str]]:
+def _pairs_of_passes(store: Store) -> list[tuple[Entry, Entry, str, str]]:
     """Return both entries, the image's name and the label's kind."""
     first, second = aliased(Entry), aliased(Entry)
     with store.reading() as session:

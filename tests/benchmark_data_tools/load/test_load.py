@@ -55,6 +55,6 @@ def test_what_the_app_logs_is_read():
 def test_an_app_that_does_not_start_says_why(tmp_path):
     with (
         pytest.raises(ValueError, match="must answer, got none: error: MGM_QUEUE_SIZE must"),
-        server.started(tmp_path, {"MGM_QUEUE_SIZE": "x"}),
+        server.serve(tmp_path, {"MGM_QUEUE_SIZE": "x"}),
     ):
         pytest.fail("started")

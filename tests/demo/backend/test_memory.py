@@ -10,8 +10,8 @@ def of_bytes(count):
     return np.zeros(count, np.uint8)
 
 
-def made(memory, key, count=100):
-    """Tell whether the result had to be made."""
+def computes(memory, key, count=100):
+    """Return whether the result had to be computed."""
     calls = []
     memory.get(key, lambda: calls.append(1) or of_bytes(count))
     return bool(calls)
@@ -19,8 +19,8 @@ def made(memory, key, count=100):
 
 def test_a_result_is_made_once():
     memory = Memory(1000, 60)
-    assert made(memory, "a")
-    assert not made(memory, "a")
+    assert computes(memory, "a")
+    assert not computes(memory, "a")
     assert "a" in memory
     assert "b" not in memory
 
@@ -28,9 +28,9 @@ def test_a_result_is_made_once():
 def test_the_least_recently_used_leaves_first():
     memory = Memory(300, 60)
     for key in "abc":
-        made(memory, key)
-    made(memory, "a")
-    made(memory, "d")
+        computes(memory, key)
+    computes(memory, "a")
+    computes(memory, "d")
     assert [key in memory for key in "abcd"] == [True, False, True, True]
     assert memory.held_bytes == 300
 
@@ -45,10 +45,10 @@ def test_what_is_larger_than_all_room_is_returned_and_not_kept():
 def test_what_was_not_used_for_long_is_forgotten():
     now = 0.0
     memory = Memory(1000, 60, clock=lambda: now)
-    made(memory, "old")
-    made(memory, "used")
+    computes(memory, "old")
+    computes(memory, "used")
     now = 50.0
-    made(memory, "used")
+    computes(memory, "used")
     now = 70.0
     memory.forget_old()
     assert "old" not in memory
@@ -58,7 +58,7 @@ def test_what_was_not_used_for_long_is_forgotten():
 def test_memory_stays_flat():
     memory = Memory(1000, 60)
     for number in range(100):
-        made(memory, number, 90)
+        computes(memory, number, 90)
         assert memory.held_bytes <= 1000
 
 

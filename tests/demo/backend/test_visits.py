@@ -105,10 +105,10 @@ def test_refusals_reach_the_visitor(visits, error, title, message):
     def handler():
         raise error
 
-    with pytest.raises(gr.Error) as told:
+    with pytest.raises(gr.Error) as reports:
         visits.of(handler)()
-    assert told.value.title == title
-    assert told.value.message.startswith(message)
+    assert reports.value.title == title
+    assert reports.value.message.startswith(message)
 
 
 def test_our_own_faults_do_not(visits):
@@ -120,15 +120,15 @@ def test_our_own_faults_do_not(visits):
 
 
 def test_who_waits_is_told_how_many_come_before(visits):
-    told = []
+    reports = []
 
     def handler():
-        report_waiting(lambda share, text: told.append((share, text)), 0.4)
+        report_waiting(lambda share, text: reports.append((share, text)), 0.4)
         current_visit().on_wait(3)
 
     visits.of(handler)()
-    assert told == [(0.4, "Waiting: 3 before you")]
-    report_waiting(told.append, 0)  # nobody's
+    assert reports == [(0.4, "Waiting: 3 before you")]
+    report_waiting(reports.append, 0)  # nobody's
 
 
 def test_messages_become_sentences():

@@ -7,7 +7,7 @@ import pytest
 from demo_pictures import HEIGHT, WIDTH, photo_pixels
 
 from demo.environment import Environment
-from demo.tabs.batch import BatchHandlers, distinct_stems, preview, told
+from demo.tabs.batch import BatchHandlers, distinct_stems, preview, summary
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
 from mgm_core.recipe import Background, Recipe
 from mgm_core.runtime.cancellation import Cancellation, cancellable
@@ -160,5 +160,5 @@ def test_previews_are_small_and_small_ones_as_they_are():
 
 
 def test_the_note_counts():
-    assert told(1, [], 3) == "<p>1 of 3 cut out</p>"
-    assert told(1, ["b: no."], 3) == "<p>1 of 3 cut out, 1 failed</p><ul><li>b: no.</li></ul>"
+    assert summary(1, [], 3) == "<p>1 of 3 cut out</p>"
+    assert summary(1, ["b: no."], 3) == "<p>1 of 3 cut out, 1 failed</p><ul><li>b: no.</li></ul>"

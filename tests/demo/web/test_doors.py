@@ -44,7 +44,7 @@ def behind():
 
 @pytest.fixture
 def ask(behind):
-    def made(*, most_bytes=10_000, **options):
+    def make(*, most_bytes=10_000, **options):
         doors = Doors(
             behind,
             shares=UploadShares(most_bytes, 60),
@@ -66,7 +66,7 @@ def ask(behind):
 
         return ask
 
-    return made
+    return make
 
 
 @pytest.fixture

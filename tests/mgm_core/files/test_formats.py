@@ -87,9 +87,9 @@ def test_resolution_and_exif_are_written(name):
     assert bare.dpi is None
     assert bare.exif == b""
     if form.exif:
-        kept = Image.Exif()
-        kept.load(photo.exif)
-        assert kept[ExifTags.Base.Artist] == "A. Photographer"
+        tags = Image.Exif()
+        tags.load(photo.exif)
+        assert tags[ExifTags.Base.Artist] == "A. Photographer"
 
 
 def test_the_ending_or_the_name_decides():

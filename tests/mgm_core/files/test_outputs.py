@@ -89,8 +89,8 @@ def test_masks_backgrounds_settings_and_photographs_are_never_written_over(here,
         if "y.png" in arguments:
             (here / "y.png").write_bytes(photo.read_bytes())
         assert run(*arguments) == 2, arguments
-        told = capsys.readouterr().err
-        assert "no result may replace" in told, told
+        message = capsys.readouterr().err
+        assert "no result may replace" in message, message
     (here / "y.png").unlink()
     (here / "hard.png").unlink()
     assert before == {path: path.read_bytes() for path in here.rglob("*.png")}
@@ -266,10 +266,10 @@ def test_resolution_stays_and_exif_only_when_it_is_wanted(here):
     picture.save(here / "a.jpg", dpi=(300, 300), exif=tags, quality=95)
     assert run("a.jpg", "-o", "bare.png") == 0
     assert run("a.jpg", "-o", "kept.png", "--keep-metadata") == 0
-    bare, kept = read_photo(here / "bare.png"), read_photo(here / "kept.png")
-    assert bare.dpi == kept.dpi == pytest.approx((300, 300), abs=0.01)
+    bare, tagged = read_photo(here / "bare.png"), read_photo(here / "kept.png")
+    assert bare.dpi == tagged.dpi == pytest.approx((300, 300), abs=0.01)
     assert bare.exif == b""
-    assert b"A. Photographer" in kept.exif
+    assert b"A. Photographer" in tagged.exif
 
 
 def erased():
@@ -318,16 +318,17 @@ def test_labels_are_read_in_folders_too(here, capsys):
         (here / "m").mkdir(exist_ok=True)
         Image.fromarray(plane).save(here / "m" / f"{name}.png")
     assert run("p", "--mask", "m", "-o", "out") == 1
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert (
-        "a.png must use the whole range from black to white, got a map of the labels 0, 7" in told
+        "a.png must use the whole range from black to white, got a map of the labels 0, 7"
+        in message
     )
     assert (here / "out" / "b.png").exists()
     assert run("p/b.png", "--mask", "m/b.png", "-o", "b.png") == 0
     assert "(guidance: the mask has label 15 of 0, 15; " in capsys.readouterr().out
     assert run("p", "--mask", "m", "-o", "out", "--label", "7") == 1
-    told = capsys.readouterr().err
-    assert "b.png must have label 7, got 0, 15: choose one" in told
+    message = capsys.readouterr().err
+    assert "b.png must have label 7, got 0, 15: choose one" in message
     np.testing.assert_array_equal(read_alpha(here / "out" / "a.png"), labels == 7)
 
 
@@ -370,9 +371,9 @@ def test_an_interruption_ends_in_one_line(here, monkeypatch, capsys):
 
     monkeypatch.setattr(command, "cut_out", interrupted)
     assert run("p", "-o", "out") == 130
-    told = capsys.readouterr().err.splitlines()
-    assert told[-1] == "stopped: 1 finished; --skip-existing goes on with the rest"
-    assert "Traceback" not in "".join(told)
+    message = capsys.readouterr().err.splitlines()
+    assert message[-1] == "stopped: 1 finished; --skip-existing goes on with the rest"
+    assert "Traceback" not in "".join(message)
 
 
 def test_a_fault_of_the_program_is_shown_once_at_the_end_with_the_rest_done(

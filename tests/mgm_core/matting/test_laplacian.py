@@ -95,7 +95,7 @@ def test_nothing_to_solve_for_leaves_alpha():
 
 
 @pytest.mark.parametrize("picture", ["grey", "plain"])
-def test_pictures_without_colour_lines_still_give_alphas(picture):
+def test_grey_and_plain_pictures_still_give_alphas(picture):
     image, alpha, prior, unknown = _composite(24, 30)
     if picture == "grey":
         image = np.repeat(image.mean(2, keepdims=True), 3, axis=2)

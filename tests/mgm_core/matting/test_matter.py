@@ -140,10 +140,10 @@ def test_stray_parts_go_with_their_fringe_and_the_largest_keeps_its_own():
     alpha[5:15, 4] = 0.03
     alpha[8:11, 30:33] = 1
     alpha[8:11, 33] = 0.03
-    kept = without_stray_parts(alpha)
-    assert (kept[:, :20] == alpha[:, :20]).all()
-    assert (kept[:, 20:] == 0).all()
-    assert without_stray_parts(kept) is kept
+    result = without_stray_parts(alpha)
+    assert (result[:, :20] == alpha[:, :20]).all()
+    assert (result[:, 20:] == 0).all()
+    assert without_stray_parts(result) is result
 
 
 def test_parts_that_nothing_guides_are_dropped():
@@ -152,11 +152,11 @@ def test_parts_that_nothing_guides_are_dropped():
     alpha[:, 36:38] = 0.04  # fainter than a part; goes with the nearest one
     guidance = np.zeros_like(alpha)
     guidance[8, 5], guidance[8, 50] = 1, 0.5
-    kept = without_unguided_parts(alpha, guidance)
-    assert (kept[:, :20] == alpha[:, :20]).all()
-    assert (kept[:, 20:39] == 0).all()
-    assert (kept[:, 45:] == alpha[:, 45:]).all()
-    assert without_unguided_parts(kept, guidance) is kept
+    result = without_unguided_parts(alpha, guidance)
+    assert (result[:, :20] == alpha[:, :20]).all()
+    assert (result[:, 20:39] == 0).all()
+    assert (result[:, 45:] == alpha[:, 45:]).all()
+    assert without_unguided_parts(result, guidance) is result
     assert not without_unguided_parts(alpha, np.zeros_like(alpha)).any()
     nothing = np.zeros_like(alpha)
     assert without_unguided_parts(nothing, guidance) is nothing
@@ -166,11 +166,11 @@ def test_what_is_far_from_all_guidance_fades_out():
     alpha = np.full((10, 200), 0.5, np.float32)
     guidance = np.zeros_like(alpha)
     guidance[:, 0] = 0.01
-    kept = within_reach(alpha, guidance)
-    assert (kept[:, :21] == 0.5).all()  # a tenth of 200 px
-    assert (kept[:, 41:] == 0).all()
-    np.testing.assert_allclose(kept[5, 30], 0.25, atol=0.01)
-    assert (np.diff(kept[5]) <= 0).all()
+    result = within_reach(alpha, guidance)
+    assert (result[:, :21] == 0.5).all()  # a tenth of 200 px
+    assert (result[:, 41:] == 0).all()
+    np.testing.assert_allclose(result[5, 30], 0.25, atol=0.01)
+    assert (np.diff(result[5]) <= 0).all()
     everywhere = np.full_like(alpha, 0.5)
     assert within_reach(alpha, everywhere) is alpha
     assert not within_reach(alpha, np.zeros_like(alpha)).any()
@@ -226,22 +226,22 @@ def test_the_closer_view_is_mirrored_and_magnified_and_left_out_at_large_images(
     monkeypatch.setattr(matter, "_look", lambda i, g: seen.append(g[0]) or look(i, g))
     image, guidance = _pair(500, 400)
     guidance[:, 350:] = 0
-    closer = matter.closer_view(image, guidance)
+    magnified = matter.magnified_view(image, guidance)
     assert seen[0].shape == (1000, 800)
-    assert (closer.shape, closer.dtype) == (guidance.shape, np.float32)
+    assert (magnified.shape, magnified.dtype) == (guidance.shape, np.float32)
     smaller = cv2.resize(seen[0], (400, 500), interpolation=cv2.INTER_AREA)
     np.testing.assert_allclose(smaller, guidance[:, ::-1], atol=0.5)
     # What is guided is where it was, though it was seen mirrored.
     inside = cv2.erode(guidance, np.ones((9, 9))) > 0
     beside = cv2.dilate(guidance, np.ones((9, 9))) == 0
-    assert closer[inside].min() > closer[beside].max()
-    matter.closer_view(image, guidance, 1.3)
+    assert magnified[inside].min() > magnified[beside].max()
+    matter.magnified_view(image, guidance, 1.3)
     assert seen[1].shape == (650, 520)
     monkeypatch.setattr("mgm_core.matting.matter.VIEWS_PX", 500 * 400 * (1 + 1.5**2))
-    matter.closer_view(image, guidance)
+    matter.magnified_view(image, guidance)
     assert seen[2].shape == (750, 600)
     monkeypatch.setattr("mgm_core.matting.matter.VIEWS_PX", 500 * 400 * (1 + 1.04**2))
-    assert matter.closer_view(image, guidance) is None
+    assert matter.magnified_view(image, guidance) is None
     assert len(seen) == 3
 
 

@@ -50,14 +50,14 @@ def test_the_candidates_are_the_views_their_mean_solutions_and_samples():
     candidates = candidate_alphas(image, [view, other], unknown)
     assert candidates.shape == (CANDIDATES, 48, 60)
     assert candidates.dtype == np.float32
-    views, (mean_, *solutions), (samples, by_samples) = np.split(candidates, [VIEWS, -2])
+    views, (mean_, *solutions), (samples, sampled) = np.split(candidates, [VIEWS, -2])
     assert (views == [view, other]).all()
     np.testing.assert_allclose(mean_, mean, atol=1e-6)
     smooth = smooth_compression_noise(image)
     assert (samples == sample_alpha(smooth, mean_, unknown)).all()
     laplacian = MattingLaplacian(smooth, mean_, unknown)
     for prior, weight, solution in zip(
-        [mean_] * 3 + [samples], [*PRIOR_WEIGHTS, 1e-2], [*solutions, by_samples], strict=True
+        [mean_] * 3 + [samples], [*PRIOR_WEIGHTS, 1e-2], [*solutions, sampled], strict=True
     ):
         np.testing.assert_allclose(laplacian.solve([prior], [weight])[0], solution, atol=2e-3)
 
@@ -226,7 +226,7 @@ def test_matter_refines_where_alpha_is_uncertain_or_the_trimap_is_unknown():
     views, unknown = calls[0]
     assert len(views) == VIEWS
     assert (views[0] == plain).all()
-    assert (views[1] == matter.closer_view(image, view)).all()
+    assert (views[1] == matter.magnified_view(image, view)).all()
     assert (unknown == unknown_region(np.stack(views).mean(0))).all()
     assert (refined == np.where(unknown, np.float32(0.25), plain)).all()
     known = np.where((view > 0) & (view < 1), np.float32(0.5), view)
@@ -246,9 +246,9 @@ def test_what_one_view_is_sure_of_and_another_denies_is_unknown(monkeypatch):
         return views[0]
 
     matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=lambda: refiner)
-    view, closer = np.ones((40, 50), np.float32), np.ones((40, 50), np.float32)
-    closer[20, 20] = 0
-    monkeypatch.setattr(matter, "closer_view", lambda *_: closer)
+    view, magnified = np.ones((40, 50), np.float32), np.ones((40, 50), np.float32)
+    magnified[20, 20] = 0
+    monkeypatch.setattr(matter, "magnified_view", lambda *_: magnified)
     matter._refine(np.zeros((40, 50, 3), np.float32), view, view, None)
     assert regions[0][20, 20]
     assert regions[0].sum() < 50

@@ -32,7 +32,7 @@ class Asking:
     def __init__(self, admission, visitor, lane="photo"):
         self.admission, self.visitor, self.lane = admission, visitor, lane
         self.entered, self.has_turn, self.may_end = (threading.Event() for _ in range(3))
-        self.told, self.outcome, self.visit = [], None, None
+        self.reports, self.outcome, self.visit = [], None, None
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
         assert self.entered.wait(10)
@@ -45,7 +45,7 @@ class Asking:
                 self.admission.visit(self.visitor) as visit,
                 visit.active(),
             ):
-                visit.on_wait = self.told.append
+                visit.on_wait = self.reports.append
                 self.visit = visit
                 reserve()
                 self.entered.set()
@@ -78,10 +78,10 @@ def test_one_computes_and_the_others_wait_and_are_told_how_many_come_before():
     assert not second.has_turn.is_set()
     assert first.end() == "finished"
     assert second.has_turn.wait(10)
-    until(lambda: third.told == [2, 1])
+    until(lambda: third.reports == [2, 1])
     assert second.end() == third.end() == "finished"
-    assert first.told == []
-    assert second.told == [1]
+    assert first.reports == []
+    assert second.reports == [1]
     assert admission.counts == {"admitted": 3, "finished": 3}
 
 

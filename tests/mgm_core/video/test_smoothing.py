@@ -96,8 +96,8 @@ def test_what_moves_takes_its_alpha_along():
     smoother.alpha(image, mask, lambda probability: probability)
     image, mask = at(4)
     alpha = smoother.alpha(image, 0.4 * mask, lambda probability: probability)
-    kept = alpha[20:44, 38:62]
-    assert kept.mean() > 0.7
+    middle = alpha[20:44, 38:62]
+    assert middle.mean() > 0.7
     assert alpha[20:44, 62:65].mean() > 0.5  # where it came to
     assert alpha[20:44, 31:33].mean() < 0.35  # and where it left
     assert alpha[:, 70:].max() < 0.1

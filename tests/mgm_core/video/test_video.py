@@ -19,6 +19,7 @@ from mgm_core.images import read_alpha, read_image, write_image
 from mgm_core.matting.matter import Matte, Matter
 from mgm_core.recipe import PRESETS, Background, Edit, Recipe
 from mgm_core.runtime.cancellation import Cancellation, Cancelled, cancellable
+from mgm_core.runtime.renamed import old_name
 from mgm_core.segmentation import Segmenter
 from mgm_core.video import __main__ as video
 from mgm_core.video.__main__ import matte_clip
@@ -220,8 +221,11 @@ def test_the_command_does_something_with_every_option(clip, tmp_path, monkeypatc
 def test_smoothing_answers_to_its_old_name_too(caplog):
     given = ["clip.mp4", "-o", "o.webm"]
     assert video.parser().parse_args(given).smoothing == 0.7
-    assert video.parser().parse_args([*given, "--steady", "0.2"]).smoothing == 0.2
-    assert "--steady is now called --smoothing; the next version drops it" in caplog.text
+    assert video.parser().parse_args([*given, old_name("--smoothing"), "0.2"]).smoothing == 0.2
+    assert (
+        f"{old_name('--smoothing')} is now called --smoothing; the next version drops it"
+        in caplog.text
+    )
 
 
 def test_a_background_picture_is_held_to_the_limit(clip, tmp_path, caplog):

@@ -23,7 +23,7 @@ from training.data.device.cache import DeviceCache
 from training.data.device.composites import DeviceComposites, affine_maps
 from training.data.device.foregrounds import DeviceForegrounds
 from training.data.device.images import DeviceImages, Views, pyramid_px
-from training.data.sources import kept_out
+from training.data.sources import is_held_out
 from training.hair.source import GrownHair
 from training.loop import Trainer
 from training.tasks.prn import PRNTask
@@ -331,7 +331,7 @@ def test_distractors_are_in_no_alpha(tmp_path, data):
 def examples(request, tmp_path, data, monkeypatch):
     """Make 16 examples, with some chances changed, on the device or in a loading process."""
 
-    def made(corrections=(), **chances):
+    def make(corrections=(), **chances):
         for module in (augmentation, composites, device_composites, guidance_noise):
             monkeypatch.setattr(module, "AUGMENTATION", replace(AUGMENTATION, **chances))
         config = _config(tmp_path, data, ["run.batch=16", "data.camera=true", *corrections])
@@ -341,23 +341,23 @@ def examples(request, tmp_path, data, monkeypatch):
         singles = [loaded[number] for number in range(16)]
         return {name: torch.stack([one[name] for one in singles]) for name in singles[0]}
 
-    return made
+    return make
 
 
 def test_some_photographs_have_no_colours(examples):
-    made = examples(grey_probability=1.0)
-    exact = made["supervised"].flatten(1).min(1).values == 1
+    make = examples(grey_probability=1.0)
+    exact = make["supervised"].flatten(1).min(1).values == 1
     for name, which in (("image", slice(None)), ("foreground", exact), ("background", exact)):
-        channels = made[name][which]
+        channels = make[name][which]
         torch.testing.assert_close(channels[:, 1:], channels[:, :1].expand(-1, 2, -1, -1))
     assert examples(grey_probability=0.0)["image"].std(1).mean() > 0.02
 
 
 def test_some_photographs_are_dark(examples):
     clean = ["data.camera=false"]
-    made = examples(clean, dark_probability=1.0)
-    exact = made["supervised"].flatten(1).min(1).values == 1
-    assert made["image"][exact].max() <= AUGMENTATION.dark_factors[1]
+    make = examples(clean, dark_probability=1.0)
+    exact = make["supervised"].flatten(1).min(1).values == 1
+    assert make["image"][exact].max() <= AUGMENTATION.dark_factors[1]
     assert examples(clean, dark_probability=0.0)["image"].max() > 0.9
 
 
@@ -383,18 +383,18 @@ def test_some_backdrops_are_bright(examples):
     same = {"dark_probability": 0.0, "grey_probability": 0.0}
     means = []
     for chance in (0.0, 1.0):
-        made = examples(plain, bright_probability=chance, **same)
-        exact = made["supervised"].flatten(1).min(1).values == 1
-        means.append(float(made["background"][exact].mean()))
+        make = examples(plain, bright_probability=chance, **same)
+        exact = make["supervised"].flatten(1).min(1).values == 1
+        means.append(float(make["background"][exact].mean()))
     assert means[1] > means[0] + 0.1
 
 
 def test_some_masks_have_their_gaps_filled(examples):
     masks = ["guidance.trimap=0.0", "guidance.matte=0.0", "guidance.cut_mask_probability=0.0"]
-    made = examples(masks, filled_probability=1.0, magnified_probability=0.0)
-    assert set(made["guidance"].unique().tolist()) == {0.0, 1.0}
-    assert (made["guidance"][made["alpha"] == 1] == 1).all()  # closing loses nothing
-    assert (examples(masks, filled_probability=0.0)["guidance"][made["alpha"] == 1] == 0).any()
+    make = examples(masks, filled_probability=1.0, magnified_probability=0.0)
+    assert set(make["guidance"].unique().tolist()) == {0.0, 1.0}
+    assert (make["guidance"][make["alpha"] == 1] == 1).all()  # closing loses nothing
+    assert (examples(masks, filled_probability=0.0)["guidance"][make["alpha"] == 1] == 0).any()
 
 
 def test_a_run_that_begins_later_sees_the_same_batches(tmp_path, data):
@@ -562,5 +562,5 @@ def test_portraits_are_packed_for_hair(tmp_path, data, portraits):
     (root / "portraits").symlink_to(portraits)
     hair = '[[data.sources]]\nkind = "hair"\npath = "portraits"\nkeep_out_percent = 10\n'
     pack(_config(tmp_path, root, extra=hair), tmp_path / "packed", limit_mb=1.0)
-    expected = ["0", "1"] if not kept_out("0", 10) else ["1"]
+    expected = ["0", "1"] if not is_held_out("0", 10) else ["1"]
     assert sorted(p.stem for p in (tmp_path / "packed/portraits/images").iterdir()) == expected

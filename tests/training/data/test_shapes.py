@@ -8,7 +8,7 @@ from training_data import config_text, write_training_data
 from training.config import load
 from training.data.composites import Composites
 from training.data.shapes import SHAPES, RandomShapes, cut_holes, random_field, soft_shape
-from training.data.sources import kept_out
+from training.data.sources import is_held_out
 from training.hair.grow import HairSettings, grow_hair
 from training.tools.pack import pack
 
@@ -163,7 +163,7 @@ def test_distractors_stand_in_the_background_alone(tmp_path):
     assert changed
 
 
-def test_kept_out_photographs_give_no_colours(photographs):
-    kept = [p.stem for p in photographs.iterdir() if kept_out(p.stem, 50)]
-    shapes = RandomShapes(photographs, leave_out=lambda name: kept_out(name, 50))
-    assert not {p.stem for p in shapes.photographs.paths} & set(kept)
+def test_held_out_photographs_give_no_colours(photographs):
+    held_out = [p.stem for p in photographs.iterdir() if is_held_out(p.stem, 50)]
+    shapes = RandomShapes(photographs, leave_out=lambda name: is_held_out(name, 50))
+    assert not {p.stem for p in shapes.photographs.paths} & set(held_out)

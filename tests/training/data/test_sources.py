@@ -4,7 +4,7 @@ import pytest
 from training_data import write_training_data
 
 from training.config import ConfigError, load
-from training.data.animals import KEPT_OUT_ANIMALS
+from training.data.animals import HELD_OUT_ANIMALS
 from training.data.composites import Composites
 from training.data.sources import (
     Backgrounds,
@@ -14,7 +14,7 @@ from training.data.sources import (
     RGBACutouts,
     as_cutout,
     graded,
-    kept_out,
+    is_held_out,
     pictures,
     spread_colours,
 )
@@ -105,9 +105,9 @@ def test_unreadable_pictures_are_skipped_counted_and_named(data, caplog):
 
 def test_the_split_depends_on_names_alone_and_grades_choose(data):
     names = [f"{i:05d}" for i in range(2000)]
-    out = [n for n in names if kept_out(n, 8)]
+    out = [n for n in names if is_held_out(n, 8)]
     assert 110 < len(out) < 210
-    assert set(out) <= {n for n in names if kept_out(n, 16)}
+    assert set(out) <= {n for n in names if is_held_out(n, 16)}
     (data / "cutouts" / "SOURCES.tsv").write_text("file\tgrade\n0.png\tfine\n1.png\tplain\n")
     assert graded(data / "cutouts") == {"0": "fine", "1": "plain"}
 
@@ -146,17 +146,17 @@ def test_data_that_cannot_be_trained_on(tmp_path, data):
         Composites(_config(tmp_path, data, CUTOUTS + 'leave_out = "none.txt"\n'))
 
 
-def test_kept_out_backgrounds_are_neither_shown_nor_packed(tmp_path, data):
+def test_held_out_backgrounds_are_neither_shown_nor_packed(tmp_path, data):
     config = _config(tmp_path, data, CUTOUTS, ["data.backgrounds_keep_out_percent=10"])
-    assert [kept_out(name, 10) for name in ("0", "1")] == [True, False]
+    assert [is_held_out(name, 10) for name in ("0", "1")] == [True, False]
     assert [path.stem for path in Composites(config).backgrounds.paths] == ["1"]
     pack(config, tmp_path / "packed", limit_mb=1.0)
     assert [path.stem for path in (tmp_path / "packed/backgrounds").iterdir()] == ["1"]
 
 
-def test_kept_out_animals_are_neither_shown_nor_packed(tmp_path, data):
-    assert len(KEPT_OUT_ANIMALS) == 20
-    (data / "cutouts" / "0.png").rename(data / "cutouts" / f"{min(KEPT_OUT_ANIMALS)}.png")
+def test_held_out_animals_are_neither_shown_nor_packed(tmp_path, data):
+    assert len(HELD_OUT_ANIMALS) == 20
+    (data / "cutouts" / "0.png").rename(data / "cutouts" / f"{min(HELD_OUT_ANIMALS)}.png")
     config = _config(tmp_path, data, CUTOUTS)
     assert len(Composites(config).sources[0]) == 1
     pack(config, tmp_path / "packed", limit_mb=1.0)

@@ -10,7 +10,7 @@ from benchmark_data_tools.__main__ import main as benchmark
 from benchmark_data_tools.data.layouts import find_samples
 from benchmark_data_tools.data.samples import load
 from mgm_core.images import write_image
-from training.data.sources import kept_out
+from training.data.sources import is_held_out
 from training.hair import benchmark as hair_benchmark
 from training.hair.benchmark import make
 
@@ -18,13 +18,13 @@ FOLDERS = ("images", "masks", "backgrounds")
 
 
 def names(wanted, count):
-    found = (f"p{i}" for i in itertools.count() if kept_out(f"p{i}", 8) == wanted)
+    found = (f"p{i}" for i in itertools.count() if is_held_out(f"p{i}", 8) == wanted)
     return list(itertools.islice(found, count))
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Two portraits and two backgrounds that are kept out, and one of each that is not."""
+    """Two portraits and two backgrounds that are held out, and one of each that is not."""
     root = tmp_path_factory.mktemp("portraits")
     for folder in FOLDERS:
         (root / folder).mkdir()
@@ -44,7 +44,7 @@ def arguments(data, out, *more):
 
 
 @pytest.fixture(scope="module")
-def made(data, tmp_path_factory):
+def hair_benchmark_folder(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("made") / "benchmark"
     assert hair_benchmark.main(arguments(data, out, "--count", "3", "--seed", "4")) == 0
     return out
@@ -54,18 +54,18 @@ def files(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_one_seed_makes_one_benchmark_to_the_byte(data, made, tmp_path):
+def test_one_seed_makes_one_benchmark_to_the_byte(data, hair_benchmark_folder, tmp_path):
     make(*(data / f for f in FOLDERS), tmp_path / "again", count=3, seed=4)
-    assert files(tmp_path / "again") == files(made)
-    assert len(files(made)) == 3 * 4 + 2
+    assert files(tmp_path / "again") == files(hair_benchmark_folder)
+    assert len(files(hair_benchmark_folder)) == 3 * 4 + 2
     make(*(data / f for f in FOLDERS), tmp_path / "other", count=1, seed=5)
     other = files(tmp_path / "other")
-    assert all(content != files(made)[path] for path, content in other.items())
+    assert all(content != files(hair_benchmark_folder)[path] for path, content in other.items())
 
 
 @pytest.mark.parametrize("table", ["1", "3", "4", "robustness"])
-def test_every_table_that_it_fits_reads_it(made, table, capsys):
-    assert benchmark(["check", table, "--data", str(made)]) == 0
+def test_every_table_that_it_fits_reads_it(hair_benchmark_folder, table, capsys):
+    assert benchmark(["check", table, "--data", str(hair_benchmark_folder)]) == 0
     assert "3 images" in capsys.readouterr().out
 
 
@@ -80,8 +80,8 @@ def test_its_manifest_is_compared(data, tmp_path, capsys):
     assert "image/0000.png: its SHA-256 differs" in capsys.readouterr().out
 
 
-def test_images_are_composites_of_the_true_alpha_and_colours(made):
-    for sample in find_samples("3", made):
+def test_images_are_composites_of_the_true_alpha_and_colours(hair_benchmark_folder):
+    for sample in find_samples("3", hair_benchmark_folder):
         pictures = load(sample)
         assert pictures.image.shape == (portraits.HEIGHT, portraits.WIDTH, 3)
         share = pictures.alpha[..., None]
@@ -97,13 +97,13 @@ def test_images_are_composites_of_the_true_alpha_and_colours(made):
         assert np.rint(pictures.trimap[soft] * 255).astype(int).tolist() == [128] * soft.sum()
 
 
-def test_only_what_is_kept_out_is_used(made):
-    with (made / "SOURCES.tsv").open() as file:
+def test_only_what_is_held_out_is_used(hair_benchmark_folder):
+    with (hair_benchmark_folder / "SOURCES.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert [row["name"] for row in rows] == ["0000", "0001", "0002"]
-    kept = {f"{name}.png" for name in names(True, 2)}
+    held_out = {f"{name}.png" for name in names(True, 2)}
     for part in ("portrait", "background"):
-        assert {row[part] for row in rows} == kept
+        assert {row[part] for row in rows} == held_out
 
 
 def test_a_portrait_that_hair_cannot_grow_on_is_left_out_and_named(data, tmp_path, caplog):
@@ -126,12 +126,12 @@ def test_a_portrait_that_hair_cannot_grow_on_is_left_out_and_named(data, tmp_pat
         make(*(root / f for f in FOLDERS), tmp_path / "none", count=2, seed=0)
 
 
-def test_wrong_wishes_are_refused(data, made, tmp_path, capsys):
-    message = re.escape(f"out must be an empty folder, got {made}: choose another")
+def test_wrong_wishes_are_refused(data, hair_benchmark_folder, tmp_path, capsys):
+    message = re.escape(f"out must be an empty folder, got {hair_benchmark_folder}: choose another")
     with pytest.raises(ValueError, match=message):
-        make(*(data / f for f in FOLDERS), made)
+        make(*(data / f for f in FOLDERS), hair_benchmark_folder)
     with pytest.raises(ValueError, match="count must be 1 or more, got 0"):
         make(*(data / f for f in FOLDERS), tmp_path / "a", count=0)
     with pytest.raises(SystemExit):
         hair_benchmark.main(arguments(data, tmp_path / "a", "--keep-out-percent", "0"))
-    assert "error: images must hold pictures that are kept out" in capsys.readouterr().err
+    assert "error: images must hold pictures that are held out" in capsys.readouterr().err

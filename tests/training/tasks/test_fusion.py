@@ -50,7 +50,7 @@ def test_examples_are_made_once_and_shown_again_turned(tmp_path, data, monkeypat
     config = _config(tmp_path, data)
     examples = FusionExamples(config)
     made = []
-    inner = examples._made
+    inner = examples._make
     monkeypatch.setattr(examples, "_made", lambda number: made.append(number) or inner(number))
     first, second = ([examples[i] for i in range(start, start + 6)] for start in (0, 6))
     assert sorted(made) == list(range(6))
@@ -72,9 +72,9 @@ def test_examples_are_made_once_and_shown_again_turned(tmp_path, data, monkeypat
 
 
 def test_examples_of_other_settings_are_not_mistaken_for_these(tmp_path, data):
-    kept = FusionExamples(_config(tmp_path, data))[0]
+    cached = FusionExamples(_config(tmp_path, data))[0]
     other = FusionExamples(_config(tmp_path, data, "data.camera=true", "guidance.trimap=3"))[0]
-    assert not torch.equal(kept["candidates"], other["candidates"])
+    assert not torch.equal(cached["candidates"], other["candidates"])
     assert len(list((tmp_path / "run").glob("examples-*.raw"))) == 2
 
 

@@ -108,7 +108,7 @@ class _RightHalf:
 
 
 @pytest.fixture
-def kept(tmp_path):
+def held_out(tmp_path):
     """One photograph with a mask, one with hair, eight hard people, one background each."""
     root = tmp_path / "data"
     mask = np.zeros((100, 80), np.float32)
@@ -134,8 +134,8 @@ def kept(tmp_path):
     return root
 
 
-def test_scores_are_those_of_what_was_kept_out(tmp_path, kept, monkeypatch, capsys):
-    text = config_text(kept, tmp_path / "run", 2, "segmenter")
+def test_scores_are_those_of_what_was_held_out(tmp_path, held_out, monkeypatch, capsys):
+    text = config_text(held_out, tmp_path / "run", 2, "segmenter")
     text = text.replace('path = "photos"', 'path = "photos"\nkeep_out_percent = 100')
     text = text.replace('path = "cutouts"', 'path = "cutouts"\nkeep_out = "cutouts"')
     text = text.replace(
@@ -150,10 +150,10 @@ def test_scores_are_those_of_what_was_kept_out(tmp_path, kept, monkeypatch, caps
         ["segmenter-scores", str(path), "network.start=x", "--weights", "x", "--out", str(out)]
     ) == 0  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith("photos: 1 kept out, IoU mean 0.6667, 5th percentile 0.6667")
-    assert lines[0].startswith("hard portraits: 8 kept out, IoU mean 0.")
+    assert lines[1].startswith("photos: 1 held out, IoU mean 0.6667, 5th percentile 0.6667")
+    assert lines[0].startswith("hard portraits: 8 held out, IoU mean 0.")
     # Half of the hair is found; dilated by 3 px (6 % of 100 px) it reaches to row 52 and column 52.
-    assert lines[2].startswith("figaro: 1 kept out, hair found 0.5000, less than 0.9 of it in 1.00")
+    assert lines[2].startswith("figaro: 1 held out, hair found 0.5000, less than 0.9 of it in 1.00")
     far = (40 * 100 - 13 * 53) / 8000
     assert lines[2].endswith(f"person far from hair {far:.4f} of the area")
     assert lines[3] == (
@@ -167,9 +167,13 @@ def test_scores_are_those_of_what_was_kept_out(tmp_path, kept, monkeypatch, caps
     assert read_image(tmp_path / "scores_hard_portraits.png").shape == (480, 1200, 3)
 
 
-def test_hard_portraits_are_the_same_each_time_and_darken_or_crop_as_named(kept):
-    first = list(segmenter_scores.hard_portraits(kept / "cutouts", kept / "bg_cc0" / "image"))
-    again = list(segmenter_scores.hard_portraits(kept / "cutouts", kept / "bg_cc0" / "image"))
+def test_hard_portraits_are_the_same_each_time_and_darken_or_crop_as_named(held_out):
+    first = list(
+        segmenter_scores.hard_portraits(held_out / "cutouts", held_out / "bg_cc0" / "image")
+    )
+    again = list(
+        segmenter_scores.hard_portraits(held_out / "cutouts", held_out / "bg_cc0" / "image")
+    )
     for (name, image, alpha), (_, repeated, _) in zip(first, again, strict=True):
         assert np.array_equal(image, repeated)
         assert image.shape[:2] == alpha.shape

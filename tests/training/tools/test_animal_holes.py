@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from training.data.animals import KEPT_OUT_ANIMALS
-from training.data.sources import kept_out
+from training.data.animals import HELD_OUT_ANIMALS
+from training.data.sources import is_held_out
 from training.tools.animal_holes import BRIGHT, LONG_SIDE_PX, composites, holes
 
 
@@ -26,22 +26,22 @@ def folders(tmp_path):
     cutouts, backgrounds = tmp_path / "cutouts", tmp_path / "backgrounds"
     cutouts.mkdir()
     backgrounds.mkdir()
-    for name in [*KEPT_OUT_ANIMALS, "another"]:
+    for name in [*HELD_OUT_ANIMALS, "another"]:
         rgba = np.full((60, 40, 4), 200, np.uint8)
         rgba[..., 3] = 255
         rgba[:10, :, 3] = 0
         cv2.imwrite(str(cutouts / f"{name}.png"), rgba)
     names = [f"{i}" for i in range(200)]
-    kept = next(name for name in names if kept_out(name, 8))
-    used = next(name for name in names if not kept_out(name, 8))
-    for name, value in ((kept, 90), (used, 10)):
+    held_out = next(name for name in names if is_held_out(name, 8))
+    used = next(name for name in names if not is_held_out(name, 8))
+    for name, value in ((held_out, 90), (used, 10)):
         cv2.imwrite(str(backgrounds / f"{name}.png"), np.full((50, 50, 3), value, np.uint8))
     return cutouts, backgrounds
 
 
-def test_animals_stand_over_what_is_kept_out_three_of_them_in_the_bright(folders):
+def test_animals_stand_over_what_is_held_out_three_of_them_in_the_bright(folders):
     made = list(composites(*folders))
-    assert [animal.name for animal in made] == sorted(KEPT_OUT_ANIMALS)
+    assert [animal.name for animal in made] == sorted(HELD_OUT_ANIMALS)
     for animal in made:
         height, width = animal.alpha.shape
         assert animal.image.shape == (height, width, 3)
@@ -58,10 +58,10 @@ def test_animals_stand_over_what_is_kept_out_three_of_them_in_the_bright(folders
 
 def test_missing_animals_and_backgrounds_are_named(folders):
     cutouts, backgrounds = folders
-    name = min(KEPT_OUT_ANIMALS)
+    name = min(HELD_OUT_ANIMALS)
     (cutouts / f"{name}.png").unlink()
     with pytest.raises(ValueError, match=f"must hold the animals .*, got none named {name}:"):
         next(composites(cutouts, backgrounds))
     cv2.imwrite(str(cutouts / f"{name}.png"), np.full((9, 9, 4), 200, np.uint8))
-    with pytest.raises(ValueError, match="backgrounds must hold photographs that are kept out"):
+    with pytest.raises(ValueError, match="backgrounds must hold photographs that are held out"):
         next(composites(cutouts, backgrounds, keep_out_percent=0))

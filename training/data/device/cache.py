@@ -68,7 +68,7 @@ class DeviceCache:
         sources = [open_source(s, root, data.max_side_px) for s in config.data.sources]
         made_up = [s for s, c in zip(sources, data.sources, strict=True) if c.kind in MADE_UP]
         files = {
-            i: [c for c in self._made([s], range(len(s))) if c is not None]
+            i: [c for c in self._make([s], range(len(s))) if c is not None]
             for i, (s, c) in enumerate(zip(sources, data.sources, strict=True))
             if c.kind not in MADE_UP
         }
@@ -113,7 +113,7 @@ class DeviceCache:
         if made_up:
             self._begin(config, made_up, step)
 
-    def _made(self, sources: list[Source], numbers: range) -> Iterator[Cutout | None]:
+    def _make(self, sources: list[Source], numbers: range) -> Iterator[Cutout | None]:
         """Return cut-outs of these numbers, in order, from the loading processes."""
         return iter(
             DataLoader(
@@ -134,7 +134,7 @@ class DeviceCache:
         steps = -(-config.run.steps // together) * together
         end = ready + (steps - step) * self._each_step
         self._next = oldest
-        self._feed = self._made(made_up, range(oldest, end))
+        self._feed = self._make(made_up, range(oldest, end))
         for _ in tqdm(range(oldest, ready), desc="made up", unit="cut-out", mininterval=5):
             self._take()
         if not self._each_step:

@@ -103,13 +103,13 @@ class DeviceComposites:
         """Return the batch of a step, as `Composites` gives examples, stacked."""
         number, place = divmod(step, self.config.data.batches_at_once)
         if number != self._number:
-            self._number, self._several = number, self._made(number)
+            self._number, self._several = number, self._make(number)
             for _ in range(self.config.data.batches_at_once):
                 self.cache.renew()
         part = slice(place * self._batch, (place + 1) * self._batch)
         return {name: values[part] for name, values in self._several.items()}
 
-    def _made(self, number: int) -> Example:
+    def _make(self, number: int) -> Example:
         """Return several batches in one."""
         generator = np.random.default_rng([self.config.run.seed, number, rank(), 4])
         noise = torch.Generator(self.device).manual_seed(int(generator.integers(2**62)))
@@ -118,7 +118,7 @@ class DeviceComposites:
 
     def _example(self, generator: Generator, noise: torch.Generator) -> Example:
         data = self.config.data
-        slots = self._drawn(self.count, generator)
+        slots = self._draw(self.count, generator)
         exact = self.cache.exact[slots]
         subject = self._crops(slots, generator)
         rough_colours, rough_alpha = subject.colours[~exact], subject.alpha[~exact]
@@ -188,16 +188,16 @@ class DeviceComposites:
             example[name][chosen] = large
         example["supervised"] = (example["supervised"] > 1 - _ROUNDING).float()
 
-    def _drawn(self, count: int, generator: Generator) -> Indices:
+    def _draw(self, count: int, generator: Generator) -> Indices:
         sources = np.searchsorted(self.cumulative_shares, generator.random(count), side="right")
         last = len(self.cumulative_shares) - 1
         return self.cache.drawn(sources.clip(max=last), generator)
 
-    def _drawn_exact(self, count: int, generator: Generator) -> Indices:
+    def _draw_exact(self, count: int, generator: Generator) -> Indices:
         """Draw until all have exact alpha."""
-        slots = self._drawn(count, generator)
+        slots = self._draw(count, generator)
         while not (exact := self.cache.exact[slots]).all():
-            slots[~exact] = self._drawn(int((~exact).sum()), generator)
+            slots[~exact] = self._draw(int((~exact).sum()), generator)
         return slots
 
     def _scales(self, count: int, generator: Generator) -> NDArray[np.float64]:
@@ -249,7 +249,7 @@ class DeviceComposites:
         """Return the subjects, some in photographs' colours, some before others."""
         self._repaint(subject, generator)
         n = len(slots)
-        others = self._drawn(n, generator)
+        others = self._draw(n, generator)
         both = self.cache.exact[slots] & self.cache.exact[others]
         two = np.flatnonzero((generator.random(n) < self.config.data.merge_probability) & both)
         if len(two):
@@ -318,7 +318,7 @@ class DeviceComposites:
         chosen = np.flatnonzero(generator.random(n) < data.distractor_probability)
         if not len(chosen):
             return
-        slots = self._drawn_exact(len(chosen), generator)
+        slots = self._draw_exact(len(chosen), generator)
         scales, centres = self._scales(len(slots), generator), self._centres(slots, generator)
         shift = generator.uniform(-0.5, 0.5, (len(slots), 2)) * data.crop_px
         other = self._view(slots, centres + shift / scales[:, None], scales, generator)

@@ -26,7 +26,7 @@ class DeviceForegrounds(DeviceComposites):
 
     def _example(self, generator: Generator, noise: torch.Generator) -> Example:
         data, n = self.config.data, self.count
-        subject = self._crops(self._drawn_exact(n, generator), generator)
+        subject = self._crops(self._draw_exact(n, generator), generator)
         alpha = subject.alpha
         own = generator.random(n) < data.own_colours_probability
         if not data.random_alpha_blending:

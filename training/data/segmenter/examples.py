@@ -44,7 +44,7 @@ _GROUPS = (0.6, 0.25, 0.15)
 # The largest person of an example, as the square root of its area, as a share of the crop's side.
 _LARGEST = 0.8
 # The largest picture's long side, as a multiple of the crop's.
-_CLOSEST = 3.5
+_MAX_MAGNIFICATION = 3.5
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def close_view(cutout: Cutout, data: DataConfig, generator: Generator) -> tuple[
     height, width = cutout.rgba.shape[:2]
     whole = data.crop_px / max(height, width)
     close = _LARGEST * data.crop_px / subject_px(cutout.rgba[..., 3] > 127)
-    close = min(close, _CLOSEST * whole)
+    close = min(close, _MAX_MAGNIFICATION * whole)
     smallest, largest = whole * data.scales[0], max(whole * data.scales[1], close)
     if generator.random() < 0.6:  # as it comes at use
         largest = whole * data.scales[1]

@@ -27,8 +27,8 @@ def grey(image: Colours, generator: Generator) -> Colours:
 def stage_light(image: Colours, generator: Generator) -> Colours:
     """Light the scene with two saturated lamps, which take most of its own colours away."""
     height, width = image.shape[:2]
-    kept = np.float32(generator.uniform(0.0, 0.5))
-    own = kept * image + (1 - kept) * (image @ _LUMA)[..., None]
+    own_share = np.float32(generator.uniform(0.0, 0.5))
+    own = own_share * image + (1 - own_share) * (image @ _LUMA)[..., None]
     lamps = []
     for _ in range(2):
         hue, saturation = generator.random(), generator.uniform(0.4, 1.0)
