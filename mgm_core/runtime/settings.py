@@ -119,8 +119,8 @@ class Checked:
         kind = type(self)
         given = {}
         for part in dataclasses.fields(kind):  # type: ignore[arg-type] # only dataclasses inherit
-            value = getattr(self, part.name)
-            if value is not part.default and type(value) is not part.default_factory:
+            value, factory = getattr(self, part.name), cast("object", part.default_factory)
+            if value is not part.default and type(value) is not factory:
                 given[part.name] = value
         if not given:
             return  # without Pydantic
@@ -135,7 +135,7 @@ class Checked:
 
 
 @functools.cache
-def _model(kind: type) -> "type[BaseModel]":
+def _model(kind: Any) -> "type[BaseModel]":  # noqa: ANN401 - a dataclass
     from pydantic import create_model
 
     hints = get_type_hints(kind, include_extras=True)
@@ -144,7 +144,7 @@ def _model(kind: type) -> "type[BaseModel]":
 
 
 @functools.cache
-def _adapter(kind: type[T]) -> "TypeAdapter[T]":
+def _adapter(kind: Any) -> "TypeAdapter[Any]":  # noqa: ANN401 - any type
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
@@ -164,11 +164,12 @@ def read_settings(kind: type[T], values: object, where: str = "") -> T:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_json(_as_json(values), strict=True, extra="forbid")
+        made: T = _adapter(kind).validate_json(_as_json(values), strict=True, extra="forbid")
     except ValidationError as error:
         errors = error.errors()
         unknown = [each for each in errors if each["type"] == "unexpected_keyword_argument"]
         raise ValueError(_message(kind, (unknown or errors)[0], where)) from None
+    return made
 
 
 def shown(value: object) -> str:
