@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import gradio as gr
 
+from demo.backend.orders import File, Order, picked_colour, read_colour
 from demo.backend.publishing import product, publish
-from demo.backend.recipe import File, Order, picked_colour, read_colour
 from demo.backend.robustness import read_sizes, trials
 from demo.backend.studio import Studio
 from demo.backend.visits import Visits, report_refusals

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from demo.backend.recipe import File, Order, picked_colour
+from demo.backend.orders import File, Order, picked_colour
 from demo.web.uploads import uploaded
 from mgm_core.compositing import Fit
 from mgm_core.foreground.estimate import ForegroundMethod

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import gradio as gr
 
+from demo.backend.orders import File, Order
 from demo.backend.publishing import Product, for_page, product, publish, zipped
-from demo.backend.recipe import File, Order
 from demo.backend.robustness import (
     PAPER_SAD,
     Trial,

@@ -7,8 +7,8 @@ import gradio as gr
 
 from demo.about import about
 from demo.api import Api, add_endpoints
+from demo.backend.orders import GROW_LIMIT_PX
 from demo.backend.publishing import Product
-from demo.backend.recipe import GROW_LIMIT_PX
 from demo.backend.studio import Studio
 from demo.backend.visits import Visits
 from demo.controls import CONTROL_NAMES, PER_PHOTO
@@ -160,7 +160,7 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
         with gr.Column(elem_id="hero-block") as hero_block:
             hero()
         with gr.Column(elem_id="result-block", visible=False) as result_block:
-            with gr.Row(elem_id="looks"):
+            with gr.Row(elem_id="view-row"):
                 view = gr.Radio(
                     VIEWS, value="cut-out", label="Show", elem_id="view", container=False
                 )

@@ -13,7 +13,7 @@ from typing import Literal
 from gradio.processing_utils import hash_bytes
 from gradio.utils import get_upload_folder
 
-from demo.backend.recipe import Order
+from demo.backend.orders import Order
 from demo.backend.studio import Studio
 from mgm_core.arrays import Floats
 from mgm_core.files.formats import FORMATS, encode

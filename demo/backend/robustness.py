@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from demo.backend.recipe import GROW_LIMIT_PX, File, Order
+from demo.backend.orders import GROW_LIMIT_PX, File, Order
 from demo.backend.studio import Studio
 from mgm_core.arrays import Floats
 

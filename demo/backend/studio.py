@@ -14,7 +14,7 @@ import numpy as np
 
 from demo.backend.memory import Memory
 from demo.backend.models import Models
-from demo.backend.recipe import File, Order
+from demo.backend.orders import File, Order
 from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
 from mgm_core.cutout import (

@@ -10,8 +10,8 @@ import cv2
 import gradio as gr
 import numpy as np
 
+from demo.backend.orders import GROW_LIMIT_PX, File, Order, picked_colour
 from demo.backend.publishing import Product, encoded, for_page, new_file
-from demo.backend.recipe import GROW_LIMIT_PX, File, Order, picked_colour
 from demo.backend.studio import Studio
 from demo.backend.visits import Visits, report_refusals, report_waiting, sentence
 from demo.environment import Environment

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import gradio as gr
 
 from demo.backend.models import Models
+from demo.backend.orders import picked_colour
 from demo.backend.publishing import for_page, new_file
-from demo.backend.recipe import picked_colour
 from demo.backend.visits import Visits, report_refusals, report_waiting
 from demo.environment import Environment
 from demo.web.uploads import upload, uploaded

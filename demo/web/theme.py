@@ -43,10 +43,10 @@ CSS = """
 #title { padding: 4px 2px 0; }
 #title h1 { font-size: 1.35rem; font-weight: 650; letter-spacing: -0.01em; margin: 0; }
 #title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
-#looks { flex-wrap: wrap; justify-content: space-between; align-items: center; gap: 8px; }
-#looks fieldset > span { display: none; }
-#looks > * { flex: 0 1 auto !important; width: auto !important; min-width: 0 !important; }
-#looks #editing { white-space: nowrap; }
+#view-row { flex-wrap: wrap; justify-content: space-between; align-items: center; gap: 8px; }
+#view-row fieldset > span { display: none; }
+#view-row > * { flex: 0 1 auto !important; width: auto !important; min-width: 0 !important; }
+#view-row #editing { white-space: nowrap; }
 .offstage { display: none !important; }
 #status { align-items: center; gap: 8px; }
 #downloads { gap: 8px; align-items: stretch; }

@@ -1,6 +1,6 @@
 import pytest
 
-from demo.backend.recipe import File, Order, picked_colour, read_colour
+from demo.backend.orders import File, Order, picked_colour, read_colour
 from mgm_core.recipe import Recipe
 
 

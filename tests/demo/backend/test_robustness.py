@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from demo_pictures import photo_pixels, subject_mask
 
-from demo.backend.recipe import File, Order
+from demo.backend.orders import File, Order
 from demo.backend.robustness import (
     PAPER_SAD,
     Trial,

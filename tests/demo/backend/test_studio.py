@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from demo_pictures import SUBJECT, photo_pixels, subject_mask
 
-from demo.backend.recipe import File, Order
+from demo.backend.orders import File, Order
 from demo.backend.studio import overlay
 from mgm_core.compositing import blurred_background, checkerboard, composite
 from mgm_core.corrections.editing import apply_edits

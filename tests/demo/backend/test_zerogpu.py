@@ -7,7 +7,7 @@ import pytest
 from demo_pictures import FakeMatter, FakeSegmenter, photo_pixels, subject_mask
 
 from demo.backend.models import Models
-from demo.backend.recipe import File, Order
+from demo.backend.orders import File, Order
 from demo.backend.studio import Studio
 from demo.backend.zerogpu import duration_s, lends_a_gpu, on_gpu
 from mgm_core.recipe import Recipe
