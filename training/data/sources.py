@@ -187,6 +187,34 @@ class RGBACutouts:
         return as_cutout(_read(self.paths[index], "RGBA", self.max_side_px))
 
 
+def pairs_by_name(
+    folder: Path, first: str, second: str, leave_out: LeaveOut = nothing
+) -> list[tuple[Path, Path]]:
+    """Return the pictures of two folders that bear the same names, but for those left out.
+
+    Args:
+        folder: Holds both folders.
+        first: Name of the one.
+        second: Name of the other.
+        leave_out: Tells of a name (without suffix) whether it is not to be used.
+
+    Raises:
+        ValueError: There is no pair.
+    """
+    partners = {path.stem: path for path in pictures(folder / second)}
+    pairs = [
+        (path, partners[path.stem])
+        for path in pictures(folder / first)
+        if path.stem in partners and not leave_out(path.stem)
+    ]
+    if not pairs:
+        raise ValueError(
+            f"folder must hold pictures of the same names in {first} and {second} that are not "
+            f"left out, got none in {str(folder)!r}: see the layout in docs/training.md"
+        )
+    return pairs
+
+
 class ForegroundAlphaFolders:
     """The published layout of Composition-1k and Distinctions-646: `fg/` and `alpha/`.
 
@@ -199,17 +227,7 @@ class ForegroundAlphaFolders:
     def __init__(
         self, folder: Path, max_side_px: int = 1600, leave_out: LeaveOut = nothing
     ) -> None:
-        alphas = {p.stem: p for p in pictures(folder / "alpha")}
-        self.pairs = [
-            (p, alphas[p.stem])
-            for p in pictures(folder / "fg")
-            if p.stem in alphas and not leave_out(p.stem)
-        ]
-        if not self.pairs:
-            raise ValueError(
-                f"folder must hold pictures of the same names in fg and alpha, got none in "
-                f"{str(folder)!r}: see the layout in docs/training.md"
-            )
+        self.pairs = pairs_by_name(folder, "fg", "alpha", leave_out)
         self.max_side_px = max_side_px
 
     def __len__(self) -> int:
@@ -252,17 +270,7 @@ class PhotographsWithMasks:
     def __init__(
         self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
     ) -> None:
-        masks = {p.stem: p for p in pictures(folder / "masks")}
-        self.pairs = [
-            (p, masks[p.stem])
-            for p in pictures(folder / "images")
-            if p.stem in masks and not leave_out(p.stem)
-        ]
-        if not self.pairs:
-            raise ValueError(
-                f"folder must hold pictures of the same names in images and masks, got none in "
-                f"{str(folder)!r}: see the layout in docs/training.md"
-            )
+        self.pairs = pairs_by_name(folder, "images", "masks", leave_out)
         self.max_side_px = max_side_px
 
     def __len__(self) -> int:

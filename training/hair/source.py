@@ -8,8 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from mgm_core.images import read_image, read_mask
-from training.data.sources import Cutout, LeaveOut, as_cutout, limit_size, nothing, pictures
-from training.hair.grow import grow_hair, pairs
+from training.data.sources import (
+    Cutout,
+    LeaveOut,
+    as_cutout,
+    limit_size,
+    nothing,
+    pairs_by_name,
+)
+from training.hair.grow import grow_hair
 
 __all__ = ["HEADS", "GrownHair"]
 
@@ -29,14 +36,7 @@ class GrownHair:
     def __init__(
         self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
     ) -> None:
-        pictures(folder / "images"), pictures(folder / "masks")  # tell what is missing
-        found = pairs(folder / "images", folder / "masks")
-        self.pairs = [pair for pair in found if not leave_out(pair[0].stem)]
-        if not self.pairs:
-            raise ValueError(
-                f"folder must hold portraits that are not left out, got none in {str(folder)!r}: "
-                "see leave_out and keep_out_percent"
-            )
+        self.pairs = pairs_by_name(folder, "images", "masks", leave_out)
         self.max_side_px = max_side_px
 
     def __len__(self) -> int:

@@ -217,10 +217,7 @@ class Store:
             OSError: The disk does not take it; nothing is changed.
         """
         draft.check()
-        image = self.image(entry_id)
-        check_mask(draft.mask, image.width, image.height)
-        check_levels(draft.mask, self.label(self.entry(entry_id).label).kind)
-        png, digest = encode_mask(draft.mask), mask_sha256(draft.mask)
+        png, digest = self._encoded(entry_id, draft.mask)
         with self.changing() as session:
             entry = self.entry(entry_id, session)
             if (earlier := _earlier_save(session, entry, draft.save_id)) is not None:
@@ -378,11 +375,15 @@ class Store:
         """
         return self._replace(entry_id, Draft(mask, author, head, "resolve"), stale)
 
-    def _replace(self, entry_id: int, draft: Draft, stale: Mapping[int, int]) -> Saved:
+    def _encoded(self, entry_id: int, mask: Mask) -> tuple[bytes, str]:
+        """Return a mask that fits its entry as PNG, and its digest."""
         image = self.image(entry_id)
-        check_mask(draft.mask, image.width, image.height)
-        check_levels(draft.mask, self.label(self.entry(entry_id).label).kind)
-        png, digest = encode_mask(draft.mask), mask_sha256(draft.mask)
+        check_mask(mask, image.width, image.height)
+        check_levels(mask, self.label(self.entry(entry_id).label).kind)
+        return encode_mask(mask), mask_sha256(mask)
+
+    def _replace(self, entry_id: int, draft: Draft, stale: Mapping[int, int]) -> Saved:
+        png, digest = self._encoded(entry_id, draft.mask)
         with self.changing() as session:
             entry = self.entry(entry_id, session)
             rules.check_writable(session, entry, draft.author, self.clock())
