@@ -88,7 +88,7 @@ def launch(
         elsewhere=[PATH] if annotation is not None else [],
         addresses=bool(environment.mcp),
     )
-    # Uvicorn reads it; unless told it would believe any program on this machine.
+    # Uvicorn reads it; by default it believes any program on this machine.
     os.environ["FORWARDED_ALLOW_IPS"] = environment.proxies
     _, url, _ = page.launch(
         server_port=environment.port,
@@ -172,7 +172,7 @@ def own_folder() -> Path:
 
 
 def stop_on_signals() -> threading.Event:
-    """Return what is set once the process is told to stop; told twice, it stops at once."""
+    """Return an event that the first signal to stop sets; the second stops the process at once."""
     stopping = threading.Event()
 
     def stop(number: int, _frame: object) -> None:

@@ -297,7 +297,7 @@ def _parser() -> argparse.ArgumentParser:
 
     drawing = commands.add_parser("worst", help="draw the images with the largest errors")
     drawing.add_argument("results", type=Path, help="a table's results, such as results/5")
-    drawing.add_argument("--method", help="only this one's, as `run` was told")
+    drawing.add_argument("--method", help="only this method's, as given to `run`")
     drawing.add_argument("--count", type=int, default=20)
     drawing.add_argument("--side", type=int, default=320, help="long side of a picture, px")
     drawing.add_argument("--out", type=Path, required=True, help="PNG to write")
@@ -305,7 +305,7 @@ def _parser() -> argparse.ArgumentParser:
 
     comparing = commands.add_parser("compare", help="how far apart two methods' mattes are")
     comparing.add_argument("results", type=Path, help="a table's results, such as results/5")
-    comparing.add_argument("first", help="method, as `run` was told")
+    comparing.add_argument("first", help="method, as given to `run`")
     comparing.add_argument("second")
     comparing.set_defaults(command=compare_methods)
 

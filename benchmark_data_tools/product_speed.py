@@ -117,7 +117,7 @@ def measure(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str
 
     Args:
         plan: What.
-        say: Is told each row as soon as it is known.
+        say: Called with each row as soon as it is measured.
 
     Returns:
         What the JSON file holds: "machine", "rows" and "processes".

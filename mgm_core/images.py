@@ -250,7 +250,7 @@ def read_mask(source: Source, *, label: int | None = None, max_megapixels: float
 
     Raises:
         ImageError: as in `read_photo`, and where the picture is coloured, holds labels and none
-            was told, or does not hold the label.
+            was chosen, or does not hold the label.
     """
     return _read_mask(source, max_megapixels, label, the_only_label=False).mask
 
@@ -269,7 +269,7 @@ def read_subject_mask(
         The mask.
 
     Raises:
-        ImageError: as in `read_mask`; of several labels one has to be told.
+        ImageError: as in `read_mask`; of several labels one has to be chosen.
     """
     return _read_mask(source, max_megapixels, label, the_only_label=True)
 

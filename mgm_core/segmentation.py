@@ -201,7 +201,7 @@ class Segmenter:
 
     @property
     def default_long_side_px(self) -> int:
-        """The long side that the network is fed with unless told otherwise."""
+        """The long side that the network is fed with by default."""
         return self._kind.long_side_px
 
     def probabilities(self, image: Colours, *, long_side_px: int | None = None) -> Floats:

@@ -30,7 +30,7 @@ TEXTS = {
     r"kept[ _]examples": "cached examples",
     r"\bspoil(t|ed)? (it|the mask)\b": "damage",
     r"\bruns to\b": "ends at, direction",
-    r"\btold (to the visitor|you|them|him|that|so)\b": "reported, said",
+    r"\btold\b(?! to stop)": "reported, shown, called with",
 }
 # As a whole part of an identifier: no function, class, argument or variable is called so.
 IDENTIFIERS = {

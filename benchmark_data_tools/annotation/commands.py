@@ -222,7 +222,7 @@ def open_service(
                 Layers(folder, proposer or NetworkProposer(), worker),
                 users,
                 storage=lambda: warning or (copy.problem if copy else ""),
-                # A Space with `hf_oauth: true` is told its client's id.
+                # A Space with `hf_oauth: true` gets its client's id.
                 hugging_face="OAUTH_CLIENT_ID" in os.environ,
             )
     finally:

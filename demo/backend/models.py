@@ -92,11 +92,11 @@ class Models:
 
         Args:
             segmenter: name of the segmenter to load.
-            on_broken: told why, if weights cannot be used.
+            on_broken: called with the reason, if weights cannot be used.
 
         Returns:
             The thread that does it. What else goes wrong there is logged, and met again by the
-            first visitor, who is told.
+            first visitor, who sees the error.
         """
         thread = threading.Thread(target=self._warm_up, args=(segmenter, on_broken), daemon=True)
         thread.start()
@@ -116,7 +116,7 @@ class Models:
             alpha = matter.matte(image, guidance, refine=True).alpha
             self._warm_up_colours(image, alpha, str(matter.device), matter.dtype_name)
             self.loaded = True
-        except Exception as error:  # whatever it is, the first visitor meets it again and is told
+        except Exception as error:  # whatever it is, the first visitor meets it again and sees it
             if on_broken is not None and isinstance(error, ValueError):
                 on_broken(str(error))
                 return

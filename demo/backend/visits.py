@@ -1,6 +1,6 @@
 """Handlers as visits: each runs with its visitor's share and ends when he leaves or presses Stop.
 
-`mgm_core.runtime.admission` decides; here it is told who asks, in Gradio's terms.
+`mgm_core.runtime.admission` decides; here Gradio's requests become its visitors.
 """
 
 import functools
@@ -40,8 +40,8 @@ class Visits:
     def of(self, handler: Handler) -> Handler:
         """Return a handler that is a visit from its first step to its last.
 
-        A handler that was cancelled changes nothing on the page: whoever stopped it is told by the
-        button, and whoever left is not there.
+        A handler that was cancelled changes nothing on the page: whoever stopped it sees
+        the button, and whoever left sees nothing.
         """
         if inspect.isgeneratorfunction(handler):
 

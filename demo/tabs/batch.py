@@ -60,7 +60,7 @@ class BatchHandlers:
         settings: str | None,
         progress: gr.Progress = _PROGRESS,
     ) -> Iterator[Shown]:
-        """Cut the subject out of each photo; one that fails is told, and the others go on.
+        """Cut the subject out of each photo; one that fails is reported, and the others go on.
 
         Args:
             photos: paths of the uploads.

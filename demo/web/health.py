@@ -65,7 +65,7 @@ def metrics_route(
     Args:
         admission: what is counted.
         held_bytes: how much memory intermediate results take.
-        log: told of each visit too.
+        log: called after each visit, too.
     """
     from prometheus_client import (
         CONTENT_TYPE_LATEST,

@@ -51,7 +51,7 @@ CSS = """
 #status { align-items: center; gap: 8px; }
 #downloads { gap: 8px; align-items: stretch; }
 #downloads button { flex: 0 1 auto; min-width: 0; padding: 8px 14px; font-size: 0.9rem; }
-/* What is being done is told beside the note; the picture stays. */
+/* Progress is shown beside the note; the picture stays. */
 #progress { position: relative; flex: 1 1 260px; min-height: 34px; padding: 0; border: 0;
   background: none; }
 #progress .wrap { background: none; border: 0; padding: 0; min-height: 34px; }

@@ -1,7 +1,7 @@
 """Which photographs become which files; decided, and checked, before any work.
 
 No result is ever written over a file that the command reads, nor over another result. Files that
-only look alike are told apart: by what a path leads to, links and `..` included.
+only look alike are distinguished by what a path leads to, links and `..` included.
 """
 
 import os

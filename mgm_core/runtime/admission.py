@@ -101,7 +101,7 @@ class Visit:
         self.visitor, self.token, self.began = visitor, token, began
         self.waited_s = 0.0
         self.on_wait: Callable[[int], None] = lambda _before: None
-        """Told how many come before, whenever that changes."""
+        """Called with how many come before, whenever that changes."""
         self._admission = admission
         self._lane: str | None = None
         self._place: _Place | None = None
@@ -183,7 +183,7 @@ class Admission:
         self.counts: Counter[str] = Counter()
         """How many visits were admitted, finished, failed, cancelled and refused so far."""
         self.on_end: Callable[[Ended], None] = lambda _ended: None
-        """Told of each visit that ended."""
+        """Called with each visit that ended."""
 
     @property
     def closed(self) -> bool:

@@ -79,7 +79,7 @@ class Tracker:
             (H, W) float32: 0 or 1; all 0 while the subject is out of sight.
         """
         last, anchor = self._last, self._anchor
-        assert last is not None, "the first frame's alpha is told before"
+        assert last is not None, "the first frame's alpha comes before"
         assert anchor is not None, "there is an anchor from the first frame on"
         found = probability >= self._threshold
         if _difference(last.image, image) > _CUT_DIFFERENCE:

@@ -1,4 +1,4 @@
-"""A photo with a person in it that needs no network, and networks that do as they are told."""
+"""A photo with a person in it that needs no network, and networks that need no weights."""
 
 from dataclasses import dataclass, field
 
@@ -45,7 +45,7 @@ class FakeSegmenter:
 
 @dataclass
 class FakeMatter:
-    """Blurs the guidance; every level is told apart by its value."""
+    """Blurs the guidance; every level has a value of its own."""
 
     device = "cpu"
     dtype_name = "float32"

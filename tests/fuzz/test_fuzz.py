@@ -1,4 +1,4 @@
-"""Some hundred broken inputs for each reader; `scripts/fuzz` takes as long as it is told."""
+"""Some hundred broken inputs for each reader; `scripts/fuzz` takes as long as is asked."""
 
 import pytest
 from targets import fuzz, targets

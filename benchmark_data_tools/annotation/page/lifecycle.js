@@ -46,7 +46,7 @@ export async function open(id) {
   delete document.body.dataset.opened;
   const key = [page.me.identity, page.me.name, id];
   const fetching = fetchBitmap(`entries/${id}/image`); // the longest of all
-  fetching.catch(() => {}); // told of below
+  fetching.catch(() => {}); // reported below
   const [entry, kept] = await Promise.all([json(`entries/${id}`), journal.recall(key).catch(() => null)]);
   const base = kept?.facts.base ?? entry.head;
   const fetchMask = (number) => fetchPixels(`entries/${id}/mask?revision=${number}`, entry.width, entry.height);

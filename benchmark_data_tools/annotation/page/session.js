@@ -18,7 +18,7 @@ export const page = {
   note: "", // the note as the server has it; what is being typed differs from it
   token: (sessionStorage.token ??= randomId()), // names this tab for leases
 };
-// Who is told of what canvas and queue do: the parts that know fill it in.
+// Callbacks of what canvas and queue do; the parts that answer to them fill it in.
 export const listeners = { toolsShown: () => {}, openEntry: () => {}, pressed: {} };
 export const view = new View($("frame"));
 export const tools = new Tools(view, {

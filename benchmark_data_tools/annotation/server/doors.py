@@ -75,7 +75,7 @@ class Doors:
             nonlocal size
             part = await receive()
             size += len(part.get("body", b""))
-            if size > limit:  # of a length that was not told
+            if size > limit:  # of a length that was not declared
                 raise HTTPException(413, message)
             return part
 

@@ -92,7 +92,7 @@ def get_proposal(
 def get_mask(
     entry_id: Number, user: Guarded, service: Given, revision: Number | None = None
 ) -> Response:
-    """Return a revision's mask, the head's unless told; 204 where nothing is saved yet."""
+    """Return a revision's mask, the head's by default; 204 where nothing is saved yet."""
     entry = entry_for(service.store, entry_id, user)
     number = entry.head if revision is None else revision
     if number == 0:

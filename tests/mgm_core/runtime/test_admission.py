@@ -27,7 +27,7 @@ def until(so):
 
 
 class Asking:
-    """A visit in a thread of its own, which keeps its turn until it is told to end."""
+    """A visit in a thread of its own, which keeps its turn until the test ends it."""
 
     def __init__(self, admission, visitor, lane="photo"):
         self.admission, self.visitor, self.lane = admission, visitor, lane

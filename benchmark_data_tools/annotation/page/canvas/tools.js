@@ -49,7 +49,7 @@ class Colours {
 }
 
 export class Tools {
-  // `changed(tiles, stroke)` is told of every change, `input()` of every sign of work;
+  // `changed(tiles, stroke)` is called at every change, `input()` at every sign of work;
   // `pressed(tool, x, y, erases)` does what takes more than the canvas.
   constructor(view, { changed, input, shown, pressed }) {
     this.view = view;
