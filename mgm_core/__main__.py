@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=unset,
         metavar="PX",
-        help="one view at this long side in px; default: a closer second view of small subjects",
+        help="one view at this long side in px; default: a magnified second view of small subjects",
     )
     guidance.add_argument(
         "--shift",

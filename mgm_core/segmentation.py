@@ -32,11 +32,11 @@ PERSON = CATEGORIES.index("person")
 THRESHOLD = 0.5
 BUNDLED_CLASSES = "portrait_classes"
 
-# A subject smaller than this, as the square root of its area in px, gets a second view, closer by
+# A subject smaller than this, as the square root of its area in px, gets a second view, magnified by
 # up to so many times: legs and arms of small people are a few px wide at first.
 _CLOSE_PX = 280
 _MAX_MAGNIFICATION = 1.5
-# A view that is hardly closer than the first tells nothing new.
+# A view that is hardly larger than the first adds nothing.
 _MIN_MAGNIFICATION = 1.1
 
 
@@ -229,7 +229,7 @@ class Segmenter:
             image: (H, W, 3) float32 in [0, 1].
             category: One of `CATEGORIES`.
             long_side_px: Long side that the network is fed with; None for its default, where the
-                bundled segmenter takes a second, closer view of small subjects.
+                bundled segmenter takes a second, magnified view of small subjects.
 
         Returns:
             (H, W) float32 in [0, 1].

@@ -40,8 +40,8 @@ WHOLE_ALPHA = 0.9  # what is less is a gap
 # wrong with a mask beyond what the network was trained for.
 LEAST_SIDES_PX: dict[EncoderName, int] = {"resnet34": 0, "mobilenet_v2": 800}
 MAX_MAGNIFICATION = 1.5
-# How much closer the second view is, while both views together have no more pixels than this, which
-# bounds what they cost; an image that it would show hardly closer does without.
+# How much larger the second view is, while both views together have no more pixels than this, which
+# bounds what they cost; an image that it would hardly magnify does without.
 MAGNIFIED_SCALE, MIN_MAGNIFIED_SCALE = 2.0, 1.05
 VIEWS_PX = 2_600_000
 
@@ -86,7 +86,7 @@ class Matter:
     image whose long side is shorter is magnified to it, at most by half, and its matte reduced.
 
     With `refine` alpha goes on to one more level, which the paper has not: where the network left
-    it uncertain, or a trimap does, the matting Laplacian and the network's view of the closer,
+    it uncertain, or a trimap does, the matting Laplacian and the network's view of the magnified,
     mirrored image find it anew (`refine.py`).
 
     One object may serve several threads; they take turns.

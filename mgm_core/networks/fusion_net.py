@@ -17,7 +17,7 @@ from mgm_core.networks.blocks import conv_norm_relu
 __all__ = ["CANDIDATES", "PRIOR_WEIGHTS", "STRIDE", "VIEWS", "FusionNetwork"]
 
 VIEWS = 2
-"""The matting network's alphas: of the image as it is, and of the closer, mirrored one."""
+"""The matting network's alphas: of the image as it is, and of the magnified, mirrored one."""
 PRIOR_WEIGHTS = (1e-4, 1e-3, 1e-2)
 """Of the views' mean beside the matting Laplacian, light to heavy."""
 CANDIDATES = VIEWS + 1 + len(PRIOR_WEIGHTS) + 2

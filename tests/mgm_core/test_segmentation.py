@@ -129,7 +129,7 @@ class _SeesFromAbove(torch.nn.Module):
     ("share", "sizes"),
     [
         (0.5, [513]),  # 363 px: large enough
-        (0.27, [513]),  # 267 px: a look 1.05 times closer is not worth it
+        (0.27, [513]),  # 267 px: a view 1.05 times as large is not worth it
         (0.2, [513, 625]),  # 513 * 280 / sqrt(103 * 513), next 8n + 1
         (0.0, [513, 769]),  # nobody found: one and a half times the size is the closest look
     ],
