@@ -272,9 +272,7 @@ def _run(options: argparse.Namespace, done: list[Job]) -> int:
                 tqdm.write(f"note: {note}", file=sys.stderr)
             done.append(job)
             _report(job, guided, recipe, len(todo) == 1)
-        except (
-            Exception
-        ) as error:  # the rest is done; our own faults are shown at the end
+        except Exception as error:  # the rest is done; our own faults are shown at the end
             failures.add(str(job.source), error)
     return _summary(len(todo), skipped, failures, recipe)
 

@@ -32,7 +32,7 @@ PERSON = CATEGORIES.index("person")
 THRESHOLD = 0.5
 BUNDLED_CLASSES = "portrait_classes"
 
-# A subject smaller than this, as the square root of its area in px, gets a second view, magnified by
+# A subject smaller than this, as the square root of its area in px, gets a second view, magnified
 # up to so many times: legs and arms of small people are a few px wide at first.
 _CLOSE_PX = 280
 _MAX_MAGNIFICATION = 1.5

@@ -116,9 +116,9 @@ class Checked:
 
     def __post_init__(self) -> None:
         """Check what is given beside the defaults, and replace it by what its type makes of it."""
-        kind = type(self)
+        kind: Any = type(self)
         given = {}
-        for part in dataclasses.fields(kind):  # type: ignore[arg-type] # only dataclasses inherit
+        for part in dataclasses.fields(kind):
             value, factory = getattr(self, part.name), cast("object", part.default_factory)
             if value is not part.default and type(value) is not factory:
                 given[part.name] = value
@@ -164,7 +164,9 @@ def read_settings(kind: type[T], values: object, where: str = "") -> T:
     from pydantic import ValidationError
 
     try:
-        made: T = _adapter(kind).validate_json(_as_json(values), strict=True, extra="forbid")
+        made: T = _adapter(cast("Any", kind)).validate_json(
+            _as_json(values), strict=True, extra="forbid"
+        )
     except ValidationError as error:
         errors = error.errors()
         unknown = [each for each in errors if each["type"] == "unexpected_keyword_argument"]

@@ -1,6 +1,6 @@
 """Training of the fusion network, which chooses between candidate alphas pixel by pixel.
 
-Examples are those of the matting network. The frozen matting network sees each as it is and magnified,
+Examples are those of the matting network, which is frozen and sees each as it is and magnified,
 as in use (`mgm_core/matting/matter.py`), the other candidates are found by these views
 (`mgm_core/matting/refine.py`), and what is learned is which of them to believe at each pixel. The
 matting network has learned from the same pictures and errs less on them than on new ones; so some
