@@ -55,6 +55,7 @@ from benchmark_data_tools.protocols import (
 )
 from mgm_core.arrays import Floats, check_mask
 from mgm_core.images import write_image
+from mgm_core.runtime.partial import clear_up, written_whole
 
 PACKAGES = ("mgm", "torch", "numpy", "opencv-python-headless", "pymatting", "pillow", "scipy")
 JsonObject = dict[str, Any]
@@ -298,6 +299,7 @@ def _probability(folder: str | None) -> Probability:
 def _record(plan: Plan, command: str) -> None:
     """Write what the results will be of; refuse a folder that holds results of something else."""
     plan.out.mkdir(parents=True, exist_ok=True)
+    clear_up(plan.out, recursive=True)
     files = manifest(plan.samples, plan.data)
     _keep(
         plan.out / "run.json",
@@ -360,9 +362,8 @@ def _write_json(path: Path, value: JsonObject) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, "utf-8")
-    part.replace(path)
+    with written_whole(path) as part:
+        part.write_text(text, "utf-8")
 
 
 def rows(plan_out: Path, method_slug: str, variant: str, names: Iterable[str]) -> list[JsonObject]:

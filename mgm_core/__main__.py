@@ -48,6 +48,7 @@ from mgm_core.images import Photo, encode_png, read_photo, read_subject_mask, wr
 from mgm_core.models import Models
 from mgm_core.networks.hardware import DtypeName
 from mgm_core.recipe import AUTO, Background, Quality, Recipe, read_background
+from mgm_core.runtime.partial import clear_up
 from mgm_core.runtime.renamed import RenamedSwitch, old_name
 from mgm_core.runtime.reporting import Failures, allow_any_name
 
@@ -243,6 +244,7 @@ def _run(options: argparse.Namespace, done: list[Job]) -> int:
         if picture_path is not None:
             picture = read_backdrop(picture_path, recipe, options.max_megapixels)
         models = models_of(options)
+        models.verify()
         matter = models.matter()
         segmenter = None
         if any(job.mask is None for job in planned.jobs):
@@ -252,6 +254,8 @@ def _run(options: argparse.Namespace, done: list[Job]) -> int:
         return 2
     for sentence in planned.left_out:
         print(sentence, file=sys.stderr)
+    for folder in {job.target.parent for job in planned.jobs if job.target != PIPE}:
+        clear_up(folder)
     failures = Failures()
     skipped = 0
     todo = planned.jobs

@@ -33,6 +33,7 @@ from mgm_core.networks.checkpoint import (
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.prn import PRN
 from mgm_core.networks.refinement import TEST_KERNELS_PX, ellipse, fuse, uncertain
+from mgm_core.runtime.partial import written_whole
 from mgm_core.segmentation import bundled_network
 
 __all__ = [
@@ -179,7 +180,6 @@ def write_onnx(network: Exportable, path: Path) -> None:
             f"the package {error.name} must be installed to write ONNX: pip install 'mgm[onnx]'"
         ) from error
     sides = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    partial = path.with_name(f".{path.name}.partial")
     with torch.inference_mode():
         program = torch.onnx.export(
             network.module.eval(),
@@ -193,8 +193,8 @@ def write_onnx(network: Exportable, path: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    program.save(partial)
-    partial.replace(path)
+    with written_whole(path) as part:
+        program.save(part)
 
 
 def parser() -> argparse.ArgumentParser:

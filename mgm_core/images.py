@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
-from os import PathLike, fsync
+from os import PathLike
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, BinaryIO, Literal, TypeAlias
 from zlib import crc32
 
@@ -27,6 +26,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImag
 
 from mgm_core.arrays import Bytes, Floats, check_shape, check_values
 from mgm_core.labels import labels_of
+from mgm_core.runtime.partial import written_whole
 
 # Pillow loads most of its openers late, and knows none of them by name before.
 Image.init()
@@ -384,18 +384,8 @@ def write_whole(path: str | PathLike[str], data: bytes) -> None:
     Raises:
         OSError: the disk does not take it; nothing is left behind.
     """
-    path = Path(path)
-    # A name of its own length: the result's may be as long as the disk allows. Not `tempfile`: its
-    # files are readable by their owner alone, and stay so after the rename.
-    part = path.with_name(f".{token_hex(8)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_whole(Path(path)) as part:
+        part.write_bytes(data)
 
 
 def encode_png(array: Floats, *, bits: Literal[8, 16] = 8) -> bytes:

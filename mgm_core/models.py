@@ -46,6 +46,17 @@ class Models:
         self._refiner = Lazy(self._load_refiner)
         self._segmenters = LazyByName(self._load_segmenter)
 
+    @staticmethod
+    def verify() -> None:
+        """Check the bundled weights, which else are looked at as each is needed.
+
+        Raises:
+            CheckpointError: A file is missing or was changed.
+        """
+        from mgm_core.networks.checkpoint import verify_bundled
+
+        verify_bundled()
+
     def matter(self) -> "Matter":
         """Return the matting network, with what refines its alpha.
 

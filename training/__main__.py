@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments and arguments[0] in commands:
             return commands[arguments[0]](arguments[1:])
         return _train(arguments)
-    except (ConfigError, NonFiniteLossError, CheckpointError, ImageError) as error:
+    except (ConfigError, NonFiniteLossError, CheckpointError, ImageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:

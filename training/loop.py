@@ -7,7 +7,6 @@ exactly as it would have.
 
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +20,17 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from mgm_core.networks.hardware import best_dtype, resolve_device
+from mgm_core.runtime.partial import clear_up
 from training.config import Config, ConfigError
 from training.distributed import local_part, rank, start, synchronised
 from training.losses import Terms, detach
-from training.portable import Portable, Progress, read_portable, write_portable
+from training.portable import (
+    Portable,
+    Progress,
+    checkpoint_written,
+    read_portable,
+    write_portable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -145,12 +151,8 @@ class MovingAverage:
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that a kill or a full disk leaves the old one whole."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with checkpoint_written(path) as part:
+        torch.save(content, part)
 
 
 class Trainer:
@@ -167,6 +169,7 @@ class Trainer:
         run = config.run
         self.folder = Path(run.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        clear_up(self.folder)
         if run.threads:
             torch.set_num_threads(run.threads)
         self.device = resolve_device(start(run.device))
@@ -266,9 +269,8 @@ class Trainer:
             k: v.detach().to("cpu", copy=True).contiguous()
             for k, v in self.task.exported(self.average.state).items()
         }
-        partial = path.with_suffix(".partial")
-        save_file(weights, partial, self.task.metadata())
-        partial.replace(path)
+        with checkpoint_written(path) as part:
+            save_file(weights, part, self.task.metadata())
 
     @property
     def fraction(self) -> float:

@@ -4,7 +4,8 @@ It leaves out the optimiser's state, half of a full checkpoint, and keeps the we
 precision beside their moving average, which is what is exported and stays as it is.
 """
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mgm_core.runtime.partial import written_whole
 from training.config import ConfigError
 
 __all__ = ["Portable", "Progress", "read_portable", "write_portable"]
@@ -45,17 +47,37 @@ class Portable:
     progress: Progress
 
 
+@contextmanager
+def checkpoint_written(path: Path) -> Iterator[Path]:
+    """Write a checkpoint or weights so that a kill or a full disk leaves the old ones whole.
+
+    Args:
+        path: In the run's folder.
+
+    Yields:
+        The file to write to meanwhile.
+
+    Raises:
+        OSError: The disk does not take it.
+    """
+    try:
+        with written_whole(path) as part:
+            yield part
+    except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch and safetensors have theirs
+        raise OSError(
+            f"{path} must fit onto its disk, got {str(error).splitlines()[0]}: make room, then go "
+            "on with --resume from the last checkpoint, which is whole"
+        ) from error
+
+
 def write_portable(path: Path, portable: Portable) -> None:
     """Write a small checkpoint; a kill or a full disk leaves the old one."""
     tensors = {f"average/{k}": _plain(v) for k, v in portable.average.items()}
     for key, value in portable.module.items():
         half = value.is_floating_point() and bool(value.abs().max() < torch.finfo(torch.half).max)
         tensors[f"module/{key}"] = _plain(value.half() if half else value)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {k: repr(v) for k, v in asdict(portable.progress).items()})
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with checkpoint_written(path) as part:
+        save_file(tensors, part, {k: repr(v) for k, v in asdict(portable.progress).items()})
 
 
 def read_portable(path: Path) -> Portable:

@@ -13,6 +13,7 @@ export, import, stats, agreement, verify
 import argparse
 import getpass
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -44,6 +45,7 @@ from benchmark_data_tools.annotation.storage.tables import LABEL_KINDS, STATES, 
 from benchmark_data_tools.annotation.storage.verify import verify
 from benchmark_data_tools.annotation.team import agreement, passes
 from benchmark_data_tools.annotation.team.users import Users
+from mgm_core.runtime.partial import clear_up
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 PORT = 7870
+_STOP_SECONDS = 20  # that running requests may take once the server is told to stop
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 DATABASE_VARIABLE = "MGM_ANNOTATION_DATABASE"
 
@@ -211,6 +214,7 @@ def open_service(
         )
     if hub_dataset:
         durability.restore_from_hub(folder, hub_dataset, hub)
+    clear_up(folder, recursive=True)
     store = Store.open(folder, database=database)
     warning = durability.warning(folder, hub_dataset=hub_dataset)
     copy = durability.HubCopy(folder, hub_dataset, api=hub) if hub_dataset else None
@@ -251,16 +255,44 @@ def _annotate(options: argparse.Namespace) -> int:
 
     from benchmark_data_tools.annotation.server.app import create_app
 
-    with open_service(
-        options.dataset,
-        host=options.host,
-        database=options.database,
-        hub_dataset=options.hub_dataset,
-        proposer=NetworkProposer(options.weights, options.category),
-    ) as service:
+    with (
+        _ended_by_signals(),
+        open_service(
+            options.dataset,
+            host=options.host,
+            database=options.database,
+            hub_dataset=options.hub_dataset,
+            proposer=NetworkProposer(options.weights, options.category),
+        ) as service,
+    ):
         print(f"http://{options.host}:{options.port}/", flush=True)
-        uvicorn.run(create_app(service), host=options.host, port=options.port, log_level="warning")
+        uvicorn.run(
+            create_app(service),
+            host=options.host,
+            port=options.port,
+            log_level="warning",
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
     return 0
+
+
+@contextmanager
+def _ended_by_signals() -> "Iterator[None]":
+    """End the program from within, so that what it has open is closed.
+
+    Uvicorn ends running requests, then repeats the signal, which else would end the program before
+    the Hub has what is new, and leave the networks' process behind.
+    """
+
+    def end(*_: object) -> None:
+        raise SystemExit(0)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _propose(options: argparse.Namespace) -> int:

@@ -65,7 +65,7 @@ class Visitor(HttpUser):
         try:
             outcome = self._ask(number)
         except (OSError, ValueError) as error:  # requests' errors are the one or the other
-            outcome = f"unanswered: {type(error).__name__}"
+            outcome = f"unanswered: {type(error).__name__}: {str(error)[:300]}"
         with (FOLDER / "outcomes.jsonl").open("a", encoding="utf-8") as out:
             line = {"outcome": outcome, "begun": begun, "seconds": time.time() - begun}
             out.write(json.dumps(line) + "\n")

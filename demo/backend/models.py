@@ -66,7 +66,11 @@ class Models:
                 # For the visitor this is one more choice that cannot be had.
                 raise ValueError(str(error)) from error
 
-        return cls(networks.matter, load_segmenter)
+        def load_matter() -> MattingNetwork:
+            networks.verify()  # also those that no visitor has asked for yet
+            return networks.matter()
+
+        return cls(load_matter, load_segmenter)
 
     def matter(self) -> MattingNetwork:
         """Return the matting network, loading it if need be."""

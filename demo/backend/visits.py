@@ -16,12 +16,15 @@ from gradio.context import LocalContext
 
 from mgm_core.runtime.admission import Admission, BusyError, Ended, Visitor, current_visit
 from mgm_core.runtime.cancellation import Cancelled
+from mgm_core.runtime.reporting import reason_of, refused_by_disk
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 LANES = {"photo": 1, "large": 1, "batch": 1, "clip": 1}
 """What may be computed at once. A large photo does not keep small ones waiting, nor do many, nor a
 clip."""
+
+DISK_FULL = "The server's disk must take what you send and get, and did not. Try again later."
 
 _logger = logging.getLogger("mgm.visits")
 
@@ -109,8 +112,8 @@ def visitor() -> Visitor:
 def report_refusals() -> Iterator[None]:
     """Let refusals reach the visitor, as they say what to do.
 
-    They are `ValueError`s, `BusyError`, and a shortage of memory. Any other error is a fault of
-    ours: Gradio logs it, and tells the visitor no details.
+    They are `ValueError`s, `BusyError`, and a shortage of memory or disk. Any other error is a
+    fault of ours: Gradio logs it, and tells the visitor no details.
     """
     try:
         yield
@@ -123,15 +126,23 @@ def report_refusals() -> Iterator[None]:
             title="That did not work" if isinstance(error, ValueError) else "Busy",
             print_exception=False,
         ) from error
-    except MemoryError as error:
-        _logger.exception("memory was short")
-        raise gr.Error(
-            "The server's memory must be enough for this, and was not. Take a smaller picture.",
-            title="Too large",
-            print_exception=False,
-        ) from error
+    except (MemoryError, RuntimeError, OSError) as error:
+        if (shortage := shortage_of(error)) is None:
+            raise
+        _logger.exception("memory or disk was short")
+        title = "No room" if isinstance(error, OSError) else "Too large"
+        raise gr.Error(shortage, title=title, print_exception=False) from error
     except Cancelled as error:
         raise gr.Error("Stopped.", visible=False, print_exception=False) from error
+
+
+def shortage_of(error: Exception) -> str | None:
+    """Return what a visitor is told where memory or disk was short; None for any other error."""
+    if isinstance(error, OSError):
+        return DISK_FULL if refused_by_disk(error) else None
+    if isinstance(error, ValueError) or reason_of(error) is None:
+        return None
+    return "The server's memory must be enough for this, and was not. Take a smaller picture."
 
 
 def sentence(message: str) -> str:

@@ -1,6 +1,7 @@
 """The tab "Several photos": each is cut out with the same settings, and all go into one ZIP."""
 
 import html
+import logging
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,13 @@ import numpy as np
 from demo.backend.orders import GROW_LIMIT_PX, File, Order, picked_colour
 from demo.backend.publishing import Product, encoded, for_page, new_file
 from demo.backend.studio import Studio
-from demo.backend.visits import Visits, report_refusals, report_waiting, sentence
+from demo.backend.visits import (
+    Visits,
+    report_refusals,
+    report_waiting,
+    sentence,
+    shortage_of,
+)
 from demo.environment import Environment
 from demo.web.uploads import uploaded
 from mgm_core.arrays import Floats
@@ -33,6 +40,8 @@ FILES: list[tuple[str, Product]] = [
 ]
 _PREVIEW_SIDE_PX = 640
 _PROGRESS = gr.Progress()
+
+_logger = logging.getLogger(__name__)
 
 
 class BatchHandlers:
@@ -107,6 +116,10 @@ class BatchHandlers:
                             break
                         except ValueError as error:
                             failures.append(f"{Path(path).name}: {sentence(str(error))}")
+                        except Exception as error:  # whatever it is, the rest is done
+                            _logger.exception("a photo of a batch")
+                            reason = shortage_of(error) or "This program failed at it: report that."
+                            failures.append(f"{Path(path).name}: {reason}")
                         done = len(shown) + len(failures)
                         progress((done, len(paths)), "Cutting out", unit="photos")
                         yield shown, gr.skip(), summary(len(shown), failures, len(paths))

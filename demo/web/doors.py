@@ -6,6 +6,7 @@ offers. Here a file is what was uploaded, under one message for all that is not.
 """
 
 import json
+import logging
 import re
 import time
 from collections import Counter, deque
@@ -21,7 +22,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from demo.backend.visits import DISK_FULL
 from demo.web.paths import path_of_route
+from mgm_core.runtime.reporting import refused_by_disk
 
 NOT_UPLOADED = (
     "a file must be one that was uploaded to this page a short while ago, got another: upload it "
@@ -31,11 +34,15 @@ JSON_BYTES = 4 * 2**20
 FIELD_BYTES = 64 * 2**10
 UPLOADS_AT_ONCE = 8
 
+_logger = logging.getLogger(__name__)
+
 _API = "/gradio_api/"
 # What the page and its endpoints post to; Gradio answers to much more.
 _POSTS = re.compile(r"(upload|queue/join|cancel|reset|call/.+|run/.+|api/.+|mcp(/.*)?)/?")
 # Gradio fetches these addresses for whoever asks.
 _FETCHED_ELSEWHERE = re.compile(r"(file=\s*[a-z][a-z0-9+.-]*:|proxy=)", re.IGNORECASE)
+# Written to disk for whoever asks, from what a session shows; the page offers no such links.
+_DEEP_LINK = re.compile(r"deep_link/?")
 _CALLED = re.compile(r"/call/([^/]+)/?$")
 _LISTENING = re.compile(r"call/(?:v2/)?[^/]+/([^/]+)/?")
 
@@ -175,7 +182,8 @@ class Doors:
             return None
         if _FETCHED_ELSEWHERE.match(rest):
             return PlainTextResponse(NOT_UPLOADED, 403)
-        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not _POSTS.fullmatch(rest):
+        asks = scope["method"] in ("GET", "HEAD", "OPTIONS")
+        if _DEEP_LINK.fullmatch(rest) or not (asks or _POSTS.fullmatch(rest)):
             return PlainTextResponse("this page must offer what is asked for, got another", 404)
         return None
 
@@ -217,6 +225,11 @@ class Doors:
         except (_TooLongFieldsError, MultipartParseError):
             broken = PlainTextResponse("an upload must be a form of files, got another", 400)
             await broken(scope, receive, send)
+        except OSError as error:
+            if not refused_by_disk(error):
+                raise
+            _logger.exception("the disk refused an upload")
+            await PlainTextResponse(DISK_FULL, 507)(scope, receive, send)
         finally:
             self._uploading[address] -= 1
             if not self._uploading[address]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 import numpy as np
 
 from mgm_core.arrays import Floats, check_image, check_mask
+from mgm_core.runtime.cancellation import checkpoint
 
 if TYPE_CHECKING:
     from mgm_core.networks.hardware import DtypeName
@@ -46,11 +47,11 @@ def estimate_foreground(
     Args:
         image: (H, W, 3) float in [0, 1], sRGB.
         alpha: (H, W) float in [0, 1].
-        method: "multilevel" is fast, and takes some 110 bytes of memory a pixel; "closed_form" is
-            slow, takes six times as much, and is for images of up to 4 megapixels; "network" asks
-            the bundled network, and is the best by alpha that was predicted; "raw" takes the
-            image's colours, fringe and all. Or an estimator, such as a `NetworkEstimator`
-            (`learned.py`) with other weights.
+        method: "multilevel" is fast, and takes some 40 bytes of memory a pixel; "closed_form" is
+            slow, takes sixteen times as much, and is for images of up to 4 megapixels, for which
+            it cannot be stopped for some 20 s; "network" asks the bundled network, and is the best
+            by alpha that was predicted; "raw" takes the image's colours, fringe and all. Or an
+            estimator, such as a `NetworkEstimator` (`learned.py`) with other weights.
         device: Where networks compute; "auto" takes the fastest there is. The other methods
             compute on the CPU.
         dtype: What networks compute in; "auto" is bf16 where the hardware has it.
@@ -91,10 +92,9 @@ def _raw(image: Floats, alpha: Floats) -> Floats:
 
 def _multilevel(image: Floats, alpha: Floats) -> Floats:
     _announce_first_use()
-    from pymatting import estimate_foreground_ml
+    from mgm_core.foreground.multilevel import estimate_multilevel
 
-    foreground: Floats = estimate_foreground_ml(image, alpha)
-    return foreground
+    return estimate_multilevel(image, alpha)
 
 
 def _closed_form(image: Floats, alpha: Floats) -> Floats:
@@ -107,7 +107,8 @@ def _closed_form(image: Floats, alpha: Floats) -> Floats:
     _announce_first_use()
     from pymatting import estimate_foreground_cf
 
-    foreground: Floats = estimate_foreground_cf(image, alpha)
+    checkpoint()
+    foreground: Floats = estimate_foreground_cf(image, alpha, cg_kwargs={"callback": checkpoint})
     return foreground
 
 
@@ -119,6 +120,6 @@ _METHODS: dict[ForegroundMethod, ForegroundEstimator] = {
 
 
 def _announce_first_use() -> None:
-    # pymatting is imported on use as it starts a compiler: seconds that no one else should wait.
-    if "pymatting" not in sys.modules:
-        _logger.info("loading pymatting: its first call may compile for some seconds")
+    # Imported on use, as a compiler is started: seconds that no one else should wait.
+    if "numba" not in sys.modules:
+        _logger.info("loading Numba: its first call may compile for some seconds")

@@ -113,6 +113,16 @@ def bundled_path(name: str) -> Path:
     return WEIGHTS_FOLDER / known[name].file
 
 
+def verify_bundled() -> None:
+    """Check the hash of every bundled file, so that none is found to be broken halfway.
+
+    Raises:
+        CheckpointError: A file is missing or was changed.
+    """
+    for name in bundled():
+        bundled_path(name)
+
+
 def part_path(path: Path, number: int) -> Path:
     """Return the file of a part, from 1 on: `a.safetensors`, `a.2.safetensors`, ..."""
     return path if number == 1 else path.with_suffix(f".{number}.safetensors")

@@ -1,10 +1,13 @@
 """What commands print: names of any kind, why a file failed, and where they were stopped."""
 
+import errno
 import sys
 import traceback
 from io import TextIOWrapper
 
-__all__ = ["Failures", "allow_any_name", "reason_of"]
+__all__ = ["Failures", "allow_any_name", "reason_of", "refused_by_disk"]
+
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def allow_any_name() -> None:
@@ -24,6 +27,11 @@ def reason_of(error: Exception) -> str | None:
     if isinstance(error, ValueError | OSError):
         return str(error) or type(error).__name__
     return None
+
+
+def refused_by_disk(error: OSError) -> bool:
+    """Tell whether a disk is full, read-only or broken."""
+    return error.errno in _OF_DISKS
 
 
 def _is_torchs_shortage(error: Exception) -> bool:

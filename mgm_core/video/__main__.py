@@ -50,6 +50,7 @@ from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import SubjectMask, read_subject_mask
 from mgm_core.recipe import Recipe
 from mgm_core.runtime.cancellation import Cancelled, checkpoint
+from mgm_core.runtime.partial import clear_up
 from mgm_core.runtime.renamed import RenamedOption, old_name
 from mgm_core.runtime.reporting import allow_any_name, reason_of
 from mgm_core.video.files import (
@@ -191,6 +192,7 @@ def matte_clip(
             behind = make_background(image, alpha, foreground, recipe, picture, frame.alpha)
         return alpha, render(foreground, alpha, behind, recipe)
 
+    clear_up(Path(target).parent)
     with write_clip(target, source, transparent=transparent, pictures=pictures) as writer:
         for number, frame in enumerate(source.read(writer.hear), start=1):
             try:
@@ -338,6 +340,7 @@ def _run(own: argparse.Namespace, options: argparse.Namespace, clip: Path, targe
     smoother = TemporalSmoother(own.smoothing)
     limits = ClipLimits(seconds=own.max_seconds, frames=own.max_frames)
     models = photographs.models_of(options)
+    models.verify()
     picture = None
     if picture_path is not None:
         picture = photographs.read_backdrop(picture_path, recipe, options.max_megapixels)

@@ -4,7 +4,6 @@ A frame is float32 (H, W, 3), sRGB in [0, 1] and upright, at a time in seconds. 
 one and leave one by one, so that a clip takes no more memory than a few of its frames.
 """
 
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -12,7 +11,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from os import PathLike, fspath, sep
 from pathlib import Path
-from secrets import token_hex
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias, cast, get_args
 
@@ -32,6 +30,7 @@ from av.video.stream import VideoStream
 
 from mgm_core.arrays import Floats
 from mgm_core.images import encode_png
+from mgm_core.runtime.partial import clear_up, left_over, part_beside, written_whole
 from mgm_core.video.exr import encode_exr
 
 __all__ = [
@@ -448,6 +447,8 @@ def clip_kind(target: str | PathLike[str]) -> ClipKind:
 def check_target(target: str | PathLike[str], *, transparent: bool | None = None) -> None:
     """Raise unless a target can be written, as far as one can know ahead.
 
+    What a program left unfinished in a folder of frames as it was killed is finished or deleted.
+
     Raises:
         ValueError: the ending is another, or the format cannot hold alpha.
         VideoError: its folder does not exist, or the frames' folder holds files that are not those
@@ -460,6 +461,7 @@ def check_target(target: str | PathLike[str], *, transparent: bool | None = None
     if not path.parent.is_dir():
         raise VideoError(f"target must be in a folder that exists, got {path}: create its folder")
     if kind == "folder":
+        _finish_folder(path)
         _check_folder(path)
 
 
@@ -514,31 +516,51 @@ def _folder(
     path: Path, source: Clip, transparent: bool, pictures: PictureFormat
 ) -> Iterator[ClipWriter]:
     is_new = not path.exists()
-    part = path / f".{token_hex(8)}.part"
-    part.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)
     done = False
     try:
-        writer = _Pictures(
-            lambda name, data: (part / name).write_bytes(data),
-            source.frame_rate,
-            transparent,
-            pictures,
-        )
-        yield writer
-        writer.finish()
-        earlier = set(_listed_frames(path))
-        # The play list last: until then it is the old one's.
-        names = sorted((new.name for new in part.iterdir()), key=lambda name: name == _PLAY_LIST)
-        for name in names:
-            (part / name).replace(path / name)
-        for name in earlier - set(names):
-            (path / name).unlink(missing_ok=True)
+        with part_beside(path / _PLAY_LIST, is_folder=True) as part:
+            writer = _Pictures(
+                lambda name, data: (part / name).write_bytes(data),
+                source.frame_rate,
+                transparent,
+                pictures,
+            )
+            yield writer
+            writer.finish()
+            _replace_frames(path, part)
         done = True
     finally:
-        shutil.rmtree(part, ignore_errors=True)
         if is_new and not done:
             with suppress(OSError):
                 path.rmdir()
+
+
+def _finish_folder(path: Path) -> None:
+    """Do what programs that were killed left undone in a folder of frames.
+
+    Frames that were complete replace the earlier ones, those that were not are deleted.
+
+    Args:
+        path: The folder.
+    """
+    for part in left_over(path):
+        # Its play list is written as its last.
+        if (part / _PLAY_LIST).is_file():
+            _replace_frames(path, part)
+    clear_up(path)
+
+
+def _replace_frames(path: Path, part: Path) -> None:
+    """Replace a folder's frames by those in another; this can be begun anew at any point."""
+    outdated = set(_listed_frames(path)) - set(_listed_frames(part))
+    # The play list last: until then it is the old one's.
+    for new in part.iterdir():
+        if new.name != _PLAY_LIST:
+            new.replace(path / new.name)
+    for name in outdated:
+        (path / name).unlink(missing_ok=True)
+    (part / _PLAY_LIST).replace(path / _PLAY_LIST)
 
 
 def _listed_frames(folder: Path) -> list[str]:
@@ -555,11 +577,9 @@ def _listed_frames(folder: Path) -> list[str]:
 def _in_one_step(
     path: Path, kind: ClipKind, source: Clip, transparent: bool, pictures: PictureFormat
 ) -> Iterator[ClipWriter]:
-    # A name of its own length: the result's may be as long as the disk allows.
-    part = path.with_name(f".{token_hex(8)}.part")
-    try:
+    with written_whole(path) as part:
         if kind == "zip":
-            with zipfile.ZipFile(part, "x", zipfile.ZIP_STORED) as archive:
+            with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
                 writer = _Pictures(archive.writestr, source.frame_rate, transparent, pictures)
                 yield writer
                 writer.finish()
@@ -568,9 +588,6 @@ def _in_one_step(
                 movie = _Movie(container, kind, source, transparent)
                 yield movie
                 movie.finish()
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class _Pictures:

@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
 
 import httpx
 import numpy as np
@@ -123,6 +126,47 @@ def test_commands_on_a_read_only_disk_say_so(disk, capsys):
     ]:
         assert main([str(argument) for argument in arguments]) == 1
         assert message in capsys.readouterr().err
+
+
+def children_of(process):
+    listed = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for children in listed for child in children.read_text().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for children")
+def test_told_to_stop_as_it_computes_the_server_ends_with_its_networks_process(store):
+    port = free_port()
+    left = store.folder / ".0123456789abcdef.part"
+    left.touch()
+    code = (
+        "import sys\n"
+        "from benchmark_data_tools.__main__ import main\n"
+        "from benchmark_data_tools.annotation import commands\n"
+        "commands._STOP_SECONDS = 1\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "annotate", str(store.folder), "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        server.stdout.readline()
+        assert not left.exists()
+        url = f"http://127.0.0.1:{port}/api/entries/1/layers/network_alpha"
+        transport = httpx.HTTPTransport(retries=12)  # until it listens
+
+        def ask():
+            with suppress(httpx.HTTPError), httpx.Client(transport=transport, timeout=60) as client:
+                client.get(url, headers={"X-Annotation": "1"})
+
+        asking = Thread(target=ask)
+        asking.start()
+        while not (children := children_of(server.pid)):
+            assert server.poll() is None
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+        asking.join()
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < until, "the networks' process outlives its server"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("after", [2, 60])

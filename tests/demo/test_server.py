@@ -1,12 +1,14 @@
 """The real app over the network, without a browser: who leaves, stops or sends what is no photo."""
 
+import http.client
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -15,6 +17,7 @@ import pytest
 from PIL import Image
 from real_page import ASTRONAUT, ROOT, answers, free_port, one_thread
 
+from demo.backend.visits import DISK_FULL
 from demo.web.doors import NOT_UPLOADED
 from mgm_core.images import read_image, write_image
 
@@ -200,8 +203,19 @@ def test_operators_are_told_how_it_is(server):
     assert "process_resident_memory_bytes" in figures
 
 
+def test_a_connection_outlasts_a_clients_pause(server):
+    """Proxies keep connections, and lose a request that they send into one just being closed."""
+    kept = http.client.HTTPConnection("127.0.0.1", server.http.base_url.port, timeout=60)
+    with closing(kept):
+        for pause_s in (0, 6):
+            time.sleep(pause_s)
+            kept.request("GET", "/healthz")
+            kept.auto_open = False  # what is closed stays so, and the second request fails
+            assert kept.getresponse().read()
+
+
 def test_proxies_are_believed_only_where_they_are_named(tmp_path):
-    """A second server, as one reads its settings once; it also stops as it should."""
+    """A second server, as one reads its settings once; its disk fills up; it stops as it should."""
     forwarded = {"x-forwarded-for": "203.0.113.7"}
     variables = {
         "MGM_PROXIES": "127.0.0.1",
@@ -217,6 +231,14 @@ def test_proxies_are_believed_only_where_they_are_named(tmp_path):
         ]
         # What is too much is stopped on its way, so that each address is refused from its second.
         assert statuses[1] == statuses[3] == 429
+        third = {"x-forwarded-for": "203.0.113.8"}
+        limits = resource.prlimit(proxied.process.pid, resource.RLIMIT_FSIZE, (1000, -1))
+        files = {"files": ("a.png", bytes(20_000))}
+        answer = proxied.http.post("/gradio_api/upload", files=files, headers=third)
+        assert (answer.status_code, answer.text) == (507, DISK_FULL)
+        resource.prlimit(proxied.process.pid, resource.RLIMIT_FSIZE, limits)
+        answer = proxied.http.post("/gradio_api/upload", files=files, headers=third)
+        assert answer.status_code == 200
         proxied.wait_for(weights_loaded=True)
         result = []
         events = proxied.call("matte", photo)

@@ -178,9 +178,8 @@ def _read_runs(data: bytes) -> None:
     except RecursionError as error:
         raise ValueError("too deep") from error
     runs = said.get("rle", said.get("counts")) if isinstance(said, dict) else None
-    if not isinstance(runs, str) and not (
-        isinstance(runs, list) and all(type(run) is int for run in runs)
-    ):
+    is_text = isinstance(runs, str) and "rle" not in said
+    if not is_text and not (isinstance(runs, list) and all(type(run) is int for run in runs)):
         raise ValueError("no runs")
     if "rle" in said:
         label_studio_decode([run % 256 for run in runs], 8, 3)

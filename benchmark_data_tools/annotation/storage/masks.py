@@ -8,13 +8,14 @@ import os
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from secrets import token_hex
 from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+from mgm_core.runtime.partial import written_whole
 
 Mask: TypeAlias = NDArray[np.uint8]
 DETAIL_FROM = 128
@@ -121,15 +122,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         OSError: The disk is full, read-only or broken; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_whole(path) as part:
+        part.write_bytes(data)
     # The rename itself is on the disk once its folder is.
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -1,3 +1,4 @@
+import errno
 import inspect
 from types import SimpleNamespace
 
@@ -99,6 +100,9 @@ def test_a_handler_that_gradio_drops_leaves_nothing_behind(visits):
             "The server must x",
         ),
         (gr.Error("As it is", title="Own"), "Own", "As it is"),
+        (MemoryError(), "Too large", "The server's memory must be enough"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "Too large", "The server's m"),
+        (OSError(errno.ENOSPC, "No space left", "/tmp/x"), "No room", "The server's disk must"),
     ],
 )
 def test_refusals_reach_the_visitor(visits, error, title, message):
@@ -111,11 +115,12 @@ def test_refusals_reach_the_visitor(visits, error, title, message):
     assert reports.value.message.startswith(message)
 
 
-def test_our_own_faults_do_not(visits):
+@pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("x"), FileNotFoundError(2, "x")])
+def test_our_own_faults_do_not(visits, error):
     def handler():
-        raise KeyError("x")
+        raise error
 
-    with pytest.raises(KeyError):
+    with pytest.raises(type(error)):
         visits.of(handler)()
 
 

@@ -77,6 +77,29 @@ def test_a_photo_that_fails_is_named_and_the_others_go_on(handlers, photos, tmp_
     assert str(tmp_path) not in note
 
 
+def test_a_photo_for_which_memory_is_short_ends_no_batch_and_nor_does_our_own_fault(
+    handlers, photos, matter, monkeypatch
+):
+    errors = [RuntimeError("DefaultCPUAllocator: can't allocate memory"), IndexError("a fault")]
+    matte = matter.matte
+
+    def fail(*args, **options):
+        if errors:
+            raise errors.pop(0)
+        return matte(*args, **options)
+
+    monkeypatch.setattr(matter, "matte", fail)
+    *_, last = run(handlers, photos)
+    pictures, _, note = last
+    assert len(pictures) == 1
+    with zipfile.ZipFile(archive_of(last)) as archive:
+        assert archive.namelist() == ["three-cutout.png", "failed.txt"]
+    assert "<p>1 of 3 cut out, 2 failed</p>" in note
+    assert "memory must be enough for this, and was not." in note
+    assert "This program failed at it: report that." in note
+    assert "a fault" not in note
+
+
 def test_where_none_could_be_cut_out_there_is_nothing_to_take_away(handlers, photos):
     *_, (pictures, archive, note) = run(handlers, photos, category="cat")
     assert pictures == []

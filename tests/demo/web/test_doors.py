@@ -136,6 +136,7 @@ def test_requests_have_a_limit_and_are_json(ask):
         ("GET", "/gradio_api/file=http://dns.google/a", 403),
         ("GET", "/gradio_api/file=%20HTTPS://dns.google/a", 403),
         ("HEAD", "/gradio_api/proxy=https://x.hf.space/", 403),
+        ("GET", "/gradio_api/deep_link?session_hash=s5", 404),
         ("POST", "/gradio_api/process_recording", 404),
         ("POST", "/gradio_api/vibe-edit/", 404),
         ("POST", "/gradio_api/component_server", 404),

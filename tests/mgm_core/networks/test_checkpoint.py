@@ -195,6 +195,24 @@ def test_a_tampered_bundled_file_is_refused(tmp_path, monkeypatch):
         load_prn(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "file"), [(e.name, f) for e in checkpoint.bundled().values() for f in e.hashes]
+)
+def test_a_flipped_byte_in_any_bundled_file_is_found_before_work_begins(
+    tmp_path, monkeypatch, name, file
+):
+    for path in checkpoint.WEIGHTS_FOLDER.iterdir():
+        if path.name != file:
+            (tmp_path / path.name).symlink_to(path)
+    broken = bytearray((checkpoint.WEIGHTS_FOLDER / file).read_bytes())
+    broken[len(broken) // 3] ^= 4
+    (tmp_path / file).write_bytes(broken)
+    checkpoint.verify_bundled()
+    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    with pytest.raises(CheckpointError, match=f"weights '{name}' must have SHA-256 "):
+        checkpoint.verify_bundled()
+
+
 def test_the_manifest_is_sorted_and_complete():
     manifest = json.loads((checkpoint.WEIGHTS_FOLDER / "manifest.json").read_text())
     assert list(manifest) == sorted(manifest)

@@ -1,6 +1,10 @@
+import os
+import signal
+import sys
 import zipfile
 from fractions import Fraction
 from io import BytesIO
+from pathlib import Path
 
 import av
 import numpy as np
@@ -8,7 +12,14 @@ import pytest
 from clips import GREEN, HEIGHT, RED, WIDTH, make_clip, read_movie, scene
 
 from mgm_core.images import read_alpha, read_image
-from mgm_core.video.files import Clip, ClipLimits, VideoError, clip_kind, write_clip
+from mgm_core.video.files import (
+    Clip,
+    ClipLimits,
+    VideoError,
+    check_target,
+    clip_kind,
+    write_clip,
+)
 
 
 def frames_of(path, *args, **kwargs):
@@ -233,6 +244,48 @@ def test_pictures_come_with_a_play_list_of_their_times(clip, tmp_path):
         ("pcm_u8", "anew.mp4", "aac"),
     ],
 )
+def frames_in(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("frame_*")}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals and locks")
+@pytest.mark.parametrize("after", [0, 1, 3, 5, None])
+def test_killed_between_two_frames_a_folder_is_finished_or_cleared_next_time(clip, tmp_path, after):
+    """Four new frames for ten: SIGKILL after so many have moved, or before all are there."""
+    folder, whole = tmp_path / "frames", tmp_path / "whole"
+
+    def write(target, count, x):
+        with Clip(clip) as source, write_clip(target, source) as writer:
+            for number in range(count):
+                writer.write(scene(x + number), Fraction(number, 10))
+                if after is None and target == folder and (x, number) == (20, 2):
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    write(folder, 10, 4)
+    write(whole, 4, 20)
+    old = frames_in(folder)
+    child = os.fork()
+    if child == 0:
+        moved, replace = [], Path.replace
+
+        def killed(path, target):
+            if len(moved) == after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            moved.append(path)
+            return replace(path, target)
+
+        Path.replace = killed
+        write(folder, 4, 20)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) == (after != 5)
+    assert any(name.name.endswith(".part") for name in folder.iterdir()) == (after != 5)
+    check_target(folder)
+    assert frames_in(folder) == (old if after is None else frames_in(whole))
+    assert len(list(folder.iterdir())) == len(frames_in(folder)) + 1  # and the play list
+    check_target(folder)
+
+
 def test_sound_is_copied_or_where_that_is_impossible_encoded_anew(
     tmp_path, source_sound, target, expected
 ):

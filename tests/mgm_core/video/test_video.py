@@ -207,7 +207,9 @@ def test_the_command_does_something_with_every_option(clip, tmp_path, monkeypatc
     given = {f"own.{name}" for name in vars(own)} | {f"photo.{name}" for name in vars(options)}
     vars(own)["_asked"].clear()
     vars(options)["_asked"].clear()
-    stand_ins = SimpleNamespace(segmenter=lambda name: FindsRed(), matter=TakesGuidance)
+    stand_ins = SimpleNamespace(
+        segmenter=lambda name: FindsRed(), matter=TakesGuidance, verify=lambda: None
+    )
     made = photographs.models_of
     monkeypatch.setattr(photographs, "models_of", lambda o: (made(o), stand_ins)[1])
     video._run(own, options, Path(own.clip), own.output)
