@@ -6,6 +6,8 @@ weights are scaled instead of the much larger features. The unscaled weight stay
 so that the optimiser's steps keep the proportions of the original training.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,15 +44,59 @@ class FrozenNormConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return norm(conv(x))."""
         weight = self.weight * self.scale[:, None, None, None]
-        if x.device.type == "cpu" and self.groups > 1 and self.dilation != (1, 1):
-            # oneDNN's weight gradient of dilated depthwise convolutions is wrong in bf16 with
-            # channels last, now and then infinite (seen in PyTorch 2.14 on avx512_bf16).
-            with torch.autocast("cpu", enabled=False):
-                return self._convolved(x.float(), weight.float())
-        return self._convolved(x, weight)
-
-    def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
+        if x.device.type == "cpu" and self.groups == x.shape[1] and self.dilation != (1, 1):
+            return DilatedDepthwise.apply(x, weight, self.bias, self.dilation[0])
         return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class DilatedDepthwise(torch.autograd.Function):
+    """A dilated depthwise convolution of the input's size, with a weight gradient of its own.
+
+    oneDNN's is slow, and in bf16 with channels last it is wrong, now and then infinite (seen in
+    PyTorch 2.14 on avx512_bf16).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch gives it no type
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        dilation: int,
+    ) -> Tensor:
+        """Return the convolution of x, (N, C, H, W), by weight, (C, 1, 3, 3)."""
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
+        ctx.save_for_backward(x, weight)
+        ctx.dilation = dilation
+        return F.conv2d(x, weight, bias, 1, dilation, dilation, x.shape[1])
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401 - torch gives it no type
+        *gradients: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Return the gradients of x, weight and bias."""
+        (x, weight), dilation = ctx.saved_tensors, ctx.dilation
+        of_y = gradients[0].to(x.dtype)
+        of_x = F.conv2d(of_y, weight.flip(2, 3), None, 1, dilation, dilation, x.shape[1])
+        rows, columns = _overlaps(x.shape[2], dilation), _overlaps(x.shape[3], dilation)
+        of_weight = torch.empty_like(weight, dtype=torch.float32)
+        for i, (y_rows, x_rows) in enumerate(rows):
+            for j, (y_columns, x_columns) in enumerate(columns):
+                product = of_y[:, :, y_rows, y_columns] * x[:, :, x_rows, x_columns]
+                of_weight[:, 0, i, j] = product.sum((0, 2, 3), dtype=torch.float32)
+        return of_x, of_weight, of_y.sum((0, 2, 3), dtype=torch.float32), None
+
+
+def _overlaps(length: int, dilation: int) -> list[tuple[slice, slice]]:
+    """Return, for each of a kernel's three taps, which outputs and which inputs it joins."""
+    shifts = (-dilation, 0, dilation)
+    return [
+        (slice(max(0, -s), length - max(0, s)), slice(max(0, s), length - max(0, -s)))
+        for s in shifts
+    ]
 
 
 def _pairs(module: nn.Module) -> list[tuple[nn.Sequential, int]]:
