@@ -5,6 +5,7 @@ python -m training sheet CONFIG.toml --out sheet.png [key=value ...]
 python -m training guidance ALPHA.png --out sheet.png
 python -m training segmenter-scores CONFIG.toml --weights FILE [key=value ...]
 python -m training bundle WEIGHTS NAME [--int8]
+python -m training permissive-data DATA OUT --network FILE
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from mgm_core.images import ImageError
 from mgm_core.networks.checkpoint import CheckpointError
 from training.config import Config, ConfigError, load
+from training.data.licences import require_permissive
 from training.distributed import stop
 from training.loop import NonFiniteLossError, Task, Trainer
 from training.tasks.foreground import ForegroundTask
@@ -26,6 +28,7 @@ from training.tasks.prn import PRNTask
 from training.tasks.segmenter import SegmenterTask
 from training.tools.bundle import bundle
 from training.tools.pack import pack
+from training.tools.permissive_data import permissive_data
 from training.tools.profile import profile_run
 from training.tools.segmenter_scores import Scores
 from training.tools.sheets import example_sheet, guidance_sheet
@@ -48,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         "guidance": _guidance,
         "segmenter-scores": _segmenter_scores,
         "bundle": _bundle,
+        "permissive-data": _permissive_data,
     }
     try:
         if arguments and arguments[0] in commands:
@@ -76,6 +80,7 @@ def _train(arguments: list[str]) -> int:
     parser.add_argument("--profile", action="store_true", help="print where a step's time goes")
     options = parser.parse_intermixed_args(arguments)
     config = load(options.config, options.corrections)
+    require_permissive(config)
     if not options.profile:
         Trainer(config, _task(config), options.resume).run()
         return 0
@@ -160,6 +165,21 @@ def _bundle(arguments: list[str]) -> int:
     path = bundle(options.weights, options.name, int8=options.int8)
     for file in sorted(path.parent.glob(f"{options.name}.*safetensors")):
         print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+def _permissive_data(arguments: list[str]) -> int:
+    parser = _parser(" permissive-data")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--network", type=Path, required=True, help="makes the masks of portraits")
+    parser.add_argument("--weights", type=Path, action="append", default=[], help="further starts")
+    parser.add_argument("--masks", type=Path, help="folder of masks corrected by hand")
+    options = parser.parse_args(arguments)
+    for line in permissive_data(
+        options.data, options.out, options.network, options.weights, options.masks
+    ):
+        print(line)
     return 0
 
 

@@ -99,6 +99,8 @@ class DataConfig:
         own_colours_probability: How often Random Alpha Blending leaves a cut-out its own colours,
             which are known where alpha is above 0 alone (our extension).
         max_side_px: Larger foregrounds are reduced to this long side when read.
+        licences: Table of licences, relative to `root`, that must free every file that is read
+            (`licences.py`); empty for none.
         on_device: Compose and augment on the computing device, from a cache in its memory, instead
             of in the loading processes.
         batches_at_once: Of how many steps the batches are made together, since on a GPU many take
@@ -125,6 +127,7 @@ class DataConfig:
     random_alpha_blending: bool = True
     own_colours_probability: float = 0.0
     max_side_px: int = 1000
+    licences: str = ""
     on_device: bool = False
     batches_at_once: int = 4
     made_up: int = 1500

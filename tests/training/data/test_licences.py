@@ -1,0 +1,125 @@
+import csv
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+from training_data import config_text, write_training_data
+
+from mgm_core.images import write_image
+from mgm_core.segmentation import portrait_deeplab
+from training.__main__ import main
+from training.config import ConfigError, load
+from training.data import licences
+from training.data.held_out import CC0_PORTRAITS
+from training.data.licences import Licence, licence_of, require_permissive, sha256
+from training.tools import permissive_data as tool
+
+
+@pytest.mark.parametrize(
+    ("path", "permissive"),
+    [
+        ("portraits_cc0/image/001.jpg", True),
+        ("portraits/images/001.jpg", False),
+        ("bg_cc0/image/Word_book.jpg", True),
+        ("bg_cc0/image/pop-_book.jpg", False),
+        ("cutouts/hair/mh_short03_diffuse.webp", True),
+        ("cutouts/hair/mh_curly.webp", False),
+        ("mine/001.jpg", False),  # of unknown licence
+    ],
+)
+def test_a_file_is_permissive_where_its_licence_is_known_and_frees_it(path, permissive):
+    assert licence_of(path).permissive == permissive
+
+
+def test_a_run_reads_nothing_that_its_table_does_not_free(tmp_path):
+    write_training_data(tmp_path)
+    path = tmp_path / "config.toml"
+    path.write_text(config_text(tmp_path, tmp_path / "run", 2))
+    require_permissive(load(path, []))  # names no table
+    config = load(path, ["data.licences=table.tsv"])
+    with pytest.raises(ConfigError, match=r"must be a table with the columns sha256 and licence"):
+        require_permissive(config)
+    files = [p for p in tmp_path.rglob("*.png") if "pairs" not in p.parts]  # which it reads
+    _write_table(tmp_path / "table.tsv", dict.fromkeys(files, "CC0-1.0"))
+    require_permissive(config)
+    _write_table(
+        tmp_path / "table.tsv",
+        {p: "GPL-2.0" if p.parent.name == "masks" else "MIT" for p in files},
+    )
+    with pytest.raises(ConfigError, match=r"got GPL-2\.0 for .*masks.a\.png"):
+        require_permissive(config)
+    assert main([str(path), "data.licences=table.tsv"]) == 1
+    _write_table(tmp_path / "table.tsv", dict.fromkeys(files, "MIT"))
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(b"weights")
+    with pytest.raises(ConfigError, match=r"got none for .*start\.safetensors"):
+        require_permissive(load(path, ["data.licences=table.tsv", f"network.start={start}"]))
+
+
+def _write_table(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(("sha256", "licence"))
+        writer.writerows((sha256(p), licence) for p, licence in rows.items())
+
+
+class _LeftHalf:
+    """Finds a person in the left half of a view, and doubts everything in a bright picture."""
+
+    def probability(self, image, *, long_side_px):
+        del long_side_px
+        if image.mean() > 0.6:
+            return np.full(image.shape[:2], 0.5, np.float32)
+        return np.broadcast_to(image[..., 0] > 0.3, image.shape[:2]).astype(np.float32)
+
+
+def test_permissive_data_is_gathered_with_masks_and_the_rest_refused(tmp_path, monkeypatch, capsys):
+    data, out, network = tmp_path / "data", tmp_path / "out", tmp_path / "network.safetensors"
+    dark = np.zeros((60, 50, 3), np.float32)
+    dark[:, :25, 0] = 0.5
+    held_out = min(CC0_PORTRAITS)
+    for path, picture in (
+        ("portraits_cc0/image/001.png", dark),
+        ("portraits_cc0/image/002.png", np.ones_like(dark)),  # doubtful
+        ("portraits_cc0/image/004.png", np.ones_like(dark)),  # doubtful, but with a mask by hand
+        (f"portraits_cc0/image/{held_out}.png", dark),
+        ("bg_cc0/image/Word_a.png", dark),
+        ("portraits/images/a.png", dark),
+        ("cutouts/hair/mh_curly.png", dark),
+        ("cutouts/hair/mh_afro_diffuse.png", dark),
+    ):
+        (data / path).parent.mkdir(parents=True, exist_ok=True)
+        write_image(data / path, picture)
+    by_hand = tmp_path / "by_hand"
+    by_hand.mkdir()
+    write_image(by_hand / "004.png", dark[..., 0] * 2)
+    save_file(portrait_deeplab().state_dict(), network)
+    monkeypatch.setitem(licences.WEIGHTS, sha256(network), Licence("", "Apache-2.0", "a test"))
+    monkeypatch.setattr(tool, "load_segmenter", lambda *_: _LeftHalf())
+    command = ["permissive-data", str(data), str(out), "--network", str(network)]
+    assert main([*command, "--masks", str(by_hand)]) == 0
+    printed = capsys.readouterr().out
+    assert "refused\t1\tacademic use only" in printed
+    assert "refused\t1\tAGPL-derived" in printed
+    with (out / "LICENCES.tsv").open() as file:
+        rows = {row["file"]: row for row in csv.DictReader(file, delimiter="\t")}
+    assert set(rows) == {
+        "portraits/images/001.png",
+        "portraits/images/004.png",
+        "portraits/masks/001.png",
+        "portraits/masks/004.png",
+        "people/001.png",
+        "people/004.png",
+        "backgrounds/Word_a.png",
+        "hair/mh_afro_diffuse.png",
+        "network.safetensors",
+    }
+    assert rows["portraits/masks/004.png"]["origin"].endswith("by hand")
+    present = {p.relative_to(out).as_posix() for p in out.rglob("*.png")}
+    assert present == {name for name in rows if name.endswith(".png")}
+    mask = tool.read_mask(out / "portraits/masks/001.png")
+    np.testing.assert_array_equal(mask, dark[..., 0] * 2)
+    assert main(command) == 1  # the folder is not empty any more
+    network.write_bytes(b"others")
+    assert main([*command[:2], str(tmp_path / "new"), *command[3:]]) == 1
+    assert "weights must be known and permissive" in capsys.readouterr().err
