@@ -16,6 +16,7 @@ from mgm_core.segmentation import (
     corner_aligned_logits,
     enlarged,
     portrait_deeplab,
+    without_bystanders,
 )
 
 
@@ -144,6 +145,49 @@ def test_small_people_are_looked_at_a_second_time_and_closer(share, sizes):
     network.sizes.clear()
     segmenter.probability(_image(100, 100), long_side_px=129)
     assert network.sizes == [(1, 3, 129, 129)]
+
+
+def test_people_much_smaller_than_the_largest_are_left_out_unless_joined_to_it():
+    probability = np.full((40, 100), 0.1, np.float32)
+    probability[:, :30] = 0.9  # 1200 px
+    probability[10:20, 40:50] = 0.9  # 100 px, joined to them: the largest
+    probability[14:16, 30:40] = 0.3
+    probability[5:31, 60:70] = 0.8  # 260 px: a fifth
+    probability[5:29, 80:90] = 0.8  # 240 px: less
+    probability[4, 80:90] = 0.4  # its blurred outline
+    found = without_bystanders(probability)
+    probability[4:29, 80:90] = 0
+    np.testing.assert_array_equal(found, probability)
+    nobody = np.full((8, 8), 0.3, np.float32)
+    np.testing.assert_array_equal(without_bystanders(nobody), nobody)
+
+
+class _Bystander(torch.nn.Module):
+    """Stands for a network: finds a category at the left and a little of it at the right."""
+
+    def __init__(self, category):
+        super().__init__()
+        self.category = category
+
+    def backbone(self, x):
+        return {"out": x}
+
+    def classifier(self, x):
+        logits = torch.zeros(1, len(CATEGORIES), *x.shape[2:])
+        logits[0, self.category] = -9.0
+        logits[0, self.category, :, : x.shape[3] // 2] = 9.0
+        logits[0, self.category, :60, -60:] = 9.0
+        return logits
+
+
+def test_bystanders_are_people_and_not_the_rest_of_a_flock():
+    people, birds = _Bystander(PERSON), _Bystander(category_index("bird"))
+    segmenter = Segmenter(
+        "portrait", PortraitNetworks(people, birds), device="cpu", dtype="float32"
+    )
+    image = _image(100, 100)
+    assert segmenter.probability(image)[5, 95] == 0
+    assert segmenter.probability(image, "bird")[5, 95] > 0.9
 
 
 def test_people_come_from_one_network_and_the_other_categories_from_the_other(segmenter):
