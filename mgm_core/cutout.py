@@ -71,7 +71,7 @@ _AS_THE_PAPER = Recipe()
 _SMALLEST_SUBJECT = 0.001  # of the photo's area
 # Chosen on training photographs (docs/experiments).
 _CERTAIN_PROBABILITY = 0.98
-_ANIMALS = frozenset({"bird", "cat", "cow", "dog", "horse", "sheep"})
+_BODIES = ("person", "bird", "cat", "cow", "dog", "horse", "sheep")
 
 
 class SegmentingNetwork(Protocol):
@@ -126,8 +126,8 @@ class Guided:
         guidance: (H, W) float32 in [0, 1].
         reason: One sentence for the user.
         known: The trimap whose known regions alpha must keep, or None.
-        person: The guidance before corrections, where it is a person's and so has no gaps deep
-            inside; else None.
+        body: The guidance before corrections, where it is a person's or an animal's and so has no
+            gaps deep inside; else None.
         certain: (H, W) bool, where a person or an animal is as good as certain, so that alpha that
             surrounds it has no gap there; None where nothing tells.
     """
@@ -135,7 +135,7 @@ class Guided:
     guidance: Floats = field(repr=False)
     reason: str
     known: Floats | None = field(default=None, repr=False)
-    person: Floats | None = field(default=None, repr=False)
+    body: Floats | None = field(default=None, repr=False)
     certain: Booleans | None = field(default=None, repr=False)
 
     @property
@@ -144,7 +144,7 @@ class Guided:
 
         It stays where the boundary moves, and goes where a hand removes the subject.
         """
-        return None if self.person is None else np.minimum(solid_inside(self.person), self.guidance)
+        return None if self.body is None else np.minimum(solid_inside(self.body), self.guidance)
 
     def shifted(self, signed_kernel_px: int) -> "Guided":
         """Return it with the boundary moved outwards, or inwards below 0."""
@@ -295,11 +295,9 @@ def guidance_of_frame(probability: Floats, recipe: Recipe) -> Guided:
 
 def _of_category(guidance: Floats, reason: str, probability: Floats, category: str) -> Guided:
     """Return guidance that knows that people and animals are solid; things may have gaps."""
-    if category == "person":
+    if category in _BODIES:
         certain = probability >= _CERTAIN_PROBABILITY
-        return Guided(guidance, reason, person=guidance, certain=certain)
-    if category in _ANIMALS:
-        return Guided(guidance, reason, certain=probability >= _CERTAIN_PROBABILITY)
+        return Guided(guidance, reason, body=guidance, certain=certain)
     return Guided(guidance, reason)
 
 
@@ -311,7 +309,8 @@ def guidance_from_mask(
     Args:
         mask: (H, W) float32 in [0, 1].
         kind: What the mask is.
-        category: What it shows; deep inside a person's binary mask there are no holes.
+        category: What it shows; deep inside a person's or an animal's binary mask there are no
+            holes.
         note: What its reader said of the file, in place of what its values say.
 
     Raises:
@@ -337,7 +336,7 @@ def guidance_from_mask(
         guidance,
         reason,
         known=guidance if kind == "trimap" else None,
-        person=guidance if kind == "binary_mask" and category in ("person", AUTO) else None,
+        body=guidance if kind == "binary_mask" and category in (*_BODIES, AUTO) else None,
     )
 
 
@@ -372,8 +371,8 @@ def predict_matte(
 ) -> "Matte":
     """Run the matting network and what refines its alpha; drop what is far from all guidance.
 
-    In persons, alpha is solid deep inside, and gaps that are certainly person are filled. What is
-    transparent in the photo stays so, unless the recipe ignores it.
+    In people and animals, alpha is solid deep inside, and gaps that certainly are subject are
+    filled. What is transparent in the photo stays so, unless the recipe ignores it.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].

@@ -201,7 +201,7 @@ class _LosesAll:
         return Matte(*[np.zeros_like(guidance)] * 6)
 
 
-def test_what_lies_deep_inside_a_found_person_is_no_hole():
+def test_what_lies_deep_inside_a_found_person_or_animal_is_no_hole():
     probability = np.ones((100, 100), np.float32)
     probability[:, :30] = 0
     image = np.zeros((100, 100, 3), np.float32)
@@ -212,6 +212,8 @@ def test_what_lies_deep_inside_a_found_person_is_no_hole():
         guided,
         guidance_of_frame(probability, Recipe()),
         guidance_from_mask(probability),
+        guidance_from_probability(probability, Recipe(category="horse")),
+        guidance_from_mask(probability, "binary_mask", "horse"),
     ):
         np.testing.assert_array_equal(
             predict_matte(image, found, _LosesAll(), Recipe()).alpha, solid

@@ -19,7 +19,13 @@ from tqdm import tqdm
 from mgm_core.arrays import Colours, Floats, Plane
 from mgm_core.choices import DEFAULT_WEIGHTS
 from mgm_core.compositing import composite, fit_background, solid_background
-from mgm_core.cutout import Guided, NoSubjectError, guidance_from_probability, predict_matte
+from mgm_core.cutout import (
+    Guided,
+    NoSubjectError,
+    guidance_from_mask,
+    guidance_from_probability,
+    predict_matte,
+)
 from mgm_core.images import read_image, write_image
 from mgm_core.models import Models
 from mgm_core.recipe import Recipe
@@ -113,11 +119,13 @@ def holes(alpha: Plane, truth: Plane) -> int:
 
 
 def _guided(animal: Composite, segmenter: Segmenter) -> Iterator[tuple[str, Guided | None]]:
-    right = Guided((animal.alpha >= 0.5).astype(np.float32), "the true alpha")
+    categories = HELD_OUT_ANIMALS[animal.name]
+    right = guidance_from_mask(
+        (animal.alpha >= 0.5).astype(np.float32), "binary_mask", categories[0]
+    )
     yield "right", right
     yield "eroded", right.shifted(-SHIFT_PX)
     yield "dilated", right.shifted(SHIFT_PX)
-    categories = HELD_OUT_ANIMALS[animal.name]
     found: Floats = np.max([segmenter.probability(animal.image, c) for c in categories], axis=0)
     try:
         yield "segmenter", guidance_from_probability(found, Recipe(category=categories[0]))
