@@ -22,7 +22,13 @@ import numpy as np
 
 from benchmark_data_tools.data.layouts import files_by_name
 from benchmark_data_tools.data.samples import Pictures, read_grey
-from benchmark_data_tools.regions import boundary_band, details, unknown, whole
+from benchmark_data_tools.regions import (
+    TRIMAP_KERNEL_PX,
+    boundary_band,
+    details,
+    unknown,
+    whole,
+)
 from mgm_core.arrays import Booleans, Floats
 from mgm_core.guidance import (
     from_binary_mask,
@@ -35,7 +41,6 @@ from mgm_core.guidance import (
 )
 
 BAND_PX = 20
-TRIMAP_KERNEL_PX = 20
 MASK_THRESHOLD = 0.5
 DETAIL_THRESHOLD = 0.1
 

@@ -9,6 +9,9 @@ import numpy as np
 from mgm_core.arrays import Booleans, Floats
 from mgm_core.guidance import dilate, known_regions
 
+TRIMAP_KERNEL_PX = 20
+"""Diameter of the ellipse that makes a trimap's unknown region of a true alpha."""
+
 
 def whole(alpha: Floats) -> Booleans:
     """Every pixel of the image.

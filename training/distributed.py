@@ -120,3 +120,12 @@ def synchronised(module: nn.Module, device: torch.device) -> nn.Module:
             if type(child) is nn.BatchNorm2d:
                 child.__class__ = _SynchronisedNorm
     return nn.parallel.DistributedDataParallel(module)
+
+
+def use_one_thread(worker: int) -> None:
+    """Keep a loading process to one thread; two cores have no room for more."""
+    del worker
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from mgm_core.networks.hardware import best_dtype, resolve_device
 from mgm_core.runtime.partial import clear_up
 from training.config import Config, ConfigError
-from training.distributed import local_part, rank, start, synchronised
+from training.distributed import local_part, rank, start, synchronised, use_one_thread
 from training.losses import Terms, detach
 from training.portable import (
     Portable,
@@ -408,12 +408,3 @@ class Trainer:
 def channels_last(batch: Example) -> Example:
     """Return a batch with pixels' channels side by side, as convolutions are fastest."""
     return {k: v.contiguous(memory_format=torch.channels_last) for k, v in batch.items()}
-
-
-def use_one_thread(worker: int) -> None:
-    """Keep a loading process to one thread; two cores have no room for more."""
-    del worker
-    import cv2
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import Generator
 
 from benchmark_data_tools.data.layouts import LAYOUTS, Layout
-from benchmark_data_tools.protocols import TRIMAP_KERNEL_PX
+from benchmark_data_tools.regions import TRIMAP_KERNEL_PX
 from mgm_core.arrays import Floats
 from mgm_core.compositing import composite
 from mgm_core.guidance import dilate, shift_boundary, trimap_from_alpha

@@ -19,6 +19,7 @@ from training.config import Config, ConfigError, SourceConfig
 from training.data import augmentation
 from training.data.animals import HELD_OUT_ANIMALS
 from training.data.augmentation_config import AUGMENTATION
+from training.data.grown_hair import GrownHair
 from training.data.guidance_noise import noisy_mask, noisy_matte, noisy_trimap
 from training.data.held_out import LISTS
 from training.data.shapes import RandomShapes
@@ -34,7 +35,6 @@ from training.data.sources import (
     graded,
     is_held_out,
 )
-from training.hair.source import GrownHair
 
 Example = dict[str, Tensor]
 

@@ -23,8 +23,8 @@ from training.data.device.cache import DeviceCache
 from training.data.device.composites import DeviceComposites, affine_maps
 from training.data.device.foregrounds import DeviceForegrounds
 from training.data.device.images import DeviceImages, Views, pyramid_px
+from training.data.grown_hair import GrownHair
 from training.data.sources import is_held_out
-from training.hair.source import GrownHair
 from training.loop import Trainer
 from training.tasks.prn import PRNTask
 from training.tasks.segmenter import SegmenterTask

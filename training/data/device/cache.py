@@ -19,7 +19,7 @@ from training.config import Config, ConfigError
 from training.data.composites import data_root, open_backgrounds, open_source
 from training.data.device.images import DeviceImages, pyramid_px
 from training.data.sources import Cutout, Source
-from training.loop import use_one_thread
+from training.distributed import use_one_thread
 
 __all__ = ["DeviceCache"]
 

@@ -11,8 +11,8 @@ from benchmark_data_tools.data.layouts import find_samples
 from benchmark_data_tools.data.samples import load
 from mgm_core.images import write_image
 from training.data.sources import is_held_out
-from training.hair import benchmark as hair_benchmark
-from training.hair.benchmark import make
+from training.tools import hair_benchmark
+from training.tools.hair_benchmark import make
 
 FOLDERS = ("images", "masks", "backgrounds")
 

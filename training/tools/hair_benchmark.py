@@ -1,6 +1,6 @@
 r"""Make a benchmark of grown hair: exact alpha and colours, of pictures that are held out.
 
-    python -m training.hair.benchmark --images portraits/images --masks portraits/masks \
+    python -m training.tools.hair_benchmark --images portraits/images --masks portraits/masks \
         --backgrounds backgrounds --out grown_hair_benchmark
     python -m benchmark_data_tools run 1 --data grown_hair_benchmark --method ...
 
@@ -175,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(
-        prog="python -m training.hair.benchmark",
+        prog="python -m training.tools.hair_benchmark",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

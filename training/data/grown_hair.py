@@ -1,6 +1,6 @@
 """Portraits with rough masks as a source of cut-outs with grown hair, made up when asked for.
 
-Source: `grow.py`; this only numbers what it makes.
+Source: `training/hair/grow.py`; this only numbers what it makes.
 """
 
 from pathlib import Path
