@@ -2,13 +2,14 @@
 # make space  a folder to push to a Hugging Face Space (FOLDER=build/space)
 # make soak   half an hour of the app with eight visitors and one fault a minute
 # make browser  the demo that runs in the visitor's browser, for any static host (FOLDER=build/browser)
+# make formats  every annotation format with the other tools' own code, both ways
 # make test   all tests;   make check   format, lint, types;   make dev   what both need
 PYTHON ?= python3
 PORT ?= 7860
 FOLDER ?= build/space
 BIN := .venv/bin
 
-.PHONY: demo space browser dev test check soak
+.PHONY: demo space browser dev test check soak formats
 
 demo: .venv/installed
 	PORT=$(PORT) $(BIN)/python app.py
@@ -24,6 +25,9 @@ dev: .venv/installed-dev
 
 test: dev
 	MGM_REQUIRE_POSTGRES=1 $(BIN)/python -m pytest
+
+formats: .venv/installed-dev
+	scripts/try-formats $(KEEP)
 
 soak: .venv/installed-dev
 	$(BIN)/python -m benchmark_data_tools load --visitors 8 --minutes 30 --faults --keep-minutes 1

@@ -23,13 +23,8 @@ from typing import TYPE_CHECKING, cast
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from benchmark_data_tools.annotation.formats.exchange import (
-    EXPORTS,
-    IMPORTS,
-    export,
-    import_masks,
-    statistics,
-)
+from benchmark_data_tools.annotation.formats.exports import EXPORTS, export
+from benchmark_data_tools.annotation.formats.imports import IMPORTS, import_masks
 from benchmark_data_tools.annotation.server.proposals import (
     Layers,
     NetworkProposer,
@@ -43,7 +38,7 @@ from benchmark_data_tools.annotation.storage.people import ROLES
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
 from benchmark_data_tools.annotation.storage.tables import LABEL_KINDS, STATES, Image, LabelKind
 from benchmark_data_tools.annotation.storage.verify import verify
-from benchmark_data_tools.annotation.team import agreement, passes
+from benchmark_data_tools.annotation.team import agreement, passes, progress
 from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.runtime.partial import clear_up
 
@@ -89,6 +84,12 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     serving.add_argument("--host", default="127.0.0.1")
     serving.add_argument("--port", type=int, default=PORT)
     serving.add_argument("--hub-dataset", help="USER/NAME: keep the work in this Hub dataset")
+    serving.add_argument(
+        "--copy-to",
+        type=Path,
+        metavar="FOLDER",
+        help="keep a copy of the work in this folder, of a mounted bucket for instance",
+    )
     serving.add_argument("--weights", help="the matting network's, for proposals")
     serving.add_argument("--category", default="person", help="what is labelled")
     serving.set_defaults(command=_explain_refusals(_annotate))
@@ -120,10 +121,15 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     writing.add_argument("--labels", nargs="+", default=[DETAIL], help="default: detail")
     writing.add_argument("--alpha-label", help="benchmark: the label of finished mattes")
     writing.add_argument("--soft", action="store_true", help="keep soft edges")
+    writing.add_argument(
+        "--image-prefix",
+        metavar="TEXT",
+        help="coco, cvat, label_studio: what stands before an image's file name, such as train/",
+    )
     writing.set_defaults(command=_explain_refusals(_export))
 
     taking = add("import", "take in masks that were made elsewhere")
-    taking.add_argument("source", type=Path, help="folder or JSON file")
+    taking.add_argument("source", type=Path, help="folder, JSON, XML or ZIP")
     taking.add_argument("--kind", choices=IMPORTS, default="png")
     taking.add_argument("--author", default="import")
     taking.add_argument("--under", default=DETAIL, metavar="LABEL", help="what the masks are of")
@@ -131,7 +137,7 @@ def add_subcommands(subparsers: "Subparsers") -> None:
         "--category",
         nargs="+",
         metavar="NAME",
-        help="COCO's categories or Label Studio's labels to take; default: the only one",
+        help="coco, cvat, label_studio, labelme: labels to take; default: the only one",
     )
     taking.add_argument(
         "--label", type=int, metavar="N", help="png: which of class maps' labels to take"
@@ -176,6 +182,7 @@ def open_service(
     database: str | None = None,
     hub_dataset: str | None = None,
     hub: "HfApi | None" = None,
+    copy_to: Path | None = None,
     proposer: Proposer | None = None,
 ) -> "Iterator[Service]":
     """Open a dataset for `server.create_app`, for the page alone or beside the demo.
@@ -186,38 +193,52 @@ def open_service(
         database: URL; None for SQLite in the folder.
         hub_dataset: Hub dataset, as USER/NAME, that the work is restored from and sent to.
         hub: The Hub; None for Hugging Face's.
+        copy_to: Folder that the work is restored from and copied to; None on a Space for its
+            bucket, if one is mounted at /data.
         proposer: Makes proposals; None for the bundled networks.
 
     Yields:
-        The service; at the end the Hub gets what is new.
+        The service; at the end the copy gets what is new.
 
     Raises:
-        StoreError: The folder is no dataset, others could come without logging in, or the Hub
-            dataset does not go with it.
+        StoreError: The folder is no dataset, others could come without logging in, or the copy
+            does not go with it.
         DatabaseError: The database cannot be used.
     """
     # Serving loads FastAPI and the Hub's client, which other commands do not need.
     from benchmark_data_tools.annotation.server.service import Service
     from benchmark_data_tools.annotation.storage import durability
+    from benchmark_data_tools.annotation.storage.folder_copy import FolderCopy, restore_from_folder
 
-    folder = durability.safe_folder(folder)
+    disk = durability.SPACE_DISK
+    folder = durability.safe_folder(folder, disk)
     users = Users(folder)
     if (host not in _THIS_MACHINE or durability.on_a_space()) and not users.configured:
         raise StoreError(
             f"users must be configured where others can come, got none for host {host}: run "
             f"`python -m benchmark_data_tools users {folder} add NAME --role admin` first"
         )
-    if hub_dataset and database:
+    if copy_to is None and not hub_dataset and not database:
+        copy_to = durability.space_bucket(folder, disk)
+    if (hub_dataset or copy_to) and database:
         raise StoreError(
-            "database must be the dataset's own SQLite where a Hub dataset keeps the work, got a "
+            "database must be the dataset's own SQLite where a copy of the work is kept, got a "
             "URL: a database server keeps itself, leave one of the two out"
         )
+    if hub_dataset and copy_to:
+        raise StoreError("copy must be kept in one place, got a Hub dataset and a folder: name one")
     if hub_dataset:
         durability.restore_from_hub(folder, hub_dataset, hub)
+    if copy_to:
+        restore_from_folder(folder, copy_to)
     clear_up(folder, recursive=True)
     store = Store.open(folder, database=database)
-    warning = durability.warning(folder, hub_dataset=hub_dataset)
-    copy = durability.HubCopy(folder, hub_dataset, api=hub) if hub_dataset else None
+    warning = durability.warning(folder, copied=bool(hub_dataset or copy_to), disk=disk)
+    copy: durability.HubCopy | FolderCopy | None = None
+    if hub_dataset:
+        copy = durability.HubCopy(folder, hub_dataset, api=hub)
+    elif copy_to:
+        copy = FolderCopy(folder, copy_to)
     worker = Worker()
     try:
         with copy or nullcontext():
@@ -262,6 +283,7 @@ def _annotate(options: argparse.Namespace) -> int:
             host=options.host,
             database=options.database,
             hub_dataset=options.hub_dataset,
+            copy_to=options.copy_to,
             proposer=NetworkProposer(options.weights, options.category),
         ) as service,
     ):
@@ -344,6 +366,7 @@ def _export(options: argparse.Namespace) -> int:
         soft=options.soft,
         labels=options.labels,
         alpha_label=options.alpha_label,
+        image_prefix=options.image_prefix,
     )
     for sentence in done.left_out:
         print(sentence)
@@ -369,7 +392,7 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    print(statistics(Store.open(options.dataset, database=options.database)))
+    print(progress.statistics(Store.open(options.dataset, database=options.database)))
     return 0
 
 

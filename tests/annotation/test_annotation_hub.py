@@ -112,7 +112,7 @@ def test_the_further_side_counts_and_none_where_both_have_their_own(dataset, tmp
     back.engine.dispose()
     strangers = make_dataset(tmp_path / "strangers", sizes=((20, 20),))
     Store.create(strangers)[0].engine.dispose()
-    with pytest.raises(StoreError, match="must hold this dataset's work, got another's in ada/"):
+    with pytest.raises(StoreError, match="ada/portraits must hold this dataset's work, got"):
         restore_from_hub(strangers, NAME, api)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from annotation_samples import mask_of, save
 
-from benchmark_data_tools.annotation.formats.exchange import import_masks, statistics
+from benchmark_data_tools.annotation.formats.imports import import_masks
 from benchmark_data_tools.annotation.storage.drafts import Draft
 from benchmark_data_tools.annotation.storage.errors import (
     ChangedError,
@@ -294,4 +294,4 @@ def test_progress_counts_work_rate_and_what_is_left(store, clock):
     assert whole.per_hour == pytest.approx(30)
     assert whole.hours_left == pytest.approx(2 / 30)
     assert (ann.seconds, ann.counts["done"], ann.counts["open"]) == (120, 1, 0)
-    assert "ann" in statistics(store)
+    assert "ann" in progress.statistics(store)

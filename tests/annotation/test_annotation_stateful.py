@@ -3,6 +3,7 @@
 Each save paints one pixel of its own, so that a mask tells whose strokes it holds.
 """
 
+import contextlib
 import itertools
 import shutil
 import tempfile
@@ -123,6 +124,8 @@ class Team(RuleBasedStateMachine):
         pixels = (shown - dropped) | {stroke}
         lease = leases.holder(self.store, entry)
         old_head = self.store.entry(entry).head
+        before = {c.id: c.stale for c in self.store.open_conflicts(entry)}
+        own_branch = self.branch_of(entry, who, before)
         draft = Draft(self.mask(pixels), PEOPLE[who], base, active_seconds=claimed)
         try:
             saved = self.store.save(entry, draft)
@@ -134,11 +137,25 @@ class Team(RuleBasedStateMachine):
             assert saved.conflict is not None, "another's save went onto the head"
         if base != old_head:
             assert saved.conflict is not None or self.pixels(entry, old_head) == pixels
+        if saved.conflict is None:
+            assert own_branch not in {c.id for c in self.store.open_conflicts(entry)}
+        elif own_branch is not None:
+            assert saved.conflict == own_branch, "drawn on in a conflict, and another was opened"
+        else:
+            assert saved.conflict not in before, "went on with another's conflict"
         self.owed[entry][stroke] = who
         for pixel in dropped:
             # Undone in this copy; what another copy holds is owed there no longer either.
             self.owed[entry].pop(pixel, None)
         self.pages[entry, who] = (saved.number, pixels)
+
+    def branch_of(self, entry, who, conflicts):
+        """The open conflict that a person draws on in: its revision is theirs, and shown."""
+        base, _ = self.pages[entry, who]
+        for number, stale in conflicts.items():
+            if stale == base and self.store.revision(entry, stale).author == who:
+                return number
+        return None
 
     @rule(entry=entries, who=people, data=st.data(), late=st.booleans())
     def settle(self, entry, who, data, late):
@@ -190,9 +207,31 @@ class Team(RuleBasedStateMachine):
         assert lease is None or lease.holder == who, "moved under another's lease"
         if state in ("in_review", "accepted", "returned"):
             painted = {r.author for r in self.store.revisions(entry) if r.kind in PAINTED}
-            head = self.store.revision(entry, self.store.entry(entry).head)
-            assert who not in painted | {head.author}, "judged their own work"
+            moved = self.store.entry(entry)
+            own = painted | {self.store.revision(entry, moved.head).author, moved.assignee}
+            assert who not in own, "judged their own work"
             assert PEOPLE[who].reviews
+
+    @rule(
+        entry=entries,
+        labeller=people,
+        assignee=st.sampled_from((None, *sorted(PEOPLE))),
+        judge=people,
+        verdict=st.sampled_from(("accepted", "returned")),
+        restores=st.booleans(),
+    )
+    def hand_in_and_judge(self, entry, labeller, assignee, judge, verdict, restores):
+        """The whole way of an image, which single steps seldom go to its end."""
+        self.finish(entry, labeller)
+        if assignee is not None:
+            self.assign(entry, "ada", assignee)
+        head = self.store.entry(entry).head
+        if restores and head:
+            with contextlib.suppress(StoreError):
+                self.store.restore(entry, head, author=PEOPLE[judge], head=head)
+            self.move(entry, labeller, "done")
+        self.move(entry, judge, "in_review")
+        self.move(entry, judge, verdict)
 
     @rule(entry=entries, who=people)
     def finish(self, entry, who):

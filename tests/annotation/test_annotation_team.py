@@ -7,7 +7,8 @@ import pytest
 from annotation_samples import make_dataset, mask_of, save, service_of
 from starlette.testclient import TestClient
 
-from benchmark_data_tools.annotation.formats.exchange import export, import_masks
+from benchmark_data_tools.annotation.formats.exports import export
+from benchmark_data_tools.annotation.formats.imports import import_masks
 from benchmark_data_tools.annotation.server.app import create_app
 from benchmark_data_tools.annotation.server.proposals import Worker
 from benchmark_data_tools.annotation.storage.database import connect

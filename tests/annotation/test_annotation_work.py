@@ -15,7 +15,8 @@ from pycocotools import mask as coco_masks
 from starlette.testclient import TestClient
 
 from benchmark_data_tools.__main__ import main
-from benchmark_data_tools.annotation.formats.exchange import export, import_masks
+from benchmark_data_tools.annotation.formats.exports import export
+from benchmark_data_tools.annotation.formats.imports import import_masks
 from benchmark_data_tools.annotation.formats.rle import (
     coco_decode,
     coco_encode,
@@ -211,17 +212,45 @@ def test_pairs_means_and_csv(store):
     assert found[0].sad == pytest.approx(36 / 1000)  # 36 pixels differ by 1
     assert found[0].mse == pytest.approx(1000 * 36 / (40 * 30))
     means = agreement.means(found)
-    assert [(m.who, m.images) for m in means] == [
-        ("ann + bob", 2),
-        ("ann", 2),
-        ("bob", 2),
-        ("all", 2),
+    assert [(m.label, m.who, m.images) for m in means] == [
+        ("detail", "ann + bob", 2),
+        ("detail", "ann", 2),
+        ("detail", "bob", 2),
+        ("detail", "all", 2),
     ]
     lines = agreement.to_csv(found).splitlines()
     assert lines[0] == "entry_id,name,label,first,second,iou,boundary_f,kappa,sad,mse"
     assert len(lines) == 3
     with pytest.raises(StoreError, match="entry must be the first of two finished passes, got 3"):
         agreement.map_of(store, 3)
+
+
+def test_mattes_are_compared_by_their_levels(dataset, tmp_path):
+    store = Store.create(dataset, labels={"matte": "alpha"})[0]
+    assert passes.add_second_pass(store, 34, label="matte") == 1
+    for row in queue.listing(store, EVE, Filter(label="matte")):
+        if len(store.passes(row.id)) == 2:
+            who = "ann" if row.blind_pass == 1 else "bob"
+            image = store.image(row.id)
+            matte = np.full((image.height, image.width), 200, np.uint8)
+            if who == "bob":  # three pixels differ: by 0.2, by 0.4, and by 0.6 across one half
+                matte[0, :3] = 251, 98, 47
+            save(store, row.id, matte, who, 0)
+            states.move(store, row.id, "done", User(who, "annotator"))
+            states.move(store, row.id, "in_review", EVE)
+    (pair,) = agreement.pairs(store)
+    pixels = store.image(pair.entry_id).width * store.image(pair.entry_id).height
+    assert (pair.label, pair.first, pair.second) == ("matte", "ann", "bob")
+    assert pair.sad == pytest.approx((0.2 + 0.4 + 0.6) / 1000)
+    assert pair.mse == pytest.approx(1000 * (0.04 + 0.16 + 0.36) / pixels)
+    assert pair.iou == (pixels - 2) / pixels  # regions count from half on
+    export(store, tmp_path / "out", "png", labels=["matte"])
+    row = f"| matte | all | 1 | {pair.iou:.3f} | "
+    assert any(
+        line.startswith(row) and line.endswith(f"| {pair.sad:.3f} | {pair.mse:.3f} |")
+        for line in (tmp_path / "out" / "README.md").read_text().splitlines()
+    )
+    store.engine.dispose()
 
 
 # --- Proposals -------------------------------------------------------------------------------
@@ -552,18 +581,18 @@ def test_a_snapshot_of_a_database_in_use_is_whole(store, tmp_path):
 
 def test_a_space_without_storage_says_so(dataset, tmp_path, monkeypatch):
     disk = tmp_path / "data"
-    assert durability.warning(dataset, hub_dataset=None, disk=disk) == ""
+    assert durability.warning(dataset, copied=False, disk=disk) == ""
     monkeypatch.setenv("SPACE_ID", "a/b")
     assert "disk is lost at its next restart" in durability.warning(
-        dataset, hub_dataset=None, disk=disk
+        dataset, copied=False, disk=disk
     )
-    assert durability.warning(dataset, hub_dataset="a/b", disk=disk) == ""
+    assert durability.warning(dataset, copied=True, disk=disk) == ""
     assert durability.safe_folder(dataset, disk) == dataset
     disk.mkdir()
     safe = durability.safe_folder(dataset, disk)
     assert safe == disk / "portraits"
     assert (safe / "image" / "portrait_0.png").is_file()
-    assert durability.warning(safe, hub_dataset=None, disk=disk) == ""
+    assert durability.warning(safe, copied=False, disk=disk) == ""
 
 
 # --- Commands --------------------------------------------------------------------------------

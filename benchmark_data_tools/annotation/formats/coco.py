@@ -1,23 +1,32 @@
-"""COCO's JSON: masks as run lengths or polygons, of one category or several.
+"""COCO's JSON in and out: masks as run lengths or polygons, of one category or several.
 
-Source: the COCO data format; a pixel is inside a polygon where its centre is.
+Source: the COCO data format. Polygons are filled by pycocotools, as everyone's are.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools.mask import frPyObjects
 
-from benchmark_data_tools.annotation.formats.found import Found, Reader, Size, check_size, union
-from benchmark_data_tools.annotation.formats.rle import coco_decode
+from benchmark_data_tools.annotation.formats.items import (
+    Found,
+    Labelled,
+    Reader,
+    Size,
+    box_of,
+    check_size,
+    corners_of,
+    inside_to_mask,
+    union,
+)
+from benchmark_data_tools.annotation.formats.rle import coco_decode, coco_encode
 from benchmark_data_tools.annotation.storage.masks import Mask
 
-__all__ = ["categories_of", "masks_of", "rasterise"]
-
-_MOST_CORNERS = 200_000
+__all__ = ["categories_of", "document_of", "fill", "masks_of"]
 
 
 def categories_of(document: Any) -> list[str]:  # noqa: ANN401 - whatever JSON holds
@@ -123,59 +132,64 @@ def _read_runs(segmentation: dict[str, Any], size: Size) -> Mask:
     if not isinstance(counts, str) and not runs:
         raise ValueError("counts must be text or a list of whole numbers, got others: export anew")
     assert isinstance(counts, str | list)
-    return _levels(coco_decode(given, counts))
+    return inside_to_mask(coco_decode(given, counts))
 
 
 def _read_polygons(polygons: list[Any], size: Size) -> Mask:
     inside = np.zeros((size[1], size[0]), bool)
     for polygon in polygons:
-        try:
-            corners = np.asarray(polygon, np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                "polygon must be a list of numbers, got something else: export it anew"
-            ) from error
-        if (
-            corners.ndim != 1
-            or corners.size < 6
-            or corners.size % 2
-            or not (np.isfinite(corners).all() and corners.size <= 2 * _MOST_CORNERS)
-        ):
-            raise ValueError(
-                f"polygon must be x and y of 3 to {_MOST_CORNERS} corners, got {corners.size} "
-                "numbers: export it anew"
-            )
-        inside |= rasterise(corners.reshape(-1, 2), *size)
-    return _levels(inside)
+        inside |= fill(corners_of(polygon, size), size)
+    return inside_to_mask(inside)
 
 
-def _levels(inside: NDArray[np.bool_]) -> Mask:
-    mask: Mask = np.where(inside, np.uint8(255), np.uint8(0))
-    return mask
-
-
-def rasterise(corners: NDArray[np.float64], width: int, height: int) -> NDArray[np.bool_]:
-    """Fill a polygon by the even-odd rule.
+def fill(corners: NDArray[np.float64], size: Size) -> NDArray[np.bool_]:
+    """Fill a polygon as COCO does.
 
     Args:
         corners: (N, 2) x and y in px; the last is joined with the first.
-        width: Of the mask, in px.
-        height: Of the mask, in px.
+        size: Of the mask.
 
     Returns:
-        (H, W) bool, true where a pixel's centre is inside.
+        (H, W) bool.
     """
-    inside = np.zeros((height, width), bool)
-    x0, y0 = corners.T
-    x1, y1 = np.roll(corners, -1, axis=0).T
-    top = int(np.clip(np.floor(y0.min()), 0, height))
-    bottom = int(np.clip(np.ceil(y0.max()), 0, height))
-    for row in range(top, bottom):
-        centre = row + 0.5
-        crossing = (y0 <= centre) != (y1 <= centre)
-        share = (centre - y0[crossing]) / (y1[crossing] - y0[crossing])
-        across = np.sort(x0[crossing] + share * (x1[crossing] - x0[crossing]))
-        columns = np.clip(np.ceil(across - 0.5), 0, width).astype(int)
-        for start, end in columns.reshape(-1, 2):
-            inside[row, start:end] = True
-    return inside
+    (found,) = frPyObjects([corners.ravel().tolist()], size[1], size[0])
+    return coco_decode([size[1], size[0]], found["counts"].decode())
+
+
+def document_of(items: Iterable[Labelled], version: str) -> dict[str, Any]:
+    """Return a COCO document of masks; each label is a category.
+
+    Args:
+        items: The images.
+        version: Of the tool that writes.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    categories: dict[str, int] = {}
+    for item in items:
+        images.append(
+            {
+                "id": len(images) + 1,
+                "file_name": item.file,
+                "width": item.width,
+                "height": item.height,
+            }
+        )
+        for label, mask in item.masks.items():
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": len(images),
+                    "category_id": categories.setdefault(label, len(categories) + 1),
+                    "iscrowd": 1,  # COCO's word for an annotation that is a mask, no polygon
+                    "segmentation": coco_encode(mask > 0),
+                    "area": int(np.count_nonzero(mask)),
+                    "bbox": box_of(mask),
+                }
+            )
+    return {
+        "info": {"description": "Detail regions of portraits", "version": version},
+        "images": images,
+        "categories": [{"id": number, "name": name} for name, number in categories.items()],
+        "annotations": annotations,
+    }

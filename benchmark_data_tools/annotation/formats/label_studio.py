@@ -1,23 +1,36 @@
-"""Label Studio's exports: JSON and JSON-MIN, brushes and bitmasks.
+"""Label Studio's JSON in and out, brushes and bitmasks; JSON-MIN in.
 
-Source: Label Studio's documentation of its export formats. Everything else that an annotation
-holds, as rectangles, choices and relations, is left out.
+Source: Label Studio's documentation of its formats. Everything else that an annotation holds, as
+rectangles, choices and relations, is left out.
 """
 
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
 
+import cv2
 import numpy as np
 
-from benchmark_data_tools.annotation.formats.found import Found, Reader, Size, check_size, union
-from benchmark_data_tools.annotation.formats.rle import label_studio_decode
+from benchmark_data_tools.annotation.formats.items import (
+    Found,
+    Labelled,
+    Reader,
+    Size,
+    check_size,
+    union,
+)
+from benchmark_data_tools.annotation.formats.rle import label_studio_decode, label_studio_encode
 from benchmark_data_tools.annotation.storage.masks import Mask
 from mgm_core.images import SUFFIXES, read_mask
 
-__all__ = ["categories_of", "masks_of"]
+__all__ = ["categories_of", "config_of", "document_of", "masks_of", "result_of"]
+
+LOCAL_FILES = "/data/local-files/?d=image/"
+"""How Label Studio names files of its own disk, where the dataset's folder is its root."""
 
 # The tags that label pixels; a brush without labels is called "brush".
 _LABELS = ("brushlabels", "bitmasklabels", "brush", "bitmask")
@@ -175,3 +188,86 @@ def _read_bitmask(value: dict[str, Any], size: Size) -> Mask:
     plane = read_mask(png, max_megapixels=size[0] * size[1] / 1e6 + 0.01)
     check_size(plane.shape[1], plane.shape[0], size)
     return np.rint(plane * 255).astype(np.uint8)
+
+
+def document_of(items: Iterable[Labelled], *, bitmask: bool) -> list[dict[str, Any]]:
+    """Return tasks with one annotation each, for Label Studio to import.
+
+    Args:
+        items: The images; files are named after an address, and escaped.
+        bitmask: Whether masks are bitmasks, or brushes.
+    """
+    return [
+        {
+            "data": {"image": quote(item.file, safe="/:?=&%#@+")},
+            "annotations": [
+                {
+                    "result": [
+                        result_of(mask, label, bitmask=bitmask)
+                        for label, mask in item.masks.items()
+                    ]
+                }
+            ],
+        }
+        for item in items
+    ]
+
+
+def result_of(
+    mask: Mask,
+    label: str | None,
+    *,
+    bitmask: bool,
+    from_name: str = "mask",
+    to_name: str = "image",
+) -> dict[str, Any]:
+    """Return a mask as a result of an annotation or a prediction.
+
+    Args:
+        mask: (H, W) uint8.
+        label: What it is of; None for a Brush or Bitmask that has no labels.
+        bitmask: Whether it is a bitmask, or a brush.
+        from_name: The tag that makes masks.
+        to_name: The image's tag.
+    """
+    kind = ("bitmask" if bitmask else "brush") + ("" if label is None else "labels")
+    if bitmask:
+        value: dict[str, Any] = {"imageDataURL": _data_url(mask)}
+    else:
+        value = {"format": "rle", "rle": label_studio_encode(mask)}
+    if label is not None:
+        value[kind] = [label]
+    return {
+        "from_name": from_name,
+        "to_name": to_name,
+        "type": kind,
+        "original_width": mask.shape[1],
+        "original_height": mask.shape[0],
+        "image_rotation": 0,
+        "value": value,
+    }
+
+
+def config_of(labels: Sequence[str], *, bitmask: bool) -> str:
+    """Return the labelling interface that `document_of` fits, as a project's settings take it."""
+    tag = "BitmaskLabels" if bitmask else "BrushLabels"
+    lines = [f"    <Label value={quoteattr(label)}/>" for label in labels]
+    return "\n".join(
+        [
+            "<View>",
+            '  <Image name="image" value="$image" zoom="true" smoothing="false"/>',
+            f'  <{tag} name="mask" toName="image">',
+            *lines,
+            f"  </{tag}>",
+            "</View>",
+            "",
+        ]
+    )
+
+
+def _data_url(mask: Mask) -> str:
+    """Return a PNG whose alpha is the mask, black on nothing, as Label Studio's own bitmasks."""
+    rgba = np.zeros((*mask.shape, 4), np.uint8)
+    rgba[..., 3] = mask
+    png = cv2.imencode(".png", rgba, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -10,7 +10,11 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark_data_tools.annotation.formats.items import runs_of
 from benchmark_data_tools.annotation.storage.masks import Mask
+
+# How many bits the length of a run may have; the two-bit index of one stands before each run.
+_RUN_BITS = np.array([3, 4, 8, 16])
 
 
 class CocoRle(TypedDict):
@@ -29,11 +33,7 @@ def coco_encode(detail: NDArray[np.bool_]) -> CocoRle:
     Returns:
         Size (H, W) and the compressed counts.
     """
-    flat = detail.ravel(order="F")
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    runs = np.diff(np.concatenate(([0], changes, [flat.size]))).tolist()
-    if flat.size and flat[0]:
-        runs.insert(0, 0)
+    runs = runs_of(detail.ravel(order="F"))
     text = []
     for n, run in enumerate(runs):
         value = run - runs[n - 2] if n > 2 else run
@@ -135,3 +135,34 @@ def label_studio_decode(rle: list[int], width: int, height: int) -> Mask:
                 out[n] = read(8)
         filled = end
     return np.ascontiguousarray(out.reshape(height, width, 4)[..., 3])
+
+
+def label_studio_encode(mask: Mask) -> list[int]:
+    """Encode a mask in Label Studio's brush format, R, G, B and A alike.
+
+    Args:
+        mask: (H, W) uint8.
+
+    Returns:
+        The bytes of a label's "rle".
+    """
+    flat = mask.ravel()
+    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+    lengths = 4 * np.diff(np.append(starts, flat.size))
+    # A run of more than 2**16 values is several.
+    pieces = -(-lengths // 2**16)
+    values = np.repeat(flat[starts], pieces).astype(np.uint32)
+    runs = np.full(values.size, 2**16)
+    runs[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * 2**16
+    kind = np.searchsorted(2**_RUN_BITS, runs)
+    bits = _RUN_BITS[kind]
+    codes = (1 << (bits + 10)) | (kind << (bits + 8)) | ((runs - 1) << 8) | values
+    lengths_in_bits = bits + 11
+    # To the left of 32 bits each, of which the first ones are written.
+    aligned = (codes << (32 - lengths_in_bits)).astype(">u4")
+    table = np.unpackbits(aligned.view(np.uint8).reshape(-1, 4), axis=1)
+    stream = table[np.arange(32) < lengths_in_bits[:, None]]
+    head = f"{4 * flat.size:032b}{7:05b}" + "".join(f"{bits - 1:04b}" for bits in _RUN_BITS)
+    head_bits = np.frombuffer(head.encode(), np.uint8) - ord("0")
+    encoded: list[int] = np.packbits(np.concatenate((head_bits, stream))).tolist()
+    return encoded

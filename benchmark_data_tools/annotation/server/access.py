@@ -4,6 +4,8 @@ Everything that comes from a browser is untrusted: requests of other sites do no
 (`doors.py`), and each request of the page says for whom it was opened.
 """
 
+import base64
+import binascii
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -103,19 +105,24 @@ def _user(request: Request) -> User:
     return user
 
 
+def _alone(request: Request) -> User:
+    """Return this machine's own user, of a dataset without users; ForbiddenError for others."""
+    client = request.client.host if request.client else ""
+    # The Host header, too: a page of another site may point its own name at 127.0.0.1. And
+    # what a proxy on this machine forwards comes from others.
+    local = client in _LOCAL_HOSTS and request.url.hostname in _LOCAL_HOSTS
+    if local and "x-forwarded-for" not in request.headers and not durability.on_a_space():
+        return ALONE
+    raise ForbiddenError(
+        "users must be configured before others may come, got none: run `python -m "
+        "benchmark_data_tools users DATASET add NAME --role admin` beside the dataset"
+    )
+
+
 def _signed_in(request: Request) -> User:
     service = _service(request)
     if not service.users.configured:
-        client = request.client.host if request.client else ""
-        # The Host header, too: a page of another site may point its own name at 127.0.0.1. And
-        # what a proxy on this machine forwards comes from others.
-        local = client in _LOCAL_HOSTS and request.url.hostname in _LOCAL_HOSTS
-        if local and "x-forwarded-for" not in request.headers and not durability.on_a_space():
-            return ALONE
-        raise ForbiddenError(
-            "users must be configured before others may come, got none: run `python -m "
-            "benchmark_data_tools users DATASET add NAME --role admin` beside the dataset"
-        )
+        return _alone(request)
     user = service.users.signed_in(request.cookies.get(COOKIE, ""))
     if user is None and service.hugging_face:
         visitor = parse_huggingface_oauth(request)
@@ -126,9 +133,41 @@ def _signed_in(request: Request) -> User:
     return user
 
 
+def _program(request: Request) -> User:
+    """Return for whom a program asks, by HTTP's basic authentication; it has no cookie."""
+    service = _service(request)
+    if not service.users.configured:
+        return _alone(request)
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    try:
+        name, _, password = base64.b64decode(given, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        name = password = ""
+    if scheme.lower() != "basic" or not name:
+        raise LoginError("program must send a user's name and password, got none: set them there")
+    return check_password(request, service, name, password)
+
+
+def check_password(request: Request, service: Service, name: str, password: str) -> User:
+    """Return the user whose password it is.
+
+    Raises:
+        LoginError: It is nobody's.
+        TooManyError: Too many were tried before.
+    """
+    address = request.client.host if request.client else ""
+    with service.limits.attempt(name, address) as succeed:
+        user = service.users.check_password(name, password)
+        if user is None:
+            raise LoginError("name and password must be a user's, got others: try again")
+        succeed()
+    return user
+
+
 Number = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 """A whole number that every database can hold."""
 Guarded = Annotated[User, Depends(_user)]
+Program = Annotated[User, Depends(_program)]
 Given = Annotated[Service, Depends(_service)]
 router = APIRouter()
 
@@ -153,12 +192,7 @@ def login(
     password: Annotated[str, Body(max_length=1024)],
 ) -> Response:
     """Check a password and set the session's cookie."""
-    address = request.client.host if request.client else ""
-    with service.limits.attempt(name, address) as succeed:
-        user = service.users.check_password(name, password)
-        if user is None:
-            raise LoginError("name and password must be a user's, got others: try again")
-        succeed()
+    user = check_password(request, service, name, password)
     response = JSONResponse({"name": user.name, "role": user.role})
     # A Space's proxy speaks https, and plain http to us.
     secure = request.url.scheme == "https" or durability.on_a_space()

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from huggingface_hub import attach_huggingface_oauth
 
-from benchmark_data_tools.annotation.server import access, entries, reviews, work
+from benchmark_data_tools.annotation.server import access, entries, label_studio, reviews, work
 from benchmark_data_tools.annotation.server.access import STATUS, add_headers, refuse
 from benchmark_data_tools.annotation.server.doors import Doors
 from benchmark_data_tools.annotation.server.service import Service
@@ -31,8 +31,11 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(part.router, prefix="/api")
     for kind, status in STATUS.items():
         app.add_exception_handler(kind, partial(refuse, status))
+    app.include_router(label_studio.router)
     app.middleware("http")(add_headers)
-    app.add_middleware(Doors, takes_masks=entries.takes_masks)
+    app.add_middleware(
+        Doors, takes_masks=entries.takes_masks, is_program=label_studio.is_for_label_studio
+    )
     if service.hugging_face:
         attach_huggingface_oauth(app)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")

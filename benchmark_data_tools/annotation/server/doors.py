@@ -22,6 +22,7 @@ from benchmark_data_tools.annotation.storage.errors import StoreError
 HEADER = "x-annotation"
 BODY_BYTES = 2**20
 LOGIN_BYTES = 4096
+PROGRAM_BYTES = 2**26  # Label Studio sends tasks with all that was drawn on them
 HASHES_AT_ONCE = 2
 
 _SAFE_METHODS = ("GET", "HEAD")
@@ -37,10 +38,16 @@ class Doors:
     Args:
         app: the annotation.
         takes_masks: whether a path takes a mask, whose size its own route knows and limits.
+        is_program: whether a path is for a program, which sends a password and never a cookie.
     """
 
-    def __init__(self, app: ASGIApp, takes_masks: Callable[[str], bool]) -> None:
-        self._app, self._takes_masks = app, takes_masks
+    def __init__(
+        self,
+        app: ASGIApp,
+        takes_masks: Callable[[str], bool],
+        is_program: Callable[[str], bool],
+    ) -> None:
+        self._app, self._takes_masks, self._is_program = app, takes_masks, is_program
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -52,6 +59,8 @@ class Doors:
             await _refusal("request must come from this page, got one of another site", 403)(
                 scope, receive, send
             )
+        elif self._is_program(scope["path"]):
+            await self._limited(PROGRAM_BYTES, scope, receive, send)
         elif scope["method"] not in _SAFE_METHODS and HEADER not in headers:
             # A form of another site cannot set it.
             await _refusal(f"request must carry the header {HEADER}, got none", 403)(

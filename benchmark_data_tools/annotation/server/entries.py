@@ -10,7 +10,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 
 from benchmark_data_tools.annotation.server.access import Given, Guarded, Number
-from benchmark_data_tools.annotation.server.proposals import LAYERS, Layer
+from benchmark_data_tools.annotation.server.proposals import (
+    KERNEL_PX,
+    LAYERS,
+    OPENING_PX,
+    Layer,
+)
 from benchmark_data_tools.annotation.server.shown import shown_file
 from benchmark_data_tools.annotation.storage.drafts import Draft, Saved
 from benchmark_data_tools.annotation.storage.errors import StoreError
@@ -71,8 +76,8 @@ def get_proposal(
     entry_id: Number,
     user: Guarded,
     service: Given,
-    opening_px: Number = 5,
-    kernel_px: Number = 15,
+    opening_px: Number = OPENING_PX,
+    kernel_px: Number = KERNEL_PX,
     source: Layer = "alpha",
 ) -> Response:
     """Return proposed detail."""
@@ -129,7 +134,13 @@ async def save(
 
 @router.post("/entries/{entry_id}/segment")
 async def segment(
-    request: Request, entry_id: int, user: Guarded, service: Given, x: int, y: int, adds: bool
+    request: Request,
+    entry_id: Number,
+    user: Guarded,
+    service: Given,
+    x: Number,
+    y: Number,
+    adds: bool,
 ) -> Response:
     """Return the mask that is the request's body, a grey PNG, with what lies at (x, y) added.
 
@@ -213,5 +224,5 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 def takes_masks(path: str) -> bool:
-    """Tell whether a path is that of a mask to save, whose size is limited by its image's."""
-    return bool(re.search(r"/api/entries/-?\d{1,20}/revisions$", path))
+    """Tell whether a path takes a mask, whose size is limited by its image's."""
+    return bool(re.search(r"/api/entries/-?\d{1,20}/(revisions|segment)$", path))

@@ -37,6 +37,8 @@ LAYERS: tuple[Layer, ...] = get_args(Layer)
 # Outside these an alpha counts as decided: networks are seldom sure to the last level.
 _FRACTIONAL = (0.05, 0.95)
 _LARGEST_KERNEL_PX = 400
+OPENING_PX, KERNEL_PX = 5, 15
+"""What a proposal begins with."""
 
 
 class Proposer(Protocol):

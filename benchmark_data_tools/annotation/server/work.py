@@ -114,7 +114,7 @@ def set_assignee(
 def batch(
     user: Guarded,
     service: Given,
-    entries: Annotated[list[int], Body(min_length=1, max_length=100_000)],
+    entries: Annotated[list[Number], Body(min_length=1, max_length=100_000)],
     action: Annotated[Literal["accept", "return", "assign"], Body()],
     assignee: Annotated[str | None, Body(max_length=64)] = None,
     comment: Annotated[str, Body(max_length=10_000)] = "",
@@ -128,7 +128,7 @@ def batch(
 
 @router.post("/entries/{entry_id}/pins")
 def add_pin(
-    entry_id: int,
+    entry_id: Number,
     user: Guarded,
     service: Given,
     x: Annotated[float, Body()],
@@ -141,7 +141,7 @@ def add_pin(
 
 
 @router.post("/pins/{pin_id}/settle")
-def settle_pin(pin_id: int, user: Guarded, service: Given) -> dict[str, Any]:
+def settle_pin(pin_id: Number, user: Guarded, service: Given) -> dict[str, Any]:
     """Take a comment off the image."""
     pins.settle(service.store, pin_id, user)
     return {}

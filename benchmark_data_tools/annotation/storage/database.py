@@ -10,6 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from benchmark_data_tools.annotation.storage.mounts import filesystem_of, takes_databases
+
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -27,8 +29,8 @@ def connect(url: str) -> Engine:
         Engine, whose tables are up to date.
 
     Raises:
-        DatabaseError: The URL is of another kind, cannot be reached, or the database was written
-            by a newer program.
+        DatabaseError: The URL is of another kind, cannot be reached, lies where SQLite is not
+            safe, or the database was written by a newer program.
     """
     try:
         parsed = make_url(url)
@@ -42,6 +44,13 @@ def connect(url: str) -> Engine:
         raise DatabaseError(
             f"database must be SQLite or PostgreSQL, got {parsed.get_backend_name()}: "
             "write sqlite:///FILE or postgresql://..."
+        )
+    if parsed.get_backend_name() == "sqlite" and not takes_databases(Path(parsed.database or ".")):
+        raise DatabaseError(
+            f"database must lie on a disk of this machine, got {parsed.database} on a file system "
+            f"of the type {filesystem_of(Path(parsed.database or '.'))}, where it could be damaged "
+            "or lost: name a place on a disk, as --database sqlite:////PLACE/store.db, or work "
+            "on a disk and keep a copy there by --copy-to"
         )
     engine = create_engine(parsed, pool_pre_ping=True)
     if parsed.get_backend_name() == "sqlite":

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,18 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
 from benchmark_data_tools.annotation.storage.errors import StoreError
+from benchmark_data_tools.annotation.storage.mounts import takes_databases
 
 SPACE_DISK = Path("/data")
 NOT_SAFE = (
-    "This server's disk is lost at its next restart, and your work with it. Its owner must start "
-    "it with --hub-dataset USER/NAME, or add persistent storage."
+    "This server's disk is lost at its next restart, and your work with it. Its owner must mount "
+    "a Storage Bucket at /data, or start it with --hub-dataset USER/NAME."
 )
 MINUTES = 5.0
 _SNAPSHOT = "snapshot.db"
-_LEFT_OUT = ["store.db*", "cache/*", "session.key", "users.json", "*.part"]
+LEFT_OUT = [
+    *("store.db*", "fetched.db", "copied.db", "cache/*", "session.key", "users.json", "*.part")
+]
 
 
 def on_a_space() -> bool:
@@ -28,17 +32,18 @@ def on_a_space() -> bool:
     return "SPACE_ID" in os.environ
 
 
-def safe_folder(folder: Path, disk: Path = SPACE_DISK) -> Path:
+def safe_folder(folder: Path, disk: Path) -> Path:
     """Return where a Space keeps a dataset: on its persistent disk where it has one.
 
     Args:
         folder: The dataset's folder, as deployed.
-        disk: Where a persistent disk would be.
+        disk: Where a persistent disk would be, SPACE_DISK.
 
     Returns:
-        The folder to work in; a first use copies the dataset there.
+        The folder to work in; a first use copies the dataset there. A bucket is no such disk
+        (`space_bucket`).
     """
-    if not on_a_space() or not disk.is_dir() or folder.is_relative_to(disk):
+    if not _mounted(disk) or folder.is_relative_to(disk) or not takes_databases(disk):
         return folder
     safe = disk / folder.name
     if not safe.exists():
@@ -49,10 +54,18 @@ def safe_folder(folder: Path, disk: Path = SPACE_DISK) -> Path:
     return safe
 
 
-def warning(folder: Path, *, hub_dataset: str | None, disk: Path = SPACE_DISK) -> str:
+def space_bucket(folder: Path, disk: Path) -> Path | None:
+    """Return where a Space's bucket keeps copies of a dataset's work; None without a bucket."""
+    return disk / folder.name if _mounted(disk) and not takes_databases(disk) else None
+
+
+def _mounted(disk: Path) -> bool:
+    return on_a_space() and disk.is_dir()
+
+
+def warning(folder: Path, *, copied: bool, disk: Path) -> str:
     """Return what to tell people about the disk; empty where their work is safe."""
-    safe = not on_a_space() or hub_dataset is not None or folder.is_relative_to(disk)
-    return "" if safe else NOT_SAFE
+    return "" if not on_a_space() or copied or folder.is_relative_to(disk) else NOT_SAFE
 
 
 def restore_from_hub(folder: Path, hub_dataset: str, api: HfApi | None = None) -> bool:
@@ -72,8 +85,7 @@ def restore_from_hub(folder: Path, hub_dataset: str, api: HfApi | None = None) -
     Raises:
         StoreError: Each holds work that the other lacks, or they are of different datasets.
     """
-    own = folder / FOLDER
-    database, fetched = own / "store.db", own / _SNAPSHOT
+    fetched = folder / FOLDER / _SNAPSHOT
     api = api or HfApi()
     try:
         names = api.list_repo_files(hub_dataset, repo_type="dataset")
@@ -87,13 +99,36 @@ def restore_from_hub(folder: Path, hub_dataset: str, api: HfApi | None = None) -
         local_dir=folder,
         allow_patterns=f"{FOLDER}/{_SNAPSHOT}",
     )
-    if database.is_file() and not _hub_is_further(_work(database), _work(fetched), hub_dataset):
+
+    def fetch_files() -> None:
+        api.snapshot_download(
+            hub_dataset, repo_type="dataset", local_dir=folder, allow_patterns=f"{FOLDER}/**"
+        )
+
+    return take_over(folder, fetched, f"hub_dataset {hub_dataset}", fetch_files)
+
+
+def take_over(folder: Path, fetched: Path, where: str, fetch_files: Callable[[], None]) -> bool:
+    """Put a copy's database in the place of this disk's, unless this disk's is the further one.
+
+    Args:
+        folder: The dataset's folder.
+        fetched: The copy's database, in `annotation/`.
+        where: What the copy is called.
+        fetch_files: Fetches the copy's other files.
+
+    Returns:
+        Whether it was done.
+
+    Raises:
+        StoreError: Each holds work that the other lacks, or they are of different datasets.
+    """
+    database = folder / FOLDER / "store.db"
+    if database.is_file() and not _is_further(_work(fetched), _work(database), where):
         return False
-    api.snapshot_download(
-        hub_dataset, repo_type="dataset", local_dir=folder, allow_patterns=f"{FOLDER}/**"
-    )
+    fetch_files()
     if database.is_file():
-        database.replace(own / "store.db.before")
+        database.replace(database.with_name("store.db.before"))
     fetched.rename(database)
     return True
 
@@ -122,17 +157,16 @@ def _work(database: Path) -> _Work:
         )
 
 
-def _hub_is_further(here: _Work, there: _Work, hub_dataset: str) -> bool:
+def _is_further(there: _Work, here: _Work, where: str) -> bool:
     same = here.identity == there.identity or (not here.done and here.images & there.images)
     if not same:
         raise StoreError(
-            f"hub_dataset must hold this dataset's work, got another's in {hub_dataset}: "
-            "name another"
+            f"{where} must hold this dataset's work, got another's: name another place"
         )
     if here.done - there.done and there.done - here.done:
         raise StoreError(
-            f"hub_dataset must hold all of this disk's work or none beyond it, got saves on both "
-            f"sides in {hub_dataset}: export one side, import it into the other, and name a new one"
+            f"{where} must hold all of this disk's work or none beyond it, got saves on both "
+            "sides: export one side, import it into the other, and name a new place"
         )
     if here.done == there.done:
         # A Space's own disk is new at each start.
@@ -170,7 +204,7 @@ class HubCopy(CommitScheduler):
             path_in_repo=FOLDER,
             every=every_minutes,
             private=True,
-            ignore_patterns=_LEFT_OUT,
+            ignore_patterns=LEFT_OUT,
             hf_api=api,
         )
 
@@ -197,6 +231,8 @@ def snapshot(database: Path, out: Path) -> None:
     source, target = sqlite3.connect(database), sqlite3.connect(part)
     try:
         source.backup(target)
+        # A file alone has no write-ahead log beside it; opened for work it gets one again.
+        target.execute("PRAGMA journal_mode=DELETE")
     finally:
         target.close()
         source.close()

@@ -57,9 +57,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Mean:
-    """Means over pairs: of two annotators, of one, or of all.
+    """Means over a label's pairs: of two annotators, of one, or of all.
 
     Args:
+        label: What is labelled.
         who: The annotators.
         images: Number of pairs.
         iou: Mean intersection over union.
@@ -69,6 +70,7 @@ class Mean:
         mse: Mean squared difference, times 1000.
     """
 
+    label: str
     who: str
     images: int
     iou: float
@@ -211,16 +213,19 @@ def _pairs_of_passes(store: Store) -> list[tuple[Entry, Entry, str, str]]:
 
 
 def means(found: list[Pair]) -> list[Mean]:
-    """Average over each two annotators, each one, and all."""
-    groups: dict[str, list[Pair]] = defaultdict(list)
-    for pair in found:
-        groups[" + ".join(sorted((pair.first, pair.second)))].append(pair)
-    for pair in found:
-        for name in sorted({pair.first, pair.second}):
-            groups[name].append(pair)
-    groups["all"] = list(found)
+    """Average over each two annotators, each one, and all, label by label."""
+    groups: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for label in dict.fromkeys(pair.label for pair in found):
+        own = [pair for pair in found if pair.label == label]
+        for pair in own:
+            groups[label, " + ".join(sorted((pair.first, pair.second)))].append(pair)
+        for pair in own:
+            for name in sorted({pair.first, pair.second}):
+                groups[label, name].append(pair)
+        groups[label, "all"] = own
     return [
         Mean(
+            label,
             who,
             len(group),
             fmean(pair.iou for pair in group),
@@ -229,8 +234,7 @@ def means(found: list[Pair]) -> list[Mean]:
             fmean(pair.sad for pair in group),
             fmean(pair.mse for pair in group),
         )
-        for who, group in groups.items()
-        if group
+        for (label, who), group in groups.items()
     ]
 
 

@@ -81,3 +81,36 @@ def authors(store: Store) -> Sequence[str]:
         saved = set(session.scalars(select(Revision.author).distinct()))
         given = set(session.scalars(select(Entry.assignee).distinct()))
     return sorted(name for name in saved | given if name)
+
+
+def statistics(store: Store) -> str:
+    """Return progress as a text table, everyone first."""
+    header = ["who", "open", "in work", "done", "review", "accepted", "returned", "skipped"]
+    table = [[*header, "hours", "per hour", "corrected"]]
+    for author in (None, *authors(store)):
+        one = progress(store, author)
+        rate = f"{one.per_hour:.1f}" if one.per_hour is not None else "-"
+        table.append(
+            [
+                author or "all",
+                *(
+                    str(one.counts[state])
+                    for state in (
+                        "open",
+                        "in_work",
+                        "done",
+                        "in_review",
+                        "accepted",
+                        "returned",
+                        "skipped",
+                    )
+                ),
+                f"{one.seconds / 3600:.2f}",
+                rate,
+                f"{one.corrected} of {one.finished}",
+            ]
+        )
+    widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
+    return "\n".join(
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table
+    )

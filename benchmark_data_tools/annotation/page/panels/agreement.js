@@ -26,7 +26,7 @@ function mapButton(pair) {
 
 try {
   const { pairs, means } = await json("agreement");
-  fill("means", means.map((mean) => [mean.who, mean.images, ...figures(mean)]));
+  fill("means", means.map((mean) => [mean.label, mean.who, mean.images, ...figures(mean)]));
   fill("pairs", pairs.map((pair) => [pair.name, pair.label, pair.first, pair.second, ...figures(pair), mapButton(pair)]));
   if (!pairs.length) throw new Error("No image has two finished passes yet.");
 } catch (error) {
