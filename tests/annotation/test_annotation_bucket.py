@@ -113,7 +113,7 @@ def test_a_machine_lost_before_all_files_arrived_loses_the_last_copy_alone(
                 there.write_bytes(there.read_bytes()[:size]) if size else there.unlink()
         anew = tmp_path / str(n) / "portraits"
         shutil.copytree(dataset, anew, ignore=shutil.ignore_patterns("annotation"))
-        assert restore_from_folder(anew, arrived) is True
+        assert restore_from_folder(anew, arrived, patience_seconds=0) is True
         back = Store.open(anew)
         heads = 2 if path is None else 1
         assert back.entry(1).head == heads
@@ -121,7 +121,7 @@ def test_a_machine_lost_before_all_files_arrived_loses_the_last_copy_alone(
             np.testing.assert_array_equal(back.mask(1, number + 1), masks[number])
         # A mask that no row names was sent too late to be acknowledged by the copy.
         assert len(verify(back)) <= 1
-        assert restore_from_folder(anew, arrived) is False
+        assert restore_from_folder(anew, arrived, patience_seconds=0) is False
         back.engine.dispose()
 
 
@@ -136,7 +136,7 @@ def test_what_is_whole_nowhere_and_what_is_further_here_are_told(dataset, tmp_pa
     assert store.entry(2).head == 1
     next((bucket / "annotation" / "revisions").rglob("*.png")).unlink()
     with pytest.raises(StoreError, match="must hold a whole copy, got none"):
-        restore_from_folder(tmp_path / "anew", bucket)
+        restore_from_folder(tmp_path / "anew", bucket, patience_seconds=0)
     store.engine.dispose()
 
 

@@ -229,7 +229,7 @@ def test_interfaces_that_take_no_masks_are_refused(asked, config, message):
 
 def test_label_studio_needs_a_password_where_there_are_users(asked):
     client, store = asked
-    service_of(store).users.put("ann", "annotator", "a long password")
+    service_of(store).users.put("ann", "admin", "a long password")
     health, right = "/label_studio/health", ("ann", "a long password")
     assert client.get(health).status_code == 401
     assert client.get(health, auth=("ann", "wrong password")).status_code == 401

@@ -175,7 +175,9 @@ class Worker:
         """Call `compute_layer` in the process."""
         with self._starting:
             if self._pool is None:
-                self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+                self._pool = ProcessPoolExecutor(
+                    1, mp_context=get_context("spawn"), initializer=_give_way
+                )
                 self._pid = self._pool.submit(os.getpid)
             pool = self._pool
         try:
@@ -199,6 +201,12 @@ class Worker:
                 with suppress(ProcessLookupError):
                     os.kill(self._pid.result(), signal.SIGTERM)
             self._pool = None
+
+
+def _give_way() -> None:
+    """Let the server's answers go first."""
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(10)
 
 
 _proposers: dict[bytes, Proposer] = {}  # of the worker's process: networks are loaded once

@@ -28,12 +28,13 @@ _SNAPSHOTS = "snapshots"
 _END_OF_PNG = b"IEND\xaeB`\x82"
 
 
-def restore_from_folder(folder: Path, kept: Path) -> bool:
+def restore_from_folder(folder: Path, kept: Path, *, patience_seconds: float = 60.0) -> bool:
     """Fetch `annotation/` from a folder that `FolderCopy` wrote, unless this disk's is further.
 
     Args:
         folder: The dataset's folder.
         kept: The folder on the bucket.
+        patience_seconds: How long the newest copy is waited for, where not all of it has arrived.
 
     Returns:
         Whether it was fetched.
@@ -43,21 +44,24 @@ def restore_from_folder(folder: Path, kept: Path) -> bool:
             of different datasets.
     """
     source, own = kept / FOLDER, folder / FOLDER
-    found = sorted((source / _SNAPSHOTS).glob("*.db"), reverse=True)
-    if not found:
+    if not _snapshots(source):
         return False
-    whole = next((path for path in found if not _missing(source, path)), None)
+    until = time.monotonic() + patience_seconds
+    while lacking := _missing(source, _snapshots(source)[-1]):
+        if time.monotonic() >= until:
+            break
+        log.warning("%s: waiting for the newest copy: %s", kept, lacking)
+        time.sleep(5)
+    whole = next(
+        (path for path in reversed(_snapshots(source)) if not _missing(source, path)), None
+    )
     if whole is None:
         raise StoreError(
-            f"copy_to must hold a whole copy, got none in {kept} ({_missing(source, found[-1])}): "
-            "wait until the bucket has caught up, or name another folder"
+            f"copy_to must hold a whole copy, got none in {kept} ({lacking}): try again once the "
+            "bucket has caught up, or name another folder"
         )
-    if whole != found[0]:
-        log.warning(
-            "%s: the newest copy has not arrived whole (%s); going on from the one before",
-            kept,
-            _missing(source, found[0]),
-        )
+    if lacking:
+        log.warning("%s: going on from the copy before the newest: %s", kept, lacking)
     own.mkdir(parents=True, exist_ok=True)
     fetched = own / "fetched.db"
     fetched.write_bytes(whole.read_bytes())
@@ -85,6 +89,11 @@ def _missing(source: Path, database: Path) -> str:
         if not path.is_file() or not path.read_bytes().endswith(_END_OF_PNG):
             return f"revisions/{file} is missing"
     return ""
+
+
+def _snapshots(source: Path) -> list[Path]:
+    """Return all snapshots of a copy, the newest last."""
+    return sorted((source / _SNAPSHOTS).glob("*.db"))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -150,7 +159,7 @@ class FolderCopy:
         self.problem = ""
 
     def _drop_old(self) -> None:
-        found = sorted((self._kept / _SNAPSHOTS).glob("*.db"))
+        found = _snapshots(self._kept)
         surely_there = time.time_ns() - int(_ARRIVED_SECONDS * 1e9)
         old = [path for path in found if int(path.stem.partition("-")[0]) < surely_there]
         for path in old[:-1]:
