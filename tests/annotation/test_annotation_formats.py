@@ -120,6 +120,7 @@ MASK = '<mask label="hair" rle="{}" left="{}" top="2" width="{}" height="1"/>'
         ('<annotations><track id="1"/></annotations>', "got tracks of a video"),
         ("<other/>", "it must hold annotations, got other"),
         ("<annotations>", "XML must be whole, got an error"),
+        ('<?xml version="1.0" encoding="utff-8"?><a/>', "unknown encoding: utff-8"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotations/>', "XML must have no entities"),
     ],
 )

@@ -31,7 +31,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from clips import make_clip, scene  # noqa: E402 - found by the line above
 
-from benchmark_data_tools.annotation.formats import coco, label_studio  # noqa: E402
+from benchmark_data_tools.annotation.formats import coco, cvat, label_studio, labelme  # noqa: E402
+from benchmark_data_tools.annotation.formats.items import Labelled  # noqa: E402
 from benchmark_data_tools.annotation.formats.rle import (  # noqa: E402
     coco_decode,
     coco_encode,
@@ -199,15 +200,29 @@ def _documents():
     brush = {"format": "rle", "rle": [0, 0, 0, 96, 0, 2, 1, 0, 4, 3, 5], "brushlabels": ["hair"]}
     result = {"type": "brushlabels", "original_width": 7, "original_height": 9, "value": brush}
     task = {"data": {"image": "/data/a.png"}, "annotations": [{"result": [result]}]}
-    return [json.dumps(each).encode() for each in (runs, runs | {"annotations": corners}, [task])]
+    drawn = {"hair": np.where(coco_decode(**encoded), np.uint8(255), np.uint8(0))}
+    item = Labelled("a.png", 7, 9, drawn)
+    polygon = {"label": "hair", "shape_type": "polygon", "points": [[1, 1], [5, 1], [5, 6]]}
+    shapes = labelme.document_of(item)
+    shapes["shapes"].append(polygon)
+    documents = (runs, runs | {"annotations": corners}, [task], {"a.json": shapes})
+    outline = b'<polygon label="hair" points="1,1;5,1;5,6"/></image>'
+    xml = cvat.document_of([item]).replace(b"</image>", outline)
+    return [*(json.dumps(each).encode() for each in documents), xml]
 
 
 def _read_document(data: bytes) -> None:
-    try:
-        document = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("too deep") from error
-    for reader in (coco, label_studio):
+    if data.lstrip().startswith(b"<"):
+        readers, document = (cvat,), cvat.parse_document(data)
+    else:
+        readers = (coco, label_studio, labelme)
+        try:
+            document = json.loads(data)
+        except RecursionError as error:
+            raise ValueError("too deep") from error
+    for reader in readers:
+        if reader is labelme and not isinstance(document, dict):
+            continue  # files by their names
         try:
             known = reader.categories_of(document)
             for found in reader.masks_of(document, known):

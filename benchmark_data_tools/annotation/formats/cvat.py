@@ -30,7 +30,7 @@ from benchmark_data_tools.annotation.formats.items import (
 from benchmark_data_tools.annotation.formats.markup import parse_xml
 from benchmark_data_tools.annotation.storage.masks import Mask
 
-__all__ = ["categories_of", "document_of", "masks_of", "read_document"]
+__all__ = ["categories_of", "document_of", "masks_of", "parse_document", "read_document"]
 
 _MOST_BYTES = 2**30
 # What lies on an image; a tag is a word about all of it.
@@ -55,6 +55,15 @@ def read_document(path: Path) -> ElementTree.Element:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it must have at most {_MOST_BYTES} bytes, got more")
         data = path.read_bytes()
+    return parse_document(data)
+
+
+def parse_document(data: bytes) -> ElementTree.Element:
+    """Return the root of an XML file.
+
+    Raises:
+        ValueError: It is none of CVAT for images.
+    """
     root = parse_xml(data)
     if root.tag != "annotations":
         raise ValueError(f"it must hold annotations, got {root.tag}")

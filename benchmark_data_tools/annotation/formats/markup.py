@@ -15,5 +15,5 @@ def parse_xml(data: bytes) -> ElementTree.Element:
         raise ValueError("XML must have no entities of its own, got some: export it anew")
     try:
         return ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # of unknown encodings, too
         raise ValueError(f"XML must be whole, got an error: {error}") from error
