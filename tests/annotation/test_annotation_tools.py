@@ -244,6 +244,20 @@ def test_strokes_drawn_while_a_save_is_refused_are_kept(chromium, labelled):
         mask = labelled.mask(entry)
         assert (mask[2:5, 2:5] == 255).all()
         assert (mask > 0).sum() == shown + 9
+        # Regions of a proposal that were chosen meanwhile wait for their Enter.
+        other = mask.copy()
+        other[40:42, 2:5] = 255
+        save(labelled, entry, other, "local", labelled.entry(entry).head)
+        stroke(page, (40.5, 5.5), (45.5, 5.5))
+        page.keyboard.press("d")
+        page.wait_for_function("annotator.view.proposal")
+        page.evaluate("annotator.view.proposal.switched = true; annotator.page.saver.flush()")
+        page.click("#conflict [data-take=union]")
+        page.wait_for_function(SAVED)
+        page.keyboard.press("Enter")
+        page.wait_for_function("!annotator.view.proposal")
+        page.wait_for_function(SAVED)
+        assert (labelled.mask(entry) > 0).sum() > (other > 0).sum() + 6
 
 
 def test_a_second_login_never_saves_the_first_persons_strokes(chromium, tmp_path):

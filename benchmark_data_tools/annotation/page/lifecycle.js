@@ -185,7 +185,7 @@ async function settle() {
   try {
     // What is in hand, and what was drawn while the save was under way, joins its conflict first.
     tools.finishStroke();
-    hideProposal();
+    if (!proposalInHand()) hideProposal(); // regions that somebody chose wait for their Enter
     let problem = "";
     for (;;) {
       if (saver.unsaved && !(await saver.flush()) && saver.unsaved) return;
