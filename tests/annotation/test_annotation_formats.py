@@ -28,6 +28,26 @@ def test_what_other_tools_wrote_comes_in_pixel_by_pixel(tmp_path):
     assert cross_test.check_theirs(KEPT / "theirs", tmp_path) == 33
 
 
+def test_what_was_drawn_in_label_studio_comes_in(tmp_path):
+    folder = make_dataset(tmp_path / "ds", sizes=((512, 512),))
+    (folder / "image" / "portrait_0.png").rename(folder / "image" / "a portrait (1).png")
+    store = Store.create(folder, labels={"hair": "mask"})[0]
+    for kind in ("brush", "bitmask"):
+        path = KEPT / "label_studio" / f"{kind}.json"
+        drawn = json.loads(path.read_text("utf-8"))[0]["annotations"][0]["result"]
+        for entry_id, label in ((1, "detail"), (2, "hair")):
+            options = {"categories": [label], "under": label}
+            assert import_masks(store, path, "label_studio", **options).problems == ()
+            if kind == "brush":  # what Label Studio made of it when it exported PNGs
+                expected = cv2.imread(str(path.with_name(f"brush_{label}.png")), -1)
+            else:
+                (one,) = (r for r in drawn if r["value"]["bitmasklabels"] == [label])
+                expected = np.array(pixels(one["value"]["imageDataURL"]))[..., 3]
+            latest = store.revisions(entry_id)[-1].number
+            np.testing.assert_array_equal(store.mask(entry_id, latest), expected)
+    store.engine.dispose()
+
+
 def pixels(value):
     """Return JSON with pixels in place of PNGs, whose bytes depend on their encoder."""
     if isinstance(value, dict):
@@ -158,8 +178,9 @@ def test_what_is_wrong_with_labelmes_file_costs_its_image_alone(
             "imageHeight": size[1],
             "shapes": [shape | change if n == 0 else shape],
         }
-        (tmp_path / f"{n}.json").write_text(json.dumps(document))
-    done = import_masks(finished, tmp_path, "labelme")
+        (tmp_path / "theirs").mkdir(exist_ok=True)
+        (tmp_path / "theirs" / f"{n}.json").write_text(json.dumps(document))
+    done = import_masks(finished, tmp_path / "theirs", "labelme")
     assert done.taken == ("portrait_1",)
     assert message in done.problems[0]
 

@@ -124,7 +124,7 @@ def test_categories_are_chosen_and_told(store, tmp_path):
         ("text", "must have a mask or polygons, got none"),
         ([[1, 2, 3]], "polygon must be x and y of 3 to"),
         ([[1, 2, 3, 4, 5, float("nan")]], "polygon must be x and y"),
-        ([[0, 0, 1e9, 0, 0, 1e9]], "polygon must have an outline of at most 10000 px about the"),
+        ([[0, 0, 1e9, 0, 0, 1e9]], "polygon must have an outline of at most 10000 px, got 4e+09"),
         ([["a"] * 6], "polygon must be a list of numbers"),
         ([{"x": 1}], "polygon must be"),
     ],
