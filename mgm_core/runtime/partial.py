@@ -44,7 +44,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     with part_beside(path) as part:
         yield part
-        with part.open("rb+") as file:
+        # To read where that is enough: some mounts let nothing be changed once it is written.
+        with part.open("rb+" if sys.platform == "win32" else "rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
 

@@ -21,11 +21,11 @@ from benchmark_data_tools.annotation.storage.people import ALONE
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.team import states
 
-KEPT = Path(cross_test.__file__).parent / "kept"
+FILES = Path(cross_test.__file__).parent / "kept"
 
 
 def test_what_other_tools_wrote_comes_in_pixel_by_pixel(tmp_path):
-    assert cross_test.check_theirs(KEPT / "theirs", tmp_path) == 33
+    assert cross_test.check_theirs(FILES / "theirs", tmp_path) == 33
 
 
 def test_what_was_drawn_in_label_studio_comes_in(tmp_path):
@@ -33,7 +33,7 @@ def test_what_was_drawn_in_label_studio_comes_in(tmp_path):
     (folder / "image" / "portrait_0.png").rename(folder / "image" / "a portrait (1).png")
     store = Store.create(folder, labels={"hair": "mask"})[0]
     for kind in ("brush", "bitmask"):
-        path = KEPT / "label_studio" / f"{kind}.json"
+        path = FILES / "label_studio" / f"{kind}.json"
         drawn = json.loads(path.read_text("utf-8"))[0]["annotations"][0]["result"]
         for entry_id, label in ((1, "detail"), (2, "hair")):
             options = {"categories": [label], "under": label}
@@ -63,17 +63,17 @@ def pixels(value):
 def test_what_other_tools_read_is_what_is_written(tmp_path):
     cross_test.write_ours(tmp_path / "dataset", tmp_path / "ours")
     compared = 0
-    for kept in sorted((KEPT / "ours").rglob("*")):
-        written = tmp_path / "ours" / kept.relative_to(KEPT / "ours")
-        if kept.suffix == ".json":
+    for file in sorted((FILES / "ours").rglob("*")):
+        written = tmp_path / "ours" / file.relative_to(FILES / "ours")
+        if file.suffix == ".json":
             assert pixels(json.loads(written.read_text("utf-8"))) == pixels(
-                json.loads(kept.read_text("utf-8"))
+                json.loads(file.read_text("utf-8"))
             )
-        elif kept.suffix == ".xml":
+        elif file.suffix == ".xml":
             assert ElementTree.canonicalize(written.read_text("utf-8")) == (
-                ElementTree.canonicalize(kept.read_text("utf-8"))
+                ElementTree.canonicalize(file.read_text("utf-8"))
             )
-        compared += kept.suffix in (".json", ".xml")
+        compared += file.suffix in (".json", ".xml")
     assert compared == 9
 
 
@@ -86,7 +86,7 @@ def test_brushes_go_round_whatever_the_runs():
 
 
 @pytest.fixture
-def finished(dataset):
+def store(dataset):
     """A store of three images: one mask with soft edges, one empty, one not done."""
     store = Store.create(dataset)[0]
     soft = np.zeros((30, 40), np.uint8)
@@ -100,25 +100,25 @@ def finished(dataset):
 
 
 @pytest.mark.parametrize("kind", ["label_studio", "label_studio_bitmask"])
-def test_soft_edges_are_kept_where_asked(finished, tmp_path, kind):
+def test_soft_edges_are_kept_where_asked(store, tmp_path, kind):
     for soft in (False, True):
-        export(finished, tmp_path / str(soft), kind, soft=soft)
+        export(store, tmp_path / str(soft), kind, soft=soft)
         other = Store.create(make_dataset(tmp_path / f"other {soft}"))[0]
         import_masks(other, tmp_path / str(soft) / "tasks.json", "label_studio")
-        expected = finished.mask(1) if soft else np.where(finished.mask(1) > 127, 255, 0)
+        expected = store.mask(1) if soft else np.where(store.mask(1) > 127, 255, 0)
         np.testing.assert_array_equal(other.mask(1), expected)
         np.testing.assert_array_equal(other.mask(2), 0)
         other.engine.dispose()
 
 
-def test_what_cvat_has_no_place_for_is_named(finished, tmp_path):
-    done = export(finished, tmp_path / "out", "cvat")
+def test_what_cvat_has_no_place_for_is_named(store, tmp_path):
+    done = export(store, tmp_path / "out", "cvat")
     assert done.masks == 1
     assert done.left_out == (
         "portrait_1 is left out: its mask is empty, and CVAT has no empty masks",
     )
     with pytest.raises(StoreError, match="image_prefix must come with coco, cvat, label_studio"):
-        export(finished, tmp_path / "other", "labelme", image_prefix="train/")
+        export(store, tmp_path / "other", "labelme", image_prefix="train/")
 
 
 CVAT = '<annotations><image name="portrait_0.png" width="40" height="30">{}</image></annotations>'
@@ -144,15 +144,15 @@ MASK = '<mask label="hair" rle="{}" left="{}" top="2" width="{}" height="1"/>'
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotations/>', "XML must have no entities"),
     ],
 )
-def test_what_is_wrong_with_cvats_file_is_named(finished, tmp_path, text, message):
+def test_what_is_wrong_with_cvats_file_is_named(store, tmp_path, text, message):
     path = tmp_path / "annotations.xml"
     path.write_text(text)
     try:
-        (problem,) = import_masks(finished, path, "cvat").problems
+        (problem,) = import_masks(store, path, "cvat").problems
     except StoreError as error:
         problem = str(error)
     assert message in problem
-    assert len(finished.revisions(1)) == 1
+    assert len(store.revisions(1)) == 1
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,7 @@ def test_what_is_wrong_with_cvats_file_is_named(finished, tmp_path, text, messag
         ({"shape_type": "line"}, "shape must be one of mask, rectangle"),
     ],
 )
-def test_what_is_wrong_with_labelmes_file_costs_its_image_alone(
-    finished, tmp_path, change, message
-):
+def test_what_is_wrong_with_labelmes_file_costs_its_image_alone(store, tmp_path, change, message):
     png = base64.b64encode(cv2.imencode(".png", np.ones((2, 3), np.uint8))[1]).decode()
     shape = {"label": "a", "shape_type": "mask", "points": [[1, 2], [3, 3]], "mask": png}
     for n, size in enumerate([(40, 30), (33, 47)]):
@@ -180,7 +178,7 @@ def test_what_is_wrong_with_labelmes_file_costs_its_image_alone(
         }
         (tmp_path / "theirs").mkdir(exist_ok=True)
         (tmp_path / "theirs" / f"{n}.json").write_text(json.dumps(document))
-    done = import_masks(finished, tmp_path / "theirs", "labelme")
+    done = import_masks(store, tmp_path / "theirs", "labelme")
     assert done.taken == ("portrait_1",)
     assert message in done.problems[0]
 
@@ -189,7 +187,7 @@ def test_what_is_wrong_with_labelmes_file_costs_its_image_alone(
 
 
 def requests_of(path):
-    recorded = json.loads((KEPT / "label_studio" / "requests.json").read_text("utf-8"))
+    recorded = json.loads((FILES / "label_studio" / "requests.json").read_text("utf-8"))
     return [one for one in recorded if one["path"] == path]
 
 

@@ -33,7 +33,7 @@ ExportKind: TypeAlias = Literal[
     "benchmark", "coco", "cvat", "label_studio", "label_studio_bitmask", "labelme", "png", "trimap"
 ]
 EXPORTS: tuple[ExportKind, ...] = get_args(ExportKind)
-# What stands before an image's file name, unless told.
+# What stands before an image's file name by default.
 PREFIXES: dict[ExportKind, str] = {
     "coco": "image/",
     "cvat": "",

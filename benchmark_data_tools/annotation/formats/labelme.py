@@ -85,8 +85,8 @@ def _shapes(document: Any) -> list[dict[str, Any]] | None:  # noqa: ANN401 - wha
     return shapes
 
 
-def _empty(told: tuple[object, object], size: Size) -> Mask:
-    check_size(*told, size)
+def _empty(stated: tuple[object, object], size: Size) -> Mask:
+    check_size(*stated, size)
     return np.zeros((size[1], size[0]), np.uint8)
 
 

@@ -28,12 +28,12 @@ _SNAPSHOTS = "snapshots"
 _END_OF_PNG = b"IEND\xaeB`\x82"
 
 
-def restore_from_folder(folder: Path, kept: Path, *, patience_seconds: float = 60.0) -> bool:
+def restore_from_folder(folder: Path, copy: Path, *, patience_seconds: float = 60.0) -> bool:
     """Fetch `annotation/` from a folder that `FolderCopy` wrote, unless this disk's is further.
 
     Args:
         folder: The dataset's folder.
-        kept: The folder on the bucket.
+        copy: The folder on the bucket.
         patience_seconds: How long the newest copy is waited for, where not all of it has arrived.
 
     Returns:
@@ -43,25 +43,25 @@ def restore_from_folder(folder: Path, kept: Path, *, patience_seconds: float = 6
         StoreError: Nothing there is whole, each side holds work that the other lacks, or they are
             of different datasets.
     """
-    source, own = kept / FOLDER, folder / FOLDER
+    source, own = copy / FOLDER, folder / FOLDER
     if not _snapshots(source):
         return False
     until = time.monotonic() + patience_seconds
     while lacking := _missing(source, _snapshots(source)[-1]):
         if time.monotonic() >= until:
             break
-        log.warning("%s: waiting for the newest copy: %s", kept, lacking)
+        log.warning("%s: waiting for the newest copy: %s", copy, lacking)
         time.sleep(5)
     whole = next(
         (path for path in reversed(_snapshots(source)) if not _missing(source, path)), None
     )
     if whole is None:
         raise StoreError(
-            f"copy_to must hold a whole copy, got none in {kept} ({lacking}): try again once the "
+            f"copy_to must hold a whole copy, got none in {copy} ({lacking}): try again once the "
             "bucket has caught up, or name another folder"
         )
     if lacking:
-        log.warning("%s: going on from the copy before the newest: %s", kept, lacking)
+        log.warning("%s: going on from the copy before the newest: %s", copy, lacking)
     own.mkdir(parents=True, exist_ok=True)
     fetched = own / "fetched.db"
     fetched.write_bytes(whole.read_bytes())
@@ -73,7 +73,7 @@ def restore_from_folder(folder: Path, kept: Path, *, patience_seconds: float = 6
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(path.read_bytes())
 
-    return take_over(folder, fetched, f"copy_to {kept}", fetch_files)
+    return take_over(folder, fetched, f"copy_to {copy}", fetch_files)
 
 
 def _missing(source: Path, database: Path) -> str:
@@ -107,12 +107,12 @@ class FolderCopy:
 
     Args:
         folder: The dataset's folder, on this machine's disk.
-        kept: The folder on the bucket.
+        copy: The folder on the bucket.
         every_seconds: Time between two copies.
     """
 
-    def __init__(self, folder: Path, kept: Path, *, every_seconds: float = EVERY_SECONDS) -> None:
-        self._own, self._kept, self._every = folder / FOLDER, kept / FOLDER, every_seconds
+    def __init__(self, folder: Path, copy: Path, *, every_seconds: float = EVERY_SECONDS) -> None:
+        self._own, self._copy, self._every = folder / FOLDER, copy / FOLDER, every_seconds
         self.problem = ""  # what to tell people; empty after a copy that succeeded
         self._last = b""
         self._copied: dict[Path, tuple[int, int]] = {}
@@ -133,7 +133,7 @@ class FolderCopy:
             try:
                 self.push()
             except (OSError, sqlite3.Error) as error:
-                log.exception("the work could not be copied to %s", self._kept)
+                log.exception("the work could not be copied to %s", self._copy)
                 self.problem = (
                     f"Your work could not be copied to the bucket ({type(error).__name__}) and is "
                     "lost if this server restarts. It is tried again: tell its owner."
@@ -148,18 +148,18 @@ class FolderCopy:
             state = path.stat()
             seen = (state.st_size, state.st_mtime_ns)
             if self._copied.get(path) != seen:
-                _put(self._kept / path.relative_to(self._own), path.read_bytes())
+                _put(self._copy / path.relative_to(self._own), path.read_bytes())
                 self._copied[path] = seen
         if data != self._last:
             # By time, so that the newest is the last one by name.
             name = f"{time.time_ns():020d}-{hashlib.sha256(data).hexdigest()[:32]}.db"
-            _put(self._kept / _SNAPSHOTS / name, data)
+            _put(self._copy / _SNAPSHOTS / name, data)
             self._last = data
         self._drop_old()
         self.problem = ""
 
     def _drop_old(self) -> None:
-        found = _snapshots(self._kept)
+        found = _snapshots(self._copy)
         surely_there = time.time_ns() - int(_ARRIVED_SECONDS * 1e9)
         old = [path for path in found if int(path.stem.partition("-")[0]) < surely_there]
         for path in old[:-1]:
