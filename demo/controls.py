@@ -40,6 +40,7 @@ class SubjectControls:
     segmenter: str = "portrait"
     quality: Quality = "best"
     keep_largest: bool = False
+    ignore_transparency: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class MaskControls:
 
     mask: str | None = None
     mask_kind: MaskKind = "detect"
+    label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,12 @@ class Controls:
             threshold=subject.threshold,
             own_mask=own_mask.mask is not None,
             mask_kind=own_mask.mask_kind,
+            label=None if own_mask.mask is None else own_mask.label,
             shift_px=round(subject.shift_px),
             edits=read_edits(self.edits),
             quality=subject.quality,
             keep_largest=subject.keep_largest,
+            ignore_transparency=subject.ignore_transparency,
             background=backing.chosen(),
             shadow=light.cast_shadow(),
             light_wrap=light.light_wrap,

@@ -25,7 +25,7 @@ from demo.controls import CONTROL_NAMES, PER_PHOTO, Controls
 from demo.examples import EXAMPLES
 from demo.web.editor import Canvas, on_canvas
 from demo.web.gallery import chosen
-from demo.web.uploads import uploaded
+from demo.web.uploads import label_choice, uploaded
 from demo.web.viewer import Pair, side_by_side
 from mgm_core.arrays import Floats
 from mgm_core.images import encode_png
@@ -90,6 +90,24 @@ class Handlers:
             [],
             *own,
         )
+
+    def labels(self, mask: str | None) -> gr.Dropdown:
+        """Offer the labels of a class map as mask; the largest is the subject at first."""
+        try:
+            shares = {} if mask is None else self._studio.labels(File.at(uploaded(mask)))
+        except ValueError:  # said where the mask is shown
+            shares = {}
+        return label_choice(shares)
+
+    def transparency(self, photo: str | None) -> gr.Checkbox:
+        """Offer to ignore the photo's own transparency, where it has some."""
+        try:
+            there = (
+                photo is not None and self._studio.photo(File.at(uploaded(photo))).alpha is not None
+            )
+        except ValueError:  # said where the photo is shown
+            there = False
+        return gr.Checkbox(value=False, visible=there)
 
     def _example_result(self, order: Order, view: View) -> str | None:
         """Return the picture of an example's result, where that is what is asked for."""
@@ -159,6 +177,9 @@ class Handlers:
             note = capitalised(guidance.reason) + hint
             for remark in self._studio.photo(order.photo).notes:
                 note += f". {html.escape(remark, quote=False)}"
+            transparent = self._studio.photo(order.photo).alpha is not None
+            if transparent and not order.recipe.ignore_transparency:
+                note += ". What is transparent in the photo stays so"
             canvas: Canvas | None = None
             if editing:
                 height, width = guidance.guidance.shape

@@ -14,12 +14,15 @@ from demo.backend.visits import Visits
 from demo.controls import CONTROL_NAMES, PER_PHOTO
 from demo.environment import Environment
 from demo.handlers import Handlers, paper_curve
+from demo.play.card import COPY, COPY_BEGUN
+from demo.play.handlers import PlayHandlers
+from demo.play.tab import play_tab
 from demo.tabs.annotation import annotation_tab
 from demo.tabs.batch import batch_tab
 from demo.tabs.video import video_tab
 from demo.web.editor import guidance_editor
 from demo.web.gallery import example_buttons, hero
-from demo.web.uploads import upload
+from demo.web.uploads import SAVE, upload
 from demo.web.viewer import closeup
 from mgm_core import __version__
 from mgm_core.foreground.estimate import ForegroundMethod
@@ -89,15 +92,6 @@ DOWNLOADS: list[tuple[str, Product]] = [
     ("Settings (JSON)", "settings"),
     ("All (ZIP)", "all"),
 ]
-# The file is fetched from where the handler put it, so that nothing is encoded before it is asked
-# for; a visible DownloadButton would have to hold its file beforehand.
-_SAVE = """(file) => {
-  if (!file) return;
-  const link = document.createElement("a");
-  link.href = file.url;
-  link.download = file.orig_name;
-  link.click();
-}"""
 
 
 def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks:
@@ -111,7 +105,7 @@ def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks
     Returns:
         The page, not launched.
     """
-    handlers = Handlers(studio)
+    handlers, playing = Handlers(studio), PlayHandlers(studio)
     keep_s = environment.keep_minutes * 60
     page = gr.Blocks(
         title="Mask-guided matting",
@@ -126,9 +120,11 @@ def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks
             elem_id="title",
         )
         with gr.Tab("Cut out"):
-            controls = _cut_out(handlers, environment, visits)
+            controls = _cut_out(handlers, playing, environment, visits)
         with gr.Tab("Robustness"):
             _robustness(handlers, controls, visits)
+        with gr.Tab("Play"):
+            play_tab(playing, controls, visits)
         with gr.Tab("Several photos"):
             batch_tab(studio, environment, CATEGORIES, visits)
         with gr.Tab("Video"):
@@ -143,7 +139,9 @@ def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks
     return page
 
 
-def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> list[Any]:
+def _cut_out(
+    handlers: Handlers, playing: PlayHandlers, environment: Environment, visits: Visits
+) -> list[Any]:
     parts: dict[str, Any] = {}
     with gr.Row(elem_id="stage"):
         with gr.Column(elem_id="photo-block"):
@@ -189,6 +187,8 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
                 cancel = gr.Button("Stop", size="sm", elem_id="stop", scale=0, min_width=64)
             with gr.Row(elem_id="downloads"):
                 save = gr.Button("Download PNG", variant="primary", elem_id="download-composite")
+                copy = gr.Button("Copy", size="sm", elem_id="copy")
+                card = gr.Button("Share card", size="sm", elem_id="card")
                 others = [
                     (gr.Button(label, size="sm", elem_id=f"download-{wanted}"), wanted)
                     for label, wanted in DOWNLOADS
@@ -234,6 +234,8 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
         ],
         **at_once,
     )
+    photo.change(handlers.transparency, photo, parts["ignore_transparency"], **at_once)
+    labelled = parts["mask"].change(handlers.labels, parts["mask"], parts["label"], **at_once)
     examples.select(
         handlers.example, None, [photo, *(parts[name] for name in PER_PHOTO)], **at_once
     )
@@ -256,9 +258,13 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
         "show_progress_on": progress_bar,
         **private,
     }
-    seen = [part for part in controls if part not in (photo, edits)]
+    # A file sets what goes with it: only what the visitor does to these is a change.
+    with_file = [parts["label"], parts["ignore_transparency"]]
+    seen = [part for part in controls if part not in (photo, edits, parts["mask"], *with_file)]
+    changes = [part.change for part in (view, editing, closely, *seen)]
     showing = [
-        gr.on([part.change for part in (view, editing, closely, *seen)], **show),
+        gr.on([*changes, *(part.input for part in with_file)], **show),
+        labelled.then(**show),
         started.then(**show),
         edited.success(**show),
     ]
@@ -279,7 +285,20 @@ def _cut_out(handlers: Handlers, environment: Environment, visits: Visits) -> li
             file,
             show_progress_on=button,
             **private,
-        ).success(None, file, None, js=_SAVE, api_visibility="private")
+        ).success(None, file, None, js=SAVE, api_visibility="private")
+    card.click(visits.of(playing.card), controls, file, show_progress_on=card, **private).success(
+        None, file, None, js=SAVE, api_visibility="private"
+    )
+    copy.click(None, None, None, js=COPY_BEGUN, **private)
+    copied = copy.click(
+        visits.of(functools.partial(handlers.download, RESULT)),
+        controls,
+        file,
+        show_progress_on=copy,
+        **private,
+    )
+    copied.success(None, file, None, js=COPY, **private)
+    copied.failure(None, None, None, js=COPY, **private)
     return controls
 
 
@@ -365,7 +384,7 @@ def _robustness(handlers: Handlers, controls: list[Any], visits: Visits) -> None
         api_visibility="private",
         show_progress="hidden",
     )
-    save.click(None, file, None, js=_SAVE, api_visibility="private")
+    save.click(None, file, None, js=SAVE, api_visibility="private")
 
 
 def _controls(parts: dict[str, Any], quality: Quality) -> None:
@@ -399,6 +418,12 @@ def _controls(parts: dict[str, Any], quality: Quality) -> None:
         parts["keep_largest"] = gr.Checkbox(
             label="Keep only the largest part", elem_id="keep-largest"
         )
+        parts["ignore_transparency"] = gr.Checkbox(
+            label="Ignore the photo's own transparency",
+            info="Else what is transparent in it stays so",
+            visible=False,
+            elem_id="ignore-transparency",
+        )
     with gr.Accordion("Your own mask", open=False):
         parts["mask"] = upload(
             label="Mask, trimap or another tool's matte",
@@ -409,6 +434,9 @@ def _controls(parts: dict[str, Any], quality: Quality) -> None:
             alt_text="Your mask",
         )
         parts["mask_kind"] = gr.Dropdown(MASK_KINDS, value="detect", label="Read it as")
+        parts["label"] = gr.Dropdown(
+            [], label="The subject's label", visible=False, elem_id="label"
+        )
     with gr.Accordion("New background"):
         parts["background"] = background = gr.Radio(
             BACKGROUNDS, value="transparent", label="Background", elem_id="background"

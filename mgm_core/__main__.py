@@ -69,6 +69,26 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--recursive", action="store_true", help="look into folders of folders")
     p.add_argument("--skip-existing", action="store_true", help="leave finished ones as they are")
+    add_options(p)
+    files = p.add_argument_group("files")
+    files.add_argument(
+        "--format",
+        dest="format_name",
+        choices=list(FORMATS),
+        help="instead of the one that --output's ending chooses; 16: bits a channel",
+    )
+    files.add_argument(
+        "--keep-metadata",
+        action="store_true",
+        help="keep EXIF, with place and time; without it the resolution alone",
+    )
+    files.add_argument("--save-alpha", action="store_true", help="write NAME_alpha.png, 16 bits")
+    files.add_argument("--save-foreground", action="store_true", help="write NAME_foreground.png")
+    return p
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Add the options on guidance, network and result, which clips have too."""
     p.add_argument("--settings", type=Path, help="JSON as the page saves it")
     # What belongs to a recipe has no default here: only what is given overrides --settings.
     unset = argparse.SUPPRESS
@@ -200,21 +220,7 @@ def parser() -> argparse.ArgumentParser:
         default=unset,
         help="bring back what is transparent in the photograph, if it is the subject's",
     )
-    result.add_argument(
-        "--format",
-        dest="format_name",
-        choices=list(FORMATS),
-        help="instead of the one that --output's ending chooses; 16: bits a channel",
-    )
-    result.add_argument(
-        "--keep-metadata",
-        action="store_true",
-        help="keep EXIF, with place and time; without it the resolution alone",
-    )
-    result.add_argument("--save-alpha", action="store_true", help="write NAME_alpha.png, 16 bits")
-    result.add_argument("--save-foreground", action="store_true", help="write NAME_foreground.png")
     p.add_argument("--max-megapixels", type=float, default=50.0)
-    return p
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -274,6 +274,27 @@ def read_subject_mask(
     return _read_mask(source, max_megapixels, label, the_only_label=True)
 
 
+def read_labels(source: Source, *, max_megapixels: float = 50.0) -> dict[int, float]:
+    """Tell which labels a class map holds, to choose the subject's from.
+
+    Args:
+        source: path, the file's bytes, or an open binary file.
+        max_megapixels: refuse larger images from their header; at most 178.
+
+    Returns:
+        Each label's share of the pixels, without background and unlabelled, in order; empty for
+        masks, trimaps, mattes and colour pictures.
+
+    Raises:
+        ImageError: as in `read_photo`.
+    """
+    found = _read(source, max_megapixels, colour_managed=False)
+    if found.levels is None or (found.alpha is not None and found.alpha.min() < 1):
+        return {}
+    labels = labels_of(found.levels, certainly=found.coloured_palette)
+    return {label: float((found.levels == label).mean()) for label in labels or ()}
+
+
 def read_alpha(source: Source, *, max_megapixels: float = 50.0) -> Floats:
     """Read the alpha channel of a picture, opaque or not.
 

@@ -59,6 +59,19 @@ def make_clip(
     return path
 
 
+def make_transparent_clip(path, images, *, codec="qtrle", pix_fmt="argb"):
+    """Write (H, W, 4) images as a clip with alpha, 10 a second."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, 10, {"auto-alt-ref": "0"} if "vpx" in codec else {})
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        for image in images:
+            frame = VideoFrame.from_ndarray(image, "gbrapf32le").reformat(format=pix_fmt)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
 def tones(seconds, rate=48_000, block=960):
     """A sine of 440 Hz in blocks."""
     for start in range(0, round(seconds * rate), block):

@@ -30,7 +30,7 @@ from mgm_core.cutout import (
     resolve_category,
 )
 from mgm_core.foreground.estimate import estimate_foreground
-from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask
+from mgm_core.images import Photo, SubjectMask, read_labels, read_photo, read_subject_mask
 from mgm_core.recipe import AUTO, Recipe
 from mgm_core.runtime.admission import await_turn, briefly, current_visit, reserve, within
 
@@ -92,6 +92,13 @@ class Studio:
         return self._briefly(
             ("mask", file.digest, label),
             lambda: read_subject_mask(file.path, label=label, max_megapixels=self._max_megapixels),
+        )
+
+    def labels(self, file: File) -> dict[int, float]:
+        """Return the labels of a class map and their shares of the picture; else nothing."""
+        return self._briefly(
+            ("labels", file.digest),
+            lambda: read_labels(file.path, max_megapixels=self._max_megapixels),
         )
 
     def fitting_mask(self, order: Order, file: File) -> SubjectMask:

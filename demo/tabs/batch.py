@@ -135,6 +135,8 @@ class BatchHandlers:
 
     def _checked(self, photos: Sequence[str] | None, wanted: Sequence[Product]) -> list[str]:
         most = self._environment.batch_photos
+        # Beside photos of a Mac lie hidden files of the same names, which are none.
+        photos = [path for path in photos or () if not Path(path).name.startswith(".")]
         if not photos:
             raise ValueError("photos must be given, got none: drop some")
         if len(photos) > most:

@@ -10,16 +10,16 @@ import gradio as gr
 
 from demo.backend.models import Models
 from demo.backend.orders import picked_colour
-from demo.backend.publishing import for_page, new_file
+from demo.backend.publishing import for_page, new_file, publish
 from demo.backend.visits import Visits, report_refusals, report_waiting
 from demo.environment import Environment
-from demo.web.uploads import upload, uploaded
+from demo.web.uploads import SAVE, label_choice, upload, uploaded
 from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
 from mgm_core.cutout import opaque
-from mgm_core.images import read_photo
+from mgm_core.images import encode_png, read_labels, read_photo, read_subject_mask
 from mgm_core.recipe import Background, BackgroundKind, Recipe
-from mgm_core.runtime.admission import await_turn, current_visit
+from mgm_core.runtime.admission import await_turn, briefly, current_visit
 
 Save = Literal["mp4", "webm", "zip"]
 Shown = tuple[object, object, object, str]
@@ -55,6 +55,9 @@ class VideoHandlers:
         picture: str | None,
         blur_percent: float,
         save: Save,
+        first_mask: str | None = None,
+        label: int | None = None,
+        ignore_transparency: bool = False,
         progress: gr.Progress = _PROGRESS,
     ) -> Iterator[Shown]:
         """Cut the subject out of a clip, frame by frame.
@@ -69,6 +72,9 @@ class VideoHandlers:
             picture: path of the background picture.
             blur_percent: the blur's standard deviation in percent of the frame's longer side.
             save: what kind of file to write.
+            first_mask: path of a mask of the subject in the first frame, which is then followed.
+            label: which label of a class map as first mask is the subject.
+            ignore_transparency: take the clip for opaque.
             progress: tells how far it is.
 
         Yields:
@@ -89,11 +95,21 @@ class VideoHandlers:
                 self._environment.clip_frames,
                 self._environment.clip_megapixels,
             )
+            mask = None
+            if first_mask is not None:
+                mask = read_subject_mask(
+                    uploaded(first_mask),
+                    label=label,
+                    max_megapixels=self._environment.max_megapixels,
+                )
             target = new_file(f"{Path(clip).stem}-cutout.{save}")
             recipe = Recipe(
                 quality="fast",
                 category=category,
                 threshold=threshold,
+                own_mask=mask is not None,
+                label=None if mask is None else label,
+                ignore_transparency=ignore_transparency,
                 background=Background(background, picked_colour(colour), blur_percent=blur_percent),
             )
             behind = None
@@ -109,6 +125,7 @@ class VideoHandlers:
                     self._models.matter(),
                     recipe,
                     picture=behind,
+                    first_mask=mask,
                 )
                 expected = source.frames_expected
                 begun = shown = time.monotonic()
@@ -134,6 +151,28 @@ class VideoHandlers:
                 gr.DownloadButton(value=str(target), interactive=True),
                 html.escape(note, quote=False),
             )
+
+    def labels(self, mask: str | None) -> gr.Dropdown:
+        """Offer the labels of a class map as first mask."""
+        with report_refusals():
+            most = self._environment.max_megapixels
+            shares = {} if mask is None else read_labels(uploaded(mask), max_megapixels=most)
+        return label_choice(shares)
+
+    def first_frame(self, clip: str | None, long_side_px: int) -> str:
+        """Return the path of the clip's first frame, to draw a mask over."""
+        with report_refusals():
+            if clip is None:
+                raise ValueError("a clip must be given, got none: upload one")
+            from mgm_core.video.files import Clip, ClipLimits
+
+            limits = ClipLimits(megapixels=self._environment.clip_megapixels)
+            with (
+                briefly(),
+                Clip(uploaded(clip), limits, long_side_px=long_side_px or None) as source,
+            ):
+                frame = next(source.read())
+            return publish(encode_png(frame.image), f"{Path(clip).stem}-first-frame.png")
 
 
 def on_page(pixels: Floats) -> Floats:
@@ -181,6 +220,22 @@ def video_tab(
                 label="Cut out a",
                 elem_id="clip-category",
             )
+            with gr.Accordion("Follow something else", open=False, elem_id="clip-follow"):
+                gr.Markdown(
+                    "A mask of the first frame, white where the subject is, names what is to be "
+                    "followed, whatever it is."
+                )
+                frame = gr.Button("Download the first frame", size="sm", elem_id="clip-first-frame")
+                first_mask = upload(
+                    label="Mask of the first frame",
+                    sources=["upload", "clipboard"],
+                    height=180,
+                    elem_id="clip-mask",
+                    alt_text="Your mask of the first frame",
+                )
+                label = gr.Dropdown(
+                    [], label="The subject's label", visible=False, elem_id="clip-label"
+                )
             background = gr.Radio(
                 [
                     ("None", "transparent"),
@@ -214,6 +269,11 @@ def video_tab(
                     elem_id="clip-size",
                 )
                 threshold = gr.Slider(0.05, 0.95, 0.5, step=0.05, label="Subject from probability")
+                ignore = gr.Checkbox(
+                    label="Ignore the clip's own transparency",
+                    info="Else what is transparent in it stays so",
+                    elem_id="clip-ignore-transparency",
+                )
             with gr.Row():
                 run = gr.Button("Cut out", variant="primary", elem_id="clip-run", min_width=100)
                 stop = gr.Button("Stop", elem_id="clip-stop", min_width=80)
@@ -257,7 +317,17 @@ def video_tab(
         [colour, picture, blur, save],
         **at_once,
     )
+    first_mask.change(handlers.labels, first_mask, label, **at_once)
+    download = gr.File(label="Download", elem_classes="offstage")
+    frame.click(
+        visits.of(handlers.first_frame),
+        [clip, size],
+        download,
+        show_progress_on=frame,
+        api_visibility="private",
+    ).success(None, download, None, js=SAVE, api_visibility="private")
     inputs = [clip, category, threshold, size, background, colour, picture, blur, save]
+    inputs += [first_mask, label, ignore]
     run.click(
         lambda: (
             gr.Image(None, visible=True),

@@ -1,15 +1,26 @@
-"""Files that visitors send.
+"""Files that visitors send, and take away.
 
 Nothing here subclasses a Gradio component: Gradio writes a stub file beside the source of every
 such class.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
+
+# The file is fetched from where the handler put it, so that nothing is encoded before it is asked
+# for; a visible DownloadButton would have to hold its file beforehand.
+SAVE = """(file) => {
+  if (!file) return;
+  const link = document.createElement("a");
+  link.href = file.url;
+  link.download = file.orig_name;
+  link.click();
+}"""
 
 
 def upload(label: str, **options: Any) -> gr.Image:  # noqa: ANN401 - what gr.Image takes
@@ -48,3 +59,15 @@ def uploaded(path: str) -> str:
             "upload it first"
         )
     return path
+
+
+def label_choice(shares: Mapping[int, float]) -> gr.Dropdown:
+    """Return the choice among a class map's labels; of one or none there is nothing to choose.
+
+    Args:
+        shares: each label's share of the picture.
+    """
+    if len(shares) < 2:
+        return gr.Dropdown(choices=[], value=None, visible=False)
+    choices = [(f"{label} ({share:.1%} of the picture)", label) for label, share in shares.items()]
+    return gr.Dropdown(choices=choices, value=max(shares, key=lambda n: shares[n]), visible=True)

@@ -15,11 +15,11 @@ _TEMPLATE = (
     '<button type="button" data-do="fit" title="Key 0">Fit</button>'
     '<button type="button" data-do="whole" title="Key 1, or double click">1:1</button>'
     "<output></output></div>"
-    '<div class="panes" tabindex="0" role="application" aria-label="Photo and result side by '
+    '<div class="panes" tabindex="0" role="application" aria-label="Two pictures side by '
     "side: plus and minus zoom, 0 fits, 1 shows pixel by pixel, arrows move both, as do wheel and "
-    'pointer"><figure><img alt="Photo" draggable="false"><figcaption>Photo</figcaption></figure>'
-    '<figure><img alt="Result" draggable="false"><figcaption>Result</figcaption></figure></div>'
+    'pointer">'
 )
+_PANE = '<figure><img alt="{0}" draggable="false"><figcaption>{0}</figcaption></figure>'
 
 _STYLE = """
 .tools { display: flex; gap: 6px; align-items: center; margin-bottom: 8px; }
@@ -43,14 +43,19 @@ _STYLE = """
 _SCRIPT = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
 
-def closeup(elem_id: str) -> gr.HTML:
+def closeup(elem_id: str, captions: tuple[str, str] = ("Photo", "Result")) -> gr.HTML:
     """Return the viewer; its value is what `side_by_side` makes.
 
     Args:
         elem_id: its id in the page.
+        captions: of the two pictures.
     """
+    panes = "".join(_PANE.format(caption) for caption in captions)
     return gr.HTML(
-        html_template=_TEMPLATE, css_template=_STYLE, js_on_load=_SCRIPT, elem_id=elem_id
+        html_template=f"{_TEMPLATE}{panes}</div>",
+        css_template=_STYLE,
+        js_on_load=_SCRIPT,
+        elem_id=elem_id,
     )
 
 

@@ -68,16 +68,6 @@ from mgm_core.video.tracking import Tracker
 __all__ = ["CutOutFrame", "matte_clip"]
 
 
-# What the command for photographs can do and this one cannot.
-_FOR_PHOTOGRAPHS_ALONE = {
-    "recursive": "--recursive",
-    "skip_existing": "--skip-existing",
-    "save_alpha": "--save-alpha",
-    "save_foreground": "--save-foreground",
-    "format_name": "--format",
-    "keep_metadata": "--keep-metadata",
-}
-
 _logger = logging.getLogger("mgm")
 
 
@@ -232,13 +222,11 @@ def _fit_mask(mask: Floats, image: Floats) -> Floats:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of what the command for photographs has not."""
+    """Return the command line's parser."""
     p = argparse.ArgumentParser(
         prog="python -m mgm_core.video",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        # An abbreviation of a photograph's option must not be taken for one of these.
-        allow_abbrev=False,
     )
     p.add_argument("clip", help="clip; -: standard input")
     p.add_argument(
@@ -271,6 +259,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--max-seconds", type=float, default=ClipLimits.seconds)
     p.add_argument("--max-frames", type=int, default=ClipLimits.frames)
+    photographs.add_options(p)
     return p
 
 
@@ -282,11 +271,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     allow_any_name()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    own, others = parser().parse_known_args(arguments)
-    options = photographs.parser().parse_args([own.clip, "-o", own.output, *others])
+    options = parser().parse_args(arguments)
     try:
-        with _files(own) as (clip, target):
-            _run(own, options, clip, target)
+        with _files(options) as (clip, target):
+            _run(options, clip, target)
     except UsageError as error:
         _logger.error("error: %s", error)
         return 2
@@ -300,36 +288,33 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @contextmanager
-def _files(own: argparse.Namespace) -> Iterator[tuple[Path, str]]:
+def _files(options: argparse.Namespace) -> Iterator[tuple[Path, str]]:
     """Give files for the clip and the result, where a pipe takes the place of either."""
     with TemporaryDirectory(prefix="mgm-") as folder:
-        clip, target = Path(own.clip), own.output
-        if own.clip == "-":
+        clip, target = Path(options.clip), options.output
+        if options.clip == "-":
             clip = Path(folder) / "standard-input"
             with clip.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-        if own.output == "-":
-            if own.clip_format not in ("mp4", "webm", "mov", "zip"):
+        if options.output == "-":
+            if options.clip_format not in ("mp4", "webm", "mov", "zip"):
                 raise UsageError(
                     "--format must be mp4, webm, mov or zip for standard output, got "
-                    f"{own.clip_format}: say which"
+                    f"{options.clip_format}: say which"
                 )
-            target = str(Path(folder) / f"result.{own.clip_format}")
+            target = str(Path(folder) / f"result.{options.clip_format}")
         yield clip, target
-        if own.output == "-":
+        if options.output == "-":
             with Path(target).open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()
 
 
-def _run(own: argparse.Namespace, options: argparse.Namespace, clip: Path, target: str) -> None:
-    for name, option in _FOR_PHOTOGRAPHS_ALONE.items():
-        if getattr(options, name):
-            raise UsageError(f"{option} must not be given for a clip, got one: leave it out")
+def _run(options: argparse.Namespace, clip: Path, target: str) -> None:
     if "quality" not in options:
         options.quality = "fast"  # also with settings, which were made for a photograph
     recipe, picture_path = photographs.recipe_of(options)
-    pictures = _check_output(own, options, clip, target, picture_path)
+    pictures = _check_output(options, clip, target, picture_path)
     transparent = recipe.background.kind == "transparent"
     if clip_kind(target) == "mp4" and transparent:
         raise UsageError(
@@ -337,8 +322,8 @@ def _run(own: argparse.Namespace, options: argparse.Namespace, clip: Path, targe
             "give one, or write .webm"
         )
     check_target(target, transparent=transparent)
-    smoother = TemporalSmoother(own.smoothing)
-    limits = ClipLimits(seconds=own.max_seconds, frames=own.max_frames)
+    smoother = TemporalSmoother(options.smoothing)
+    limits = ClipLimits(seconds=options.max_seconds, frames=options.max_frames)
     models = photographs.models_of(options)
     models.verify()
     picture = None
@@ -349,7 +334,7 @@ def _run(own: argparse.Namespace, options: argparse.Namespace, clip: Path, targe
         first_mask = read_subject_mask(
             mask, label=recipe.label, max_megapixels=options.max_megapixels
         )
-    with Clip(clip, limits, long_side_px=own.long_side) as source:
+    with Clip(clip, limits, long_side_px=options.long_side) as source:
         frames = matte_clip(
             source,
             target,
@@ -365,7 +350,7 @@ def _run(own: argparse.Namespace, options: argparse.Namespace, clip: Path, targe
             pass
         _logger.info(
             "%s: %d frames, %s. %s",
-            "written" if own.output == "-" else own.output,
+            "written" if options.output == "-" else options.output,
             source.frames_read,
             recipe.methods,
             source.note,
@@ -373,7 +358,6 @@ def _run(own: argparse.Namespace, options: argparse.Namespace, clip: Path, targe
 
 
 def _check_output(
-    own: argparse.Namespace,
     options: argparse.Namespace,
     clip: Path,
     target: str,
@@ -381,7 +365,7 @@ def _check_output(
 ) -> PictureFormat:
     """Raise if the result is a file that is read; return what kind of pictures are wanted."""
     kind = clip_kind(target)
-    wanted = own.clip_format
+    wanted = options.clip_format
     in_pictures = kind in ("zip", "folder")
     if wanted not in (None, kind) and not (in_pictures and wanted in ("png", "exr")):
         raise UsageError(

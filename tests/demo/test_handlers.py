@@ -165,9 +165,22 @@ def test_what_is_transparent_stays_so_on_the_page_and_in_its_files(handlers, tmp
     controls = DEFAULTS.with_values(photo=str(tmp_path / "erased.png"))
     assert (read_alpha(downloaded(handlers, "cutout", controls)) <= own_alpha).all()
     assert not read_image(downloaded(handlers, "foreground", controls))[:, : WIDTH // 2].any()
-    ((before, _), *_), *_ = shown(handlers, "cut-out", controls)
+    ((before, _), note, *_) = shown(handlers, "cut-out", controls)[-1]
     tiles = read_image(before)[:, : WIDTH // 2]
     assert tiles.min() > 0.7  # white and light grey: nothing of the photo
+    assert note.endswith(". What is transparent in the photo stays so")
+    ignoring = controls.with_values(ignore_transparency=True)
+    assert read_alpha(downloaded(handlers, "cutout", ignoring))[26, 20] == 1
+    assert "stays so" not in shown(handlers, "cut-out", ignoring)[-1][1]
+
+
+def test_transparency_can_be_ignored_where_there_is_some(handlers, photo, tmp_path):
+    clear = np.dstack([photo_pixels(), subject_mask()])
+    (tmp_path / "clear.png").write_bytes(encode_png(clear))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    for path, there in (("clear.png", True), (photo, False), ("broken.png", False)):
+        switch = handlers.transparency(str(tmp_path / path))
+        assert (switch.visible, switch.value) == (there, False)
 
 
 def test_a_map_of_labels_is_read_and_said_so(handlers, photo, tmp_path):
@@ -179,6 +192,25 @@ def test_a_map_of_labels_is_read_and_said_so(handlers, photo, tmp_path):
     Image.fromarray(labels).save(tmp_path / "labels.png")
     with pytest.raises(gr.Error, match="got a map of the labels 0, 7, 15"):
         shown(handlers, "cut-out", controls)
+    choice = handlers.labels(str(tmp_path / "labels.png"))
+    assert (choice.visible, choice.value) == (True, 15)
+    assert choice.choices == [("7 (0.5% of the picture)", 7), ("15 (21.9% of the picture)", 15)]
+    note = shown(handlers, "guidance", controls.with_values(label=7))[-1][1]
+    assert "the mask has label 7 of 0, 7, 15" in note.lower()
+    guidance = read_mask(downloaded(handlers, "guidance", controls.with_values(label=7)))
+    assert guidance.sum() == 16
+    # Without a mask a label means nothing.
+    recipe = controls.with_values(mask=None, label=7).order().recipe
+    assert recipe.label is None
+
+
+def test_where_there_is_one_label_or_none_there_is_nothing_to_choose(handlers, mask, tmp_path):
+    one = np.where(subject_mask() > 0, 15, 0).astype(np.uint8)
+    Image.fromarray(one).save(tmp_path / "one.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    for path in (tmp_path / "one.png", mask, tmp_path / "broken.png"):
+        choice = handlers.labels(str(path))
+        assert (choice.visible, choice.value) == (False, None)
 
 
 def test_settings_say_what_they_were_made_with(handlers, photo, mask):

@@ -14,6 +14,7 @@ from mgm_core.images import (
     SUFFIXES,
     ImageError,
     read_image,
+    read_labels,
     read_mask,
     read_photo,
     read_subject_mask,
@@ -258,8 +259,20 @@ def test_a_palettes_entries_are_labels_and_its_colours_are_not():
     np.testing.assert_array_equal(read_subject_mask(file_of(picture)).mask, patches(1))
 
 
+def test_labels_are_listed_with_their_shares():
+    levels = patches(7, 15)
+    assert read_labels(file_of(Image.fromarray(levels))) == {
+        7: pytest.approx((levels == 7).mean()),
+        15: pytest.approx((levels == 15).mean()),
+    }
+    transparent = Image.fromarray(np.dstack([levels, levels])).convert("LA")
+    assert read_labels(file_of(transparent)) == read_labels(file_of(Image.fromarray(patches(255))))
+    assert read_labels(file_of(transparent)) == {}
+
+
 def test_a_coloured_picture_has_no_labels():
     coloured = np.dstack([patches(255), patches(0), patches(0)])
+    assert read_labels(file_of(Image.fromarray(coloured))) == {}
     with pytest.raises(ImageError, match="must be a map of labels for label 3, got a colour"):
         read_mask(file_of(Image.fromarray(coloured)), label=3)
 

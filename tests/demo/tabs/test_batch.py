@@ -42,6 +42,12 @@ def run(
     )  # fmt: skip
 
 
+def test_hidden_files_of_a_mac_are_left_alone(handlers, photos, tmp_path):
+    (tmp_path / "._one.png").write_bytes(b"Mac OS X")
+    *_, (_, _, note) = run(handlers, [*photos[:2], str(tmp_path / "._one.png")])
+    assert note == "<p>2 of 2 cut out</p>"
+
+
 def archive_of(step):
     return step[1].value["path"]
 

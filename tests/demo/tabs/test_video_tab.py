@@ -4,8 +4,9 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pytest
-from clips import make_clip, read_movie
+from clips import make_clip, make_transparent_clip, read_movie
 from demo_pictures import HEIGHT, WIDTH, photo_pixels
+from PIL import Image
 
 from demo.backend.models import Models
 from demo.backend.visits import LANES
@@ -40,6 +41,9 @@ def run(handlers, clip, *, background="transparent", save="webm", picture=None, 
         picture,
         1.0,
         save,
+        changed.get("first_mask"),
+        changed.get("label"),
+        changed.get("ignore_transparency", False),
         gr.Progress(),
     )
 
@@ -84,6 +88,45 @@ def test_pictures_are_taken_away_and_not_played(handlers, clip):
     with zipfile.ZipFile(button.value["path"]) as archive:
         assert len(archive.namelist()) == 7
         assert read_alpha(archive.read("frame_00006.png")).shape == (24, 32)
+
+
+def test_a_mask_of_the_first_frame_names_what_is_followed(handlers, clip, tmp_path):
+    # What no segmenter finds: the scene's lower right corner, by its label.
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[30:, 44:] = 3
+    labels[:8, :8] = 9
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    path = str(tmp_path / "labels.png")
+    choice = handlers.labels(path)
+    assert [label for _, label in choice.choices] == [3, 9]
+    assert (choice.visible, choice.value) == (True, 3)
+    assert not handlers.labels(None).visible
+    for label, inside, outside in ((3, (40, 56), (3, 3)), (9, (3, 3), (40, 56))):
+        *_, last = run(handlers, clip, first_mask=path, label=label)
+        _, _, pixels = read_movie(last[2].value["path"], "libvpx-vp9")[0]
+        assert pixels[*inside, 3] > 0.95
+        assert pixels[*outside, 3] < 0.05
+        assert pixels[25, 28, 3] < 0.05  # the segmenter's subject
+
+
+def test_the_first_frame_can_be_taken_away_to_draw_over(handlers, clip):
+    path = handlers.first_frame(clip, 32)
+    assert Path(path).name == "clip-first-frame.png"
+    assert read_image(path).shape == (24, 32, 3)
+    assert np.abs(read_image(handlers.first_frame(clip, 0)) - photo_pixels()).mean() < 0.03
+    with pytest.raises(gr.Error, match="A clip must be given, got none"):
+        handlers.first_frame(None, 0)
+
+
+def test_a_clips_transparency_stays_unless_it_is_ignored(handlers, tmp_path):
+    half = np.ones((HEIGHT, WIDTH), np.float32)
+    half[:, WIDTH // 2 :] = 0
+    clear = np.dstack([photo_pixels(), half])
+    path = str(make_transparent_clip(tmp_path / "clear.mov", [clear] * 2))
+    for ignored, expected in ((False, 0), (True, 1)):
+        *_, last = run(handlers, path, ignore_transparency=ignored)
+        _, _, pixels = read_movie(last[2].value["path"], "libvpx-vp9")[-1]
+        assert pixels[25, 36, 3] == pytest.approx(expected, abs=0.05)
 
 
 def test_stopping_keeps_the_frames_that_are_done(handlers, clip):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
-from clips import HEIGHT, RED, WIDTH, make_clip, read_movie, scene
+from clips import HEIGHT, RED, WIDTH, make_clip, make_transparent_clip, read_movie, scene
 
 from mgm_core.images import encode_png, read_image
 from mgm_core.matting.matter import Matte, Matter
@@ -119,14 +119,7 @@ def test_every_target_shows_a_wide_clip_at_its_width(tmp_path, name):
 def test_what_is_transparent_in_a_clip_stays_so(tmp_path, name, codec, pix_fmt):
     pixels = np.dstack([scene(), np.ones((HEIGHT, WIDTH), np.float32)])
     pixels[:, :28, 3] = 0  # half of the red square
-    path = tmp_path / name
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, 10, {"auto-alt-ref": "0"} if "vpx" in codec else {})
-        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, pix_fmt
-        for _ in range(3):
-            frame = VideoFrame.from_ndarray(pixels, "gbrapf32le").reformat(format=pix_fmt)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
+    path = make_transparent_clip(tmp_path / name, [pixels] * 3, codec=codec, pix_fmt=pix_fmt)
     frames = cut(path, tmp_path / "o.zip")
     assert len(frames) == 3
     for frame in frames:

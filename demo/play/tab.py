@@ -1,0 +1,181 @@
+"""The tab "Play": a game, a loop, a loupe and a comparison, all of the photo in "Cut out"."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from demo.backend.visits import Visits
+from demo.play.handlers import PlayHandlers
+from demo.play.loupe import loupe
+from demo.web.editor import guidance_editor
+from demo.web.uploads import upload
+from demo.web.viewer import closeup
+
+_AT_ONCE: dict[str, Any] = {
+    "queue": False,
+    "api_visibility": "private",
+    "show_progress": "hidden",
+}
+
+
+def play_tab(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
+    """Lay out the tab and wire it.
+
+    Args:
+        handlers: what the tab does.
+        controls: those of "Cut out", in the order of `CONTROL_NAMES`; the first is the photo.
+        visits: take turns.
+    """
+    gr.Markdown('All of this is done with the photo and the settings of "Cut out".')
+    with gr.Tab("A terrible mask"):
+        _game(handlers, controls, visits)
+    with gr.Tab("A loop"):
+        _loop(handlers, controls, visits)
+    with gr.Tab("A loupe"):
+        _loupe(handlers, controls, visits)
+    with gr.Tab("Compare"):
+        _comparison(handlers, controls, visits)
+
+
+def _game(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
+    gr.Markdown(
+        "Scribble over most of the subject, as badly as you like, and leave the hair to the "
+        "network. The score says how much of your mask's error it took away."
+    )
+    edits, best = gr.State([]), gr.State(None)
+    with gr.Row(elem_classes="side-by-side"):
+        with gr.Column(min_width=320, scale=2):
+            canvas = guidance_editor("scribble")
+            with gr.Row():
+                run = gr.Button("Cut out by it", variant="primary", elem_id="scribble-run")
+                stop = gr.Button("Stop", elem_id="scribble-stop", scale=0, min_width=80)
+        with gr.Column(min_width=320, scale=3):
+            score = gr.Markdown("The score will be here.", elem_id="scribble-score")
+            pictures = gr.Gallery(
+                label="Mask and results",
+                show_label=False,
+                columns=3,
+                object_fit="contain",
+                height="auto",
+                interactive=False,
+                buttons=["fullscreen", "download"],
+                elem_id="scribble-pictures",
+            )
+    # A new photo is a new sheet.
+    controls[0].change(handlers.blank, controls, [canvas, edits], **_AT_ONCE)
+    canvas.edit(handlers.scribbled, controls, [canvas, edits], **_AT_ONCE)
+    run.click(
+        visits.of(handlers.play),
+        [edits, best, *controls],
+        [pictures, score, best],
+        api_visibility="private",
+        show_progress_on=pictures,
+    )
+    stop.click(visits.stop, None, None, **_AT_ONCE)
+
+
+def _loop(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
+    gr.Markdown(
+        "The mask shrinks and grows, and the cut-out beside it stands still. Each frame is "
+        "computed from its own mask, with the fast quality."
+    )
+    with gr.Row():
+        run = gr.Button("Make the loop", variant="primary", elem_id="loop-run")
+        stop = gr.Button("Stop", elem_id="loop-stop", scale=0, min_width=80)
+        gif = gr.DownloadButton("Download GIF", interactive=False, elem_id="loop-gif")
+        mp4 = gr.DownloadButton("Download MP4", interactive=False, elem_id="loop-mp4")
+    measured = gr.Markdown(elem_id="loop-measured")
+    shown = gr.Image(
+        label="Mask and cut-out",
+        type="filepath",
+        interactive=False,
+        buttons=["fullscreen"],
+        elem_id="loop-shown",
+        alt_text="Left: the photo with its mask, which shrinks and grows. Right: the cut-out",
+    )
+    run.click(
+        lambda: (*(gr.DownloadButton(value=None, interactive=False) for _ in "gm"), ""),
+        None,
+        [gif, mp4, measured],
+        **_AT_ONCE,
+    ).then(
+        visits.of(handlers.loop),
+        [*controls],
+        [shown, gif, mp4, measured],
+        api_visibility="private",
+        show_progress_on=measured,
+    )
+    stop.click(visits.stop, None, None, **_AT_ONCE)
+
+
+def _loupe(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
+    gr.Markdown(
+        "Alpha from coarse to fine, as in the paper's Figure 2: a level is computed where the one "
+        "before is uncertain. The loupes show the pixels under the pointer at 200 %."
+    )
+    with gr.Row():
+        run = gr.Button("Look closely", variant="primary", elem_id="loupe-run")
+        stop = gr.Button("Stop", elem_id="loupe-stop", scale=0, min_width=80)
+    glass = loupe("loupe")
+    controls[0].change(lambda: None, None, glass, **_AT_ONCE)
+    run.click(
+        visits.of(handlers.look),
+        [*controls],
+        glass,
+        api_visibility="private",
+        show_progress_on=run,
+    )
+    stop.click(visits.stop, None, None, **_AT_ONCE)
+
+
+def _comparison(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
+    gr.Markdown(
+        "What another tool made of the same photo: a cut-out with transparency, or a matte. Both "
+        "are put over the same tiles, at the same place."
+    )
+    with gr.Row(elem_classes="side-by-side"):
+        with gr.Column(min_width=280, scale=1):
+            other = upload(
+                label="The other result",
+                sources=["upload", "clipboard"],
+                height=180,
+                elem_id="other",
+                placeholder="A transparent PNG or a matte of this photo",
+                alt_text="The other result",
+            )
+            with gr.Row():
+                run = gr.Button("Compare", variant="primary", elem_id="compare-run")
+                stop = gr.Button("Stop", elem_id="compare-stop", scale=0, min_width=80)
+            note = gr.Markdown(elem_id="compare-note")
+        with gr.Column(min_width=320, scale=3, visible=False) as result:
+            what = gr.Radio(
+                [
+                    ("Cut-out", "cut-out"),
+                    ("Alpha", "alpha"),
+                    ("Where they differ", "difference"),
+                ],
+                value="cut-out",
+                label="Show",
+                elem_id="compare-what",
+            )
+            slider = gr.ImageSlider(
+                label="This one | the other",
+                interactive=False,
+                type="filepath",
+                max_height=640,
+                slider_position=50,
+                buttons=["fullscreen"],
+                elem_id="compare-slider",
+            )
+            pair = closeup("compare-pair", captions=("This one", "The other"))
+    comparing: dict[str, Any] = {
+        "fn": visits.of(handlers.compare),
+        "inputs": [other, what, *controls],
+        "outputs": [result, slider, pair, note],
+        "api_visibility": "private",
+        "show_progress_on": note,
+    }
+    run.click(**comparing)
+    what.input(**comparing)
+    stop.click(visits.stop, None, None, **_AT_ONCE)
