@@ -354,9 +354,9 @@ def _shift(earlier: _Seen, image: Floats) -> Pose | None:
     down, right = down - margin - top, right - margin - left
     votes /= count
     votes -= _COST_OF_DISTANCE * np.hypot(down, right) / max(size)
-    y, x = np.unravel_index(np.argmax(votes), votes.shape)
-    moved = [int(x) - margin - left, int(y) - margin - top]
-    return np.array(moved) * np.array([width / size[0], height / size[1]])
+    row, column = divmod(int(np.argmax(votes)), votes.shape[1])
+    moved = (column - margin - left) * width / size[0], (row - margin - top) * height / size[1]
+    return np.array(moved, np.float64)
 
 
 def _rigid(flow: Floats, inside: Booleans) -> Pose | None:
