@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from demo.backend.leftovers import delete_old_files
-from demo.backend.memory import Memory, share_arenas
+from demo.backend.memory import Memory, give_back, share_arenas
 from demo.backend.models import Models
 from demo.backend.studio import Studio
 from demo.backend.visits import LANES, Visits, log
@@ -157,6 +157,7 @@ def forget_in_time(memory: Memory, keep_s: float) -> None:
     while True:
         time.sleep(min(60, keep_s))
         memory.forget_old()
+        give_back()
         delete_old_files(Path(get_upload_folder()), keep_s)
 
 

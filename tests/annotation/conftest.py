@@ -2,6 +2,8 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,18 @@ from benchmark_data_tools.annotation.storage.store import Store
 BINARIES = Path("/usr/lib/postgresql")
 
 
+@dataclass
+class PostgresServer:
+    """A server whose databases have addresses of this pattern; it can be stopped and started."""
+
+    url: str
+    create: Callable[[str], None]
+    stop: Callable[[], None]
+    start: Callable[[], None]
+
+
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
+def postgres_server():
     """A PostgreSQL server of our own, from Debian's package."""
     found = sorted(BINARIES.glob("*/bin/initdb"))
     if not found:
@@ -35,15 +47,31 @@ def postgres(tmp_path_factory):
 
     call("initdb", "-D", str(data / "db"), "-U", "mgm", "-A", "trust", "--no-sync")
     options = f"-c listen_addresses='' -k {data} -p 5499"
-    call("pg_ctl", "-D", str(data / "db"), "-o", options, "-l", str(data / "log"), "-w", "start")
+    control = ("pg_ctl", "-D", str(data / "db"))
+
+    def start():
+        call(*control, "-o", options, "-l", str(data / "log"), "-w", "start")
+
+    def stop():
+        call(*control, "-m", "immediate", "stop")
+
+    start()
     try:
-        yield (
+        yield PostgresServer(
             f"postgresql://mgm@/%s?host={data}&port=5499",
             lambda name: call("createdb", "-h", str(data), "-p", "5499", "-U", "mgm", name),
+            stop,
+            start,
         )
     finally:
-        call("pg_ctl", "-D", str(data / "db"), "-m", "immediate", "stop")
+        stop()
         shutil.rmtree(data)
+
+
+@pytest.fixture(scope="module")
+def postgres(postgres_server):
+    """Addresses of databases on that server, and what makes one."""
+    return postgres_server.url, postgres_server.create
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -128,6 +128,31 @@ def test_commands_on_a_read_only_disk_say_so(disk, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_while_the_database_server_is_down_saves_are_refused_and_then_work_goes_on(
+    dataset, postgres_server
+):
+    postgres_server.create("down")
+    store = Store.create(dataset, database=postgres_server.url % "down")[0]
+    mask = mask_of(store, 1)
+    try:
+        with client_of(store) as client:
+            assert save(client, 0, mask).status_code == 200
+            postgres_server.stop()
+            try:
+                for answer in (save(client, 1, mask), client.get("/api/entries/1")):
+                    assert answer.status_code == 507
+                    told = answer.json()["message"]
+                    assert told.startswith("database must be reachable and writable, got none")
+                    assert "/tmp" not in told
+            finally:
+                postgres_server.start()
+            assert client.get("/api/entries/1").json()["head"] == 1
+            assert save(client, 1, mask).json()["head"] == 2
+        assert verify(store) == []
+    finally:
+        store.engine.dispose()
+
+
 def children_of(process):
     listed = Path(f"/proc/{process}/task").glob("*/children")
     return [int(child) for children in listed for child in children.read_text().split()]

@@ -15,6 +15,7 @@ from benchmark_data_tools.annotation.storage.errors import (
 )
 from benchmark_data_tools.annotation.storage.masks import encode_mask
 from benchmark_data_tools.annotation.storage.people import ALONE, User
+from benchmark_data_tools.annotation.storage.rules import LEASE_SECONDS
 from benchmark_data_tools.annotation.team import leases, passes, progress, queue, states
 from benchmark_data_tools.annotation.team.queue import Filter
 
@@ -151,7 +152,7 @@ def test_a_verdict_is_on_the_head_that_was_shown(store):
 
 def test_leases_expire_and_follow_a_person_to_their_newest_page(store, clock):
     until = leases.take(store, 1, ANN, "a" * 32)
-    assert until == 1000 + leases.LEASE_SECONDS
+    assert until == 1000 + LEASE_SECONDS
     assert store.entry(1).assignee == "ann"
     with pytest.raises(HeldError, match="entry must be free, got one that ann works on"):
         leases.take(store, 1, EVE, "b" * 32)
@@ -169,6 +170,17 @@ def test_leases_expire_and_follow_a_person_to_their_newest_page(store, clock):
         leases.take(store, 1, BOB, "d" * 32)
 
 
+def test_a_clock_that_is_put_back_locks_nobody_out(store, clock):
+    clock[0] = 90_000
+    leases.take(store, 1, ANN, "a" * 32)
+    clock[0] -= LEASE_SECONDS / 2  # as clocks are corrected
+    with pytest.raises(HeldError, match="got one that ann works on"):
+        leases.take(store, 1, EVE, "b" * 32)
+    clock[0] = 1000
+    assert leases.holder(store, 1) is None
+    assert leases.take(store, 1, EVE, "b" * 32) == 1000 + LEASE_SECONDS
+
+
 @pytest.mark.parametrize("who", ["bob", "eve"])
 def test_anothers_save_under_a_lease_becomes_a_conflict(store, clock, who):
     leases.take(store, 1, ANN, "a" * 32)
@@ -182,7 +194,7 @@ def test_anothers_save_under_a_lease_becomes_a_conflict(store, clock, who):
             states.move(store, 1, state, person, "why not")
     with pytest.raises((ForbiddenError, HeldError)):
         store.settle(1, dot(2), author=person, head=1, stale={late.conflict: 2})
-    clock[0] += leases.LEASE_SECONDS + 1
+    clock[0] += LEASE_SECONDS + 1
     later = save(store, 1, dot(3), who, 1)
     # Without the lease the entry is still ann's, which stops annotators and not reviewers.
     assert (later.conflict is None) == (who == "eve")

@@ -7,6 +7,7 @@ Everything that comes from a browser is untrusted: requests of other sites do no
 import base64
 import binascii
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -66,7 +67,13 @@ async def refuse(status: int, _request: Request, error: Exception) -> JSONRespon
         first = error.errors()[0]
         message = f"{first['loc'][-1]} must be valid, got {first.get('input')!r}: {first['msg']}"
     elif isinstance(error, OperationalError):
-        message = f"database must be writable, got {error.orig}: free disk space or its lock"
+        if isinstance(error.orig, sqlite3.Error):
+            message = f"database must be writable, got {error.orig}: free disk space or its lock"
+        else:  # says where the database is, which is nobody's business either
+            message = (
+                "database must be reachable and writable, got none that is: wait a minute, or tell "
+                "its owner"
+            )
     elif isinstance(error, OSError):
         # Not the path: where the store lies is nobody's business.
         message = f"disk must take the file, got {error.strerror}: free space or fix permissions"

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from benchmark_data_tools.annotation.server.access import Given, Guarded, Number
 from benchmark_data_tools.annotation.server.entries import entry_row
 from benchmark_data_tools.annotation.storage.errors import StoreError
+from benchmark_data_tools.annotation.storage.rules import LEASE_SECONDS
 from benchmark_data_tools.annotation.storage.tables import State
 from benchmark_data_tools.annotation.team import leases, pins, preferences, progress, queue, states
 from benchmark_data_tools.annotation.team.passes import entry_for
@@ -53,7 +54,7 @@ def take_lease(
 ) -> dict[str, Any]:
     """Take or renew the lease; the page asks often, and hears of the work's storage with it."""
     expires = leases.take(service.store, entry_id, user, token, renew=renew)
-    return {"expires": expires, "seconds": leases.LEASE_SECONDS, "storage": service.storage()}
+    return {"expires": expires, "seconds": LEASE_SECONDS, "storage": service.storage()}
 
 
 @router.post("/entries/{entry_id}/release")

@@ -7,7 +7,6 @@ from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.tables import Lease
 from benchmark_data_tools.annotation.team.passes import entry_for
 
-LEASE_SECONDS = 90.0
 _LABELLED = ("open", "in_work", "returned")
 
 
@@ -37,7 +36,7 @@ def take(store: Store, entry_id: int, user: User, token: str, *, renew: bool = F
         rules.check_lease(session, entry, user, now)
         rules.check_assignee(entry, user)
         lease = session.get(Lease, entry_id)
-        valid = lease is not None and lease.expires_at > now
+        valid = lease is not None and rules.is_valid(lease, now)
         if lease is not None and lease.token != token and valid and renew:
             raise HeldError(
                 "page must be the newest of its person, got an older one: this image is open in "
@@ -48,7 +47,7 @@ def take(store: Store, entry_id: int, user: User, token: str, *, renew: bool = F
             session.add(lease)
         if lease.holder != user.name or not (valid or lease.token == token):
             lease.taken_at = now
-        lease.holder, lease.token, lease.expires_at = user.name, token, now + LEASE_SECONDS
+        lease.holder, lease.token, lease.expires_at = user.name, token, now + rules.LEASE_SECONDS
         if entry.assignee is None and not user.reviews_only and entry.state in _LABELLED:
             entry.assignee = user.name
         return lease.expires_at
@@ -66,4 +65,4 @@ def holder(store: Store, entry_id: int) -> Lease | None:
     """Return the lease that is on an entry now."""
     with store.reading() as session:
         lease = session.get(Lease, entry_id)
-    return lease if lease is not None and lease.expires_at > store.clock() else None
+    return lease if lease is not None and rules.is_valid(lease, store.clock()) else None
