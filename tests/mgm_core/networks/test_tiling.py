@@ -1,5 +1,10 @@
 import itertools
+import os
+import re
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -166,6 +171,31 @@ def test_where_memory_is_short_tiles_become_smaller(error, caplog):
     assert len(blur.shapes) > 1
     with pytest.raises(MemoryError, match="must hold a tile of 64 px, got too little: close other"):
         runner(lambda plane: run(plane, most=10))(given)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory")
+def test_a_process_without_memory_makes_tiles_smaller_and_then_says_so():
+    code = (
+        "import logging, resource, re\n"
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        "from mgm_core.models import Models\n"
+        "logging.basicConfig(format='%(message)s')\n"
+        "matter = Models(coarse_side_px=None).matter()\n"
+        "image, mask = np.full((600, 600, 3), 0.5, np.float32), np.zeros((600, 600), np.float32)\n"
+        "mask[200:400, 200:400] = 1\n"
+        "matter.matte(image[150:250, 150:250], mask[150:250, 150:250])\n"
+        "used = re.search(r'VmSize:\\s+(\\d+)', Path('/proc/self/status').read_text())\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (int(used[1]) * 1024 + 10_000_000,) * 2)\n"
+        "matter.matte(image, mask)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert "memory does not hold tiles of 2048 px, going on with 1024" in done.stderr
+    assert re.search(r"MemoryError: memory must hold a tile of \d+ px, got too", done.stderr)
 
 
 def test_other_errors_are_not_taken_for_short_memory():
