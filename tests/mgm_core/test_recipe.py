@@ -138,6 +138,11 @@ def test_numbers_come_in_the_type_of_the_setting():
         ("{", "settings must be JSON, got something else"),
         (b"\xff\xd8\xff\xe0 a photograph", "settings must be JSON, got something else"),
         ("[" * 100_000, r"settings must be JSON, .*recursion.*: correct or download them anew"),
+        (
+            '{"version": 1, "edits": ' + "[" * 700 + "]" * 700 + "}",
+            "settings must (not be nested so deeply|be text and numbers that JSON can hold)",
+        ),
+        (r'{"version": 1, "category": "\ud800"}', "settings must be text and numbers that JSON"),
         ("[1]", r"settings must be a JSON object, got \[1\]: download"),
         ("{}", "settings must be of version 1, got None: read them with the program that wrote"),
         ('{"version": 2}', "settings must be of version 1, got 2"),
