@@ -137,7 +137,7 @@ def report_refusals() -> Iterator[None]:
 
 
 def shortage_of(error: Exception) -> str | None:
-    """Return what a visitor is told where memory or disk was short; None for any other error."""
+    """Return the visitor's message where memory or disk was short; None for any other error."""
     if isinstance(error, OSError):
         return DISK_FULL if refused_by_disk(error) else None
     if isinstance(error, ValueError) or reason_of(error) is None:

@@ -141,9 +141,9 @@ def test_while_the_database_server_is_down_saves_are_refused_and_then_work_goes_
             try:
                 for answer in (save(client, 1, mask), client.get("/api/entries/1")):
                     assert answer.status_code == 507
-                    told = answer.json()["message"]
-                    assert told.startswith("database must be reachable and writable, got none")
-                    assert "/tmp" not in told
+                    message = answer.json()["message"]
+                    assert message.startswith("database must be reachable and writable, got none")
+                    assert "/tmp" not in message
             finally:
                 postgres_server.start()
             assert client.get("/api/entries/1").json()["head"] == 1

@@ -532,7 +532,7 @@ def test_roles_hold_over_http(store):
         assert "assignee must be a user, got nobody" in answer.text
 
 
-def test_a_full_disk_is_told_to_the_page(client, store, monkeypatch):
+def test_a_full_disk_is_reported_to_the_page(client, store, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device", "/secret/place")
 

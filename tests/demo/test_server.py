@@ -205,13 +205,13 @@ def test_operators_are_told_how_it_is(server):
 
 def test_a_connection_outlasts_a_clients_pause(server):
     """Proxies keep connections, and lose a request that they send into one just being closed."""
-    kept = http.client.HTTPConnection("127.0.0.1", server.http.base_url.port, timeout=60)
-    with closing(kept):
+    connection = http.client.HTTPConnection("127.0.0.1", server.http.base_url.port, timeout=60)
+    with closing(connection):
         for pause_s in (0, 6):
             time.sleep(pause_s)
-            kept.request("GET", "/healthz")
-            kept.auto_open = False  # what is closed stays so, and the second request fails
-            assert kept.getresponse().read()
+            connection.request("GET", "/healthz")
+            connection.auto_open = False  # what is closed stays so, and the second request fails
+            assert connection.getresponse().read()
 
 
 def test_proxies_are_believed_only_where_they_are_named(tmp_path):

@@ -44,7 +44,7 @@ def test_warming_up_loads_and_uses_both(segmenter, matter):
     assert len(matter.seen) == 1
 
 
-def test_a_failure_to_warm_up_is_logged_and_told_to_the_first_visitor(segmenter, caplog):
+def test_a_failure_to_warm_up_is_logged_and_shown_to_the_first_visitor(segmenter, caplog):
     def load():
         raise ValueError("weights must exist, got none: fetch them")
 

@@ -219,7 +219,7 @@ def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkey
         Matter(_Local(), device="cpu", coarse_side_px=10)
 
 
-def test_the_closer_view_is_mirrored_and_magnified_and_left_out_at_large_images(monkeypatch):
+def test_the_second_view_is_mirrored_and_magnified_and_left_out_at_large_images(monkeypatch):
     matter = Matter(_Local(), device="cpu", dtype="float32")
     seen = []
     look = matter._look

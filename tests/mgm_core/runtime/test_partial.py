@@ -141,7 +141,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, writer, name):
         cwd=ROOT, preexec_fn=limited, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    told = done.stderr.splitlines()[-1]
-    assert os.strerror(errno.EFBIG) in told or "must fit onto its disk, got" in told
+    message = done.stderr.splitlines()[-1]
+    assert os.strerror(errno.EFBIG) in message or "must fit onto its disk, got" in message
     assert path.read_text() == "old"
     assert not list(tmp_path.glob(".*"))
