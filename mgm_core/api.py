@@ -17,20 +17,18 @@ from PIL import Image
 
 from mgm_core.arrays import Floats, check_image, check_mask
 from mgm_core.choices import category_index
-from mgm_core.corrections.clicking import Click, segment_clicks
+from mgm_core.corrections.clicking import Click
 from mgm_core.cutout import (
     Cutout,
-    Guided,
     guidance_from_mask,
-    guidance_from_probability,
+    guidance_from_segmenter,
     opaque,
-    resolve_category,
 )
 from mgm_core.cutout import cut_out as cut_out_guided
 from mgm_core.files.formats import encode, format_of, writable
 from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask, write_whole
 from mgm_core.models import Models
-from mgm_core.recipe import AUTO, Background, Quality, Recipe, read_background
+from mgm_core.recipe import AUTO, Background, Edit, Quality, Recipe, read_background
 
 __all__ = ["Picture", "Result", "cut_out"]
 
@@ -153,6 +151,10 @@ def cut_out(
         category=category,
         own_mask=given is not None,
         mask_kind="detect" if trimap is None else "trimap",
+        edits=tuple(
+            Edit("click_add" if click.adds else "click_remove", points=((click.x, click.y),))
+            for click in (point if isinstance(point, Click) else Click(*point) for point in points)
+        ),
         background=behind,
     )
     backdrop = None
@@ -160,33 +162,13 @@ def cut_out(
         backdrop = opaque(_read(background), recipe)
     seen = _read(photo)
     models = _models.setdefault(device, Models(device=device))
-    guided = _guided(seen.image, given, points, models, recipe)
+    if given is None:
+        guided = guidance_from_segmenter(seen.image, models.segmenter(recipe.segmenter), recipe)
+    else:
+        found = _read_mask(given)
+        guided = guidance_from_mask(found.mask, recipe.mask_kind, recipe.category, note=found.note)
     made = cut_out_guided(seen.image, guided, models.matter(), recipe, seen.alpha)
     return Result(made, seen, backdrop)
-
-
-def _guided(
-    image: Floats,
-    given: Picture | None,
-    points: Sequence[Click | tuple[float, float]],
-    models: Models,
-    recipe: Recipe,
-) -> Guided:
-    clicks = [point if isinstance(point, Click) else Click(*point) for point in points]
-    note = ""
-    if given is not None:
-        found = _read_mask(given)
-        mask, note = found.mask, found.note
-        if not clicks:
-            return guidance_from_mask(mask, recipe.mask_kind, recipe.category, note=note)
-    else:
-        segmenter = models.segmenter(recipe.segmenter)
-        recipe = resolve_category(image, segmenter, recipe)
-        mask = segmenter.probability(image, recipe.category)
-        if not clicks:
-            return guidance_from_probability(mask, recipe)
-    clicked = segment_clicks(image, clicks, mask)
-    return guidance_from_mask(clicked, "binary_mask", recipe.category, note=note)
 
 
 def _read(picture: Picture) -> Photo:

@@ -55,6 +55,7 @@ __all__ = [
     "guidance_from_probability",
     "guidance_from_segmenter",
     "guidance_of_frame",
+    "guidance_to_click_on",
     "largest_category",
     "make_background",
     "opaque",
@@ -226,11 +227,30 @@ def guidance_from_segmenter(
         NoSubjectError: Nothing of the category was found.
         ValueError: A setting is out of range.
     """
-    recipe = resolve_category(image, segmenter, recipe)
-    probability = segmenter.probability(
-        image, recipe.category, long_side_px=recipe.segmenter_side_px
-    )
-    return guidance_from_probability(probability, recipe)
+    try:
+        recipe = resolve_category(image, segmenter, recipe)
+        probability = segmenter.probability(
+            image, recipe.category, long_side_px=recipe.segmenter_side_px
+        )
+        return guidance_from_probability(probability, recipe)
+    except NoSubjectError as error:
+        return guidance_to_click_on(image, recipe, error)
+
+
+def guidance_to_click_on(image: Floats, recipe: Recipe, error: NoSubjectError) -> Guided:
+    """Return empty guidance, where the segmenter found nothing and clicks say what to cut out.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        recipe: Its corrections.
+        error: What the segmenter's guidance raised.
+
+    Raises:
+        NoSubjectError: That error, where no click adds anything.
+    """
+    if not any(edit.tool == "click_add" for edit in recipe.edits):
+        raise error
+    return Guided(np.zeros(image.shape[:2], np.float32), "cut out as clicked")
 
 
 def resolve_category(image: Floats, segmenter: SegmentingNetwork, recipe: Recipe) -> Recipe:
@@ -340,11 +360,18 @@ def guidance_from_mask(
     )
 
 
-def apply_corrections(guided: Guided, recipe: Recipe) -> Guided:
+def apply_corrections(guided: Guided, recipe: Recipe, image: Floats | None = None) -> Guided:
     """Dilate or erode guidance and apply the corrections by hand, as the recipe says.
 
+    Args:
+        guided: Not corrected yet.
+        recipe: Says how.
+        image: The photograph, (H, W, 3) float32 in [0, 1], which clicks need.
+
     Raises:
-        ValueError: The corrections were made for a photograph of another size.
+        NoSubjectError: The corrections leave nothing.
+        ValueError: The corrections were made for a photograph of another size, or a click lies
+            outside of it.
     """
     guided = guided.shifted(recipe.shift_px)
     if recipe.edits:
@@ -356,7 +383,11 @@ def apply_corrections(guided: Guided, recipe: Recipe) -> Guided:
                 f"{width}x{height}, got some for {recipe.drawn_on[0]}x{recipe.drawn_on[1]}: "
                 'take their own photo, or leave out "edits"'
             )
-        guidance = apply_edits(guided.guidance, recipe.edits)
+        guidance = apply_edits(guided.guidance, recipe.edits, image)
+        if not guidance.any():
+            raise NoSubjectError(
+                "the corrections must leave something to cut out, got an empty mask: undo the last"
+            )
         # A hand's correction also corrects what a trimap took for known.
         return replace(guided, guidance=guidance, known=None)
     return guided
@@ -548,7 +579,7 @@ def cut_out(
     Raises:
         ValueError: Sizes differ, or the corrections do not fit.
     """
-    guided = apply_corrections(guided, recipe)
+    guided = apply_corrections(guided, recipe, image)
     matte = predict_matte(image, guided, matter, recipe, own_alpha)
     foreground = estimate_foreground(
         image, matte.alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name

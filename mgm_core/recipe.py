@@ -46,7 +46,7 @@ __all__ = [
 MaskKind: TypeAlias = Literal["detect", "binary_mask", "soft_mask", "trimap", "trimap_fg"]
 BackgroundKind: TypeAlias = Literal["transparent", "colour", "gradient", "picture", "blur"]
 Quality: TypeAlias = Literal["fast", "best"]
-Tool: TypeAlias = Literal["add", "remove", "pick", "damage"]
+Tool: TypeAlias = Literal["add", "remove", "pick", "damage", "click_add", "click_remove"]
 
 VERSION = 1
 """Of the JSON form; it changes when an old file could no longer mean the same."""
@@ -96,7 +96,8 @@ class Edit(Checked):
     Args:
         tool: "add" and "remove" draw a line of round ends; "pick" drops the region that is hit,
             or brings it back; "damage" copies a patch of the guidance over another (CutMask,
-            section 3.2).
+            section 3.2); "click_add" and "click_remove" add or remove the thing that is hit, as
+            the photo's colours bound it.
         size_px: diameter of the line.
         points: x and y in px. The line's corners; the point that is hit; the top left and bottom
             right of the patch that is copied, and the top left of where it goes.
@@ -110,7 +111,7 @@ class Edit(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        wanted = {"pick": 1, "damage": 3}.get(self.tool)
+        wanted = {"pick": 1, "damage": 3, "click_add": 1, "click_remove": 1}.get(self.tool)
         if not self.points or wanted not in (None, len(self.points)):
             raise ValueError(
                 f"an edit's points must be {wanted or 'some'} for {self.tool}, got "
@@ -254,7 +255,7 @@ class Recipe(Checked):
         """Read what `to_json` wrote, or less: what is left out keeps its default.
 
         Args:
-            text: JSON with the key "version".
+            text: JSON; without the key "version" it is taken for this version's.
 
         Raises:
             ValueError: it is no JSON, of another version, or has an unknown key or a wrong value.
@@ -270,7 +271,7 @@ class Recipe(Checked):
             raise ValueError(
                 f"settings must be a JSON object, got {shown(settings)}: download them anew"
             )
-        version = settings.pop("version", None)
+        version = settings.pop("version", VERSION)
         if version != VERSION or isinstance(version, bool):
             raise ValueError(
                 f"settings must be of version {VERSION}, got {shown(version)}: read them with the "

@@ -1,4 +1,4 @@
-"""Correct the guidance by hand: strokes, regions kept or dropped, deliberate damage.
+"""Correct the guidance by hand: strokes, clicks, regions kept or dropped, deliberate damage.
 
 Corrections are kept as a list of what was done, in pixels of the photo, and not as a picture: so
 they are exact at any size, can be undone one by one, and fit into a recipe. CutMask is that of the
@@ -14,24 +14,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgm_core.arrays import Floats
+from mgm_core.corrections.clicking import Click, segment_clicks
 from mgm_core.recipe import Edit
 
-__all__ = ["apply_edits", "regions"]
+__all__ = ["CLICKS", "apply_edits", "region_places", "regions"]
+
+CLICKS = ("click_add", "click_remove")
 
 
-def apply_edits(guidance: Floats, edits: Sequence[Edit]) -> Floats:
+def apply_edits(guidance: Floats, edits: Sequence[Edit], image: Floats | None = None) -> Floats:
     """Apply corrections in their order.
 
     Args:
         guidance: (H, W) float32 in [0, 1].
         edits: the corrections, in px of the guidance.
+        image: the photo, (H, W, 3) float32 in [0, 1], by whose colours clicks are bounded.
 
     Returns:
         (H, W) float32 in [0, 1], a new array.
+
+    Raises:
+        ValueError: a click lies outside of the photo.
     """
     result = guidance.copy()
-    for edit in edits:
+    clicks: list[Click] = []
+    for edit, following in itertools.zip_longest(edits, edits[1:]):
         match edit.tool:
+            case "click_add" | "click_remove":
+                assert image is not None, "clicks need the photo"
+                clicks.append(Click(*edit.points[0], adds=edit.tool == "click_add"))
+                # Clicks in a row are one piece of work: the earlier ones stay certain.
+                if following is None or following.tool not in CLICKS:
+                    result = _click(result, clicks, image)
+                    clicks = []
             case "add" | "remove":
                 _draw(result, edit, 1.0 if edit.tool == "add" else 0.0)
             case "pick":
@@ -45,6 +60,37 @@ def regions(guidance: Floats) -> NDArray[np.int32]:
     """Number the connected regions of a guidance from 1 on; the rest is 0. (H, W)."""
     _, labels = cv2.connectedComponents((guidance >= 0.5).astype(np.uint8), connectivity=8)
     return labels.astype(np.int32, copy=False)
+
+
+def region_places(guidance: Floats, most: int = 12) -> list[tuple[int, int]]:
+    """Return a pixel (x, y) well inside each of the largest connected regions, largest first.
+
+    Args:
+        guidance: (H, W) float32 in [0, 1].
+        most: how many; regions below a thousandth of the largest are left out.
+    """
+    labels = regions(guidance)
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    places = []
+    for label in np.argsort(-areas, kind="stable")[:most]:
+        if areas[label] * 1000 < max(1, areas.max()):
+            break
+        inside = labels == label
+        rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+        top, left = int(rows[0]), int(columns[0])
+        region = inside[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8)
+        # The photo's edge is an edge of the region, too.
+        depth = cv2.distanceTransform(np.pad(region, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+        places.append((left + int(x), top + int(y)))
+    return places
+
+
+def _click(plane: Floats, clicks: Sequence[Click], image: Floats) -> Floats:
+    """Apply clicks; where they change nothing a soft mask stays soft."""
+    clicked = segment_clicks(image, clicks, plane)
+    return np.where(clicked == (plane >= 0.5), plane, clicked)
 
 
 def _draw(plane: Floats, edit: Edit, value: float) -> None:

@@ -20,6 +20,7 @@ from mgm_core.cutout import (
     cut_out,
     guidance_from_mask,
     guidance_from_probability,
+    guidance_from_segmenter,
     guidance_of_frame,
     make_background,
     predict_matte,
@@ -276,3 +277,26 @@ def test_what_is_solid_stays_when_the_boundary_moves_and_goes_where_a_hand_remov
     assert (edited.solid[removed] == 0).all()
     np.testing.assert_array_equal(edited.solid[~removed], guided.solid[~removed])
     assert apply_corrections(guidance_from_mask(probability, "soft_mask"), recipe).solid is None
+
+
+def test_a_click_cuts_out_what_no_segmenter_finds():
+    class FindsNothing:
+        def probability(self, image, category="person", *, long_side_px=None):
+            return np.zeros(image.shape[:2], np.float32)
+
+    image = np.full((40, 60, 3), 0.2, np.float32)
+    image[10:30, 20:40] = (0.9, 0.5, 0.1)
+    click = Edit("click_add", points=((30, 20),))
+    with pytest.raises(NoSubjectError):
+        guidance_from_segmenter(image, FindsNothing(), Recipe())
+    away = Edit("click_remove", points=((30, 20),))
+    with pytest.raises(NoSubjectError):
+        guidance_from_segmenter(image, FindsNothing(), Recipe(edits=(away,)))
+    recipe = Recipe(edits=(click,), refine=False, foreground="raw")
+    guided = guidance_from_segmenter(image, FindsNothing(), recipe)
+    made = cut_out(image, guided, TakesGuidance(), recipe)
+    assert made.alpha[12:28, 22:38].min() == 1
+    assert made.alpha[:8].max() == 0
+    undone = Recipe(edits=(click, Edit("remove", 200, ((30, 20),))))
+    with pytest.raises(NoSubjectError, match="corrections must leave something to cut out"):
+        apply_corrections(guided, undone, image)

@@ -114,6 +114,10 @@ def test_another_quality_leaves_what_was_chosen():
     assert Recipe(refine=False).with_quality("best").refine is False
 
 
+def test_settings_without_a_version_are_of_this_one():
+    assert Recipe.from_json('{"shift_px": 4}') == Recipe(shift_px=4)
+
+
 def test_keys_of_an_earlier_version_are_read_and_said_to_be_old(caplog):
     (old,) = RECIPE_KEYS
     settings = f'{{"version": 1, "{old}": false, "foreground": "raw"}}'
@@ -144,8 +148,8 @@ def test_numbers_come_in_the_type_of_the_setting():
         ),
         (r'{"version": 1, "category": "\ud800"}', "settings must be text and numbers that JSON"),
         ("[1]", r"settings must be a JSON object, got \[1\]: download"),
-        ("{}", "settings must be of version 1, got None: read them with the program that wrote"),
-        ('{"version": 2}', "settings must be of version 1, got 2"),
+        ('{"version": 2}', "settings must be of version 1, got 2: read them with the program that"),
+        ('{"version": null}', "settings must be of version 1, got None"),
         ('{"version": true}', "settings must be of version 1, got True"),
         (
             '{"version": 1, "colour": 2}',
@@ -213,7 +217,7 @@ def test_what_a_browser_sends_is_read():
         ([{"points": [[1, 1]]}], r"edits\[0\].tool must be given, got nothing: add it"),
         (
             [{"tool": "erase"}],
-            r"edits\[0\].tool must be one of add, remove, pick, damage, got 'erase",
+            r"edits\[0\].tool must be one of add, remove, pick, damage, click_add, click_remove, got 'erase",
         ),
         (
             [{"tool": "add", "points": [[0, 0]] * 4001}],

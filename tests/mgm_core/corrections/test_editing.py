@@ -4,7 +4,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mgm_core.corrections.editing import apply_edits, regions
+from mgm_core.corrections.clicking import Click, segment_clicks
+from mgm_core.corrections.editing import apply_edits, region_places, regions
 from mgm_core.recipe import Edit
 
 
@@ -81,6 +82,40 @@ def test_hitting_nothing_changes_nothing(point):
 
 def test_regions_are_counted():
     assert set(np.unique(regions(two_people()))) == {0, 1, 2}
+
+
+def test_a_place_well_inside_each_region_is_told_of_the_largest_first():
+    guidance = two_people()
+    guidance[8:12, 10:12] = 1  # an arm of the first
+    guidance[0, 0] = 0.9
+    (x, y), (other_x, other_y), speck = region_places(guidance)
+    assert (4 <= x <= 8, 8 <= y <= 11) == (True, True)
+    assert (22 <= other_x <= 25, 8 <= other_y <= 11) == (True, True)
+    assert speck == (0, 0)
+    assert region_places(guidance, most=1) == [(x, y)]
+    assert region_places(np.zeros((3, 4), np.float32)) == []
+
+
+def test_clicks_in_a_row_are_those_of_segment_clicks_and_leave_the_rest_soft():
+    image = np.full((60, 80, 3), 0.2, np.float32)
+    image[10:30, 10:30] = (0.9, 0.2, 0.1)
+    image[35:55, 50:70] = (0.1, 0.3, 0.9)
+    soft = np.zeros((60, 80), np.float32)
+    soft[12:28, 12:28] = 0.8
+    click = Edit("click_add", points=((60, 45),))
+    away = Edit("click_remove", points=((20, 20),))
+    added = apply_edits(soft, [click], image)
+    assert added[37:53, 52:68].min() == 1
+    np.testing.assert_array_equal(added[:32, :40], soft[:32, :40])
+    both = apply_edits(soft, [click, away], image)
+    clicks = [Click(60, 45), Click(20, 20, adds=False)]
+    np.testing.assert_array_equal(both >= 0.5, segment_clicks(image, clicks, soft) > 0)
+    assert both[15:25, 15:25].max() < 0.5
+    # A stroke between them makes them two pieces of work.
+    stroke = Edit("add", 3, ((5.5, 50.5),))
+    assert apply_edits(soft, [click, stroke, away], image)[50, 5] == 1
+    with pytest.raises(ValueError, match="click must lie within the image of 80x60"):
+        apply_edits(soft, [Edit("click_add", points=((80, 3),))], image)
 
 
 def slow_copy(plane, points):
