@@ -211,7 +211,7 @@ export class View {
 
   #drawPicture() {
     const context = this.contexts.picture;
-    context.fillStyle = "#26282c";
+    context.fillStyle = getComputedStyle(this.frame).backgroundColor;
     context.fillRect(0, 0, this.picture.width, this.picture.height);
     if (!this.bitmaps.length || !this.mask) return;
     const wanted = Math.max(0, Math.floor(Math.log2(1 / this.scale)));
