@@ -5,7 +5,7 @@ Their functions' names, arguments and docstrings are what the page's "Use via AP
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import gradio as gr
 
@@ -19,7 +19,7 @@ from mgm_core.compositing import Fit, composite, fit_background, solid_backgroun
 from mgm_core.cutout import opaque
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.images import encode_png, read_alpha, read_image, read_photo
-from mgm_core.recipe import Background, MaskKind, Recipe
+from mgm_core.recipe import AUTO, Background, Edit, MaskKind, Quality, Recipe, read_edits
 
 _DEFAULT = Recipe()
 
@@ -42,10 +42,18 @@ class Api:
         category: str = "person",
         threshold: float = 0.5,
         segmenter: str = "portrait",
+        points: object = None,
     ) -> str:
-        """Find a subject: a photo to a mask of zeros and ones, a grey PNG of the photo's size."""
+        """Find a subject: a photo to a mask of zeros and ones, a grey PNG of the photo's size.
+        Points [x, y] in px add what lies there, [x, y, false] remove it.
+        """  # noqa: D205 - shown to people as it is, in one piece
         with report_refusals():
-            recipe = Recipe(category=category, threshold=threshold, segmenter=segmenter)
+            recipe = Recipe(
+                category=category,
+                threshold=threshold,
+                segmenter=segmenter,
+                edits=read_points(points),
+            )
             guidance = self._studio.guidance(_order(photo, None, recipe))
             return publish(encode_png(guidance.guidance), "mask.png")
 
@@ -55,13 +63,27 @@ class Api:
         mask: str | None = None,
         mask_kind: MaskKind = "detect",
         grow_px: float = 0,
-        foreground: ForegroundMethod = _DEFAULT.foreground,
+        foreground: ForegroundMethod | Literal["quality"] = "quality",
+        category: str = _DEFAULT.category,
+        threshold: float = _DEFAULT.threshold,
+        quality: Quality = _DEFAULT.quality,
+        points: object = None,
     ) -> tuple[str, str]:
         """Cut a subject out: a photo and, if you have one, a mask, trimap or rough matte of its
-        size, to a transparent PNG and to its alpha alone as a 16-bit PNG.
+        size, to a transparent PNG and to its alpha alone as a 16-bit PNG. Points [x, y] in px add
+        to the mask what lies there, [x, y, false] remove it.
         """  # noqa: D205 - shown to people as it is, in one piece
         with report_refusals():
-            recipe = Recipe(mask_kind=mask_kind, shift_px=round(grow_px), foreground=foreground)
+            recipe = Recipe(
+                mask_kind=mask_kind,
+                shift_px=round(grow_px),
+                category=category,
+                threshold=threshold,
+                quality=quality,
+                edits=read_points(points),
+            )
+            if foreground != "quality":
+                recipe = replace(recipe, foreground=foreground)
             order = _order(photo, mask, recipe)
             self._studio.await_turn(order)
             return product(self._studio, order, "cutout"), product(self._studio, order, "alpha16")
@@ -124,7 +146,8 @@ class Api:
         sizes: str = "10, 20, 30",
     ) -> list[dict[str, float]]:
         """Erode and dilate the guidance by ellipses of these diameters in px, and return how far
-        each result is from the unperturbed one: SAD in thousands, MSE in thousandths.
+        each result is from the unperturbed one: SAD in thousands, MSE in thousandths, and SAD in
+        percent of the subject's area.
         """  # noqa: D205 - shown to people as it is, in one piece
         with report_refusals():
             order = _order(photo, mask, Recipe(mask_kind=mask_kind))
@@ -135,9 +158,33 @@ class Api:
                     "guidance_sad": trial.guidance_sad,
                     "sad": trial.sad,
                     "mse": trial.mse,
+                    "change_percent": trial.change_percent,
                 }
                 for trial in trials(self._studio, order, read_sizes(sizes))
             ]
+
+
+def read_points(sent: object) -> tuple[Edit, ...]:
+    """Read clicks as programs send them: [[x, y], [x, y, false]], in px.
+
+    Raises:
+        ValueError: They are anything else.
+    """
+    if sent is None:
+        return ()
+    refusal = f"points must be a list of [x, y] or [x, y, false], got {sent!r:.60}: correct them"
+    if not isinstance(sent, list):
+        raise ValueError(refusal)
+    edits = []
+    for point in sent:
+        match point:
+            case [x, y] | [x, y, True]:
+                edits.append({"tool": "click_add", "points": [[x, y]]})
+            case [x, y, False]:
+                edits.append({"tool": "click_remove", "points": [[x, y]]})
+            case _:
+                raise ValueError(refusal)
+    return read_edits(edits)
 
 
 def _uploaded_file(name: str, path: str | None) -> File:
@@ -163,14 +210,18 @@ def add_endpoints(api: Api, visits: Visits) -> None:
             upload(label) for label in ("Photo", "Mask", "Cut-out", "Background")
         )
         kind = gr.Textbox("detect", label=", ".join(get_args(MaskKind)))
+        category = gr.Textbox(_DEFAULT.category, label=f"{AUTO}, or one of the 20 of PASCAL VOC")
+        threshold = gr.Number(_DEFAULT.threshold, label="Probability from which a pixel is subject")
+        points = gr.JSON(label="Clicks, px: [[x, y], [x, y, false]] adds and removes")
         endpoints: list[tuple[Callable[..., Any], list[Any], list[Any]]] = [
             (
                 api.segment,
                 [
                     photo,
-                    gr.Textbox("person", label="One of the 20 categories of PASCAL VOC"),
-                    gr.Number(0.5, label="Probability from which a pixel is subject"),
+                    category,
+                    threshold,
                     gr.Textbox("portrait", label="Segmenter"),
+                    points,
                 ],
                 [gr.File(label="Mask")],
             ),
@@ -181,7 +232,13 @@ def add_endpoints(api: Api, visits: Visits) -> None:
                     mask,
                     kind,
                     gr.Number(0, label="Dilate (above 0) or erode the guidance, px"),
-                    gr.Textbox(_DEFAULT.foreground, label=", ".join(get_args(ForegroundMethod))),
+                    gr.Textbox(
+                        "quality", label=", ".join(("quality", *get_args(ForegroundMethod)))
+                    ),
+                    category,
+                    threshold,
+                    gr.Textbox(_DEFAULT.quality, label=", ".join(get_args(Quality))),
+                    points,
                 ],
                 [gr.File(label="Cut-out"), gr.File(label="Alpha")],
             ),

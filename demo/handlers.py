@@ -4,14 +4,15 @@ import html
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import gradio as gr
+import numpy as np
 
 from demo.backend.orders import File, Order
 from demo.backend.publishing import Product, for_page, product, publish, zipped
 from demo.backend.robustness import (
-    PAPER_SAD,
+    PAPER_GROWTH_PERCENT,
     Trial,
     as_csv,
     disagreement,
@@ -20,16 +21,21 @@ from demo.backend.robustness import (
     trials,
 )
 from demo.backend.studio import Studio, View, overlay, tinted
-from demo.backend.visits import capitalised, report_refusals, report_waiting
+from demo.backend.visits import capitalised, report_refusals, report_waiting, sentence
 from demo.controls import CONTROL_NAMES, PER_PHOTO, Controls
 from demo.examples import EXAMPLES
+from demo.web.curve import draw_curve
 from demo.web.editor import Canvas, on_canvas
 from demo.web.gallery import chosen
+from demo.web.keeper import about_photo, brought
 from demo.web.uploads import label_choice, uploaded
 from demo.web.viewer import Pair, side_by_side
 from mgm_core.arrays import Floats
+from mgm_core.corrections.editing import region_places
+from mgm_core.cutout import NoSubjectError
 from mgm_core.images import encode_png
 from mgm_core.recipe import read_edits
+from mgm_core.runtime.admission import BusyError
 
 STEPS: tuple[tuple[View, str], ...] = (
     ("guidance", "Guidance"),
@@ -41,13 +47,41 @@ STEPS: tuple[tuple[View, str], ...] = (
     ("alpha", "Alpha, refined"),
     ("cut-out", "Cut-out"),
 )
+_AWAITED_GREY = 0.5  # what stands in the place of a result that is being made
 # Gradio finds a progress bar by this default, and gives every request its own.
 _PROGRESS = gr.Progress()
 
 Comparison: TypeAlias = tuple[str, str]
-Curve: TypeAlias = dict[str, object]
-Experiment: TypeAlias = tuple[Curve, dict[str, Any], str, list[list[object]], str | None]
-Shown: TypeAlias = tuple[Comparison | None, str, Canvas | None, Pair | None]
+Experiment: TypeAlias = tuple[str, dict[str, Any], str | None, list[list[object]], str | None]
+
+
+class LastResult(NamedTuple):
+    """A result that Stop goes back to."""
+
+    photo: str | None
+    pictures: Comparison
+    note: str
+    pair: Pair
+
+
+class Shown(NamedTuple):
+    """What `Handlers.show` sets on the page.
+
+    Args:
+        pictures: of the slider: the photo, and what is looked at.
+        note: a line about the guidance.
+        canvas: what the canvas shows.
+        pair: what the close-up shows.
+        last: what Stop goes back to.
+        downloads: whether there is anything to download.
+    """
+
+    pictures: Comparison | None = None
+    note: str = ""
+    canvas: Canvas | None = None
+    pair: Pair | None = None
+    last: LastResult | None = None
+    downloads: gr.Row | dict[str, Any] = gr.skip()
 
 
 class Handlers:
@@ -71,23 +105,55 @@ class Handlers:
             )
             return photo, mask, example.mask_kind, example.category, 0
 
-    def start_photo(self, photo: str | None) -> tuple[object, ...]:
-        """Make room for another photo: what was set for the one before means nothing for it.
+    def bring(self, event: gr.EventData) -> tuple[object, ...]:
+        """Take a photo that the visitor's browser brings, and the settings that it kept with it.
 
         Returns:
-            Updates of result, controls and hero; no edits, no steps; the controls of `PER_PHOTO`.
+            The photo's digest, and the values of all controls, in the order of `CONTROL_NAMES`.
         """
-        # An example has just brought its own.
-        example = photo is not None and File.at(uploaded(photo)).digest in self._examples
+        with report_refusals():
+            files, values = brought(event, CONTROL_NAMES)
+            controls = Controls().with_values(**values | files)
+            try:
+                order = controls.order()
+            except (TypeError, AttributeError) as error:
+                raise ValueError(
+                    f"what was kept must be a page's settings, got another ({error}): upload the "
+                    "photo"
+                ) from error
+            return order.photo.digest, *controls.values()
+
+    def start_photo(self, photo: str | None, brought_digest: str | None) -> tuple[object, ...]:
+        """Make room for another photo: what was set for the one before means nothing for it.
+
+        Args:
+            photo: its path.
+            brought_digest: of the photo that `bring` has just set, with all that belongs to it.
+
+        Returns:
+            Updates of result, controls and hero; what the browser is to know; no digest, no
+            steps; no edits; the controls of `PER_PHOTO`.
+        """
+        digest = None if photo is None else File.at(uploaded(photo)).digest
+        example = digest in self._examples
+        brings = example or (digest is not None and digest == brought_digest)
         start = dict(zip(CONTROL_NAMES, Controls().values(), strict=True))
-        own = [gr.skip() if example else start[name] for name in PER_PHOTO]
-        there = photo is not None
+        own = [gr.skip() if brings else start[name] for name in PER_PHOTO]
+        megapixels = 0.0 if photo is None else self._studio.megapixels(photo)
+        shown = photo is not None and megapixels <= self._studio.max_megapixels
         return (
-            gr.Column(visible=there),
-            gr.Column(visible=there),
-            gr.Column(visible=not there),
+            gr.Column(visible=shown),
+            gr.Column(visible=shown),
+            gr.Column(visible=not shown),
+            about_photo(
+                photo,
+                own=photo is not None and not example,
+                megapixels=megapixels,
+                most_megapixels=self._studio.max_megapixels,
+            ),
+            None,
             [],
-            [],
+            gr.skip() if brings and not example else [],
             *own,
         )
 
@@ -148,56 +214,105 @@ class Handlers:
             values: the controls, as in `Controls`.
 
         Yields:
-            The two pictures' paths for the slider, a line about the guidance, and what canvas and
-            close-up show. Where a matte has to be waited for, the guidance comes first, then the
-            fast result, then the one that was asked for.
+            What the page shows. Where a matte has to be waited for, the guidance comes first, then
+            the fast result, then the one that was asked for. Where no subject is found, the canvas
+            is there to click on.
         """
-        controls = Controls.of(values)
+        with report_refusals():
+            try:
+                yield from self._show(view, editing, progress, Controls.of(values))
+            except (ValueError, BusyError) as error:
+                # The message passes; the reason stays.
+                reason = html.escape(sentence(str(error)), quote=False)
+                stays = gr.skip()
+                yield Shown(stays, reason, stays, stays, stays, stays)
+                raise
+
+    def _show(
+        self, view: View, editing: bool, progress: gr.Progress, controls: Controls
+    ) -> Iterator[Shown]:
+        nothing = Shown(downloads=gr.Row(visible=False))
         if controls.photo is None:
-            yield None, "", None, None
+            yield nothing
             return
         hint = ""
         if controls.backing.background == "picture" and controls.backing.backdrop is None:
             controls = controls.with_values(background="transparent")
             hint = ". Add the picture that goes behind"
-        with report_refusals():
-            order = controls.order()
-            report_waiting(progress, 0.4)
-            if editing or self._example_result(order, view) is None:
-                self._studio.reserve(order)
-            progress(0.05, "Reading the photo")
-            before = for_page(self._studio.picture(order.photo))
-            ready = None if editing else self._example_result(order, view)
-            if ready is not None:
-                note = f"An example: {self._examples[order.photo.digest].title.lower()}{hint}"
-                yield (before, ready), note, None, side_by_side(before, ready)
-                return
-            progress(0.2, "Finding the subject")
-            guidance = self._studio.guidance(order)
-            note = capitalised(guidance.reason) + hint
-            for remark in self._studio.photo(order.photo).notes:
-                note += f". {html.escape(remark, quote=False)}"
-            transparent = self._studio.photo(order.photo).alpha is not None
-            if transparent and not order.recipe.ignore_transparency:
-                note += ". What is transparent in the photo stays so"
-            canvas: Canvas | None = None
-            if editing:
-                height, width = guidance.guidance.shape
-                mask = publish(encode_png(tinted(guidance.guidance)), "mask.png")
-                canvas = on_canvas(before, mask, width, height, controls.edits)
-            if view != "guidance" and not self._studio.has_matte(order):
-                first = for_page(self._studio.view(order, "guidance"))
-                yield (before, first), note, canvas, side_by_side(before, first)
-                if order.recipe.refine:
-                    progress(0.3, "Cutting out")
-                    quick = replace(order, recipe=order.recipe.with_quality("fast"))
-                    first = for_page(self._studio.view(quick, view))
-                    yield (before, first), note, canvas, side_by_side(before, first)
-            progress(0.5, "Refining hair" if order.recipe.refine else "Cutting out")
-            self._studio.matte(order)
-            progress(0.8, "Finding the subject's own colours")
-            after = for_page(self._studio.view(order, view))
-            yield (before, after), note, canvas, side_by_side(before, after)
+        order = controls.order()
+        if self._studio.megapixels(str(order.photo.path)) > self._studio.max_megapixels:
+            # The visitor is offered to reduce it.
+            yield nothing
+            return
+        report_waiting(progress, 0.4)
+        if view != "guidance" and (editing or self._example_result(order, view) is None):
+            self._studio.reserve(order)
+        progress(0.05, "Reading the photo")
+        before = for_page(self._studio.picture(order.photo))
+        note = ""
+        canvas: Canvas | None = None
+
+        def on_the_way(after: str) -> Shown:
+            pair = side_by_side(before, after)
+            return Shown((before, after), note, canvas, pair, gr.skip(), gr.Row(visible=True))
+
+        def result(after: str) -> Shown:
+            pair = side_by_side(before, after)
+            last = LastResult(controls.photo, (before, after), note, pair)
+            return on_the_way(after)._replace(last=last)
+
+        ready = None if editing else self._example_result(order, view)
+        if ready is not None:
+            note = f"An example: {self._examples[order.photo.digest].title.lower()}{hint}"
+            yield result(ready)
+            return
+        if order.mask is None and not self._studio.is_found(order):
+            yield on_the_way(before)
+        progress(0.2, "Finding the subject")
+        try:
+            guided = self._studio.guidance(order)
+        except NoSubjectError as error:
+            note = html.escape(sentence(str(error)), quote=False)
+            note += ' Or click on what you want: "Click or paint".'
+            empty = np.zeros(self._studio.image(order.photo).shape[:2], np.float32)
+            canvas = _canvas(before, empty, controls, order) if editing else None
+            yield on_the_way(before)._replace(last=None, downloads=gr.Row(visible=False))
+            return
+        note = capitalised(guided.reason) + hint
+        for remark in self._studio.photo(order.photo).notes:
+            note += f". {html.escape(remark, quote=False)}"
+        transparent = self._studio.photo(order.photo).alpha is not None
+        if transparent and not order.recipe.ignore_transparency:
+            note += ". What is transparent in the photo stays so"
+        if editing:
+            canvas = _canvas(before, guided.guidance, controls, order)
+        if view == "guidance":
+            yield result(for_page(self._studio.view(order, view)))
+            return
+        if not self._studio.has_matte(order):
+            yield on_the_way(for_page(self._studio.view(order, "guidance")))
+            if order.recipe.refine:
+                progress(0.3, "Cutting out")
+                quick = replace(order, recipe=order.recipe.with_quality("fast"))
+                yield on_the_way(for_page(self._studio.view(quick, view)))
+        progress(0.5, "Refining hair" if order.recipe.refine else "Cutting out")
+        self._studio.matte(order)
+        progress(0.8, "Finding the subject's own colours")
+        yield result(for_page(self._studio.view(order, view)))
+
+    @staticmethod
+    def stopped(
+        last: LastResult | None, photo: str | None
+    ) -> tuple[Comparison | None, str, Pair | None]:
+        """Go back to the last result of this photo, if there is one: what was on its way is none.
+
+        Args:
+            last: as `show` gave it.
+            photo: the photo's path.
+        """
+        if last is not None and last.photo == photo:
+            return last.pictures, last.note, last.pair
+        return gr.skip(), "Stopped before there was a result. Change a setting to go on", gr.skip()
 
     def steps(self, wanted: bool, *values: object) -> list[tuple[str, str]]:
         """Show what the network did, in the order of the paper's Figure 2.
@@ -215,6 +330,24 @@ class Handlers:
             order = Controls.of(values).order()
             return [(for_page(self._studio.view(order, view)), text) for view, text in STEPS]
 
+    @staticmethod
+    def places(sizes: str, truth: str | None, photo: str | None) -> tuple[str, list[object], None]:
+        """Draw the places of the experiment's curve, and clear what is left of the one before.
+
+        Args:
+            sizes: kernel diameters in px, "10, 20, 30".
+            truth: path of a true alpha, or None.
+            photo: path of the photo.
+
+        Returns:
+            The empty curve, no pictures and no file.
+        """
+        with report_refusals():
+            wanted = read_sizes(sizes)
+            if photo is None:
+                raise ValueError("a photo must be given, got none: choose one under Cut out first")
+            return _curve(wanted, [], truth), [], None
+
     def experiment(
         self,
         sizes: str,
@@ -231,7 +364,7 @@ class Handlers:
             values: the controls, as in `Controls`.
 
         Yields:
-            What is known after each trial, the archive after the last.
+            All guidances at once, then what is known after each trial, the archive after the last.
         """
         with report_refusals():
             order = Controls.of(values).order()
@@ -240,38 +373,43 @@ class Handlers:
             self._studio.reserve(order)
             image = self._studio.picture(order.photo)
             true_alpha = None if truth is None else File.at(uploaded(truth))
-            progress((0, len(wanted)), "Cutting out", unit="guidances")
+            progress((0, len(wanted)), "Eroding and dilating the mask", unit="masks")
+            guidances = [
+                for_page(
+                    overlay(image, self._studio.guidance(replace(order, perturb_px=size)).guidance)
+                )
+                for size in wanted
+            ]
+            awaited = for_page(np.full(image.shape[:2], _AWAITED_GREY, np.float32))
+            captions = [signed(size) for size in wanted]
+            alphas: list[str] = []
             done: list[Trial] = []
+
+            def known(warm: str | None, archive: str | None = None) -> Experiment:
+                results = [*alphas, *[awaited] * (len(wanted) - len(alphas))]
+                pictures = [
+                    (path, text)
+                    for row in (guidances, results)
+                    for path, text in zip(row, captions, strict=True)
+                ]
+                return (
+                    _curve(wanted, done, truth),
+                    # Each result is below its guidance.
+                    gr.update(value=pictures, columns=len(wanted)),
+                    warm,
+                    _rows(done),
+                    archive,
+                )
+
+            yield known(None)
+            progress((0, len(wanted)), "Cutting out", unit="masks")
             for trial in trials(self._studio, order, wanted, true_alpha):
                 done.append(trial)
-                progress((len(done), len(wanted)), "Cutting out", unit="guidances")
-                yield self._experiment(image, done, complete=len(done) == len(wanted))
-
-    def _experiment(self, image: Floats, done: Sequence[Trial], *, complete: bool) -> Experiment:
-        guidances = [for_page(overlay(image, trial.guidance)) for trial in done]
-        alphas = [for_page(trial.alpha) for trial in done]
-        captions = [signed(trial.grow_px) for trial in done]
-        warm = for_page(heat(image, disagreement([trial.alpha for trial in done])))
-        rows = [
-            [signed(t.grow_px), round(t.guidance_sad, 3), round(t.sad, 3), round(t.mse, 3)]
-            for t in done
-        ]
-        archive = None
-        if complete:
-            files = {"robustness.csv": as_csv(done).encode(), "heat.jpg": Path(warm).read_bytes()}
-            for trial, guidance in zip(done, guidances, strict=True):
-                name = f"{trial.grow_px:+d}px"
-                files[f"guidance{name}.jpg"] = Path(guidance).read_bytes()
-                files[f"alpha{name}.png"] = encode_png(trial.alpha)
-            archive = publish(zipped(files), "robustness.zip")
-        pictures = [*zip(guidances, captions, strict=True), *zip(alphas, captions, strict=True)]
-        return (
-            curve(done),
-            gr.update(value=pictures, columns=len(done)),  # each result below its guidance
-            warm,
-            rows,
-            archive,
-        )
+                alphas.append(for_page(trial.alpha))
+                progress((len(done), len(wanted)), "Cutting out", unit="masks")
+                warm = for_page(heat(image, disagreement([trial.alpha for trial in done])))
+                complete = len(done) == len(wanted)
+                yield known(warm, _archive(done, guidances, warm) if complete else None)
 
     @staticmethod
     def edited(event: gr.EventData) -> object:
@@ -291,6 +429,28 @@ class Handlers:
             return product(self._studio, Controls.of(values).order(), wanted)
 
 
+def _canvas(photo: str, guidance: Floats, controls: Controls, order: Order) -> Canvas:
+    height, width = guidance.shape
+    mask = publish(encode_png(tinted(guidance)), "mask.png")
+    chips = _chips(guidance, order)
+    return on_canvas(photo, mask, width, height, controls.edits, chips)
+
+
+def _chips(guidance: Floats, order: Order) -> list[tuple[float, float, bool]]:
+    """Return a place on each region of the mask, and on each that was left out by its number."""
+    present = [(x + 0.5, y + 0.5, True) for x, y in region_places(guidance)]
+    height, width = guidance.shape
+    dropped = dict.fromkeys(
+        edit.points[0]
+        for edit in order.recipe.edits
+        if edit.tool == "pick"
+        and 0 <= edit.points[0][0] < width
+        and 0 <= edit.points[0][1] < height
+        and guidance[int(edit.points[0][1]), int(edit.points[0][0])] < 0.5
+    )
+    return [*present, *((x, y, False) for x, y in dropped)]
+
+
 def signed(size_px: int) -> str:
     """Say what was done to the guidance: "eroded 10 px", "as it is", "dilated 10 px"."""
     if size_px == 0:
@@ -298,31 +458,33 @@ def signed(size_px: int) -> str:
     return f"{'dilated' if size_px > 0 else 'eroded'} {abs(size_px)} px"
 
 
-def curve(done: Sequence[Trial]) -> Curve:
-    """Return the trials' errors as two lines: the guidance's and the result's."""
-    return _lines(
+def empty_curve() -> str:
+    """Return the experiment's curve before there is any, with the paper's beside it."""
+    return _curve(sorted(PAPER_GROWTH_PERCENT), [], None)
+
+
+def _curve(sizes: Sequence[int], done: Sequence[Trial], truth: str | None) -> str:
+    changes = {trial.grow_px: trial.change_percent for trial in done}
+    return draw_curve(sizes, changes, PAPER_GROWTH_PERCENT, of_error=truth is not None)
+
+
+def _rows(done: Sequence[Trial]) -> list[list[object]]:
+    return [
         [
-            [trial.grow_px, error, line]
-            for trial in done
-            for error, line in ((trial.guidance_sad, "guidance"), (trial.sad, "result"))
+            signed(trial.grow_px),
+            round(trial.change_percent, 2),
+            round(trial.guidance_sad, 3),
+            round(trial.sad, 3),
+            round(trial.mse, 3),
         ]
-    )
+        for trial in done
+    ]
 
 
-def paper_curve() -> Curve:
-    """Return the paper's figures as a line."""
-    return _lines([[size, error, "result"] for size, error in PAPER_SAD.items()])
-
-
-def _lines(points: list[list[object]]) -> Curve:
-    # What gr.LinePlot makes of a table; taken as it is, it spares the page one more library.
-    return {
-        "columns": ["px", "SAD (thousands)", "error of"],
-        "data": points,
-        "datatypes": {
-            "px": "quantitative",
-            "SAD (thousands)": "quantitative",
-            "error of": "nominal",
-        },
-        "mark": "line",
-    }
+def _archive(done: Sequence[Trial], guidances: Sequence[str], warm: str) -> str:
+    files = {"robustness.csv": as_csv(done).encode(), "heat.jpg": Path(warm).read_bytes()}
+    for trial, guidance in zip(done, guidances, strict=True):
+        name = f"{trial.grow_px:+d}px"
+        files[f"guidance{name}.jpg"] = Path(guidance).read_bytes()
+        files[f"alpha{name}.png"] = encode_png(trial.alpha)
+    return publish(zipped(files), "robustness.zip")

@@ -13,15 +13,17 @@ from demo.backend.studio import Studio
 from demo.backend.visits import Visits
 from demo.controls import CONTROL_NAMES, PER_PHOTO
 from demo.environment import Environment
-from demo.handlers import Handlers, paper_curve
+from demo.handlers import Handlers, empty_curve
 from demo.play.card import COPY, COPY_BEGUN
 from demo.play.handlers import PlayHandlers
 from demo.play.tab import play_tab
 from demo.tabs.annotation import annotation_tab
 from demo.tabs.batch import batch_tab
 from demo.tabs.video import video_tab
+from demo.web.curve import curve
 from demo.web.editor import guidance_editor
 from demo.web.gallery import example_buttons, hero
+from demo.web.keeper import keep_settings, keeper
 from demo.web.uploads import SAVE, upload
 from demo.web.viewer import closeup
 from mgm_core import __version__
@@ -83,6 +85,8 @@ FOREGROUNDS = [
 ]
 QUALITIES = [("Fast", "fast"), ("Best", "best")]
 RESULT: Product = "composite"
+# How much of the photo is seen beside its cut-out; of what is no result for itself, nothing.
+_BEFORE_PERCENT = 10
 DOWNLOADS: list[tuple[str, Product]] = [
     ("Transparent", "cutout"),
     ("Alpha", "alpha"),
@@ -143,6 +147,7 @@ def _cut_out(
     handlers: Handlers, playing: PlayHandlers, environment: Environment, visits: Visits
 ) -> list[Any]:
     parts: dict[str, Any] = {}
+    keeping = keeper("keeper")
     with gr.Row(elem_id="stage"):
         with gr.Column(elem_id="photo-block"):
             parts["photo"] = photo = upload(
@@ -150,7 +155,7 @@ def _cut_out(
                 sources=["upload", "clipboard", "webcam"],
                 height=420,
                 elem_id="photo",
-                placeholder="# Drop a photo here\nor choose or take one, up to "
+                placeholder="# Choose or take a photo\nor drop or paste it here, up to "
                 f"{environment.max_megapixels:g} megapixels",
                 alt_text="Your photo",
             )
@@ -162,7 +167,7 @@ def _cut_out(
                 view = gr.Radio(
                     VIEWS, value="cut-out", label="Show", elem_id="view", container=False
                 )
-                editing = gr.Checkbox(label="Correct the mask", elem_id="editing", container=False)
+                editing = gr.Checkbox(label="Click or paint", elem_id="editing", container=False)
                 closely = gr.Checkbox(label="Zoom", elem_id="closely", container=False)
             with gr.Row(elem_id="pictures"):
                 with gr.Column(visible=False, min_width=320) as editor_block:
@@ -174,7 +179,7 @@ def _cut_out(
                         interactive=False,
                         type="filepath",
                         max_height=760,
-                        slider_position=50,
+                        slider_position=_BEFORE_PERCENT,
                         buttons=["fullscreen"],
                         elem_id="result",
                     )
@@ -183,9 +188,9 @@ def _cut_out(
             with gr.Row(elem_id="status"):
                 note = gr.Markdown(elem_id="note")
                 # Here, so that the picture stays in sight while the next one is made.
-                progress_bar = gr.HTML(elem_id="progress")
+                progress_bar = gr.HTML(elem_id="progress", elem_classes="thin-progress")
                 cancel = gr.Button("Stop", size="sm", elem_id="stop", scale=0, min_width=64)
-            with gr.Row(elem_id="downloads"):
+            with gr.Row(elem_id="downloads") as downloads:
                 save = gr.Button("Download PNG", variant="primary", elem_id="download-composite")
                 copy = gr.Button("Copy", size="sm", elem_id="copy")
                 card = gr.Button("Share card", size="sm", elem_id="card")
@@ -211,6 +216,7 @@ def _cut_out(
     file = gr.File(label="Download", elem_classes="offstage")
     parts["edits"] = edits = gr.State([])
     explained = gr.State(False)
+    last = gr.State()
     controls = [parts[name] for name in CONTROL_NAMES]
     per_photo = [parts[name] for name in PER_PHOTO]
     at_once: dict[str, Any] = {
@@ -221,25 +227,36 @@ def _cut_out(
     private: dict[str, Any] = {"api_visibility": "private"}
 
     # What was made for another photo means nothing for this one.
+    brought_digest = gr.State()
     started = photo.change(
         handlers.start_photo,
-        photo,
+        [photo, brought_digest],
         [
             result_block,
             controls_block,
             hero_block,
-            edits,
+            keeping,
+            brought_digest,
             steps,
+            edits,
             *per_photo,
         ],
         **at_once,
     )
     photo.change(handlers.transparency, photo, parts["ignore_transparency"], **at_once)
     labelled = parts["mask"].change(handlers.labels, parts["mask"], parts["label"], **at_once)
-    examples.select(
-        handlers.example, None, [photo, *(parts[name] for name in PER_PHOTO)], **at_once
-    )
+    examples.select(handlers.example, None, [photo, *per_photo], **at_once)
+    keeping.bring(handlers.bring, None, [brought_digest, *controls], **at_once)
     editing.change(lambda on: gr.Column(visible=on), editing, editor_block, **at_once)
+    gr.on(
+        [view.change, editing.change],
+        lambda view, on: gr.ImageSlider(
+            slider_position=_BEFORE_PERCENT if view == "cut-out" and not on else 0
+        ),
+        [view, editing],
+        result,
+        **at_once,
+    )
     closely.change(
         lambda on: (gr.Column(visible=on), gr.Column(visible=not on)),
         closely,
@@ -250,34 +267,53 @@ def _cut_out(
     edited = editor.edit(handlers.edited, None, edits, **at_once)
     opened = steps_block.expand(lambda: True, None, explained, **at_once)
     steps_block.collapse(lambda: False, None, explained, **at_once)
-    show: dict[str, Any] = {
-        "fn": visits.of(handlers.show),
-        "inputs": [view, editing, *controls],
-        "outputs": [result, note, editor, pair],
-        "trigger_mode": "always_last",
-        "show_progress_on": progress_bar,
-        **private,
-    }
     # A file sets what goes with it: only what the visitor does to these is a change.
     with_file = [parts["label"], parts["ignore_transparency"]]
     seen = [part for part in controls if part not in (photo, edits, parts["mask"], *with_file)]
-    changes = [part.change for part in (view, editing, closely, *seen)]
+    changed = gr.on(
+        [
+            *(part.change for part in (view, editing, closely, *seen)),
+            *(part.input for part in with_file),
+        ],
+        visits.outdate,
+        trigger_mode="always_last",
+        **at_once,
+    )
+    # One wish ends the one before; without a queue it does so while that is being computed.
     showing = [
-        gr.on([*changes, *(part.input for part in with_file)], **show),
-        labelled.then(**show),
-        started.then(**show),
-        edited.success(**show),
+        wish.then(
+            visits.of(handlers.show, passing=True),
+            [view, editing, *controls],
+            [result, note, editor, pair, last, downloads],
+            trigger_mode="multiple",
+            show_progress_on=progress_bar,
+            **private,
+        )
+        for wish in (
+            changed,
+            labelled.then(visits.outdate, **at_once),
+            started.then(visits.outdate, **at_once),
+            edited.success(visits.outdate, **at_once),
+        )
     ]
+    # Corrections are known to the browser already; a state has no value there.
+    by_name = {name: parts[name] for name in CONTROL_NAMES if name != "edits"}
+    for shown in showing:
+        shown.success(
+            None, [*by_name.values()], None, js=keep_settings([*by_name]), api_visibility="private"
+        )
     for finished in (*showing, opened):
         finished.success(
-            visits.of(handlers.steps),
+            visits.of(handlers.steps, passing=True),
             [explained, *controls],
             steps,
             show_progress_on=steps,
             **private,
         )
     # Gradio forgets what was to come, and the token ends what is being computed.
-    cancel.click(visits.stop, None, None, cancels=showing, **at_once)
+    cancel.click(visits.stop, None, None, cancels=showing, **at_once).then(
+        handlers.stopped, [last, photo], [result, note, pair], **at_once
+    )
     for button, wanted in [(save, RESULT), *others]:
         button.click(
             visits.of(functools.partial(handlers.download, wanted)),
@@ -304,8 +340,9 @@ def _cut_out(
 
 def _robustness(handlers: Handlers, controls: list[Any], visits: Visits) -> None:
     gr.Markdown(
-        "How wrong may the mask be? Here the guidance of your photo is eroded and dilated, and "
-        "each result is compared with the one of the guidance as it is, or with a true alpha.",
+        "How wrong may the mask be? Here the mask of your photo is eroded and dilated, and each "
+        "result is compared with the one of the mask as it is. With a true alpha the error is "
+        "measured as in the paper, and the two curves are the same measure.",
         elem_id="experiment",
     )
     with gr.Row(elem_id="experiment-controls"):
@@ -320,30 +357,20 @@ def _robustness(handlers: Handlers, controls: list[Any], visits: Visits) -> None
         )
         with gr.Column(min_width=140):
             run = gr.Button("Run", variant="primary", elem_id="run")
-            stop = gr.Button("Stop", elem_id="stop-run")
-            save = gr.Button("Download (ZIP)", elem_id="download-robustness")
+            stop = gr.Button("Stop", elem_id="stop-run", interactive=False)
+            save = gr.Button("Download (ZIP)", elem_id="download-robustness", interactive=False)
+    progress_bar = gr.HTML(elem_id="experiment-progress", elem_classes="thin-progress")
     with gr.Row():
-        ours = gr.LinePlot(
-            x="px",
-            y="SAD (thousands)",
-            color="error of",
-            title="Your photo",
-            x_title="eroded (-) or dilated (+) by px",
-            height=280,
-            elem_id="our-curve",
+        ours = curve("curve", empty_curve())
+        table = gr.Dataframe(
+            headers=["Mask", "Change %", "Mask SAD", "Result SAD", "Result MSE"],
+            label="Change of the result; SAD in thousands, MSE in thousandths",
+            interactive=False,
+            elem_id="figures",
         )
-        gr.LinePlot(
-            paper_curve(),
-            x="px",
-            y="SAD (thousands)",
-            y_lim=[26, 29],
-            title="The paper's network, on its portraits",
-            x_title="eroded (-) or dilated (+) by px",
-            height=280,
-        )
-    gr.Markdown("Guidances, and below them the results, as in the paper's Figure 6")
+    gr.Markdown("Masks, and below them the results, as in the paper's Figure 6")
     strip = gr.Gallery(
-        label="Guidances, then results",
+        label="Masks, then results",
         show_label=False,
         columns=7,
         object_fit="contain",
@@ -352,37 +379,39 @@ def _robustness(handlers: Handlers, controls: list[Any], visits: Visits) -> None
         buttons=["fullscreen", "download"],
         elem_id="strip",
     )
-    with gr.Row():
-        warm = gr.Image(
-            label="Where the results disagree",
-            type="filepath",
-            interactive=False,
-            buttons=["fullscreen", "download"],
-            elem_id="heat",
-            alt_text="The photo, darkened; bright where the results differ",
-        )
-        table = gr.Dataframe(
-            headers=["Guidance", "Guidance SAD", "Result SAD", "Result MSE"],
-            label="SAD in thousands, MSE in thousandths",
-            interactive=False,
-            elem_id="figures",
-        )
+    warm = gr.Image(
+        label="Where the results disagree",
+        type="filepath",
+        interactive=False,
+        height=420,
+        buttons=["fullscreen", "download"],
+        elem_id="heat",
+        alt_text="The photo, darkened; bright where the results differ",
+    )
     file = gr.File(label="Download", elem_classes="offstage")
-    running = run.click(
+    at_once: dict[str, Any] = {
+        "queue": False,
+        "api_visibility": "private",
+        "show_progress": "hidden",
+    }
+
+    def buttons(*, running: bool, file: str | None) -> list[gr.Button]:
+        enabled = (not running, running, file is not None)
+        return [gr.Button(interactive=on) for on in enabled]
+
+    begun = run.click(
+        handlers.places, [sizes, truth, controls[0]], [ours, strip, file], **at_once
+    ).success(lambda: buttons(running=True, file=None), None, [run, stop, save], **at_once)
+    running = begun.success(
         visits.of(handlers.experiment),
         [sizes, truth, *controls],
         [ours, strip, warm, table, file],
         api_visibility="private",
-        show_progress_on=strip,
+        show_progress_on=progress_bar,
     )
-    stop.click(
-        visits.stop,
-        None,
-        None,
-        cancels=[running],
-        queue=False,
-        api_visibility="private",
-        show_progress="hidden",
+    running.then(lambda file: buttons(running=False, file=file), file, [run, stop, save], **at_once)
+    stop.click(visits.stop, None, None, cancels=[running], **at_once).then(
+        lambda: buttons(running=False, file=None), None, [run, stop, save], **at_once
     )
     save.click(None, file, None, js=SAVE, api_visibility="private")
 

@@ -39,6 +39,7 @@ else:
     pillow_heif.register_heif_opener()
 
 __all__ = [
+    "LARGEST_MEGAPIXELS",
     "SUFFIXES",
     "Header",
     "ImageError",
@@ -77,7 +78,7 @@ _MODES_OF_COLOURS = dict.fromkeys(_MODES_OF_8_BITS, "RGB") | {
     "CMYK": "CMYK",
 }
 # Pillow refuses more pixels than this whatever we ask of it.
-_PILLOW_MAX_MEGAPIXELS = 178.0
+LARGEST_MEGAPIXELS = 178.0
 # No picture needs more bytes: 16 bits in four channels, and what else a camera puts into a file.
 _MAX_BYTES_PER_PIXEL, _MAX_OTHER_BYTES = 8, 64 * 2**20
 # Ten scans are usual in a progressive JPEG. Each is decoded on all of its pixels.
@@ -582,9 +583,9 @@ def _read(source: Source, max_megapixels: float, *, colour_managed: bool) -> _De
 
 def _check_limit(max_megapixels: float) -> int:
     """Raise unless the limit is possible; return how many bytes a file may have for it."""
-    if not 0 < max_megapixels <= _PILLOW_MAX_MEGAPIXELS:
+    if not 0 < max_megapixels <= LARGEST_MEGAPIXELS:
         raise ValueError(
-            f"max_megapixels must be above 0 and at most {_PILLOW_MAX_MEGAPIXELS:g}, got "
+            f"max_megapixels must be above 0 and at most {LARGEST_MEGAPIXELS:g}, got "
             f"{max_megapixels:g}: choose a limit in this range and shrink larger images"
         )
     return int(max_megapixels * 1e6 * _MAX_BYTES_PER_PIXEL) + _MAX_OTHER_BYTES
@@ -716,7 +717,7 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            f"{too_large} more than {_PILLOW_MAX_MEGAPIXELS:g}: shrink it first"
+            f"{too_large} more than {LARGEST_MEGAPIXELS:g}: shrink it first"
         ) from error
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format == "TIFF":

@@ -280,9 +280,9 @@ def standard_faults(server: Server) -> list[Callable[[], None]]:
                 path = json.load(response)[0]
         except (OSError, ValueError):
             return
-        data = {"data": [{"path": path, "meta": {}}, None, "detect", 0, "fused"]}
+        data = {"photo": {"path": path, "meta": {"_type": "gradio.FileData"}}}
         for _ in range(20):
-            post("/gradio_api/call/matte", json.dumps(data).encode(), "application/json")
+            post("/gradio_api/call/v2/matte", json.dumps(data).encode(), "application/json")
 
     def send_noise() -> None:
         for _ in range(30):

@@ -83,10 +83,8 @@ class Visitor(HttpUser):
             return "refused"
         sent.raise_for_status()
         file = {"path": sent.json()[0], "meta": {"_type": "gradio.FileData"}}
-        call = "/gradio_api/call/matte"
-        asked = self.client.post(
-            call, json={"data": [file, None, "detect", 0, "multilevel"]}, timeout=60
-        )
+        call = "/gradio_api/call/v2/matte"
+        asked = self.client.post(call, json={"photo": file, "foreground": "multilevel"}, timeout=60)
         if asked.status_code == 503:
             return "refused"
         asked.raise_for_status()

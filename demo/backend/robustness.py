@@ -17,8 +17,11 @@ from mgm_core.arrays import Floats
 
 PAPER_SAD = {-30: 27.4, -20: 27.2, -10: 27.1, 0: 26.8, 10: 27.0, 20: 27.4, 30: 28.1}
 """SAD by signed kernel diameter in px, as section 5 of the paper states it for its own network."""
+PAPER_GROWTH_PERCENT = {size: 100 * (sad / PAPER_SAD[0] - 1) for size, sad in PAPER_SAD.items()}
+"""By how much that is more than the SAD of the guidance as it is."""
 
 MAX_RUNS = 13
+_COLUMNS = ("sad_thousand", "mse_thousandth", "guidance_sad_thousand", "change_percent")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Trial:
         sad: sum of absolute differences of alpha from the reference, in thousands.
         mse: mean squared difference of alpha from the reference, in thousandths.
         guidance_sad: the guidance's own sum of absolute differences, in thousands.
+        change_percent: by how much the result changes. With a true alpha, the growth of `sad` over
+            that of the guidance as it is, as `PAPER_GROWTH_PERCENT`; without one, `sad` as a share
+            of the subject's area.
     """
 
     grow_px: int
@@ -40,6 +46,7 @@ class Trial:
     sad: float
     mse: float
     guidance_sad: float
+    change_percent: float
 
 
 def read_sizes(text: str) -> tuple[int, ...]:
@@ -81,23 +88,38 @@ def trials(
         A trial for every size, in their order.
 
     Raises:
-        ValueError: the true alpha is not of the photo's size.
+        ValueError: the true alpha is not of the photo's size, or is the result itself.
     """
+    unperturbed = studio.matte(replace(order, perturb_px=0)).alpha
     if truth is None:
-        reference = studio.matte(replace(order, perturb_px=0)).alpha
+        reference, base, whole = unperturbed, 0.0, float(unperturbed.sum(dtype=np.float64)) / 1000
     else:
         reference = studio.fitting_mask(order, truth).mask
+        base = whole = _sad(unperturbed, reference)
+    if not whole:
+        raise ValueError(
+            "the guidance as it is must give a result that differs from the true alpha, got the "
+            "same: leave the true alpha out"
+            if truth is not None
+            else "the guidance must give a result, got nothing: correct it first"
+        )
     for size in sizes:
         perturbed = replace(order, perturb_px=size)
         guidance, alpha = studio.guidance(perturbed).guidance, studio.matte(perturbed).alpha
+        sad = _sad(alpha, reference)
         yield Trial(
             size,
             guidance,
             alpha,
-            sad=float(np.abs(alpha - reference).sum(dtype=np.float64)) / 1000,
+            sad=sad,
             mse=float(np.square(alpha - reference).mean(dtype=np.float64)) * 1000,
-            guidance_sad=float(np.abs(guidance - reference).sum(dtype=np.float64)) / 1000,
+            guidance_sad=_sad(guidance, reference),
+            change_percent=100 * (sad - base) / whole,
         )
+
+
+def _sad(plane: Floats, reference: Floats) -> float:
+    return float(np.abs(plane - reference).sum(dtype=np.float64)) / 1000
 
 
 def disagreement(alphas: Sequence[Floats]) -> Floats:
@@ -129,8 +151,8 @@ def as_csv(done: Sequence[Trial]) -> str:
     """Return the figures as CSV."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["grow_px", "sad_thousand", "mse_thousandth", "guidance_sad_thousand"])
+    writer.writerow(["grow_px", *_COLUMNS])
     for trial in done:
-        figures = (trial.sad, trial.mse, trial.guidance_sad)
+        figures = (trial.sad, trial.mse, trial.guidance_sad, trial.change_percent)
         writer.writerow([trial.grow_px, *(f"{figure:.4f}" for figure in figures)])
     return out.getvalue()

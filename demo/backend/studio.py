@@ -17,12 +17,15 @@ from demo.backend.models import Models
 from demo.backend.orders import File, Order
 from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
+from mgm_core.corrections.editing import CLICKS
 from mgm_core.cutout import (
     Guided,
+    NoSubjectError,
     apply_corrections,
     erase_foreground,
     guidance_from_mask,
     guidance_from_probability,
+    guidance_to_click_on,
     make_background,
     opaque,
     predict_matte,
@@ -30,7 +33,16 @@ from mgm_core.cutout import (
     resolve_category,
 )
 from mgm_core.foreground.estimate import estimate_foreground
-from mgm_core.images import Photo, SubjectMask, read_labels, read_photo, read_subject_mask
+from mgm_core.images import (
+    LARGEST_MEGAPIXELS,
+    ImageError,
+    Photo,
+    SubjectMask,
+    read_header,
+    read_labels,
+    read_photo,
+    read_subject_mask,
+)
 from mgm_core.recipe import AUTO, Recipe
 from mgm_core.runtime.admission import await_turn, briefly, current_visit, reserve, within
 
@@ -66,14 +78,23 @@ class Studio:
     ) -> None:
         self.models = models
         self._memory = memory
-        self._max_megapixels = max_megapixels
+        self.max_megapixels = max_megapixels
         self._max_seconds = max_seconds
+
+    @staticmethod
+    def megapixels(path: str) -> float:
+        """Return a photo's size from its header; 0 where that cannot be read."""
+        try:
+            header = read_header(path, max_megapixels=LARGEST_MEGAPIXELS)
+        except ImageError:
+            return 0.0  # whoever reads the photo says why
+        return header.width * header.height / 1e6
 
     def photo(self, file: File) -> Photo:
         """Return a file's colours, its transparency and what else it tells."""
         return self._briefly(
             ("image", file.digest),
-            lambda: read_photo(file.path, max_megapixels=self._max_megapixels),
+            lambda: read_photo(file.path, max_megapixels=self.max_megapixels),
         )
 
     def image(self, file: File) -> Floats:
@@ -91,14 +112,14 @@ class Studio:
         """Return a mask file's values, (H, W), of a map of labels the subject's."""
         return self._briefly(
             ("mask", file.digest, label),
-            lambda: read_subject_mask(file.path, label=label, max_megapixels=self._max_megapixels),
+            lambda: read_subject_mask(file.path, label=label, max_megapixels=self.max_megapixels),
         )
 
     def labels(self, file: File) -> dict[int, float]:
         """Return the labels of a class map and their shares of the picture; else nothing."""
         return self._briefly(
             ("labels", file.digest),
-            lambda: read_labels(file.path, max_megapixels=self._max_megapixels),
+            lambda: read_labels(file.path, max_megapixels=self.max_megapixels),
         )
 
     def fitting_mask(self, order: Order, file: File) -> SubjectMask:
@@ -157,9 +178,21 @@ class Studio:
                 'it, or set "own_mask" to false'
             )
         else:
-            recipe = self._with_category(order.photo, recipe)
-            guided = guidance_from_probability(self.probability(order.photo, recipe), recipe)
-        guided = apply_corrections(guided, recipe)
+            try:
+                recipe = self._with_category(order.photo, recipe)
+                guided = guidance_from_probability(self.probability(order.photo, recipe), recipe)
+            except NoSubjectError as error:
+                guided = guidance_to_click_on(self.image(order.photo), recipe, error)
+        if any(edit.tool in CLICKS for edit in recipe.edits):
+            # Of all corrections these take long.
+            before, image = guided, self.image(order.photo)
+            settings = recipe.shift_px, recipe.edits, recipe.drawn_on
+            guided = self._briefly(
+                ("corrected", order.photo.digest, _digest(before), settings),
+                lambda: apply_corrections(before, recipe, image),
+            )
+        else:
+            guided = apply_corrections(guided, recipe)
         if order.perturb_px is None:
             return guided
         return replace(guided.shifted(order.perturb_px), known=None)
@@ -202,7 +235,7 @@ class Studio:
         Raises:
             BusyError: All places are taken.
         """
-        there = order.mask is not None or self._is_found(order)
+        there = order.mask is not None or self.is_found(order)
         if not (there and self.has_matte(order)):
             reserve()
 
@@ -217,7 +250,7 @@ class Studio:
         if visit is not None and visit.has_place:
             await_turn(_lane(self.image(order.photo)))
 
-    def _is_found(self, order: Order) -> bool:
+    def is_found(self, order: Order) -> bool:
         """Return whether the segmenter has looked for the order's category in its photo."""
         recipe = order.recipe
         if recipe.category == AUTO:
@@ -357,15 +390,19 @@ def _category_key(photo: File, recipe: Recipe) -> Hashable:
 
 
 def _matte_key(order: Order, guided: Guided) -> Hashable:
+    recipe = order.recipe
+    settings = recipe.refine, recipe.keep_largest, recipe.ignore_transparency
+    return "matte", order.photo.digest, _digest(guided), settings
+
+
+def _digest(guided: Guided) -> str:
     content = hashlib.blake2b(digest_size=16)
     for part in fields(guided):
         value = getattr(guided, part.name)
         content.update(f"{part.name} {getattr(value, 'shape', value)}".encode())
         if isinstance(value, np.ndarray):
             content.update(value.tobytes())
-    recipe = order.recipe
-    settings = recipe.refine, recipe.keep_largest, recipe.ignore_transparency
-    return "matte", order.photo.digest, content.hexdigest(), settings
+    return content.hexdigest()
 
 
 def overlay(image: Floats, plane: Floats) -> Floats:

@@ -3,6 +3,7 @@
 `mgm_core.runtime.admission` decides; here Gradio's requests become its visitors.
 """
 
+import asyncio
 import functools
 import html
 import inspect
@@ -40,17 +41,24 @@ class Visits:
         self.admission = admission
         admission.on_end = log
 
-    def of(self, handler: Handler) -> Handler:
+    def of(self, handler: Handler, *, passing: bool = False) -> Handler:
         """Return a handler that is a visit from its first step to its last.
 
         A handler that was cancelled changes nothing on the page: whoever stopped it sees
-        the button, and whoever left sees nothing.
+        the button, whoever wants something else by now sees that, and whoever left sees nothing.
+
+        Args:
+            handler: What Gradio is to call.
+            passing: Whether `outdate` ends it.
         """
         if inspect.isgeneratorfunction(handler):
 
             @functools.wraps(handler)
             def steps(*args: object, **options: object) -> Iterator[object]:
-                with report_refusals(), self.admission.visit(visitor()) as visit:
+                with (
+                    report_refusals(),
+                    self.admission.visit(visitor(), passing=passing) as visit,
+                ):
                     # Gradio runs each step in another context: a visit is active within each.
                     inner = handler(*args, **options)
                     try:
@@ -60,6 +68,10 @@ class Visits:
                             if step is _DONE:
                                 return
                             yield step
+                    except Cancelled:
+                        # Its successor answers; an error would be shown in its place.
+                        if not passing:
+                            raise
                     finally:
                         inner.close()
 
@@ -69,7 +81,7 @@ class Visits:
         def once(*args: object, **options: object) -> object:
             with (
                 report_refusals(),
-                self.admission.visit(visitor()) as visit,
+                self.admission.visit(visitor(), passing=passing) as visit,
                 visit.active(),
             ):
                 return handler(*args, **options)
@@ -80,8 +92,17 @@ class Visits:
         """End all that the visitor's page has under way."""
         self.admission.cancel(str(request.session_hash))
 
+    async def outdate(self, request: gr.Request) -> None:
+        """End what the visitor's page looks at no more, before it asks for what it wants now.
+
+        It takes a moment in which further changes, as of a slider that is being drawn, become one.
+        """
+        self.admission.cancel(str(request.session_hash), only_passing=True)
+        await asyncio.sleep(_MOMENT_S)
+
 
 _DONE = object()
+_MOMENT_S = 0.08
 
 
 def report_waiting(progress: Callable[..., object], share: float) -> None:

@@ -46,7 +46,7 @@ def _game(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
     edits, best = gr.State([]), gr.State(None)
     with gr.Row(elem_classes="side-by-side"):
         with gr.Column(min_width=320, scale=2):
-            canvas = guidance_editor("scribble")
+            canvas = guidance_editor("scribble", brushes_only=True)
             with gr.Row():
                 run = gr.Button("Cut out by it", variant="primary", elem_id="scribble-run")
                 stop = gr.Button("Stop", elem_id="scribble-stop", scale=0, min_width=80)

@@ -2,8 +2,14 @@
 const find = (what) => element.querySelector(what);
 const frame = find(".frame"), sheet = find(".sheet"), photo = find("img");
 const canvas = find("canvas"), ring = find("span"), slider = find("input");
-const paint = canvas.getContext("2d");
-let edits = [], tool = "add", stroke = null, zoom = 1, side = {width: 1, height: 1};
+const paint = canvas.getContext("2d"), chips = find(".chips"), hint = find(".hint");
+const hints = {
+  click_add: "Click on what is missing; Alt-click removes. A number leaves its region out.",
+  click_remove: "Click on what is too much. A number leaves its region out.",
+  add: "Paint over what is missing.",
+  remove: "Paint over what is too much.",
+};
+let edits = [], tool = find("[data-tool]").dataset.tool, stroke = null, awaited = null, zoom = 1, side = {width: 1, height: 1};
 
 const perPixel = () => canvas.getBoundingClientRect().width / side.width;
 const at = (event) => {
@@ -11,13 +17,44 @@ const at = (event) => {
   return [(event.clientX - box.left) / box.width * side.width,
           (event.clientY - box.top) / box.height * side.height].map((n) => Math.round(n * 8) / 8);
 };
-const send = () => trigger("edit", {edits: edits});
+const clicks = () => tool.startsWith("click");
+const place = (mark, x, y) => {
+  mark.style.left = `${100 * x / side.width}%`;
+  mark.style.top = `${100 * y / side.height}%`;
+  chips.append(mark);
+};
+// A number on every region; what was left out keeps its number, to be brought back by.
+const showChips = (all) => {
+  chips.replaceChildren();
+  all.forEach(({x, y, kept}, n) => {
+    const chip = document.createElement("button");
+    chip.type = "button";
+    chip.textContent = n + 1;
+    chip.setAttribute("aria-pressed", kept);
+    chip.setAttribute("aria-label", `Region ${n + 1} in the mask`);
+    chip.title = kept ? "Leave this region out" : "Bring this region back";
+    chip.addEventListener("click", () => {
+      edits = [...edits, {tool: "pick", points: [[x, y]]}];
+      send();
+    });
+    place(chip, x, y);
+  });
+};
+const send = () => {
+  awaited = JSON.stringify(edits);
+  // These belong to the photo's settings; those of the game do not.
+  if (element.closest("#editor")) window.dispatchEvent(new CustomEvent("mgm:edits", {detail: edits}));
+  trigger("edit", {edits: edits});
+};
 const choose = (name) => {
+  if (!find(`[data-tool=${name}]`)) return;
   tool = name;
   element.querySelectorAll("[data-tool]").forEach(
     (button) => button.setAttribute("aria-pressed", button.dataset.tool === name));
-  // With this tool a finger scrolls the page, with the brushes it paints.
-  canvas.style.touchAction = name === "pick" ? "manipulation" : "none";
+  hint.textContent = hints[name];
+  find("label").hidden = clicks();
+  // With a click's tools a finger scrolls the page, with the brushes it paints.
+  canvas.style.touchAction = clicks() ? "manipulation" : "none";
   ring.style.display = "none";
 };
 const resize = (size) => {
@@ -44,13 +81,19 @@ const draw = (edit) => {
 const show = () => {
   const value = props.value;
   if (!value?.photo) return;
-  edits = value.edits;
+  // An answer to less than what was sent since: the next one follows.
+  const other = photo.getAttribute("src") !== value.photo.url;
+  const answered = JSON.stringify(value.edits);
   // Gradio has just written the template anew over what was set here.
   choose(tool);
   resize(slider.value);
   enlarge(zoom);
+  if (awaited && !other && awaited !== answered) return;
+  awaited = null;
+  edits = value.edits;
   side = {width: value.width, height: value.height};
-  if (photo.getAttribute("src") !== value.photo.url) photo.src = value.photo.url;
+  showChips(value.chips);
+  if (other) photo.src = value.photo.url;
   const mask = new Image();
   mask.onload = () => {
     if (stroke) return;
@@ -81,14 +124,14 @@ const damage = () => {
 canvas.addEventListener("pointerdown", (event) => {
   if (event.button !== 0) return;
   frame.focus({preventScroll: true});
-  if (tool === "pick") return;
+  if (clicks()) return;
   canvas.setPointerCapture(event.pointerId);
   stroke = {tool: tool, size_px: Number(slider.value), points: [at(event)]};
   draw(stroke);
   event.preventDefault();
 });
 canvas.addEventListener("pointermove", (event) => {
-  if (tool !== "pick" && event.pointerType !== "touch") {
+  if (!clicks() && event.pointerType !== "touch") {
     const size = slider.value * perPixel(), box = sheet.getBoundingClientRect();
     ring.style.cssText = `display: block; width: ${size}px; height: ${size}px;
       left: ${event.clientX - box.left}px; top: ${event.clientY - box.top}px`;
@@ -109,8 +152,13 @@ canvas.addEventListener("pointerup", finish);
 canvas.addEventListener("pointercancel", finish);
 canvas.addEventListener("pointerleave", () => { ring.style.display = "none"; });
 canvas.addEventListener("click", (event) => {
-  if (tool !== "pick") return;
-  edits = [...edits, {tool: "pick", points: [at(event)]}];
+  if (!clicks()) return;
+  const [x, y] = at(event).map((n, axis) => {
+    const end = axis ? side.height : side.width;
+    return Math.min(end - 0.125, Math.max(0, n));
+  });
+  edits = [...edits, {tool: event.altKey ? "click_remove" : tool, points: [[x, y]]}];
+  place(document.createElement("i"), x, y);
   send();
 });
 element.addEventListener("click", (event) => {
@@ -132,7 +180,8 @@ frame.addEventListener("keydown", (event) => {
   else if (event.ctrlKey || event.metaKey || event.altKey) return;
   else if (key === "b") choose("add");
   else if (key === "e") choose("remove");
-  else if (key === "v") choose("pick");
+  else if (key === "c") choose("click_add");
+  else if (key === "x") choose("click_remove");
   else if (key === "d") damage();
   else if (key === "z") enlarge(zoom === 4 ? 1 : zoom * 2);
   else if (key === "[") resize(slider.value - 5);

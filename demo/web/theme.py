@@ -43,23 +43,26 @@ CSS = """
 #title { padding: 4px 2px 0; }
 #title h1 { font-size: 1.35rem; font-weight: 650; letter-spacing: -0.01em; margin: 0; }
 #title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
-#view-row { flex-wrap: wrap; justify-content: space-between; align-items: center; gap: 8px; }
+#view-row { flex-wrap: wrap; align-items: center; gap: 8px; justify-content: flex-start; }
 #view-row fieldset > span { display: none; }
 #view-row > * { flex: 0 1 auto !important; width: auto !important; min-width: 0 !important; }
-#view-row #editing { white-space: nowrap; }
+#view-row > .block { border: 0; padding: 0; background: none; overflow: visible; }
+#keeper:has(.offer[hidden]) { display: none; }
 .offstage { display: none !important; }
 #status { align-items: center; gap: 8px; }
 #downloads { gap: 8px; align-items: stretch; }
 #downloads button { flex: 0 1 auto; min-width: 0; padding: 8px 14px; font-size: 0.9rem; }
 /* Progress is shown beside the note; the picture stays. */
-#progress { position: relative; flex: 1 1 260px; min-height: 34px; padding: 0; border: 0;
+.thin-progress { position: relative; min-height: 34px; padding: 0; border: 0;
   background: none; }
-#progress .wrap { background: none; border: 0; padding: 0; min-height: 34px; }
-#progress .progress-level { flex-direction: row; gap: 10px; align-items: center; width: 100%; }
-#progress .progress-level-inner { margin: 0; font-size: 0.85rem; white-space: nowrap; }
-#progress .progress-bar-wrap { height: 6px; flex: 1; width: auto; border-radius: 3px; }
-#progress .meta-text, #progress .meta-text-center, #progress .eta-bar { display: none; }
-#progress .loader, #progress svg { display: none; }
+.thin-progress .wrap { background: none; border: 0; padding: 0; min-height: 34px; }
+.thin-progress .progress-level { flex-direction: row; gap: 10px; align-items: center; width: 100%; }
+.thin-progress .progress-level-inner { margin: 0; font-size: 0.85rem; white-space: nowrap; }
+.thin-progress .progress-bar-wrap { height: 6px; flex: 1; width: auto; border-radius: 3px; }
+/* What went wrong is said in words. */
+.thin-progress .error { display: none; }
+.thin-progress :is(.meta-text, .meta-text-center, .eta-bar, .loader, svg) { display: none; }
+#progress { flex: 1 1 260px; }
 #stage:not(:has(#progress .progress-level)) #stop { visibility: hidden; }
 #note { flex: 0 1 auto; min-height: 1.5em; color: var(--body-text-color-subdued);
   font-size: 0.9rem; }
@@ -68,16 +71,33 @@ CSS = """
 #hero figure { margin: 0; }
 #hero img { width: 100%; height: auto; border-radius: var(--radius-md); display: block; }
 #hero figcaption { margin-top: 6px; font-size: 0.9rem; color: var(--body-text-color-subdued); }
-#examples .row { display: flex; flex-wrap: wrap; gap: 8px; }
-#examples button { width: 88px; padding: 4px; text-align: center; font-size: 0.75rem;
+#examples .row { display: flex; flex-wrap: wrap; gap: 6px; }
+#examples button { width: 75px; padding: 4px; text-align: center; font-size: 0.75rem;
   line-height: 1.2; color: var(--body-text-color); background: var(--block-background-fill);
   border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
   cursor: pointer; }
 #examples button:hover { border-color: var(--primary-500); }
-#examples img { width: 72px; height: 72px; margin: 0 auto 4px; border-radius: 4px; }
+#examples img { width: 64px; height: 64px; margin: 0 auto 4px; border-radius: 4px; }
 #swatches { gap: 6px; flex-wrap: wrap; }
 #swatches button { flex: 0 1 auto; min-width: 0; padding: 4px 10px; }
-#result img { max-height: max(260px, calc(100vh - 385px)) !important; }
+#result img { max-height: max(260px, calc(100vh - 400px)) !important; }
+
+/* The robustness experiment's curve, and its key. */
+#curve figure { margin: 0; max-width: 640px; }
+#curve svg { width: 100%; height: auto; display: block; font-size: 14px; }
+#curve text { fill: var(--body-text-color-subdued); }
+#curve .at-end { text-anchor: end; }
+#curve .at-middle { text-anchor: middle; }
+#curve .grid { stroke: var(--border-color-primary); }
+#curve polyline { fill: none; stroke-width: 2.5; stroke-linejoin: round; }
+#curve polyline.ours { stroke: var(--primary-500); }
+#curve polyline.paper { stroke: var(--body-text-color-subdued); stroke-dasharray: 6 5; }
+#curve circle { stroke: var(--primary-500); stroke-width: 2; fill: var(--block-background-fill); }
+#curve circle.done { fill: var(--primary-500); }
+#curve figcaption { display: grid; gap: 2px; font-size: 0.85rem; }
+#curve figcaption span::before { content: ""; display: inline-block; width: 26px; margin-right: 8px;
+  vertical-align: middle; border-top: 3px solid var(--primary-500); }
+#curve figcaption span.paper::before { border-top: 3px dashed var(--body-text-color-subdued); }
 
 /* Three blocks: the photo, its result, the controls. Above one another in this order on a phone;
    on a wide screen the result takes the room, photo and controls share the other column. */
@@ -92,7 +112,11 @@ CSS = """
 }
 #stage > * { min-width: 0; }
 #stage:has(#result-block) #photo { height: 190px !important; }
-@media (max-width: 899px) { #stage:has(#result-block) #examples { display: none; } }
+@media (max-width: 899px) {
+  #stage:has(#result-block) #examples { display: none; }
+  #stage #result-block { order: -1; }
+  #stage:not(:has(#progress .progress-level)) :is(#progress, #stop) { display: none; }
+}
 @media (min-width: 900px) { #result { min-height: 260px; } }
 
 /* Lines that can be read; tables and code may be wider and scroll. */
@@ -109,6 +133,7 @@ CSS = """
 #clip-result video { background: repeating-conic-gradient(#ccc 0 25%, #fff 0 50%) 0 0 / 24px 24px; }
 /* Cutting a clip to length would fetch an FFmpeg for the browser from afar. */
 #clip [aria-label^="Trim video"], #clip [aria-label^="Reset video"] { display: none; }
+button[role=tab][aria-selected=true] { color: var(--primary-600); }
 .dark button[role=tab][aria-selected=true] { color: var(--primary-400); }
 /* Gradio divides the footer's links even where there is one. */
 footer > .divider:last-child { display: none; }

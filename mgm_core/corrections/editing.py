@@ -34,15 +34,17 @@ def apply_edits(guidance: Floats, edits: Sequence[Edit], image: Floats | None = 
         (H, W) float32 in [0, 1], a new array.
 
     Raises:
-        ValueError: a click lies outside of the photo.
+        ValueError: a click lies outside of the photo, or there is none.
     """
     result = guidance.copy()
     clicks: list[Click] = []
     for edit, following in itertools.zip_longest(edits, edits[1:]):
         match edit.tool:
             case "click_add" | "click_remove":
-                assert image is not None, "clicks need the photo"
-                clicks.append(Click(*edit.points[0], adds=edit.tool == "click_add"))
+                if image is None:
+                    raise ValueError("clicks must come with a photo, got none: paint instead")
+                ((x, y),) = edit.points
+                clicks.append(Click(x, y, adds=edit.tool == "click_add"))
                 # Clicks in a row are one piece of work: the earlier ones stay certain.
                 if following is None or following.tool not in CLICKS:
                     result = _click(result, clicks, image)

@@ -93,12 +93,19 @@ class Visit:
         visitor: Whose it is.
         token: Ends its work.
         began: When, by the admission's clock.
+        passing: Whether the page's next wish makes it pointless.
     """
 
     def __init__(
-        self, admission: "Admission", visitor: Visitor, token: Cancellation, began: float
+        self,
+        admission: "Admission",
+        visitor: Visitor,
+        token: Cancellation,
+        began: float,
+        *,
+        passing: bool = False,
     ) -> None:
-        self.visitor, self.token, self.began = visitor, token, began
+        self.visitor, self.token, self.began, self.passing = visitor, token, began, passing
         self.waited_s = 0.0
         self.on_wait: Callable[[int], None] = lambda _before: None
         """Called with how many come before, whenever that changes."""
@@ -201,11 +208,12 @@ class Admission:
         return sum(v._place is not None and not v._has_turn for v in tuple(self._visits))
 
     @contextmanager
-    def visit(self, visitor: Visitor) -> Iterator[Visit]:
+    def visit(self, visitor: Visitor, *, passing: bool = False) -> Iterator[Visit]:
         """Let a visitor in for as long as the block lasts.
 
         Args:
             visitor: Who asks.
+            passing: Whether the page's next wish makes it pointless: see `cancel`.
 
         Yields:
             The visit, active nowhere yet.
@@ -213,7 +221,7 @@ class Admission:
         Raises:
             BusyError: The visitor has too much under way already, or the server is about to stop.
         """
-        visit = self._enter(visitor)
+        visit = self._enter(visitor, passing)
         outcome = "failed"
         try:
             yield visit
@@ -245,10 +253,18 @@ class Admission:
                     del self._listeners[page]
                     self._gone_since[page] = self._clock()
 
-    def cancel(self, page: str) -> int:
-        """End all visits of a page; return how many there were."""
+    def cancel(self, page: str, *, only_passing: bool = False) -> int:
+        """End all visits of a page, or those that its next wish makes pointless.
+
+        Returns:
+            How many there were.
+        """
         with self._changed:
-            ended = [v for v in self._visits if v.visitor.page == page]
+            ended = [
+                v
+                for v in self._visits
+                if v.visitor.page == page and (v.passing or not only_passing)
+            ]
             for visit in ended:
                 visit.token.cancel()
             self._changed.notify_all()
@@ -328,14 +344,17 @@ class Admission:
                 self._brief_running -= 1
                 self._changed.notify_all()
 
-    def _enter(self, visitor: Visitor) -> Visit:
+    def _enter(self, visitor: Visitor, passing: bool) -> Visit:
         with self._changed:
             self._refuse_if_closed()
             for name, most, count in (
                 (
                     "this page",
                     self._page_share,
-                    sum(v.visitor.page == visitor.page for v in self._visits)
+                    sum(
+                        v.visitor.page == visitor.page and not (v.passing and v.token.cancelled)
+                        for v in self._visits
+                    )
                     if visitor.page is not None
                     else 0,
                 ),
@@ -351,7 +370,8 @@ class Admission:
                         f"{name} must have at most {most} requests under way, got one more: wait "
                         "for one to end, or stop it"
                     )
-            visit = Visit(self, visitor, Cancellation(clock=self._clock), self._clock())
+            token = Cancellation(clock=self._clock)
+            visit = Visit(self, visitor, token, self._clock(), passing=passing)
             self._visits.add(visit)
             self.counts["admitted"] += 1
         return visit

@@ -39,7 +39,7 @@ def served(folder):
     environment = {
         **one_thread(),
         "PORT": str(port),
-        "MGM_MAX_MEGAPIXELS": "1",
+        "MGM_MAX_MEGAPIXELS": "12",
         "GRADIO_TEMP_DIR": str(folder / "gradio"),
     }
     log = folder / "log"

@@ -10,10 +10,10 @@ from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
 from PIL import Image, ImageCms
 
 from demo.backend.visits import sentence
-from demo.controls import Controls
+from demo.controls import CONTROL_NAMES, Controls
 from demo.examples import EXAMPLES
 from demo.handlers import Handlers
-from mgm_core.images import encode_png, read_alpha, read_image, read_mask
+from mgm_core.images import encode_png, read_alpha, read_image, read_mask, write_image
 from mgm_core.recipe import Edit, Recipe
 
 DEFAULTS = Controls().with_values(category="person", foreground="raw", colour="#3366cc")
@@ -25,13 +25,14 @@ def handlers(studio):
 
 
 def shown(handlers, view, controls, editing=False):
-    return list(handlers.show(view, editing, gr.Progress(), *controls.values()))
+    return [step[:4] for step in handlers.show(view, editing, gr.Progress(), *controls.values())]
 
 
 def test_first_the_guidance_is_shown_then_the_fast_result_and_then_the_best(handlers, photo):
     steps = shown(handlers, "cut-out", DEFAULTS.with_values(photo=photo))
-    assert len(steps) == 3
-    ((before, guidance), note, _, _), _, ((same, cut_out), _, canvas, pair) = steps
+    assert len(steps) == 4
+    assert steps[0][0] == (steps[1][0][0],) * 2  # the photo itself, while the subject is sought
+    _, ((before, guidance), note, _, _), _, ((same, cut_out), _, canvas, pair) = steps
     assert len(shown(handlers, "cut-out", DEFAULTS.with_values(photo=photo, quality="fast"))) == 1
     assert canvas is None
     assert before == same
@@ -41,6 +42,17 @@ def test_first_the_guidance_is_shown_then_the_fast_result_and_then_the_best(hand
     assert read_image(guidance)[25, 28, 2] > 0.5  # the subject has hardly any blue of its own
     assert read_image(cut_out)[2, 2] == pytest.approx(1, abs=0.02)  # a white tile
     assert read_image(cut_out)[25, 28] == pytest.approx(photo_pixels()[25, 28], abs=0.02)
+
+
+def test_stop_goes_back_to_the_last_result_of_the_same_photo(handlers, photo):
+    controls = DEFAULTS.with_values(photo=photo)
+    steps = list(handlers.show("cut-out", False, gr.Progress(), *controls.values()))
+    assert [step.last for step in steps[:-1]] == [gr.skip()] * 3
+    last = steps[-1]
+    assert handlers.stopped(last.last, photo) == (last.pictures, last.note, last.pair)
+    for other in ((last.last, "another.png"), (None, photo)):
+        assert handlers.stopped(*other)[0] == gr.skip()
+        assert handlers.stopped(*other)[1].startswith("Stopped before there was a result")
 
 
 def test_what_is_there_already_is_shown_at_once(handlers, photo):
@@ -70,12 +82,44 @@ def test_an_examples_result_is_there_without_any_network(handlers, matter, monke
 
 
 def test_another_photo_starts_anew_and_an_example_keeps_what_belongs_to_it(handlers, photo):
-    result, controls, hero, edits, steps, *renewed = handlers.start_photo(photo)
+    result, controls, hero, about, *rest = handlers.start_photo(photo, None)
     assert (result.visible, controls.visible, hero.visible) == (True, True, False)
-    assert (edits, steps, renewed) == ([], [], [None, "detect", "auto", 0])
-    brought, *_ = handlers.example(SimpleNamespace(example=6))
-    assert list(handlers.start_photo(brought)[5:]) == [gr.skip()] * 4
-    assert handlers.start_photo(None)[2].visible
+    assert (about["own"], about["name"], about["most"]) == (True, Path(photo).name, 1.0)
+    assert rest == [None, [], [], None, "detect", "auto", 0]
+    example, *_ = handlers.example(SimpleNamespace(example=6))
+    assert list(handlers.start_photo(example, None)[6:]) == [[], *[gr.skip()] * 4]
+    assert not handlers.start_photo(example, None)[3]["own"]
+    assert handlers.start_photo(None, None)[2].visible
+
+
+def test_what_the_browser_kept_is_taken_back_with_its_settings(handlers, photo, mask):
+    edits = [{"tool": "pick", "points": [[20, 20]]}]
+    values = {"shift_px": 3, "background": "colour", "edits": edits}
+    sent = SimpleNamespace(files={"photo": photo, "mask": mask}, values=values)
+    digest, *controls = handlers.bring(sent)
+    named = dict(zip(CONTROL_NAMES, controls, strict=True))
+    assert named == named | values | {"photo": photo, "mask": mask, "category": "auto"}
+    # The photo is set, and so what belongs to it stays; only this once.
+    assert list(handlers.start_photo(photo, digest)[4:]) == [None, [], *[gr.skip()] * 5]
+    for wrong in (
+        {"files": {}, "values": {}},
+        {"files": {"photo": photo}, "values": {"unheard": 1}},
+        {"files": {"photo": photo}, "values": {"shift_px": "far"}},
+        {"files": {"photo": __file__}, "values": {}},
+    ):
+        with pytest.raises(gr.Error):
+            handlers.bring(SimpleNamespace(**wrong))
+
+
+def test_a_photo_that_is_too_large_is_not_shown_but_told_of(handlers, tmp_path):
+    large = tmp_path / "large.png"
+    write_image(large, np.zeros((1200, 1000, 3), np.float32))
+    result, _, hero, about, *_ = handlers.start_photo(str(large), None)
+    assert (result.visible, hero.visible) == (False, True)
+    assert (about["megapixels"], about["most"]) == (1.2, 1.0)
+    assert shown(handlers, "cut-out", DEFAULTS.with_values(photo=str(large))) == [
+        (None, "", None, None)
+    ]
 
 
 def test_without_a_photo_nothing_is_shown(handlers):
@@ -84,11 +128,27 @@ def test_without_a_photo_nothing_is_shown(handlers):
 
 def test_a_refusal_is_told_in_sentences(handlers, photo, tmp_path):
     with pytest.raises(gr.Error) as refused:
-        shown(handlers, "cut-out", DEFAULTS.with_values(photo=photo, category="cat"))
+        handlers.download("alpha", *DEFAULTS.with_values(photo=photo, category="cat").values())
     assert refused.value.message.startswith("The photo must show a cat, got none")
     assert refused.value.message.endswith(
         ". Lower the threshold, choose another subject, or bring a mask."
     )
+
+
+def test_where_nothing_is_found_the_reason_stays_and_a_click_helps(handlers, photo):
+    nothing = DEFAULTS.with_values(photo=photo, category="cat")
+    *_, step = handlers.show("cut-out", True, gr.Progress(), *nothing.values())
+    assert step.pictures[0] == step.pictures[1]
+    assert step.note.startswith("The photo must show a cat, got none")
+    assert step.note.endswith('Or click on what you want: "Click or paint".')
+    assert (step.canvas["chips"], step.last, step.downloads.visible) == ([], None, False)
+    click = [{"tool": "click_add", "points": [[28, 25]]}]
+    *_, step = handlers.show(
+        "cut-out", True, gr.Progress(), *nothing.with_values(edits=click).values()
+    )
+    assert (step.note, step.downloads.visible) == ("Cut out as clicked", True)
+    (chip,) = step.canvas["chips"]
+    assert subject_mask()[int(chip["y"]), int(chip["x"])] == 1
 
 
 def test_a_file_that_is_no_image_is_refused_without_its_folder(handlers, tmp_path):
@@ -313,7 +373,7 @@ def test_corrections_reach_the_network(handlers, photo, matter, segmenter):
 def test_corrections_that_make_no_sense_are_refused(handlers):
     event = gr.EventData(None, {"edits": [{"tool": "explode"}]})
     with pytest.raises(
-        gr.Error, match=r"Edits\[0\].tool must be one of add, remove, pick, damage, got 'explode'"
+        gr.Error, match=r"Edits\[0\].tool must be one of add, .*, click_remove, got 'explode'"
     ):
         handlers.edited(event)
     event = gr.EventData(
@@ -339,9 +399,9 @@ def test_the_steps_are_those_of_figure_2(handlers, photo):
 def test_the_experiment_reports_after_every_guidance(handlers, photo):
     controls = DEFAULTS.with_values(photo=photo)
     reports = list(handlers.experiment("4, 8", None, gr.Progress(), *controls.values()))
-    assert len(reports) == 5
-    assert [archive is None for *_, archive in reports] == [True] * 4 + [False]
-    points, strip, warm, rows, archive = reports[-1]
+    assert len(reports) == 6
+    assert [archive is None for *_, archive in reports] == [True] * 5 + [False]
+    drawn, _, warm, rows, archive = reports[-1]
     assert [row[0] for row in rows] == [
         "eroded 8 px",
         "eroded 4 px",
@@ -349,15 +409,28 @@ def test_the_experiment_reports_after_every_guidance(handlers, photo):
         "dilated 4 px",
         "dilated 8 px",
     ]
-    assert rows[2][2:] == [0, 0]
-    assert len(points["data"]) == 10
-    assert points["data"][5] == [0, 0.0, "result"]
-    assert len(strip["value"]) == 10
-    assert [report[1]["columns"] for report in reports] == [1, 2, 3, 4, 5]
+    assert rows[2][1] == 0
+    assert rows[2][3:] == [0, 0]
+    # All places and all masks are there from the first report on; results take their places.
+    assert [report[0].count('class="done"') for report in reports] == [0, 1, 2, 3, 4, 5]
+    assert {report[0].count("<circle") for report in reports} == {5}
+    assert [(len(r[1]["value"]), r[1]["columns"]) for r in reports] == [(10, 5)] * 6
+    assert len({path for path, _ in reports[0][1]["value"][5:]}) == 1
+    assert f"+8 px {rows[4][1]:.1f} %" in drawn
     assert read_image(warm).shape == (HEIGHT, WIDTH, 3)
     with zipfile.ZipFile(archive) as files:
         assert "alpha+8px.png" in files.namelist()
         assert files.read("robustness.csv").count(b"\n") == 6
+
+
+def test_the_places_of_the_curve_are_drawn_before_anything_is_computed(handlers, photo):
+    drawn, strip, file = handlers.places("4, 8", None, photo)
+    assert drawn.count('class="place"') == 5
+    assert (strip, file) == ([], None)
+    with pytest.raises(gr.Error, match="Choose one under Cut out first"):
+        handlers.places("4, 8", None, None)
+    with pytest.raises(gr.Error, match="Sizes must be whole numbers"):
+        handlers.places("four", None, photo)
 
 
 @pytest.mark.parametrize("field", ["photo", "mask", "backdrop"])

@@ -1,17 +1,21 @@
 """The real app in a real browser."""
 
 import asyncio
+import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
-from real_page import ASTRONAUT, cut_out, saved, settled, upload, visit
+from real_page import ASTRONAUT, ROOT, cut_out, saved, settled, upload, visit
 
 from demo.backend.visits import LANES, Visits
 from demo.controls import CONTROL_NAMES, Controls
 from demo.environment import Environment
+from demo.examples import EXAMPLES
 from demo.ui import CATEGORIES, SEGMENTERS, build
 from mgm_core import segmentation
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
@@ -147,10 +151,19 @@ def test_the_experiment_fills_the_table_and_the_archive(browser, address, tmp_pa
     with visit(browser, address) as page:
         cut_out(page, ASTRONAUT)
         page.get_by_role("tab", name="Robustness").click()
+        expect(page.locator("#curve .paper").first).to_be_visible()
         page.fill("#sizes textarea, #sizes input", "5")
+        expect(page.locator("#download-robustness")).to_be_disabled()
         page.click("#run")
+        # Empty places stand there first; meanwhile there is nothing to press but Stop.
+        expect(page.locator("#curve circle")).to_have_count(3)
+        expect(page.locator("#run")).to_be_disabled()
+        expect(page.locator("#stop-run")).to_be_enabled()
+        expect(page.locator("#curve circle.done")).to_have_count(3)
         expect(page.locator("#figures")).to_contain_text("dilated 5 px")
         expect(page.locator("#heat img")).to_be_visible()
+        expect(page.locator("#run")).to_be_enabled()
+        expect(page.locator("#stop-run")).to_be_disabled()
         archive = saved(page, "#download-robustness", tmp_path)
     with zipfile.ZipFile(archive) as files:
         lines = files.read("robustness.csv").decode().splitlines()
@@ -170,7 +183,29 @@ def test_programs_get_the_same(browser, address, tmp_path):
     settings = Recipe(foreground="raw", background=Background("colour", "#00ff00")).to_json()
     result, result_alpha = client.predict(photo=photo, settings=settings, api_name="/apply")
     (first, _, _) = client.predict(photo=photo, sizes="5", api_name="/robustness")
+    # The same by other words; a click adds the wall that nobody found, and one drops her face.
+    points = [[500, 10], [200, 105, False]]
+    again, fast, clicked = (
+        read_mask(client.predict(photo=photo, api_name="/matte", foreground="raw", **options)[1])
+        for options in (
+            {"category": "person", "threshold": 0.5, "quality": "best"},
+            {"quality": "fast"},
+            {"quality": "fast", "points": points},
+        )
+    )
+    by_clicks = read_mask(client.predict(photo=photo, points=points, api_name="/segment"))
+    assert (by_clicks[10, 500], by_clicks[105, 200]) == (1, 0)
+    assert (read_mask(mask)[10, 500], read_mask(mask)[105, 200]) == (0, 1)
+    (best_json, _) = client.predict(
+        photo=photo, settings='{"foreground": "raw"}', api_name="/apply"
+    )
     fine = read_mask(alpha)
+    np.testing.assert_array_equal(again, fine)
+    np.testing.assert_array_equal(read_alpha(best_json), read_alpha(cutout))
+    assert np.abs(clicked - fast).max() > 0.5
+    for wrong in ("here", [1, 2], [[1, 2, 3]], [[9999, 2]]):
+        with pytest.raises(AppError, match=r"(?i)points must be|click must lie within"):
+            client.predict(photo=photo, points=wrong, api_name="/matte")
     assert np.abs(read_alpha(cutout) - fine).max() <= 0.51 / 255
     expected = fine[..., None] * read_image(ASTRONAUT) + (1 - fine[..., None]) * [0, 1, 0]
     assert np.abs(read_image(green) - expected).max() < 0.01
@@ -178,3 +213,15 @@ def test_programs_get_the_same(browser, address, tmp_path):
     assert np.abs(read_image(result) - expected).max() < 0.01
     assert first["grow_px"] == -5
     assert first["sad"] > 0
+
+
+@pytest.mark.browser
+def test_the_shell_commands_of_the_docs_give_the_same(address, tmp_path):
+    text = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+    script = text.partition("```bash\n")[2].partition("```")[0]
+    script = script.replace("http://localhost:7860", address.rstrip("/"))
+    (tmp_path / "photo.jpg").write_bytes(EXAMPLES[0].photo_path.read_bytes())
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True)
+    client = Client(address, verbose=False, download_files=str(tmp_path))
+    cutout, _ = client.predict(photo=handle_file(str(tmp_path / "photo.jpg")), api_name="/matte")
+    assert (tmp_path / "cutout.png").read_bytes() == Path(cutout).read_bytes()

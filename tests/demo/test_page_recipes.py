@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -44,6 +46,16 @@ def set_number(page, control, value):
     field.fill(str(value))
     field.press("Enter")
     field.blur()
+
+
+def idle(address):
+    """Whether the server has nothing under way, or soon has not."""
+    for _ in range(40):
+        with urllib.request.urlopen(f"{address}healthz") as answer:
+            if json.load(answer)["running"] == 0:
+                return True
+        time.sleep(0.25)
+    return False
 
 
 def choose_background(page, label):
@@ -229,11 +241,12 @@ def test_a_region_is_picked_the_guidance_spoilt_and_all_undone(browser, address,
         expect(editor).to_have_attribute("data-edits", "0")
         np.testing.assert_array_equal(guidance(), two_parts)
 
-        page.click("#editor [data-tool=pick]")
-        box = canvas.bounding_box()
-        on_small_part = {"x": box["width"] * 420 / SIDE_PX, "y": box["height"] * 150 / SIDE_PX}
-        canvas.click(position=on_small_part)
+        # A number on each region leaves it out; it stays, to bring it back.
+        chips = page.locator("#editor .chips button")
+        expect(chips).to_have_text(["1", "2"])
+        page.get_by_role("button", name="Region 2 in the mask").click()
         expect(editor).to_have_attribute("data-edits", "1")
+        expect(chips.last).to_have_attribute("aria-pressed", "false")
         picked = guidance()
         np.testing.assert_array_equal(picked[:, :350], two_parts[:, :350])
         assert picked[:, 350:].max() == 0
@@ -254,9 +267,24 @@ def test_a_region_is_picked_the_guidance_spoilt_and_all_undone(browser, address,
         page.click("#editor [data-do=undo]")
         expect(editor).to_have_attribute("data-edits", "1")
         np.testing.assert_array_equal(guidance(), picked)
-        canvas.click(position=on_small_part)
+        chips.last.click()
         expect(editor).to_have_attribute("data-edits", "2")
+        expect(chips.last).to_have_attribute("aria-pressed", "true")
         np.testing.assert_array_equal(guidance(), two_parts)
+
+        # A click adds what the photo's colours bound there, and an Alt-click takes it out again.
+        box = canvas.bounding_box()
+        wall = {"x": box["width"] * 0.85, "y": box["height"] * 0.1}
+        canvas.click(position=wall)
+        expect(editor).to_have_attribute("data-edits", "3")
+        added = guidance()
+        x, y = int(0.85 * SIDE_PX), int(0.1 * SIDE_PX)
+        assert added[y, x] == 1
+        assert np.count_nonzero(added != two_parts) > 500
+        assert added[two_parts == 1].mean() > 0.99
+        canvas.click(position=wall, modifiers=["Alt"])
+        expect(editor).to_have_attribute("data-edits", "4")
+        assert guidance()[y, x] == 0
 
 
 def test_photo_and_result_zoom_and_move_together(browser, address):
@@ -336,6 +364,15 @@ def test_what_takes_long_is_stopped_and_the_page_goes_on(browser, address, tmp_p
         page.click("#stop")
         expect(waiting).to_have_count(0)
         assert page.locator("#result img").last.get_attribute("src") == before
+        # Again and again, with a result on its way: the last one is there again each time.
+        for px in range(1, 20):
+            set_number(page, "#grow", px)
+            expect(waiting.first).to_be_visible()
+            page.click("#stop")
+            expect(waiting).to_have_count(0)
+            expect(page.locator("#result img").last).to_have_attribute("src", before)
+        assert idle(address)
+        set_number(page, "#grow", 0)
         choose_foreground(page, "Photo's own")
         choose_background(page, "Colour")
         expect(page.locator("#result img").last).not_to_have_attribute(

@@ -217,7 +217,7 @@ def test_what_a_browser_sends_is_read():
         ([{"points": [[1, 1]]}], r"edits\[0\].tool must be given, got nothing: add it"),
         (
             [{"tool": "erase"}],
-            r"edits\[0\].tool must be one of add, remove, pick, damage, click_add, click_remove, got 'erase",
+            r"edits\[0\].tool must be one of add, remove, .*, click_remove, got 'erase",
         ),
         (
             [{"tool": "add", "points": [[0, 0]] * 4001}],

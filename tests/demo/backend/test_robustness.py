@@ -6,6 +6,7 @@ from demo_pictures import photo_pixels, subject_mask
 
 from demo.backend.orders import File, Order
 from demo.backend.robustness import (
+    PAPER_GROWTH_PERCENT,
     PAPER_SAD,
     Trial,
     as_csv,
@@ -16,6 +17,7 @@ from demo.backend.robustness import (
 )
 from mgm_core.guidance import dilate, erode
 from mgm_core.images import write_image
+from mgm_core.matting.matter import Matte
 from mgm_core.recipe import Recipe
 
 
@@ -50,6 +52,8 @@ def test_errors_are_those_from_the_unperturbed_result(studio, order):
         difference = trial.alpha.astype(np.float64) - same.alpha
         assert trial.sad == pytest.approx(np.abs(difference).sum() / 1000)
         assert trial.mse == pytest.approx((difference**2).sum() / difference.size * 1000)
+        share = 100 * np.abs(difference).sum() / same.alpha.sum(dtype=np.float64)
+        assert trial.change_percent == pytest.approx(share)
     guidance_difference = np.abs(grown.guidance.astype(np.float64) - same.alpha)
     assert grown.guidance_sad == pytest.approx(guidance_difference.sum() / 1000)
 
@@ -60,6 +64,18 @@ def test_a_true_alpha_is_what_is_compared_with(studio, order, tmp_path):
     (same,) = trials(studio, order, [0], File.at(str(tmp_path / "truth.png")))
     assert same.sad == pytest.approx(np.abs(same.alpha - truth).sum() / 1000, rel=1e-5)
     assert same.sad > 0.1
+    (grown,) = trials(studio, order, [12], File.at(str(tmp_path / "truth.png")))
+    assert same.change_percent == 0
+    assert grown.change_percent == pytest.approx(100 * (grown.sad / same.sad - 1), rel=1e-5)
+
+
+def test_a_true_alpha_that_is_the_result_is_refused(studio, order, tmp_path):
+    write_image(tmp_path / "truth.png", studio.matte(replace(order, perturb_px=0)).alpha)
+    truth = File.at(str(tmp_path / "truth.png"))
+    result = studio.mask(truth).mask
+    studio.matte = lambda _order: Matte(result)
+    with pytest.raises(ValueError, match="got the same: leave the true alpha out"):
+        list(trials(studio, order, [0], truth))
 
 
 def test_a_true_alpha_of_another_size_is_refused(studio, order, tmp_path):
@@ -91,9 +107,10 @@ def test_the_heat_map_is_a_dark_photo_where_nothing_differs_and_white_where_all_
 
 def test_figures_are_written_as_csv():
     plane = np.zeros((1, 1), np.float32)
-    text = as_csv([Trial(-10, plane, plane, sad=1.5, mse=0.25, guidance_sad=3)])
+    text = as_csv([Trial(-10, plane, plane, sad=1.5, mse=0.25, guidance_sad=3, change_percent=2)])
     assert text == (
-        "grow_px,sad_thousand,mse_thousandth,guidance_sad_thousand\n-10,1.5000,0.2500,3.0000\n"
+        "grow_px,sad_thousand,mse_thousandth,guidance_sad_thousand,change_percent\n"
+        "-10,1.5000,0.2500,3.0000,2.0000\n"
     )
 
 
@@ -101,3 +118,6 @@ def test_the_papers_figures_rise_on_both_sides():
     sizes = sorted(PAPER_SAD)
     assert sizes == [-30, -20, -10, 0, 10, 20, 30]
     assert min(PAPER_SAD, key=PAPER_SAD.get) == 0
+    # "from 26.8 to 27.1 ... 28.1"
+    assert PAPER_GROWTH_PERCENT[-10] == pytest.approx(1.12, abs=0.01)
+    assert PAPER_GROWTH_PERCENT[30] == pytest.approx(4.85, abs=0.01)

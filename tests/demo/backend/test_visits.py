@@ -1,3 +1,4 @@
+import asyncio
 import errno
 import inspect
 from types import SimpleNamespace
@@ -68,6 +69,21 @@ def test_stop_ends_the_own_page_alone(visits):
         next(running)
     assert not stopped.value.visible
     assert visits.admission.counts["cancelled"] == 1
+
+
+def test_the_next_wish_ends_what_is_passing_and_nothing_else(visits):
+    visits = Visits(Admission(LANES, page_share=2))
+    with visits.admission.listen("a1"):
+        staying, looked_at = visits.of(steps)(0), visits.of(steps, passing=True)(0)
+        next(staying)
+        next(looked_at)
+        asyncio.run(visits.outdate(SimpleNamespace(session_hash="b2")))
+        assert next(looked_at)[0] == 1
+        asyncio.run(visits.outdate(SimpleNamespace(session_hash="a1")))
+        # What ends counts no more, although it has not noticed yet; and it ends without an error.
+        assert len(list(visits.of(steps, passing=True)(0))) == 3
+        assert list(looked_at) == []
+        assert [number for number, _ in staying] == [1, 2]
 
 
 def test_a_handler_that_gradio_drops_leaves_nothing_behind(visits):

@@ -116,6 +116,8 @@ def test_clicks_in_a_row_are_those_of_segment_clicks_and_leave_the_rest_soft():
     assert apply_edits(soft, [click, stroke, away], image)[50, 5] == 1
     with pytest.raises(ValueError, match="click must lie within the image of 80x60"):
         apply_edits(soft, [Edit("click_add", points=((80, 3),))], image)
+    with pytest.raises(ValueError, match="clicks must come with a photo, got none"):
+        apply_edits(soft, [click])
 
 
 def slow_copy(plane, points):

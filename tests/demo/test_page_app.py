@@ -1,0 +1,165 @@
+"""The page as an app: what it keeps, what it offers, how it treats others, and who can use it."""
+
+import cv2
+import numpy as np
+import pytest
+from axe import violations
+from playwright.sync_api import expect
+from real_page import ASTRONAUT, cut_out, saved, upload, visit
+
+from mgm_core.images import read_image, write_image
+
+pytestmark = pytest.mark.browser
+
+
+# What of the kept record the test is about; the page has made the store when it was opened.
+STORED = """(look) => new Promise((resolve) => {
+  indexedDB.open("mgm", 1).onsuccess = ({target: {result}}) => {
+    const all = result.transaction("kept", "readwrite").objectStore("kept");
+    all.get("photo").onsuccess = ({target: {result: record}}) => {
+      const seen = new Function("record", "all", look)(record, all);
+      result.close();
+      resolve(seen);
+    };
+  };
+})"""
+
+
+def anew(page, address):
+    """Open the page again, as after the server was started anew: it knows of no photo."""
+    again = page.context.new_page()
+    again.goto(address)
+    expect(again.locator("#examples button").first).to_be_visible()
+    return again
+
+
+def test_a_photo_and_its_settings_are_there_again_when_the_page_is_opened_anew(
+    browser, address, tmp_path
+):
+    with visit(browser, address) as page:
+        cut_out(page, ASTRONAUT)
+        grow = page.locator("#grow input[type=number]")
+        grow.fill("7")
+        grow.press("Enter")
+        page.locator("#background label", has_text="Colour").click()
+        before = saved(page, "#download-composite", tmp_path).read_bytes()
+        whole = "return record?.values.shift_px === 7 && record.values.background === 'colour'"
+        page.wait_for_function(STORED, arg=whole)
+
+        again = anew(page, address)
+        offer = again.locator("#keeper .offer")
+        expect(offer).to_contain_text("astronaut.png")
+        expect(again.locator("#result")).to_have_count(0)
+        offer.get_by_role("button", name="Go on with it").click()
+        expect(again.locator("#note")).to_contain_text("found")
+        expect(again.locator("#grow input[type=number]")).to_have_value("7")
+        assert saved(again, "#download-composite", tmp_path).read_bytes() == before
+
+        # After a day it is forgotten, or when the visitor says so.
+        age = "record.at -= 1000 * 3600 * {hours}; all.put(record, 'photo'); return true"
+        again.close()  # it keeps on keeping
+        page.evaluate(STORED, age.format(hours=23))
+        later = anew(page, address)
+        expect(later.locator("#keeper .offer")).to_be_visible()
+        page.evaluate(STORED, age.format(hours=2))
+        page.wait_for_function(STORED, arg="return Date.now() - record.at > 24 * 3600e3")
+        latest = anew(page, address)
+        latest.wait_for_function(STORED, arg="return record === undefined")
+        expect(latest.locator("#keeper .offer")).to_be_hidden()
+        later.get_by_role("button", name="Forget it").click()
+        expect(later.locator("#keeper .offer")).to_be_hidden()
+
+
+def test_a_photo_that_is_too_large_is_reduced_where_the_visitor_agrees(browser, address, tmp_path):
+    write_image(tmp_path / "wall.jpg", np.full((3000, 5000, 3), 0.5, np.float32))
+    photo = "document.querySelector('#photo img')"
+    with visit(browser, address) as page:
+        upload(page, "#photo", tmp_path / "wall.jpg")
+        offer = page.locator("#keeper .offer")
+        expect(offer).to_contain_text("wall.jpg has 15 megapixels; this page takes up to 12.")
+        expect(page.locator("#result")).to_have_count(0)
+        offer.get_by_role("button", name="Reduce it to 12 megapixels").click()
+        expect(page.locator("#result")).to_be_visible()
+        expect(offer).to_be_hidden()
+        page.wait_for_function(f"![0, undefined, 5000].includes({photo}?.naturalWidth)")
+        width, height = page.evaluate(f"[{photo}.naturalWidth, {photo}.naturalHeight]")
+    assert 11.9e6 < width * height <= 12e6
+    assert abs(width / height - 5 / 3) < 0.01
+
+
+def test_views_that_are_there_do_not_wait_for_another_visitors_large_photo(
+    browser, address, tmp_path
+):
+    large = cv2.resize(read_image(ASTRONAUT), (3460, 3460), interpolation=cv2.INTER_CUBIC)
+    write_image(tmp_path / "large.jpg", large.clip(0, 1))
+    with visit(browser, address) as one, visit(browser, address) as other:
+        cut_out(one, ASTRONAUT)
+        seen = one.locator("#result img").last
+        at_work = other.locator("#progress .progress-level")
+        upload(other, "#photo", tmp_path / "large.jpg")
+        expect(other.locator("#note")).to_contain_text("found")
+        for name in ("Alpha", "Mask", "Cut-out"):
+            before = seen.get_attribute("src")
+            one.locator("#view label", has_text=name).click()
+            expect(seen).not_to_have_attribute("src", before)
+        expect(at_work).to_be_visible()
+        # What the other one wants by now ends what he wanted before.
+        other.locator("#quality label", has_text="Fast").click()
+        other.locator("#view label", has_text="Mask").click()
+        expect(at_work).to_have_count(0)
+
+
+SIZES = [(1440, 900), (1024, 768), (390, 844)]
+
+
+def ours(rule, markup):
+    """Whether a finding is about markup of this project: Gradio names its own parts."""
+    gradios = {"label-content-name-mismatch": "upload-container", "aria-prohibited-attr": "empty "}
+    return gradios.get(rule, "\0") not in markup
+
+
+@pytest.mark.parametrize(("size", "theme"), [*zip(SIZES, ("light", "dark", "dark"), strict=True)])
+def test_nobody_is_kept_out(browser, address, size, theme):
+    width, height = size
+    viewport = {"width": width, "height": height}
+    with visit(browser, address, viewport=viewport, color_scheme=theme) as page:
+        expect(page.locator("#examples button").first).to_be_visible()
+        assert violations(page, ours) == {}
+        page.locator("#examples button").nth(1).click()
+        expect(page.locator("#result img").last).to_be_visible()
+        expect(page.locator("#note")).to_contain_text("An example")
+        assert violations(page, ours) == {}
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if width > 900:
+            # The result and what it is saved by are seen without scrolling.
+            for seen in ("#result", "#download-composite"):
+                box = page.locator(seen).bounding_box()
+                assert box["y"] + box["height"] <= height, seen
+        else:
+            top, below = (page.locator(part).bounding_box()["y"] for part in ("#result", "#photo"))
+            assert top < below  # on a phone the result comes first
+        page.check("#editing input")
+        expect(page.locator("#editor .chips button")).to_have_count(1)
+        assert violations(page, ours) == {}
+        if width == 1440:
+            for tab in ("Robustness", "Several photos", "Video", "About"):
+                page.get_by_role("tab", name=tab).click()
+                expect(page.locator("[role=tabpanel]:visible")).to_have_count(1)
+                assert violations(page, ours) == {}, tab
+
+
+def test_the_first_page_is_light(browser, address):
+    with visit(browser, address) as page:
+        again = page.context.new_page()
+        network = page.context.new_cdp_session(again)
+        loaded = []
+        network.on(
+            "Network.loadingFinished", lambda event: loaded.append(event["encodedDataLength"])
+        )
+        network.send("Network.enable")
+        again.goto(address)
+        again.wait_for_function(
+            "() => { const all = [...document.images]; "
+            "return all.length > 8 && all.every((image) => image.complete); }"
+        )
+        assert 500_000 < sum(loaded) < 1_500_000
