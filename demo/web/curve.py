@@ -9,7 +9,7 @@ __all__ = ["curve", "draw_curve"]
 
 # The drawing's own units; the browser scales it.
 _WIDTH, _HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 548, 14, 236
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 532, 14, 236
 _TOPS = (6, 10, 20, 50, 100, 200, 500, 1000, 5000, 100_000)
 """Where the axis ends, in percent: the paper's curve fills the first."""
 

@@ -46,7 +46,13 @@ CSS = """
 #view-row { flex-wrap: wrap; align-items: center; gap: 8px; justify-content: flex-start; }
 #view-row fieldset > span { display: none; }
 #view-row > * { flex: 0 1 auto !important; width: auto !important; min-width: 0 !important; }
-#view-row > .block { border: 0; padding: 0; background: none; overflow: visible; }
+/* Two buttons that stay pressed, beside those that choose the view. */
+#view-row .form { display: flex; flex: 0 0 auto; gap: 8px; border: 0; background: none;
+  box-shadow: none; overflow: visible; }
+#view-row .form > *, #view-row > .block { flex: 0 0 auto; width: auto; min-width: 0 !important;
+  border: 0; padding: 0; background: none; overflow: visible; }
+#view-row .checkbox-container { padding: var(--checkbox-label-padding); white-space: nowrap;
+  border-radius: var(--radius-sm); background: var(--checkbox-label-background-fill); }
 #keeper:has(.offer[hidden]) { display: none; }
 .offstage { display: none !important; }
 #status { align-items: center; gap: 8px; }
@@ -63,6 +69,10 @@ CSS = """
 .thin-progress .error { display: none; }
 .thin-progress :is(.meta-text, .meta-text-center, .eta-bar, .loader, svg) { display: none; }
 #progress { flex: 1 1 260px; }
+@media (min-width: 900px) {
+  #status { flex-wrap: nowrap; }
+  #status > #note, #status > #progress { flex: 1 1 50%; min-width: 0 !important; width: auto; }
+}
 #stage:not(:has(#progress .progress-level)) #stop { visibility: hidden; }
 #note { flex: 0 1 auto; min-height: 1.5em; color: var(--body-text-color-subdued);
   font-size: 0.9rem; }
@@ -72,7 +82,7 @@ CSS = """
 #hero img { width: 100%; height: auto; border-radius: var(--radius-md); display: block; }
 #hero figcaption { margin-top: 6px; font-size: 0.9rem; color: var(--body-text-color-subdued); }
 #examples .row { display: flex; flex-wrap: wrap; gap: 6px; }
-#examples button { width: 75px; padding: 4px; text-align: center; font-size: 0.75rem;
+#examples button { width: 75px; padding: 4px; text-align: center; font-size: 0.7rem; font-weight: 500;
   line-height: 1.2; color: var(--body-text-color); background: var(--block-background-fill);
   border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
   cursor: pointer; }
@@ -82,7 +92,8 @@ CSS = """
 #swatches button { flex: 0 1 auto; min-width: 0; padding: 4px 10px; }
 #result img { max-height: max(260px, calc(100vh - 400px)) !important; }
 
-/* The robustness experiment's curve, and its key. */
+/* The robustness experiment's curve, its key and its pictures. */
+#strip .grid-wrap { max-height: none !important; }
 #curve figure { margin: 0; max-width: 640px; }
 #curve svg { width: 100%; height: auto; display: block; font-size: 14px; }
 #curve text { fill: var(--body-text-color-subdued); }
