@@ -83,7 +83,8 @@ CSS = """
 #hero figcaption { margin-top: 6px; font-size: 0.9rem; color: var(--body-text-color-subdued); }
 #examples .row { display: flex; flex-wrap: wrap; gap: 6px; }
 #examples button { width: 75px; padding: 4px; text-align: center; font-size: 0.7rem;
-  font-weight: 500; line-height: 1.2; color: var(--body-text-color); background: var(--block-background-fill);
+  font-weight: 500; line-height: 1.2; color: var(--body-text-color);
+  background: var(--block-background-fill);
   border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
   cursor: pointer; }
 #examples button:hover { border-color: var(--primary-500); }
