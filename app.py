@@ -115,7 +115,7 @@ def launch(
         mcp_server=bool(environment.mcp),
         prevent_thread_lock=True,
     )
-    served.state_holder = Sessions()
+    served.state_holder = Sessions()  # type: ignore[no-untyped-call] # Gradio's own constructor
     served.state_holder.set_blocks(page)
     # A proxy keeps connections for a minute, and must not send into one that is just being closed.
     page.server.config.timeout_keep_alive = _KEEP_ALIVE_S

@@ -33,6 +33,7 @@ NOT_UPLOADED = (
 JSON_BYTES = 4 * 2**20
 FIELD_BYTES = 64 * 2**10
 UPLOADS_AT_ONCE = 8
+JSON_AT_ONCE = 64
 
 _logger = logging.getLogger(__name__)
 
@@ -41,8 +42,9 @@ _API = "/gradio_api/"
 _POSTS = re.compile(r"(upload|queue/join|cancel|reset|call/.+|run/.+|api/.+|mcp(/.*)?)/?")
 # Gradio fetches these addresses for whoever asks.
 _FETCHED_ELSEWHERE = re.compile(r"(file=\s*[a-z][a-z0-9+.-]*:|proxy=)", re.IGNORECASE)
-# Written to disk for whoever asks, from what a session shows; the page offers no such links.
-_DEEP_LINK = re.compile(r"deep_link/?")
+# The one writes what a session shows to disk for whoever asks, the other looks for changes of the
+# page's source twenty times a second for each who listens. This page offers neither.
+_NOT_OFFERED = re.compile(r"(deep_link|dev/reload)/?")
 _CALLED = re.compile(r"/call/([^/]+)/?$")
 _LISTENING = re.compile(r"call/(?:v2/)?[^/]+/([^/]+)/?")
 
@@ -111,7 +113,7 @@ class UploadShares:
 
 
 class _TooMuchError(Exception):
-    """An upload is more than the address has left."""
+    """An upload is more than the address has left, or a request than any may be."""
 
 
 class _TooLongFieldsError(Exception):
@@ -150,6 +152,7 @@ class Doors:
         self._elsewhere = tuple(f"/{path}" for path in elsewhere)
         self._addresses = addresses
         self._uploading: Counter[str] = Counter()
+        self._sending: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -183,7 +186,7 @@ class Doors:
         if _FETCHED_ELSEWHERE.match(rest):
             return PlainTextResponse(NOT_UPLOADED, 403)
         asks = scope["method"] in ("GET", "HEAD", "OPTIONS")
-        if _DEEP_LINK.fullmatch(rest) or not (asks or _POSTS.fullmatch(rest)):
+        if _NOT_OFFERED.fullmatch(rest) or not (asks or _POSTS.fullmatch(rest)):
             return PlainTextResponse("this page must offer what is asked for, got another", 404)
         return None
 
@@ -237,21 +240,29 @@ class Doors:
             self._shares.count(address, size)
 
     async def _take_json(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > JSON_BYTES:
-                await refusal(
-                    f"a request must have at most {JSON_BYTES} bytes, got more: upload files", 413
-                )(scope, receive, send)
-                return
-        sent = bytes(body)
-        if body and not scope["path"].startswith(f"{_API}mcp"):
+        address = scope["client"][0] if scope.get("client") else ""
+        if self._sending[address] >= JSON_AT_ONCE:
+            await refusal(
+                f"an address must send at most {JSON_AT_ONCE} requests at once, got more: wait for "
+                "one to end",
+                429,
+            )(scope, receive, send)
+            return
+        self._sending[address] += 1
+        try:
+            sent = await _whole_body(receive)
+        except _TooMuchError:
+            await refusal(
+                f"a request must have at most {JSON_BYTES} bytes, got more: upload files", 413
+            )(scope, receive, send)
+            return
+        finally:
+            self._sending[address] -= 1
+            if not self._sending[address]:
+                del self._sending[address]
+        if sent is None:
+            return
+        if sent and not scope["path"].startswith(f"{_API}mcp"):
             try:
                 asked = json.loads(sent)
             except (ValueError, RecursionError):
@@ -293,6 +304,21 @@ class Doors:
             is_file and not isinstance(value, dict | list | None)
             for is_file, value in zip(are_files, data, strict=False)
         )
+
+
+async def _whole_body(receive: Receive) -> bytes | None:
+    """Return a request's body; None where its sender left before its end."""
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > JSON_BYTES:
+            raise _TooMuchError
+    return bytes(body)
 
 
 class _Form:

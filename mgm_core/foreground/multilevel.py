@@ -60,8 +60,8 @@ def estimate_multilevel(image: Floats, alpha: Floats) -> Floats:
 def _mean_colour(image: Floats, where: np.ndarray) -> Floats:
     """Return the mean colour of some pixels as a picture of one, black where there are none."""
     colours = image[where]
-    total = colours.sum(0, dtype=np.float64) / (len(colours) + 1e-5)
-    return total.astype(np.float32)[None, None]
+    mean: Floats = (colours.sum(0, dtype=np.float64) / (len(colours) + 1e-5)).astype(np.float32)
+    return mean[None, None]
 
 
 def _resized(picture: Floats, size: tuple[int, int]) -> Floats:

@@ -296,7 +296,7 @@ class Admission:
         def watch() -> None:
             while True:
                 time.sleep(every_s)
-                if self._visits:
+                if self._visits or self._gone_since:
                     self.end_deserted()
 
         thread = threading.Thread(target=watch, name="admission", daemon=True)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from demo.web.doors import (
+    JSON_AT_ONCE,
     JSON_BYTES,
     NOT_UPLOADED,
     Doors,
@@ -42,19 +43,23 @@ def behind():
     return Behind()
 
 
+def doors_before(behind, most_bytes=10_000, **options):
+    return Doors(
+        behind,
+        shares=UploadShares(most_bytes, 60),
+        listen=behind.listen,
+        session_of={"e5": "s5"}.__getitem__,
+        takes_files=lambda handler: [handler in (7, "segment"), False],
+        headers=security_headers(on_a_space=False),
+        elsewhere=["annotate"],
+        **options,
+    )
+
+
 @pytest.fixture
 def ask(behind):
-    def make(*, most_bytes=10_000, **options):
-        doors = Doors(
-            behind,
-            shares=UploadShares(most_bytes, 60),
-            listen=behind.listen,
-            session_of={"e5": "s5"}.__getitem__,
-            takes_files=lambda handler: [handler in (7, "segment"), False],
-            headers=security_headers(on_a_space=False),
-            elsewhere=["annotate"],
-            **options,
-        )
+    def make(**options):
+        doors = doors_before(behind, **options)
 
         def ask(method, path, **content):
             async def once():
@@ -130,6 +135,40 @@ def test_requests_have_a_limit_and_are_json(ask):
     assert ask()("POST", "/gradio_api/cancel", content=b"").status_code == 200
 
 
+def test_one_address_cannot_hold_any_number_of_half_sent_requests(behind):
+    doors = doors_before(behind)
+
+    async def half_sent():
+        begun = asyncio.Event()
+        scope = {
+            "type": "http", "method": "POST", "path": "/gradio_api/queue/join",
+            "headers": [], "client": ("203.0.113.7", 1),
+        }  # fmt: skip
+
+        async def receive():
+            begun.set()
+            await asyncio.Event().wait()
+
+        waiting = asyncio.create_task(doors(scope, receive, None))
+        await begun.wait()
+        return waiting
+
+    async def post(address):
+        transport = httpx.ASGITransport(doors, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return (await client.post("/gradio_api/queue/join", content=b"{}")).status_code
+
+    async def attack():
+        held = [await half_sent() for _ in range(JSON_AT_ONCE)]
+        during = await post("203.0.113.7"), await post("203.0.113.8")
+        for each in held:
+            each.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+        return during, await post("203.0.113.7")
+
+    assert asyncio.run(attack()) == ((429, 200), 200)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -137,6 +176,7 @@ def test_requests_have_a_limit_and_are_json(ask):
         ("GET", "/gradio_api/file=%20HTTPS://dns.google/a", 403),
         ("HEAD", "/gradio_api/proxy=https://x.hf.space/", 403),
         ("GET", "/gradio_api/deep_link?session_hash=s5", 404),
+        ("GET", "/gradio_api/dev/reload", 404),
         ("POST", "/gradio_api/process_recording", 404),
         ("POST", "/gradio_api/vibe-edit/", 404),
         ("POST", "/gradio_api/component_server", 404),
