@@ -45,7 +45,8 @@ class FrozenNormConv(nn.Module):
         """Return norm(conv(x))."""
         weight = self.weight * self.scale[:, None, None, None]
         if x.device.type == "cpu" and self.groups == x.shape[1] and self.dilation != (1, 1):
-            return DilatedDepthwise.apply(x, weight, self.bias, self.dilation[0])
+            y: Tensor = DilatedDepthwise.apply(x, weight, self.bias, self.dilation[0])
+            return y
         return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 

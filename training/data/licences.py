@@ -71,6 +71,8 @@ LICENCES = (
     Licence("cutouts/objects/*", "GPL-2.0", "Tux Paint stamps"),
     Licence("cutouts/painted/*", "GPL-2.0, some unknown", "Wesnoth, Ren'Py"),
     Licence("portraits/*", "academic use only", "Shen et al. 2016 (EG1800)"),
+    Licence("portraits_dev/*", "unknown", "public web templates; a benchmark"),
+    Licence("alphamatting_dev/*", "research only", "alphamatting.com; a benchmark"),
     Licence("fullbody/*", "photographers' rights unknown", "Clothing Co-Parsing"),
     Licence("fullbody_small/*", "none stated", "Human-Segmentation"),
     Licence("humanseg290/*", "none stated", "Human-Segmentation-Dataset"),
