@@ -41,10 +41,20 @@ class FrozenNormConv(nn.Module):
         self.register_buffer("mean", norm.running_mean.clone())
         self.bias = nn.Parameter(norm.bias.detach() - norm.running_mean * scale)
 
+    @property
+    def _dilated_depthwise(self) -> bool:
+        """Whether `DilatedDepthwise` can stand in: 3x3, one channel a group, of the input's size."""
+        return (
+            self.weight.shape[1:] == (1, 3, 3)
+            and self.dilation != (1, 1)
+            and self.padding == self.dilation == (self.dilation[0],) * 2
+            and self.stride == (1, 1)
+        )
+
     def forward(self, x: Tensor) -> Tensor:
         """Return norm(conv(x))."""
         weight = self.weight * self.scale[:, None, None, None]
-        if x.device.type == "cpu" and self.groups == x.shape[1] and self.dilation != (1, 1):
+        if x.device.type == "cpu" and self._dilated_depthwise:
             y: Tensor = DilatedDepthwise.apply(x, weight, self.bias, self.dilation[0])
             return y
         return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
