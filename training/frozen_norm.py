@@ -43,7 +43,7 @@ class FrozenNormConv(nn.Module):
 
     @property
     def _dilated_depthwise(self) -> bool:
-        """Whether `DilatedDepthwise` can stand in: 3x3, one channel a group, of the input's size."""
+        """Whether `DilatedDepthwise` can stand in: 3x3, one channel a group, same size."""
         return (
             self.weight.shape[1:] == (1, 3, 3)
             and self.dilation != (1, 1)
