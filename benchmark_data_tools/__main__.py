@@ -6,6 +6,7 @@ report results/ --out report/
 worst results/TABLE --out worst.png      contact sheet of the worst images
 compare results/TABLE METHOD METHOD      how far apart two methods' mattes are
 photos DIR --out sheets/     the whole product on photographs, to look for holes
+ablate --data DIR            what each part of the refinement is worth: error and time
 speed --out speed/           how long a photograph takes, by quality, network and size; memory
 measure                      how long the metrics take
 load                         the demo under load: visitors, waiting, errors, memory
@@ -211,6 +212,15 @@ def speed(options: argparse.Namespace) -> int:
     return 0
 
 
+def ablate(options: argparse.Namespace) -> int:
+    """Print what each part of the refinement is worth."""
+    from benchmark_data_tools.ablation import ablate, markdown, samples_of
+
+    samples = samples_of(options.data, options.count)
+    print(markdown(ablate(samples, lambda name: print(name, file=sys.stderr, flush=True))))
+    return 0
+
+
 def measure(options: argparse.Namespace) -> int:
     """Print how long the metrics take."""
     from benchmark_data_tools.speed import metric_seconds
@@ -317,6 +327,11 @@ def _parser() -> argparse.ArgumentParser:
     looking.add_argument("--side", type=int, default=640, help="long side of a picture, px")
     looking.add_argument("--colour", default="#ff00ff", help="name or #rrggbb")
     looking.set_defaults(command=draw_photos)
+
+    ablating = commands.add_parser("ablate", help="what each part of the refinement is worth")
+    ablating.add_argument("--data", type=Path, required=True, help="as for table 1 or 3")
+    ablating.add_argument("--count", type=int, help="of images, evenly chosen; all by default")
+    ablating.set_defaults(command=ablate)
 
     timing = commands.add_parser("speed", help="how long a photograph takes, and its memory")
     timing.add_argument("--out", type=Path, required=True, help="folder for JSON and chart")

@@ -31,6 +31,7 @@ from mgm_core.arrays import Floats
 from mgm_core.foreground.estimate import (
     ForegroundEstimator,
     ForegroundMethod,
+    current_method,
     estimate_foreground,
 )
 from mgm_core.foreground.learned import NetworkEstimator
@@ -202,6 +203,7 @@ def _parts(text: str) -> tuple[str, str | None]:
     if marker:
         return alpha, f"network:{path}"
     alpha, plus, foreground = text.rpartition("+")
+    foreground = current_method(foreground) if plus else foreground
     known = plus and foreground in get_args(ForegroundMethod)
     return (alpha, foreground) if known else (text, None)
 

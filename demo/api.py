@@ -17,7 +17,7 @@ from demo.backend.visits import Visits, report_refusals
 from demo.web.uploads import upload, uploaded
 from mgm_core.compositing import Fit, composite, fit_background, solid_background
 from mgm_core.cutout import opaque
-from mgm_core.foreground.estimate import ForegroundMethod
+from mgm_core.foreground.estimate import ForegroundMethod, current_method
 from mgm_core.images import encode_png, read_alpha, read_image, read_photo
 from mgm_core.recipe import AUTO, Background, Edit, MaskKind, Quality, Recipe, read_edits
 
@@ -83,7 +83,7 @@ class Api:
                 edits=read_points(points),
             )
             if foreground != "quality":
-                recipe = replace(recipe, foreground=foreground)
+                recipe = replace(recipe, foreground=current_method(foreground))
             order = _order(photo, mask, recipe)
             self._studio.await_turn(order)
             return product(self._studio, order, "cutout"), product(self._studio, order, "alpha16")

@@ -28,6 +28,7 @@ from mgm_core.choices import (
     COARSE_SIDE_PX,
     DEFAULT_WEIGHTS,
     SEGMENTERS,
+    WORKING_MEGAPIXELS,
     SegmenterError,
     category_index,
 )
@@ -42,7 +43,7 @@ from mgm_core.cutout import (
 )
 from mgm_core.files.formats import FORMATS, Format, encode
 from mgm_core.files.outputs import PIPE, Job, Plan, UsageError, check_outputs, plan
-from mgm_core.foreground.estimate import ForegroundMethod
+from mgm_core.foreground.estimate import ForegroundMethod, current_method
 from mgm_core.guidance import GuidanceKind
 from mgm_core.images import Photo, encode_png, read_photo, read_subject_mask, write_whole
 from mgm_core.models import Models
@@ -149,6 +150,14 @@ def add_options(p: argparse.ArgumentParser) -> None:
         help="images over twice this long side are matted at it first; 0: never",
     )
     network.add_argument(
+        "--working-megapixels",
+        type=float,
+        default=WORKING_MEGAPIXELS,
+        metavar="N",
+        help="larger images are matted at this size, and the matte enlarged along their edges, "
+        "default 2.1; 0: at full size, which takes longer",
+    )
+    network.add_argument(
         "--least-side",
         type=int,
         metavar="PX",
@@ -204,6 +213,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     )
     result.add_argument(
         "--foreground",
+        type=current_method,
         choices=get_args(ForegroundMethod),
         default=unset,
         help="how the subject's own colours are found; by default as --quality says",
@@ -334,6 +344,7 @@ def models_of(options: argparse.Namespace) -> Models:
         dtype=options.dtype,
         coarse_side_px=options.coarse_side or None,
         least_side_px=options.least_side,
+        working_megapixels=options.working_megapixels or None,
     )
 
 
@@ -495,7 +506,7 @@ def _write(
         write_whole(job.sides["foreground"], encode_png(cutout.foreground))
     data = encode(
         form,
-        cutout.result(picture),
+        cutout.levels(picture, form.bits),
         dpi=photo.dpi,
         exif=photo.exif if options.keep_metadata else b"",
         layers=cutout.layers(picture) if form.layers else (),

@@ -13,6 +13,7 @@ __all__ = [
     "Bytes",
     "Colours",
     "Floats",
+    "Levels",
     "Plane",
     "check_image",
     "check_mask",
@@ -30,6 +31,8 @@ Booleans: TypeAlias = NDArray[np.bool_]
 """(H, W) in most places: a region."""
 Bytes: TypeAlias = NDArray[np.uint8]
 """Levels of 8 bits, of any shape."""
+Levels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+"""The integers that files hold, of any shape."""
 
 # Rounding in sums takes values this far out of [0, 1]; it is far below half a level of 8 bits.
 _SLACK = 1e-4

@@ -9,6 +9,7 @@ __all__ = [
     "COARSE_SIDE_PX",
     "DEFAULT_WEIGHTS",
     "SEGMENTERS",
+    "WORKING_MEGAPIXELS",
     "SegmenterError",
     "category_index",
 ]
@@ -16,6 +17,9 @@ __all__ = [
 DEFAULT_WEIGHTS = "prn_mobilenet_v2"
 COARSE_SIDE_PX = 1280
 """Long side of the first pass over large photographs."""
+WORKING_MEGAPIXELS = 2.1
+"""Larger photographs are matted at this size, and what was found is enlarged along their edges. It
+holds frames of 1920x1080."""
 
 CATEGORIES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",

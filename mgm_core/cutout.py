@@ -6,11 +6,11 @@ Source: section 5 of the paper for the order and the threshold; Eq. 1 for what a
 """
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from mgm_core.arrays import Booleans, Floats
+from mgm_core.arrays import Booleans, Floats, Levels
 from mgm_core.choices import CATEGORIES
 from mgm_core.compositing import (
     blurred_background,
@@ -33,7 +33,7 @@ from mgm_core.guidance import (
     solid_inside,
     to_guidance,
 )
-from mgm_core.images import Photo
+from mgm_core.images import STRIP_ROWS, Photo, levels_of
 from mgm_core.recipe import AUTO, MaskKind, Recipe, read_colour
 
 # The networks are handed in; without their modules, which import PyTorch, a page is up sooner.
@@ -145,7 +145,10 @@ class Guided:
 
         It stays where the boundary moves, and goes where a hand removes the subject.
         """
-        return None if self.body is None else np.minimum(solid_inside(self.body), self.guidance)
+        if self.body is None:
+            return None
+        inside = solid_inside(self.body)
+        return np.minimum(inside, self.guidance, out=inside)
 
     def shifted(self, signed_kernel_px: int) -> "Guided":
         """Return it with the boundary moved outwards, or inwards below 0."""
@@ -197,6 +200,21 @@ class Cutout:
             self.image, self.alpha, self.foreground, self.recipe, picture, self.own_alpha
         )
         return render(self.foreground, self.alpha, behind, self.recipe)
+
+    def levels(self, picture: Floats | None = None, bits: Literal[8, 16] = 8) -> Levels:
+        """Return the result in 8 or 16 bits; a transparent one takes no more memory than that.
+
+        Args:
+            picture: As for `result`.
+            bits: 8 or 16 bits a channel.
+        """
+        if self.recipe.background.kind != "transparent" or self.recipe.shadow.strength:
+            return levels_of(self.result(picture), bits)
+        levels = np.empty((*self.alpha.shape, 4), np.uint8 if bits == 8 else np.uint16)
+        for first in range(0, len(levels), STRIP_ROWS):
+            strip = np.s_[first : first + STRIP_ROWS]
+            levels[strip] = levels_of(rgba(self.foreground[strip], self.alpha[strip]), bits)
+        return levels
 
     def layers(self, picture: Floats | None = None) -> list[tuple[str, Floats]]:
         """Return the result's layers by name from the bottom up, each of the photograph's size.
@@ -423,10 +441,10 @@ def predict_matte(
     )
 
     matte = matter.matte(image, guided.guidance, known=guided.known, refine=recipe.refine)
-    near = within_reach(matte.alpha, guided.guidance)
-    alpha = without_unguided_parts(near, guided.guidance)
+    alpha = within_reach(matte.alpha, guided.guidance)
+    alpha = without_unguided_parts(alpha, guided.guidance)
     if (solid := guided.solid) is not None:
-        alpha = np.maximum(alpha, solid)
+        alpha = np.maximum(alpha, solid, out=solid)
     if guided.certain is not None:
         alpha = without_gaps(alpha, guided.certain & (guided.guidance == 1))
     if own_alpha is not None and not recipe.ignore_transparency:

@@ -359,9 +359,12 @@ def solid_inside(guidance: Floats) -> Floats:
     inside = (guidance == 1).astype(np.uint8)
     if inside.all():
         return np.ones_like(guidance)
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5) / max(guidance.shape)
-    share: Floats = np.float32((depth - SOLID_FROM) / (SOLID - SOLID_FROM)).clip(0, 1)
-    return share
+    # In place: at 50 megapixels each copy takes 0.2 GB.
+    share = np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5), np.float32)
+    share /= max(guidance.shape)
+    share -= np.float32(SOLID_FROM)
+    share /= np.float32(SOLID - SOLID_FROM)
+    return np.clip(share, 0, 1, out=share)
 
 
 def _morphology(operation: int, guidance: Floats, kernel_px: int) -> Floats:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias, cast
 from zlib import crc32
 
 import cv2
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
-from mgm_core.arrays import Bytes, Floats, check_shape, check_values
+from mgm_core.arrays import Bytes, Floats, Levels, check_shape, check_values
 from mgm_core.labels import labels_of
 from mgm_core.runtime.partial import written_whole
 
@@ -85,7 +85,9 @@ _MAX_BYTES_PER_PIXEL, _MAX_OTHER_BYTES = 8, 64 * 2**20
 _MAX_JPEG_SCANS = 100
 # A tile is decoded whole, however little of it lies in the picture.
 _MAX_TILE_PX = 4096 * 4096
-_STRIP_ROWS = 256
+STRIP_ROWS = 256
+"""So many rows of a large picture are converted at once, so that it is not copied whole."""
+
 # What lossy compression may add between the channels of a grey mask; colours differ by far more.
 _GREY_TOLERANCE = 12 / 255
 _JPEG_AND_WEBP_QUALITY = 95
@@ -410,11 +412,12 @@ def write_whole(path: str | PathLike[str], data: bytes) -> None:
         part.write_bytes(data)
 
 
-def encode_png(array: Floats, *, bits: Literal[8, 16] = 8) -> bytes:
+def encode_png(array: Floats | Levels, *, bits: Literal[8, 16] = 8) -> bytes:
     """Encode a PNG; values are rounded, colours are tagged as sRGB.
 
     Args:
-        array: (H, W), (H, W, 3) or (H, W, 4) float in [0, 1]; alpha is straight.
+        array: (H, W), (H, W, 3) or (H, W, 4) float in [0, 1], or integers of so many bits; alpha is
+            straight.
         bits: 8 or 16 bits a channel.
 
     Returns:
@@ -434,7 +437,7 @@ def encode_png(array: Floats, *, bits: Literal[8, 16] = 8) -> bytes:
     return png[:33] + struct.pack(">I", 1) + body + struct.pack(">I", crc32(body)) + png[33:]
 
 
-def encode_jpeg(array: Floats, **options: Any) -> bytes:  # noqa: ANN401 - what Pillow takes
+def encode_jpeg(array: Floats | Levels, **options: Any) -> bytes:  # noqa: ANN401 - what Pillow takes
     """Encode a JPEG of quality 95 with an sRGB profile.
 
     Args:
@@ -456,7 +459,7 @@ def encode_jpeg(array: Floats, **options: Any) -> bytes:  # noqa: ANN401 - what 
     return _encode_lossy(levels, "JPEG", subsampling=0, **options)
 
 
-def encode_webp(array: Floats, **options: Any) -> bytes:  # noqa: ANN401 - what Pillow takes
+def encode_webp(array: Floats | Levels, **options: Any) -> bytes:  # noqa: ANN401 - what Pillow takes
     """Encode a lossy WebP of quality 95 with an sRGB profile; alpha is kept lossless.
 
     Args:
@@ -479,8 +482,8 @@ def srgb_profile() -> bytes:
     return profile[: _ICC_TIME.start] + bytes(12) + profile[_ICC_TIME.stop :]
 
 
-def levels_of(array: Floats, bits: Literal[8, 16]) -> Bytes | NDArray[np.uint16]:
-    """Return an array's values as integers of 8 or 16 bits.
+def levels_of(array: Floats | Levels, bits: Literal[8, 16]) -> Levels:
+    """Return an array's values as integers of 8 or 16 bits; those that are stay as they are.
 
     Raises:
         ValueError: the array is of another shape, type or range.
@@ -489,11 +492,13 @@ def levels_of(array: Floats, bits: Literal[8, 16]) -> Bytes | NDArray[np.uint16]
         raise ValueError(f"bits must be 8 or 16, got {bits}: choose one of them")
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     check_shape("array", array, fits, "(H, W), (H, W, 3) or (H, W, 4)")
-    check_values("array", array)
-    peak = 2**bits - 1
+    if array.dtype == (np.uint8 if bits == 8 else np.uint16):
+        return cast(Levels, array)
+    check_values("array", cast(Floats, array))
     levels = np.empty(array.shape, np.uint8 if bits == 8 else np.uint16)
-    for first in range(0, len(array), _STRIP_ROWS):  # large pictures are not copied whole
-        strip = np.s_[first : first + _STRIP_ROWS]
+    peak = 2**bits - 1
+    for first in range(0, len(array), STRIP_ROWS):  # large pictures are not copied whole
+        strip = np.s_[first : first + STRIP_ROWS]
         # float32 holds every 16-bit level exactly, so that the rounding is exact too.
         levels[strip] = np.rint(np.clip(array[strip], 0, 1) * peak)
     return levels

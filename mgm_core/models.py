@@ -7,7 +7,7 @@ the first network, so that what needs none does not wait for it.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgm_core.choices import BUNDLED, COARSE_SIDE_PX, DEFAULT_WEIGHTS
+from mgm_core.choices import BUNDLED, COARSE_SIDE_PX, DEFAULT_WEIGHTS, WORKING_MEGAPIXELS
 from mgm_core.runtime.lazy import Lazy, LazyByName
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Models:
         coarse_side_px: Long side of the first pass over large photographs; None for a single pass.
         least_side_px: Long side to which smaller photographs are magnified for the matting
             network; None takes what suits it.
+        working_megapixels: At how many a photograph of more is matted; None sets no limit.
     """
 
     def __init__(
@@ -39,9 +40,11 @@ class Models:
         dtype: "DtypeName" = "auto",
         coarse_side_px: int | None = COARSE_SIDE_PX,
         least_side_px: int | None = None,
+        working_megapixels: float | None = WORKING_MEGAPIXELS,
     ) -> None:
         self._weights, self._device, self._dtype = weights, device, dtype
         self._coarse_side_px, self._least_side_px = coarse_side_px, least_side_px
+        self._working_megapixels = working_megapixels
         self._matter = Lazy(self._load_matter)
         self._refiner = Lazy(self._load_refiner)
         self._segmenters = LazyByName(self._load_segmenter)
@@ -84,6 +87,7 @@ class Models:
             dtype=self._dtype,
             coarse_side_px=self._coarse_side_px,
             least_side_px=self._least_side_px,
+            working_megapixels=self._working_megapixels,
             refiner=self._refiner,
         )
 

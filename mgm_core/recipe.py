@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from mgm_core.compositing import Colour, Fit
-from mgm_core.foreground.estimate import ForegroundMethod
+from mgm_core.foreground.estimate import ForegroundMethod, current_method
 from mgm_core.runtime.renamed import RECIPE_KEYS, rename_keys
 from mgm_core.runtime.settings import (
     AtMost,
@@ -74,7 +74,6 @@ PRESETS: Mapping[Quality, Preset] = {
 }
 
 _logger = logging.getLogger(__name__)
-_OLD_VALUES = {("foreground", "fused"): "network"}
 _MAX_EDITS = 400
 _MAX_POINTS = 4000
 _COLOUR = "#[0-9a-fA-F]{6}"
@@ -283,15 +282,8 @@ class Recipe(Checked):
 def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     """Take keys and values by the names that they had in an earlier version, and say so."""
     settings = rename_keys(settings, RECIPE_KEYS, "settings")
-    for (key, old), new in _OLD_VALUES.items():
-        if settings.get(key) == old:
-            _logger.warning(
-                "settings: %s %s is no more, %s is as good; the next version refuses it",
-                key,
-                old,
-                new,
-            )
-            settings = settings | {key: new}
+    if isinstance(foreground := settings.get("foreground"), str):
+        settings = settings | {"foreground": current_method(foreground)}
     return settings
 
 

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 from zlib import crc32
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from mgm_core.arrays import Floats, Levels
 from mgm_core.images import encode_jpeg, encode_png, encode_webp, levels_of, srgb_profile
 
 __all__ = ["FORMATS", "Format", "FormatName", "Layer", "encode", "format_of", "writable"]
 
-Floats: TypeAlias = NDArray[np.float32]
+Pixels: TypeAlias = Floats | Levels
 Layer: TypeAlias = tuple[str, Floats]
 """A layer's name and its pixels, (H, W, 4) straight or (H, W, 3), from the bottom up."""
 FormatName: TypeAlias = Literal[
@@ -38,6 +37,7 @@ class Format:
         exif: it holds EXIF.
         layers: it holds layers.
         package: what has to be installed to write it; empty where nothing has.
+        bits: of a channel.
     """
 
     name: FormatName
@@ -46,6 +46,7 @@ class Format:
     exif: bool = True
     layers: bool = False
     package: str = ""
+    bits: Literal[8, 16] = 8
 
     @property
     def suffix(self) -> str:
@@ -58,11 +59,11 @@ FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
         Format("png", _PNG),
-        Format("png16", _PNG),
+        Format("png16", _PNG, bits=16),
         Format("webp", _WEBP),
         Format("webp-lossless", _WEBP),
         Format("tiff", _TIFF),
-        Format("tiff16", _TIFF, exif=False, package="tifffile"),
+        Format("tiff16", _TIFF, exif=False, package="tifffile", bits=16),
         Format("avif", (".avif",)),
         Format("jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False),
         Format("psd", (".psd",), exif=False, layers=True, package="psd_tools"),
@@ -110,7 +111,7 @@ def writable(form: Format) -> Format:
 
 def encode(
     form: Format,
-    pixels: Floats,
+    pixels: Pixels,
     *,
     dpi: tuple[float, float] | None = None,
     exif: bytes = b"",
@@ -120,7 +121,8 @@ def encode(
 
     Args:
         form: the format.
-        pixels: (H, W), (H, W, 3) or (H, W, 4) straight, float in [0, 1].
+        pixels: (H, W), (H, W, 3) or (H, W, 4) straight, float in [0, 1], or integers of
+            `form.bits`.
         dpi: pixels an inch across and down; None to state none.
         exif: EXIF as `images.read_photo` gives it.
         layers: from the bottom up, where the format has layers; none for the picture alone.
@@ -144,8 +146,8 @@ class _About:
     layers: tuple[Layer, ...]
 
 
-def _png(bits: Literal[8, 16]) -> Callable[[Floats, _About], bytes]:
-    def encoder(pixels: Floats, about: _About) -> bytes:
+def _png(bits: Literal[8, 16]) -> Callable[[Pixels, _About], bytes]:
+    def encoder(pixels: Pixels, about: _About) -> bytes:
         chunks = b""
         if about.dpi is not None:
             per_metre = [round(side / _INCH_M) for side in about.dpi]
@@ -163,7 +165,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc32(kind + body))
 
 
-def _jpeg(pixels: Floats, about: _About) -> bytes:
+def _jpeg(pixels: Pixels, about: _About) -> bytes:
     options: dict[str, Any] = {}
     if about.dpi is not None:
         # The header's own unit is whole pixels an inch.
@@ -173,8 +175,8 @@ def _jpeg(pixels: Floats, about: _About) -> bytes:
     return encode_jpeg(pixels, **options)
 
 
-def _webp(lossless: bool) -> Callable[[Floats, _About], bytes]:
-    def encoder(pixels: Floats, about: _About) -> bytes:
+def _webp(lossless: bool) -> Callable[[Pixels, _About], bytes]:
+    def encoder(pixels: Pixels, about: _About) -> bytes:
         options: dict[str, Any] = {"exif": _exif_with_resolution(about)}
         if lossless:
             options["lossless"] = True
@@ -183,7 +185,7 @@ def _webp(lossless: bool) -> Callable[[Floats, _About], bytes]:
     return encoder
 
 
-def _avif(pixels: Floats, about: _About) -> bytes:
+def _avif(pixels: Pixels, about: _About) -> bytes:
     levels = levels_of(pixels, 8)
     file = BytesIO()
     Image.fromarray(levels).save(
@@ -208,7 +210,7 @@ def _exif_with_resolution(about: _About) -> bytes:
     return tags.tobytes()
 
 
-def _tiff(pixels: Floats, about: _About) -> bytes:
+def _tiff(pixels: Pixels, about: _About) -> bytes:
     levels = levels_of(pixels, 8)
     file = BytesIO()
     Image.fromarray(levels).save(
@@ -222,7 +224,7 @@ def _tiff(pixels: Floats, about: _About) -> bytes:
     return file.getvalue()
 
 
-def _tiff16(pixels: Floats, about: _About) -> bytes:
+def _tiff16(pixels: Pixels, about: _About) -> bytes:
     import tifffile  # Pillow writes no colours of 16 bits
 
     levels = levels_of(pixels, 16)
@@ -237,7 +239,7 @@ def _tiff16(pixels: Floats, about: _About) -> bytes:
     return file.getvalue()
 
 
-def _psd(pixels: Floats, about: _About) -> bytes:
+def _psd(pixels: Pixels, about: _About) -> bytes:
     from psd_tools import PSDImage
     from psd_tools.constants import Resource
     from psd_tools.psd.image_resources import ImageResource, ResoulutionInfo
@@ -258,7 +260,7 @@ def _psd(pixels: Floats, about: _About) -> bytes:
     return file.getvalue()
 
 
-_ENCODERS: dict[FormatName, Callable[[Floats, _About], bytes]] = {
+_ENCODERS: dict[FormatName, Callable[[Pixels, _About], bytes]] = {
     "png": _png(8),
     "png16": _png(16),
     "webp": _webp(lossless=False),

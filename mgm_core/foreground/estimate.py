@@ -7,23 +7,35 @@ Estimation", ICPR 2020, and Levin et al., "A Closed Form Solution to Natural Ima
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args
 
 import numpy as np
 
 from mgm_core.arrays import Floats, check_image, check_mask
+from mgm_core.choices import WORKING_MEGAPIXELS
+from mgm_core.matting.enlarge import enlarge_colours, reduced, working_size
 from mgm_core.runtime.cancellation import checkpoint
+from mgm_core.runtime.renamed import FOREGROUNDS, report_renamed
 
 if TYPE_CHECKING:
     from mgm_core.networks.hardware import DtypeName
 
-__all__ = ["ForegroundEstimator", "ForegroundMethod", "estimate_foreground"]
+__all__ = ["ForegroundEstimator", "ForegroundMethod", "current_method", "estimate_foreground"]
 
 ForegroundMethod: TypeAlias = Literal["multilevel", "closed_form", "network", "raw"]
 
 _CLOSED_FORM_MAX_MEGAPIXELS = 4.0
+_AT_WORKING_SIZE = ("multilevel", "network")
 
 _logger = logging.getLogger(__name__)
+
+
+def current_method(name: str) -> ForegroundMethod:
+    """Return the method that replaces one of the version before, and say so; others as they are."""
+    if new := FOREGROUNDS.get(name):
+        report_renamed(f"foreground {name}", new)
+    # Whoever takes it holds it to the methods that there are.
+    return cast(ForegroundMethod, new or name)
 
 
 class ForegroundEstimator(Protocol):
@@ -78,8 +90,13 @@ def estimate_foreground(
     else:
         methods = ", ".join(get_args(ForegroundMethod))
         raise ValueError(f"method must be one of {methods}, got {method!r}: choose one of them")
+    size = working_size(*alpha.shape, WORKING_MEGAPIXELS if method in _AT_WORKING_SIZE else None)
+    if size == alpha.shape:
+        found = estimate(image, alpha)
+    else:
+        small = reduced(image, size)
+        found = enlarge_colours(image, small, estimate(small, reduced(alpha, size)), alpha)
     # In place: at 50 megapixels each copy takes 0.6 GB.
-    found = estimate(image, alpha)
     foreground = np.array(found, np.float32, copy=np.may_share_memory(found, image) or None)
     np.clip(foreground, 0, 1, out=foreground)
     np.copyto(foreground, image, where=alpha[..., None] == 1)

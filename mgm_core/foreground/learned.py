@@ -83,11 +83,10 @@ class NetworkEstimator:
         # An edge without a soft pixel is a change from one pixel to the next.
         edges = cv2.morphologyEx(alpha, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
         soft = edges | ((alpha > 0) & (alpha < 1))
-        foreground = image.astype(np.float32)
+        foreground = image.copy()
         if soft.any():
             planes = image.transpose(2, 0, 1)[None], alpha[None, None]
-            found = self._run(*(p.astype(np.float32) for p in planes), wanted=soft)
-            np.copyto(foreground, found[0].transpose(1, 2, 0), where=soft[..., None])
+            self._run(*planes, wanted=soft, into=foreground.transpose(2, 0, 1)[None])
         return foreground
 
 

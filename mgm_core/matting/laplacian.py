@@ -23,9 +23,9 @@ from numba import njit
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.matting.solver import LANES, Integers, StencilMatrix, multiply, solve
 
-__all__ = ["MattingLaplacian", "smooth_compression_noise"]
+__all__ = ["TOLERANCE", "MattingLaplacian", "smooth_compression_noise"]
 
-TOLERANCE = 1e-2
+TOLERANCE = 2e-3
 """The solution may be this share of the prior's residual away (docs/experiments)."""
 
 _LARGEST_VARIANCE = 0.25  # of a pixel that is 0 or 1, at alpha 0.5

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check_mask
-from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS
-from mgm_core.matting.refine import Refiner, unknown_region
+from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS, WORKING_MEGAPIXELS
+from mgm_core.matting.enlarge import enlarge_alpha, reduced, working_size
+from mgm_core.matting.refine import Refiner, mean_view, unknown_region
 from mgm_core.networks.checkpoint import load_prn, prepare_for_inference
 from mgm_core.networks.decoder import SideOutputs
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
@@ -82,6 +83,10 @@ class Matter:
     only the tiles that hold something uncertain are computed. The paper has no such pass, and
     benchmarks leave it out.
 
+    With `working_megapixels`, an image of more pixels is matted at this size, and its matte
+    enlarged along the image's edges (`enlarge.py`), so that a photograph of many megapixels costs
+    little more than one of a few. The paper has nothing of it, and benchmarks leave it out.
+
     The light network finds more where a strand is several pixels wide: with `least_side_px` an
     image whose long side is shorter is magnified to it, at most by half, and its matte reduced.
 
@@ -100,6 +105,7 @@ class Matter:
         coarse_side_px: Long side of the first pass over large images; None for a single pass.
         least_side_px: Long side to which smaller images are magnified; 0 leaves them as they are,
             None takes what suits the network's encoder (`LEAST_SIDES_PX`).
+        working_megapixels: At how many an image of more is matted; None sets no limit.
         refiner: Returns what refines, and is asked when that is first needed; None loads the
             bundled one.
     """
@@ -114,6 +120,7 @@ class Matter:
         overlap_px: int = 256,
         coarse_side_px: int | None = None,
         least_side_px: int | None = None,
+        working_megapixels: float | None = None,
         refiner: Callable[[], Refiner] | None = None,
     ) -> None:
         if coarse_side_px is not None and coarse_side_px < 256:
@@ -127,7 +134,13 @@ class Matter:
             raise ValueError(
                 f"least_side_px must be 0 or more, got {least_side_px}: 0 magnifies nothing"
             )
+        if working_megapixels is not None and working_megapixels < 0.25:
+            raise ValueError(
+                f"working_megapixels must be at least 0.25 or None, got {working_megapixels:g}: "
+                f"{WORKING_MEGAPIXELS:g} suits photographs"
+            )
         self.coarse_side_px, self.least_side_px = coarse_side_px, least_side_px
+        self.working_megapixels = working_megapixels
         self.device = resolve_device(device)
         self.dtype, self.dtype_name = best_dtype(self.device, dtype), dtype
         self.network = prepare_for_inference(network, self.device)
@@ -158,6 +171,7 @@ class Matter:
         dtype: DtypeName = "auto",
         coarse_side_px: int | None = None,
         least_side_px: int | None = None,
+        working_megapixels: float | None = None,
         refiner: Callable[[], Refiner] | None = None,
     ) -> "Matter":
         """Load weights by bundled name or path; the other arguments are the constructor's.
@@ -172,6 +186,7 @@ class Matter:
             dtype=dtype,
             coarse_side_px=coarse_side_px,
             least_side_px=least_side_px,
+            working_megapixels=working_megapixels,
             refiner=refiner,
         )
 
@@ -235,14 +250,51 @@ class Matter:
                 f"images must have one size in a batch, got {[i.shape for i in images]}: "
                 "matte images of other sizes one by one"
             )
-        planes = self._look(images, guidances, levels=levels)
-        for n, plane in enumerate(known or [None] * len(images)):
+        planes_known = known or [None] * len(images)
+        for guidance, plane in zip(guidances, planes_known, strict=True):
             if plane is not None:
-                check_mask("known", plane, guidances[n].shape)
+                check_mask("known", plane, guidance.shape)
+        size = working_size(*guidances[0].shape, self.working_megapixels)
+        if size != guidances[0].shape:
+            return [
+                self._at_size(size, image, guidance, plane, refine=refine, levels=levels)
+                for image, guidance, plane in zip(images, guidances, planes_known, strict=True)
+            ]
+        planes = self._look(images, guidances, levels=levels)
+        for n, plane in enumerate(planes_known):
+            if plane is not None:
                 planes[0, n] = _enforced(planes[0, n], plane)
             if refine:
                 planes[0, n] = self._refine(images[n], guidances[n], planes[0, n], plane)
         return [Matte(*planes[:, n]) for n in range(len(images))]
+
+    def _at_size(
+        self,
+        size: tuple[int, int],
+        image: Colours,
+        guidance: Plane,
+        known: Plane | None,
+        *,
+        refine: bool,
+        levels: bool,
+    ) -> Matte:
+        """Matte one image at a smaller size, and enlarge what is found."""
+        small = reduced(image, size)
+        matte = self.matte(
+            small,
+            reduced(guidance, size),
+            known=None if known is None else reduced(known, size),
+            refine=refine,
+            levels=levels,
+        )
+        alpha = enlarge_alpha(image, small, matte.alpha)
+        if known is not None:
+            alpha = _enforced(alpha, known)
+        raw = matte.os8, matte.os4, matte.os1
+        masks = matte.self_guidance_os4, matte.self_guidance_os1
+        planes = [None if p is None else _resized(p, guidance.shape) for p in (*raw, *masks)]
+        planes[3:] = [None if p is None else (p >= 0.5).astype(np.float32) for p in planes[3:]]
+        return Matte(alpha, *planes)
 
     def magnified_view(
         self, image: Colours, guidance: Plane, scale: float | None = None
@@ -274,7 +326,7 @@ class Matter:
         magnified = self.magnified_view(image, guidance)
         views = [alpha] if magnified is None else [alpha, magnified]
         if known is None:
-            unknown = unknown_region(np.stack(views).mean(0))
+            unknown = unknown_region(mean_view(views))
         else:
             unknown = _unknown(known)
             views = [_enforced(view, known) for view in views]
@@ -326,6 +378,7 @@ class Matter:
         *,
         levels: bool = False,
         wanted: Booleans | None = None,
+        into: Floats | None = None,
     ) -> Floats:
         """Run the network over images of one size, in tiles if need be: (P, N, H, W)."""
         runner = self._levels if levels else self._alpha if wanted is None else self._fine_alpha
@@ -333,8 +386,9 @@ class Matter:
         image, guidance = (
             each[0][None] if len(each) == 1 else np.stack(each) for each in (images, guidances)
         )
-        planes = runner(image.transpose(0, 3, 1, 2), guidance[:, None], wanted=wanted)
-        planes = planes.transpose(1, 0, 2, 3)
+        given = image.transpose(0, 3, 1, 2), guidance[:, None]
+        into = None if into is None else into.transpose(1, 0, 2, 3)
+        planes = runner(*given, wanted=wanted, into=into).transpose(1, 0, 2, 3)
         planes[4:] = planes[4:] > 0  # self-guidance of any tile
         return planes
 
@@ -367,16 +421,14 @@ class Matter:
         )
         coarse = self._run([_resized(image, small)], [_resized(guidance, small)])[0, 0]
         alpha = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
-        unknown = self_guidance_mask(
-            torch.from_numpy(alpha)[None, None], [round(TEST_KERNELS_PX[0] / scale)]
-        )[0, 0].numpy()
-        if not unknown.any():
-            nothing = np.zeros_like(alpha)
-            as_it_is = [*[alpha] * 4, nothing, nothing] if levels else [alpha]
-            return np.stack(as_it_is)[:, None]
-        planes = self._run([image], [alpha], levels=levels, wanted=unknown)
-        for plane in planes[:4, 0]:
-            np.copyto(plane, alpha, where=~unknown)
+        mask = self_guidance_mask(torch.from_numpy(coarse)[None, None], TEST_KERNELS_PX[:1])
+        unknown = cv2.resize(
+            mask[0, 0].numpy().view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
+        ).astype(np.bool_)
+        planes = np.zeros((6 if levels else 1, 1, height, width), np.float32)
+        planes[:4] = alpha
+        if unknown.any():
+            self._run([image], [alpha], levels=levels, wanted=unknown, into=planes)
         return planes
 
 
@@ -458,9 +510,13 @@ def within_reach(alpha: Plane, guidance: Plane) -> Plane:
     unguided = (guidance <= 0).astype(np.uint8)
     if not unguided.any():
         return alpha
-    distance = cv2.distanceTransform(unguided, cv2.DIST_L2, cv2.DIST_MASK_5)
-    share = np.clip(2 - distance / np.float32(REACH * max(alpha.shape)), 0, 1)
-    return np.asarray(alpha * share, np.float32)
+    # In place: at 50 megapixels each copy takes 0.2 GB.
+    share = np.asarray(cv2.distanceTransform(unguided, cv2.DIST_L2, cv2.DIST_MASK_5), np.float32)
+    share /= np.float32(-REACH * max(alpha.shape))
+    share += 2
+    np.clip(share, 0, 1, out=share)
+    share *= alpha
+    return share
 
 
 def without_gaps(alpha: Plane, certain: Booleans) -> Plane:
@@ -496,9 +552,9 @@ def _only_parts(alpha: Plane, labels: NDArray[np.int32], chosen: Booleans) -> Pl
     if not present.any():
         return alpha
     # What is fainter goes with the part that it is nearest to.
-    _, nearest = cv2.distanceTransformWithLabels(
+    nearest = cv2.distanceTransformWithLabels(
         1 - present, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    part_of = np.zeros(int(nearest.max()) + 1, labels.dtype)
-    part_of[nearest[present == 1]] = labels[present == 1]
-    return np.where(chosen[part_of[nearest]], alpha, np.float32(0)).astype(np.float32)
+    )[1]
+    stays = np.zeros(int(nearest.max()) + 1, np.bool_)
+    stays[nearest[present == 1]] = chosen[labels[present == 1]]
+    return np.where(stays[nearest], alpha, np.float32(0))

@@ -10,7 +10,7 @@ prior.
 Source: ours; the paper has nothing of the kind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,19 +25,27 @@ from mgm_core.networks.tiling import (
     TiledRunner,
     around,
     check_tiles,
-    fade,
     on_torch,
-    spans,
+    tiles,
 )
 from mgm_core.runtime.cancellation import checkpoint
 
-__all__ = ["Refiner", "candidate_alphas", "unknown_region"]
+__all__ = [
+    "BAND_KERNEL_PX",
+    "SAMPLED_PRIOR_WEIGHT",
+    "Refiner",
+    "candidate_alphas",
+    "mean_view",
+    "unknown_region",
+]
 
 
-BAND_KERNEL_PX = 5
+BAND_KERNEL_PX = 7
 """What dilates the uncertain pixels; more changes little (docs/experiments)."""
 
-_SAMPLED_PRIOR_WEIGHT = 1e-2
+SAMPLED_PRIOR_WEIGHT = 1e-2
+"""Beside the colour samples."""
+
 _CONTEXT_PX = 32  # what is seen around the unknown region
 _FUSION_TILE_PX, _FUSION_OVERLAP_PX = 576, 64
 
@@ -73,28 +81,34 @@ def candidate_alphas(image: Colours, views: Sequence[Plane], unknown: Booleans) 
     from mgm_core.matting.sampling import sample_alpha
 
     smooth = smooth_compression_noise(image)
-    mean = np.stack(views).mean(0)
+    mean = mean_view(views)
     samples = sample_alpha(smooth, mean, unknown)
     laplacian = MattingLaplacian(smooth, mean, unknown)
     priors = [mean] * len(PRIOR_WEIGHTS) + [samples]
-    solutions = laplacian.solve(priors, [*PRIOR_WEIGHTS, _SAMPLED_PRIOR_WEIGHT])
+    solutions = laplacian.solve(priors, [*PRIOR_WEIGHTS, SAMPLED_PRIOR_WEIGHT])
     return np.stack([*views, mean, *solutions[:-1], samples, solutions[-1]])
+
+
+def mean_view(views: Sequence[Plane]) -> Plane:
+    """Return the views' mean, (H, W) float32; of one view it is this view itself."""
+    return views[0] if len(views) == 1 else np.mean(views, axis=0, dtype=np.float32)
 
 
 class Refiner:
     """Refines a matte in its unknown region; at any size, on any device.
 
-    Large images are solved in tiles of `tile_px` whose overlap of `overlap_px` is cross-faded;
-    tiles without unknown pixels cost nothing. One object may serve several threads; they take turns
-    with the network.
+    Large images are solved in tiles whose overlap of `overlap_px` is cross-faded, and in a tile
+    what surrounds the unknown pixels; tiles without these cost nothing. One object may serve
+    several threads; they take turns with the network.
 
     Args:
         network: Image, guidance and candidates to alpha, in evaluation mode.
         device: Where the network computes; "auto" takes the fastest there is. Candidates are found
             on the CPU.
         dtype: What the network computes in; "auto" is bf16 where the hardware has it.
-        tile_px: Side of a tile, a multiple of 32.
+        tile_px: Up to as many pixels as a square of this side are solved at once; a multiple of 32.
         overlap_px: How far neighbouring tiles overlap, less than half a tile.
+        candidates: What finds the candidates; another one than `candidate_alphas` only to compare.
 
     Raises:
         ValueError: Tiles are out of range, or the device or dtype is not here.
@@ -106,11 +120,13 @@ class Refiner:
         *,
         device: str = "auto",
         dtype: DtypeName = "auto",
-        tile_px: int = 2048,
+        tile_px: int = 1280,
         overlap_px: int = 128,
+        candidates: Callable[[Colours, Sequence[Plane], Booleans], Floats] = candidate_alphas,
     ) -> None:
-        check_tiles(tile_px, overlap_px, smallest_px=64, usual_px=2048)
+        check_tiles(tile_px, overlap_px, smallest_px=64, usual_px=1280)
         self.tile_px, self.overlap_px = tile_px, overlap_px
+        self._candidates = candidates
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
         self.network = prepare_for_inference(network, self.device)
@@ -159,38 +175,45 @@ class Refiner:
         """
         if not 1 <= len(views) <= VIEWS:
             raise ValueError(f"views must be 1 or {VIEWS}, got {len(views)}: leave some out")
-        planes = np.stack([*views, *views[:1]][:VIEWS])
-        refined: Plane = views[0].copy()
+        views = [*views, *views[:1]][:VIEWS]
+        refined: Plane = np.where(unknown, np.float32(0), views[0])
         if not unknown.any():
             return refined
-        part = around(unknown, _CONTEXT_PX)
-        total = np.zeros_like(refined[part])
-        weight = np.zeros_like(total)
-        height, width = total.shape
-        for top, bottom in spans(height, self.tile_px, self.overlap_px):
-            for left, right in spans(width, self.tile_px, self.overlap_px):
-                tile = np.s_[top:bottom, left:right]
-                share = fade(bottom - top, right - left, self.overlap_px)
-                total[tile] += share * self._refine_tile(
-                    image[part][tile],
-                    guidance[part][tile],
-                    planes[(slice(None), *part)][(slice(None), *tile)],
-                    unknown[part][tile],
-                )
-                weight[tile] += share
-        refined[part] = np.where(unknown[part], total / weight, refined[part])
+        frame = around(unknown, _CONTEXT_PX)
+        height, width = (side.stop - side.start for side in frame)
+        rows, columns = tiles(height, width, self.tile_px, self.overlap_px)
+        for down, down_share in rows:
+            for right, right_share in columns:
+                tile = _inside(frame, (down, right))
+                wanted = unknown[tile]
+                if not wanted.any():
+                    continue
+                checkpoint()
+                part = around(wanted, _CONTEXT_PX)
+                share = down_share[part[0], None] * right_share[part[1]]
+                part = _inside(tile, part)
+                found = self._refine_part(image, guidance, views, unknown, part)
+                np.add(refined[part], share * found, out=refined[part], where=unknown[part])
         return refined
 
-    def _refine_tile(
-        self, image: Colours, guidance: Plane, views: Floats, unknown: Booleans
+    def _refine_part(
+        self,
+        image: Colours,
+        guidance: Plane,
+        views: Sequence[Plane],
+        unknown: Booleans,
+        part: tuple[slice, slice],
     ) -> Plane:
-        """Refine what is solved at once."""
-        refined: Plane = views[0].copy()
-        if not unknown.any():
-            return refined
-        checkpoint()
-        candidates = candidate_alphas(image, list(views), unknown)
-        planes = image.transpose(2, 0, 1), guidance[None], candidates
-        fused = self._fuse(*(plane[None] for plane in planes), wanted=unknown)
-        np.copyto(refined, fused[0, 0], where=unknown)
-        return refined
+        """Refine what is solved at once; what is known there means nothing."""
+        candidates = self._candidates(image[part], [view[part] for view in views], unknown[part])
+        planes = image[part].transpose(2, 0, 1), guidance[part][None], candidates
+        fused: Plane = self._fuse(*(plane[None] for plane in planes), wanted=unknown[part])[0, 0]
+        return fused
+
+
+def _inside(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Return where a part of a part is."""
+    rows, columns = (
+        slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True)
+    )
+    return rows, columns

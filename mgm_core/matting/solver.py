@@ -4,12 +4,13 @@
 
 A is symmetric and positive semi-definite, and every w_k is above 0. All right-hand sides are solved
 together, so that A is read from memory once an iteration, by as many threads as PyTorch uses. The
-preconditioner is the diagonal.
+preconditioner is a V-cycle of multigrid (`multigrid.py`).
 
 Source: Hestenes and Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", 1952.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -20,6 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mgm_core.arrays import Booleans, Floats
+from mgm_core.matting.multigrid import VCycle
 from mgm_core.runtime.cancellation import checkpoint
 
 __all__ = ["LANES", "REACH_PX", "StencilMatrix", "multiply", "row_blocks", "solve"]
@@ -33,6 +35,9 @@ LANES = 4
 REACH_PX = 2
 """Pixels share windows of 3x3 px with those up to so far away."""
 
+# Indices without a sign need no check for one, and let the compiler take all lanes at once.
+_index = np.uint64
+_ALL, _SIDE = _index(LANES), _index(2 * REACH_PX + 1)
 _LEAST_ROWS = 4096  # of a thread: below that, starting it takes longer
 
 
@@ -48,12 +53,14 @@ class StencilMatrix(NamedTuple):
         places: (N, 5) int32, where in a padded vector each line of neighbours begins.
         own: (N,) int32, where in a padded vector each pixel is.
         length: Of a padded vector.
+        pixels: (H, W) bool, which they are.
     """
 
     values: Floats
     places: Integers
     own: Integers
     length: int
+    pixels: Booleans
 
     @classmethod
     def zeros(cls, pixels: Booleans) -> "StencilMatrix":
@@ -67,7 +74,7 @@ class StencilMatrix(NamedTuple):
         lines = np.arange(-REACH_PX, REACH_PX + 1) * width - REACH_PX
         places = numbers[own[:, None] + lines]
         values = np.zeros((len(own), len(lines) ** 2), np.float32)
-        return cls(values, places, numbers[own], int(numbers[-1]) + 1)
+        return cls(values, places, numbers[own], int(numbers[-1]) + 1, pixels)
 
     @property
     def diagonal(self) -> Floats:
@@ -119,61 +126,48 @@ def solve(
     """
     found = start.copy()
     direction = matrix.pad(start)
-    product = np.empty_like(wanted)
+    product, downhill = np.empty_like(wanted), np.empty_like(wanted)
     _multiply(*matrix[:3], weights, direction, product, 0, len(product))
     residual = wanted - product
-    inverse = np.float32(1) / (matrix.diagonal[:, None] + weights)
-    downhill = inverse * residual
-    direction = matrix.pad(downhill)
+    direction[:] = 0
     # Sums over many pixels would lose too much in single precision.
-    energies = np.einsum("nk,nk->k", residual, downhill, dtype=np.float64)
+    energies = np.ones(LANES)
     squares = np.einsum("nk,nk->k", residual, residual, dtype=np.float64)
     limits = tolerances.astype(np.float64) ** 2
     blocks = row_blocks(len(found))
+    if most_steps < 1 or (squares <= limits).all():
+        return found
     with ThreadPoolExecutor(len(blocks)) as pool:
+
+        def each(work: Callable[..., Doubles], *given: object) -> Doubles:
+            parts = [pool.submit(work, *given, *block) for block in blocks]
+            total: Doubles = np.sum([part.result() for part in parts], axis=0)
+            return total
+
+        cycle = VCycle(
+            matrix.pixels,
+            matrix.values,
+            matrix.places,
+            matrix.own,
+            matrix.length,
+            weights,
+            blocks,
+            pool,
+        )
         for _ in range(most_steps):
-            if (squares <= limits).all():
-                break
             checkpoint()
-            multiplied = (
-                pool.submit(_multiply, *matrix[:3], weights, direction, product, *block)
-                for block in blocks
-            )
-            curvatures = _sum(list(multiplied))
+            cycle(residual, downhill)
+            before, energies = energies, each(_energies, residual, downhill)
+            shares = np.divide(energies, before, out=np.zeros(LANES), where=before > 0)
+            each(_turn, matrix.own, shares.astype(np.float32), downhill, direction)
+            curvatures = each(_multiply, *matrix[:3], weights, direction, product)
             unsolved = (squares > limits) & (curvatures > 0)
             lengths = np.divide(energies, curvatures, out=np.zeros(LANES), where=unsolved)
-            before = energies
-            moved = (
-                pool.submit(
-                    _move,
-                    *(
-                        matrix.own,
-                        lengths.astype(np.float32),
-                        direction,
-                        product,
-                        inverse,
-                        found,
-                        residual,
-                    ),
-                    *block,
-                )
-                for block in blocks
+            squares = each(
+                _move, matrix.own, lengths.astype(np.float32), direction, product, found, residual
             )
-            energies, squares = _sum(list(moved))
-            shares = np.divide(energies, before, out=np.zeros(LANES), where=before > 0)
-            turned = [
-                pool.submit(
-                    _turn,
-                    matrix.own,
-                    shares.astype(np.float32),
-                    inverse,
-                    residual,
-                    direction,
-                    *block,
-                )
-                for block in blocks
-            ]
-            wait(turned)
+            if not ((squares > limits) & (curvatures > 0)).any():
+                break
     return found
 
 
@@ -182,11 +176,6 @@ def row_blocks(count: int) -> list[tuple[int, int]]:
     threads = max(1, min(torch.get_num_threads(), count // _LEAST_ROWS))
     edges = np.linspace(0, count, threads + 1).round().astype(int).tolist()
     return list(pairwise(edges))
-
-
-def _sum(parts: list[Future[Doubles]]) -> Doubles:
-    total: Doubles = np.sum([part.result() for part in parts], axis=0)
-    return total
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -202,27 +191,31 @@ def _multiply(
 ) -> Doubles:
     """Write rows of the product with padded vectors; return their products with these."""
     curvatures = np.zeros(LANES)
-    for row in range(first, last):
-        place = own[row]
-        s0 = weights[row, 0] * vectors[place, 0]
-        s1 = weights[row, 1] * vectors[place, 1]
-        s2 = weights[row, 2] * vectors[place, 2]
-        s3 = weights[row, 3] * vectors[place, 3]
-        for line in range(5):
-            place = places[row, line]
-            for k in range(5):
-                value = values[row, 5 * line + k]
-                s0 += value * vectors[place + k, 0]
-                s1 += value * vectors[place + k, 1]
-                s2 += value * vectors[place + k, 2]
-                s3 += value * vectors[place + k, 3]
-        product[row, 0] = s0
-        product[row, 1] = s1
-        product[row, 2] = s2
-        product[row, 3] = s3
-        for k in range(LANES):
-            curvatures[k] += vectors[own[row], k] * product[row, k]
+    sums = np.empty(LANES, np.float32)
+    for row in range(_index(first), _index(last)):
+        here = _index(own[row])
+        for lane in range(_ALL):
+            sums[lane] = weights[row, lane] * vectors[here, lane]
+        for line in range(_SIDE):
+            place = _index(places[row, line])
+            for k in range(_SIDE):
+                value = values[row, _SIDE * line + k]
+                for lane in range(_ALL):
+                    sums[lane] += value * vectors[place + k, lane]
+        for lane in range(_ALL):
+            product[row, lane] = sums[lane]
+            curvatures[lane] += vectors[here, lane] * sums[lane]
     return curvatures
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _energies(residual: Floats, downhill: Floats, first: int, last: int) -> Doubles:
+    """Return the products of two vectors."""
+    energies = np.zeros(LANES)
+    for row in range(_index(first), _index(last)):
+        for k in range(_ALL):
+            energies[k] += residual[row, k] * downhill[row, k]
+    return energies
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -231,37 +224,35 @@ def _move(
     lengths: Floats,
     direction: Floats,
     product: Floats,
-    inverse: Floats,
     found: Floats,
     residual: Floats,
     first: int,
     last: int,
 ) -> Doubles:
-    """Go along the direction, in place; return the energies and squares of what is left."""
-    left = np.zeros((2, LANES))
-    for row in range(first, last):
-        for k in range(LANES):
-            found[row, k] += lengths[k] * direction[own[row], k]
+    """Go along the direction, in place; return the squares of what is left."""
+    squares = np.zeros(LANES)
+    for row in range(_index(first), _index(last)):
+        place = _index(own[row])
+        for k in range(_ALL):
+            found[row, k] += lengths[k] * direction[place, k]
             rest = residual[row, k] - lengths[k] * product[row, k]
             residual[row, k] = rest
-            left[0, k] += rest * rest * inverse[row, k]
-            left[1, k] += rest * rest
-    return left
+            squares[k] += rest * rest
+    return squares
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _turn(
     own: Integers,
     shares: Floats,
-    inverse: Floats,
-    residual: Floats,
+    downhill: Floats,
     direction: Floats,
     first: int,
     last: int,
-) -> None:
+) -> int:
     """Turn to the next direction, in place."""
-    for row in range(first, last):
-        place = own[row]
-        for k in range(LANES):
-            downhill = inverse[row, k] * residual[row, k]
-            direction[place, k] = downhill + shares[k] * direction[place, k]
+    for row in range(_index(first), _index(last)):
+        place = _index(own[row])
+        for k in range(_ALL):
+            direction[place, k] = downhill[row, k] + shares[k] * direction[place, k]
+    return 0

@@ -7,7 +7,7 @@ and padding only beyond the picture.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -23,10 +23,11 @@ __all__ = [
     "TiledRunner",
     "around",
     "check_tiles",
-    "fade",
     "is_out_of_memory",
     "on_torch",
+    "shares",
     "spans",
+    "tiles",
 ]
 
 _MULTIPLE_PX = 32
@@ -72,15 +73,19 @@ class TiledRunner:
         self._padding, self._margin_px, self._context_px = padding, margin_px, context_px
         self._turn = threading.Lock()
 
-    def __call__(self, *planes: Floats, wanted: Booleans | None = None) -> Floats:
+    def __call__(
+        self, *planes: Floats, wanted: Booleans | None = None, into: Floats | None = None
+    ) -> Floats:
         """Compute planes of the pictures' size.
 
         Args:
             planes: What the network takes, each (N, C, H, W) float32.
-            wanted: (H, W) bool; tiles without a wanted pixel are left out. None: all are wanted.
+            wanted: (H, W) bool, the pixels to compute; tiles without one are left out. None: all.
+            into: (N, C', H, W) float32, not one of the planes: takes the wanted pixels and is
+                returned, so that a large picture is held once. None makes one of zeros.
 
         Returns:
-            (N, C', H, W) float32; 0 where nothing was computed.
+            (N, C', H, W) float32.
 
         Raises:
             MemoryError: Not even the smallest tiles fit into memory.
@@ -88,7 +93,7 @@ class TiledRunner:
         tile_px = self.tile_px
         while True:
             try:
-                return self._tiled(planes, wanted, tile_px)
+                return self._tiled(planes, wanted, into, tile_px)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -103,53 +108,36 @@ class TiledRunner:
                 )
                 tile_px = smaller_px
 
-    def _tiled(self, planes: tuple[Floats, ...], wanted: Booleans | None, tile_px: int) -> Floats:
+    def _tiled(
+        self,
+        planes: tuple[Floats, ...],
+        wanted: Booleans | None,
+        into: Floats | None,
+        tile_px: int,
+    ) -> Floats:
         height, width = planes[0].shape[2:]
-        tiles = list(self.tiles(height, width, tile_px))
-        if wanted is None and len(tiles) == 1:
-            return self._window(planes, tiles[0])
-        total: Floats | None = None
-        weight = np.zeros((height, width), np.float32)
-        for tile in tiles:
-            if wanted is not None and not wanted[tile].any():
-                continue
-            checkpoint()
-            part = tile if wanted is None else self._part(wanted, tile)
-            found = self._window(planes, part)
-            if total is None:
-                total = np.zeros((*found.shape[:2], height, width), np.float32)
-            share = fade(
-                tile[0].stop - tile[0].start, tile[1].stop - tile[1].start, self.overlap_px
-            )
-            share = share[_within(part, tile)]
-            found *= share
-            total[:, :, *part] += found
-            weight[part] += share
-        if total is None:
+        rows, columns = tiles(height, width, tile_px, self.overlap_px, self._margin_px)
+        if wanted is None and into is None and len(rows) == len(columns) == 1:
+            return self._window(planes, (rows[0][0], columns[0][0]))
+        if into is not None:
+            np.copyto(into, 0, where=True if wanted is None else wanted)
+        for down, down_share in rows:
+            for right, right_share in columns:
+                tile = down, right
+                if wanted is not None and not wanted[tile].any():
+                    continue
+                checkpoint()
+                part = tile if wanted is None else self._part(wanted, tile)
+                found = self._window(planes, part)
+                if into is None:
+                    into = np.zeros((*found.shape[:2], height, width), np.float32)
+                inner = _within(part, tile)
+                found *= down_share[inner[0], None] * right_share[inner[1]]
+                total = into[:, :, *part]
+                np.add(total, found, out=total, where=True if wanted is None else wanted[part])
+        if into is None or (wanted is not None and not wanted.any()):
             raise ValueError("wanted must hold a pixel, got none: there is nothing to compute")
-        np.maximum(weight, np.finfo(np.float32).tiny, out=weight)
-        total /= weight
-        return total
-
-    def tiles(
-        self, height: int, width: int, tile_px: int | None = None
-    ) -> Iterator[tuple[slice, slice]]:
-        """Yield the tiles of a picture: one, where as many pixels can be computed at once.
-
-        Args:
-            height: Of the picture.
-            width: Of the picture.
-            tile_px: In place of the runner's own, where memory is short.
-        """
-        tile_px = tile_px or self.tile_px
-        margins = 2 * self._margin_px
-        if (height + margins) * (width + margins) <= tile_px**2:
-            yield np.s_[0:height, 0:width]
-            return
-        side = tile_px - margins
-        for top, bottom in spans(height, side, self.overlap_px):
-            for left, right in spans(width, side, self.overlap_px):
-                yield np.s_[top:bottom, left:right]
+        return into
 
     def _part(self, wanted: Booleans, tile: tuple[slice, slice]) -> tuple[slice, slice]:
         """Return what of a tile is computed."""
@@ -286,11 +274,47 @@ def check_tiles(tile_px: int, overlap_px: int, *, smallest_px: int, usual_px: in
         )
 
 
-def fade(height: int, width: int, overlap_px: int) -> Floats:
-    """Return a tile's weights, which rise from its borders over the overlap, (H, W) in (0, 1]."""
-    rows, columns = (np.arange(1, side + 1, dtype=np.float32) for side in (height, width))
-    nearest = np.minimum.outer(
-        np.minimum(rows, rows[::-1]),
-        np.minimum(columns, columns[::-1]),
+def tiles(
+    height: int, width: int, tile_px: int, overlap_px: int, margin_px: int = 0
+) -> tuple[list[tuple[slice, Floats]], list[tuple[slice, Floats]]]:
+    """Return the rows and the columns of a picture's tiles, and how much they count (`shares`).
+
+    Where as many pixels can be computed at once, there is one tile.
+
+    Args:
+        height: Of the picture.
+        width: Of the picture.
+        tile_px: Up to as many pixels as a square of this side are computed at once.
+        overlap_px: How far neighbouring tiles overlap.
+        margin_px: What is computed around a tile.
+    """
+    fits = (height + 2 * margin_px) * (width + 2 * margin_px) <= tile_px**2
+    rows, columns = (
+        shares(length, length if fits else tile_px - 2 * margin_px, overlap_px)
+        for length in (height, width)
     )
-    return np.minimum(nearest / overlap_px, 1).astype(np.float32)
+    return rows, columns
+
+
+def shares(length: int, side: int, overlap: int) -> list[tuple[slice, Floats]]:
+    """Return the spans of a length, and how much each of their pixels counts.
+
+    What counts rises from a span's ends over the overlap; at each pixel, all that cover it add up
+    to 1.
+
+    >>> [(span, share.tolist()) for span, share in shares(3, 2, 1)]
+    [(slice(0, 2, None), [1.0, 0.5]), (slice(1, 3, None), [0.5, 1.0])]
+
+    Args:
+        length: What is cut.
+        side: Of the longest span.
+        overlap: Of neighbours, less than `side`.
+    """
+    total = np.zeros(length)
+    found = []
+    for first, last in spans(length, side, overlap):
+        rising = np.arange(1, last - first + 1)
+        share = np.minimum(np.minimum(rising, rising[::-1]) / (overlap + 1), 1)
+        total[first:last] += share
+        found.append((slice(first, last), share))
+    return [(span, (share / total[span]).astype(np.float32)) for span, share in found]

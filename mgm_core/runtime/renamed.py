@@ -7,6 +7,7 @@ from typing import Any
 
 __all__ = [
     "DATA_KEYS",
+    "FOREGROUNDS",
     "METHODS",
     "OPTIONS",
     "RECIPE_KEYS",
@@ -22,6 +23,7 @@ __all__ = [
 OPTIONS = {"--colour-lines": "--refine", "--steady": "--smoothing"}
 RECIPE_KEYS = {"colour_lines": "refine"}
 METHODS = {"lines:": "refined:"}
+FOREGROUNDS = {"fused": "network"}
 TASKS = {"colour_lines": "fusion"}
 DATA_KEYS = {"kept_examples": "cached_examples"}
 

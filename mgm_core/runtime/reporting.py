@@ -21,8 +21,9 @@ def reason_of(error: Exception) -> str | None:
     """Return what a user can make of an error; None for a fault of the program itself."""
     if isinstance(error, MemoryError) or _is_torchs_shortage(error):
         return (
-            "memory must be enough for the photo, got too little: give a smaller --coarse-side, "
-            f"or shrink the photo ({str(error).splitlines()[0] if str(error) else 'MemoryError'})"
+            "memory must be enough for the photo, got too little: give fewer "
+            "--working-megapixels, or shrink the photo "
+            f"({str(error).splitlines()[0] if str(error) else 'MemoryError'})"
         )
     if isinstance(error, ValueError | OSError):
         return str(error) or type(error).__name__

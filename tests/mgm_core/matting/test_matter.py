@@ -7,6 +7,7 @@ import torch
 
 from mgm_core.matting.matter import (
     LEAST_SIDES_PX,
+    MARGIN_PX,
     Matter,
     within_reach,
     without_gaps,
@@ -16,6 +17,7 @@ from mgm_core.matting.matter import (
 from mgm_core.networks.decoder import SideOutputs
 from mgm_core.networks.hardware import best_dtype, cpu_has_bfloat16, resolve_device
 from mgm_core.networks.prn import PRN, refine
+from mgm_core.networks.tiling import tiles
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +212,8 @@ def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkey
     assert matte.alpha.shape == (600, 1000)
     # The small copy of 154x256 px in two tiles, each with its margins.
     assert passes[:2] == [(1, 1, 224, 224)] * 2
-    everywhere = len(list(fine._fine_alpha.tiles(600, 1000)))
+    rows, columns = tiles(600, 1000, 256, 64, MARGIN_PX)
+    everywhere = len(rows) * len(columns)
     assert 0 < len(passes) - 2 < everywhere / 2
     assert (matte.alpha[:, 300:] == 0).all()
     # The coarse 0.5 guided the fine pass, which halves it again.
@@ -283,3 +286,42 @@ def test_gaps_that_are_certainly_subject_are_filled_whole_or_not_at_all():
     np.testing.assert_array_equal(found, filled)
     assert without_gaps(found, certain) is found
     assert (without_gaps(alpha, np.ones_like(certain))[alpha < 0.9] == 1).all()
+
+
+def test_above_the_working_size_the_cost_stays_and_what_is_found_is_enlarged():
+    """Counted in pixels that the network and the refinement get."""
+    pixels, refined = [], []
+
+    def refiner(image, guidance, views, unknown):
+        refined.append(np.count_nonzero(unknown))
+        return views[0]
+
+    found = {}
+    for limit in (0.25, None):
+        for scale in (1, 2, 4):
+            network = _Local()
+            network.register_forward_pre_hook(lambda _, args: pixels.append(args[1].numel()))
+            matter = Matter(
+                network,
+                device="cpu",
+                dtype="float32",
+                working_megapixels=limit,
+                refiner=lambda: refiner,
+            )
+            image, guidance = _pair(250 * scale, 300 * scale)
+            pixels.clear()
+            refined.clear()
+            matte = matter.matte(image, guidance, refine=True, levels=True)
+            found[limit, scale] = sum(pixels), sum(refined)
+            assert all(plane.shape == guidance.shape for plane in vars(matte).values())
+            assert set(np.unique(matte.self_guidance_os1)) <= {0, 1}
+            known = matter.matte(image, guidance, known=guidance).alpha
+            assert (known[guidance == 1] == 1).all()
+    assert found[0.25, 2][0] <= 1.1 * found[0.25, 4][0] <= 1.2 * found[0.25, 2][0]
+    assert found[0.25, 4][1] <= 1.2 * found[0.25, 2][1]
+    assert found[None, 4][0] > 3 * found[0.25, 4][0]
+    assert found[None, 1] == found[0.25, 1]
+    with pytest.raises(
+        ValueError, match=r"working_megapixels must be at least 0\.25 or None, got 0"
+    ):
+        Matter(_Local(), device="cpu", working_megapixels=0)

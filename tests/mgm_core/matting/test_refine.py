@@ -36,7 +36,7 @@ def test_the_unknown_region_is_what_lies_between_and_what_is_near():
     alpha[:, 20:] = 1
     assert not unknown_region(alpha).any()
     alpha[:, 19] = 0.5
-    assert np.flatnonzero(unknown_region(alpha)[0]).tolist() == list(range(17, 22))
+    assert np.flatnonzero(unknown_region(alpha)[0]).tolist() == list(range(16, 23))
     assert np.flatnonzero(unknown_region(alpha, 15)[0]).tolist() == list(range(12, 27))
     alpha[:, 19] = 0.9 / 255  # 0 to eight bits
     assert not unknown_region(alpha).any()
@@ -189,20 +189,28 @@ def test_the_fusion_network_computes_no_more_than_the_unknown_region_needs(netwo
     assert max(pixels) <= (26 + 2 * 32 + STRIDE) ** 2
 
 
-def test_tiles_with_nothing_unknown_cost_nothing(refiner, monkeypatch):
+def test_tiles_with_nothing_unknown_cost_nothing(refiner):
     image, _, view = _composite(300, 64)
     unknown = np.zeros(view.shape, np.bool_)
     unknown[:8, 30], unknown[290:, 30] = True, True
-    tiles = Refiner(refiner.network, device="cpu", dtype="float32", tile_px=64, overlap_px=16)
     solved = []
-    inner = candidate_alphas
-    monkeypatch.setattr(
-        "mgm_core.matting.refine.candidate_alphas",
-        lambda *a: solved.append(a[2].shape) or inner(*a),
+
+    def candidates(image, views, unknown):
+        solved.append(unknown.shape)
+        return candidate_alphas(image, views, unknown)
+
+    tiles = Refiner(
+        refiner.network,
+        device="cpu",
+        dtype="float32",
+        tile_px=64,
+        overlap_px=16,
+        candidates=candidates,
     )
     tiles(image, view, [view], unknown)
     assert len(solved) == 2
-    assert all(side <= 64 for shape in solved for side in shape)
+    # What surrounds the unknown pixels, up to the tile's borders.
+    assert sorted(solved) == [(40, 63), (42, 63)]
 
 
 def test_sides_need_not_be_multiples_of_the_stride(refiner):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mgm_core.networks.tiling import TiledRunner, fade, on_torch, spans
+from mgm_core.networks.tiling import TiledRunner, on_torch, shares, spans, tiles
 from mgm_core.runtime.cancellation import Cancellation, Cancelled, cancellable
 
 
@@ -52,6 +52,41 @@ def test_spans_are_nearly_equal_few_and_overlap_by_no_more_than_asked():
         assert max(sizes) - min(sizes) <= 1
         assert all(one[1] - two[0] == overlap for one, two in itertools.pairwise(pieces))
         assert (len(pieces) - 1) * (side - overlap) + overlap < length  # one less would not do
+
+
+@pytest.mark.parametrize(("length", "side", "overlap"), [(100, 40, 10), (37, 36, 17), (20, 30, 5)])
+def test_at_each_pixel_what_counts_adds_up_to_one_and_rises_from_the_ends(length, side, overlap):
+    total = np.zeros(length)
+    found = shares(length, side, overlap)
+    assert [(span.start, span.stop) for span, _ in found] == spans(length, side, overlap)
+    for number, (span, share) in enumerate(found):
+        total[span] += share
+        assert share.min() > 0
+        if number:
+            assert (np.diff(share[:overlap]) > 0).all()
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_as_many_pixels_as_a_tile_has_are_one_tile():
+    assert [len(axis) for axis in tiles(32, 128, 64, 8)] == [1, 1]
+    assert [len(axis) for axis in tiles(32, 130, 64, 8)] == [1, 3]
+    assert [len(axis) for axis in tiles(48, 56, 64, 8, 4)] == [1, 1]
+    assert [len(axis) for axis in tiles(60, 60, 64, 8, 4)] == [2, 2]
+
+
+def test_what_is_wanted_is_written_into_a_picture_and_the_rest_of_it_stays():
+    given, wanted = planes(150, 170), np.zeros((150, 170), np.bool_)
+    wanted[30:100, 20:150:3] = True
+    into = np.full((1, 2, 150, 170), 7, np.float32)
+    found = runner(_Blur())(given, wanted=wanted, into=into)
+    assert found is into
+    whole = runner(_Blur(), tile_px=512)(given)
+    np.testing.assert_allclose(into[..., wanted], whole[..., wanted], atol=1e-5)
+    assert (into[..., ~wanted] == 7).all()
+    runner(_Blur())(given, into=into)
+    np.testing.assert_allclose(into, whole, atol=1e-5)
+    with pytest.raises(ValueError, match="wanted must hold a pixel, got none"):
+        runner(_Blur())(given, wanted=np.zeros_like(wanted), into=into)
 
 
 @pytest.mark.parametrize("padding", ["reflect", "edge"])
@@ -145,7 +180,6 @@ def test_settings_that_leave_no_room_are_refused():
         runner(_Blur(), stride=32)
     with pytest.raises(ValueError, match="between 0 and half of tile_px, got 32"):
         runner(_Blur(), overlap_px=32)
-    assert fade(3, 5, 2).tolist() == [[0.5] * 5, [0.5, 1, 1, 1, 0.5], [0.5] * 5]
 
 
 @pytest.mark.parametrize(

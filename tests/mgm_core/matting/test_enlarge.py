@@ -1,0 +1,99 @@
+import cv2
+import numpy as np
+import pytest
+
+from mgm_core.foreground import estimate
+from mgm_core.matting import enlarge
+from mgm_core.matting.enlarge import enlarge_alpha, enlarge_colours, reduced, working_size
+
+
+def _strands(side=128):
+    """Return alpha of thin lines at all angles, and an image of two plain colours and noise."""
+    alpha = np.zeros((side, side), np.float32)
+    for angle in np.linspace(0, np.pi, 9):
+        far = (round(side / 2 + side * np.cos(angle)), round(side / 2 + side * np.sin(angle)))
+        cv2.line(alpha, (side // 2, side // 2), far, 1.0, 2, cv2.LINE_AA)
+    alpha = cv2.GaussianBlur(alpha, (0, 0), 0.7).clip(0, 1)
+    foreground = np.full((side, side, 3), (0.9, 0.3, 0.1), np.float32)
+    image = alpha[..., None] * foreground + (1 - alpha[..., None]) * np.float32([0.1, 0.4, 0.8])
+    noise = np.random.default_rng(0).normal(0, 0.01, image.shape)
+    return (image + noise).clip(0, 1).astype(np.float32), alpha, foreground
+
+
+def test_strands_come_back_from_half_the_size():
+    image, alpha, _ = _strands()
+    small, small_alpha = reduced(image, (64, 64)), reduced(alpha, (64, 64))
+    linear = cv2.resize(small_alpha, (128, 128), interpolation=cv2.INTER_LINEAR)
+    enlarged = enlarge_alpha(image, small, small_alpha)
+    assert enlarged.shape == alpha.shape
+    assert enlarged.dtype == np.float32
+    soft = (alpha > 0) & (alpha < 1)
+    before, after = (((found - alpha)[soft] ** 2).mean() for found in (linear, enlarged))
+    assert after < 0.3 * before
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_what_is_certain_all_around_stays_so(value):
+    image = _strands()[0]
+    plain = np.full((50, 70), value, np.float32)
+    enlarged = enlarge_alpha(image[:100, :], reduced(image[:100], (50, 70)), plain)
+    assert np.abs(enlarged - value).max() < 1e-5
+
+
+def test_colours_have_the_detail_of_what_is_opaque_and_no_background_elsewhere():
+    image, alpha, foreground = _strands()
+    small = reduced(image, (64, 64))
+    opaque = np.ones_like(alpha)
+    np.testing.assert_allclose(enlarge_colours(image, small, small, opaque), image, atol=1e-5)
+    found = enlarge_colours(image, small, reduced(foreground, (64, 64)), alpha)
+    assert found.dtype == np.float32
+    seen = alpha > 0.1
+    errors = [np.abs(alpha[..., None] * (f - foreground))[seen].mean() for f in (found, image)]
+    assert errors[0] < 0.3 * errors[1]
+
+
+def test_large_photographs_have_their_colours_estimated_at_the_working_size(monkeypatch):
+    image, alpha, _ = _strands()
+    seen = []
+
+    def network(image, alpha):
+        seen.append(alpha.shape)
+        return image
+
+    monkeypatch.setitem(estimate._METHODS, "multilevel", network)
+    whole = estimate.estimate_foreground(image, alpha, "multilevel")
+    monkeypatch.setattr(estimate, "WORKING_MEGAPIXELS", 64 * 64 / 1e6)
+    at_size = estimate.estimate_foreground(image, alpha, "multilevel")
+    estimate.estimate_foreground(image, alpha, network)  # an estimator of one's own sees all
+    assert seen == [(128, 128), (64, 64), (128, 128)]
+    assert (at_size[alpha == 1] == image[alpha == 1]).all()
+    assert (whole == image).all()
+
+
+def test_a_trimap_stays_known_at_a_smaller_size():
+    trimap = np.ones((997, 1003), np.float32)
+    trimap[:, :500], trimap[:, 500:510] = 0, 0.5
+    small = reduced(trimap, (411, 413))
+    assert (small[:, 212:] == 1).all()
+    assert (small[:, :205] == 0).all()
+    assert ((small > 0) & (small < 1)).any(axis=1).all()
+
+
+def test_sizes_keep_their_proportions():
+    assert working_size(3000, 4000, 3.0) == (1500, 2000)
+    assert working_size(100, 100, None) == (100, 100)
+
+
+def test_strips_give_what_the_whole_gives(monkeypatch):
+    image, alpha, foreground = _strands()
+    size = (75, 90)
+    given = image, reduced(image, size), reduced(alpha, size)
+    colours = image, given[1], reduced(foreground, size), alpha
+    monkeypatch.setattr(enlarge, "_STRIP_ROWS", 1000)
+    whole = enlarge_alpha(*given), enlarge_colours(*colours)
+    monkeypatch.setattr(enlarge, "_STRIP_ROWS", 16)
+    for one, other in zip((enlarge_alpha(*given), enlarge_colours(*colours)), whole, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    by_opencv = cv2.resize(given[2], (128, 128), interpolation=cv2.INTER_LINEAR)
+    enlarged = enlarge._Enlarged(given[2], 128, 128)[:]
+    np.testing.assert_allclose(enlarged, by_opencv, atol=1e-5)
