@@ -158,7 +158,7 @@ def ablate(
 
     Args:
         samples: What `samples_of` found.
-        say: Is told each image's name when it is done.
+        say: Is called with each image's name when it is done.
         variants: What is tried; the product is always the first.
         guidances: What guides.
         models: The networks; None loads the bundled ones, on the CPU.
