@@ -70,7 +70,7 @@ def check_mask(name: str, array: Plane, size: tuple[int, int] | None = None) -> 
     _check_size(name, array, size)
 
 
-def check_shape(name: str, array: Floats, fits: bool, rule: str) -> None:
+def check_shape(name: str, array: Floats | Levels, fits: bool, rule: str) -> None:
     """Raise unless the array's shape fits the rule and it holds something."""
     if not fits or array.size == 0:
         raise ValueError(f"{name} must be of shape {rule}, got {array.shape}: reshape it")

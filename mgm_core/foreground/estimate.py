@@ -90,7 +90,7 @@ def estimate_foreground(
     else:
         methods = ", ".join(get_args(ForegroundMethod))
         raise ValueError(f"method must be one of {methods}, got {method!r}: choose one of them")
-    size = working_size(*alpha.shape, WORKING_MEGAPIXELS if method in _AT_WORKING_SIZE else None)
+    size = working_size(alpha.shape, WORKING_MEGAPIXELS if method in _AT_WORKING_SIZE else None)
     if size == alpha.shape:
         found = estimate(image, alpha)
     else:

@@ -23,19 +23,19 @@ _ROUNDING = 1e-4  # sums of areas are not exact, and a trimap is known where it 
 _DETAIL_FROM = 0.75  # alpha from which colours take detail, all of it at 1
 
 
-def working_size(height: int, width: int, megapixels: float | None) -> tuple[int, int]:
+def working_size(size: tuple[int, ...], megapixels: float | None) -> tuple[int, int]:
     """Return the height and width, in proportion, of no more megapixels than this.
 
-    >>> working_size(3000, 4000, 3.0)
+    >>> working_size((3000, 4000), 3.0)
     (1500, 2000)
-    >>> working_size(1000, 1000, 3.0)
+    >>> working_size((1000, 1000), 3.0)
     (1000, 1000)
 
     Args:
-        height: Of the photograph.
-        width: Of the photograph.
+        size: Height and width of the photograph.
         megapixels: How many at most; None sets no limit.
     """
+    height, width = size
     if megapixels is None or height * width <= megapixels * 1e6:
         return height, width
     scale = (megapixels * 1e6 / (height * width)) ** 0.5

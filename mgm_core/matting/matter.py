@@ -254,7 +254,7 @@ class Matter:
         for guidance, plane in zip(guidances, planes_known, strict=True):
             if plane is not None:
                 check_mask("known", plane, guidance.shape)
-        size = working_size(*guidances[0].shape, self.working_megapixels)
+        size = working_size(guidances[0].shape, self.working_megapixels)
         if size != guidances[0].shape:
             return [
                 self._at_size(size, image, guidance, plane, refine=refine, levels=levels)

@@ -139,7 +139,7 @@ def solve(
         return found
     with ThreadPoolExecutor(len(blocks)) as pool:
 
-        def each(work: Callable[..., Doubles], *given: object) -> Doubles:
+        def each(work: Callable[..., Doubles | int], *given: object) -> Doubles:
             parts = [pool.submit(work, *given, *block) for block in blocks]
             total: Doubles = np.sum([part.result() for part in parts], axis=0)
             return total

@@ -80,8 +80,8 @@ def test_a_trimap_stays_known_at_a_smaller_size():
 
 
 def test_sizes_keep_their_proportions():
-    assert working_size(3000, 4000, 3.0) == (1500, 2000)
-    assert working_size(100, 100, None) == (100, 100)
+    assert working_size((3000, 4000), 3.0) == (1500, 2000)
+    assert working_size((100, 100), None) == (100, 100)
 
 
 def test_strips_give_what_the_whole_gives(monkeypatch):
