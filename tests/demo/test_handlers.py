@@ -162,10 +162,10 @@ def test_a_file_that_is_no_image_is_refused_without_its_folder(handlers, tmp_pat
 
 def test_faults_of_ours_are_not_dressed_up_as_the_visitors(handlers, photo, matter, monkeypatch):
     def fail(*args, **kwargs):
-        raise RuntimeError("out of memory")
+        raise RuntimeError("the network is broken")
 
     monkeypatch.setattr(matter, "matte", fail)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(RuntimeError, match="the network is broken"):
         shown(handlers, "cut-out", DEFAULTS.with_values(photo=photo))
 
 

@@ -240,7 +240,7 @@ def test_another_foreground_is_another_blur(studio, order):
 
 @pytest.mark.parametrize("name", [part.name for part in fields(Guided)])
 def test_mattes_of_other_guidance_are_other_mattes(studio, matter, order, monkeypatch, name):
-    planes = {"known": subject_mask(), "person": subject_mask(), "certain": subject_mask() == 1}
+    planes = {"known": subject_mask(), "body": subject_mask(), "certain": subject_mask() == 1}
     guided = Guided(subject_mask(), "found", **planes)
     changed = "brought" if name == "reason" else np.roll(getattr(guided, name), 1, axis=1)
     for given in (guided, guided, replace(guided, **{name: changed})):
