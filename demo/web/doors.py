@@ -42,7 +42,7 @@ _API = "/gradio_api/"
 _POSTS = re.compile(r"(upload|queue/join|cancel|reset|call/.+|run/.+|api/.+|mcp(/.*)?)/?")
 # Gradio fetches these addresses for whoever asks.
 _FETCHED_ELSEWHERE = re.compile(r"(file=\s*[a-z][a-z0-9+.-]*:|proxy=)", re.IGNORECASE)
-# The one writes what a session shows to disk for whoever asks, the other looks for changes of the
+# The one writes what a session shows to disk for whoever asks, the other watches for changes of the
 # page's source twenty times a second for each who listens. This page offers neither.
 _NOT_OFFERED = re.compile(r"(deep_link|dev/reload)/?")
 _CALLED = re.compile(r"/call/([^/]+)/?$")
