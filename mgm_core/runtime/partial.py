@@ -106,8 +106,9 @@ def clear_up(folder: Path, *, recursive: bool = False) -> int:
     """
     deleted = 0
     for part in left_over(folder, recursive=recursive):
-        _delete(part)
-        deleted += not part.exists()
+        with suppress(OSError):  # another's, or on a disk that is read-only: it stays
+            _delete(part)
+            deleted += not part.exists()
     if deleted:
         _logger.info("deleted %d unfinished files in %s: a program was killed", deleted, folder)
     return deleted

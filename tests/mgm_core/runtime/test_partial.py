@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -82,6 +83,22 @@ def test_only_what_nobody_writes_is_left_over(tmp_path):
         assert file.is_file()
     assert sorted(tmp_path.iterdir()) == [others, below]
     assert clear_up(tmp_path / "nowhere") == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_what_another_user_left_stays_and_stops_nobody():
+    with tempfile.TemporaryDirectory() as name:  # where others may go, too
+        folder = Path(name)
+        folder.chmod(0o755)
+        left = folder / ".0123456789abcdef.part"
+        left.touch()
+
+        def clear():
+            os.setuid(65534)
+            os._exit(clear_up(folder))
+
+        assert os.waitpid(in_a_child(clear), 0)[1] == 0
+        assert left.exists()
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
