@@ -89,7 +89,9 @@ class Visitor(HttpUser):
             return "refused"
         asked.raise_for_status()
         event = asked.json()["event_id"]
-        answer = self.client.get(f"{call}/{event}", name=f"{call}/…", timeout=900).text
+        listened = self.client.get(f"{call}/{event}", name=f"{call}/…", timeout=900)
+        listened.raise_for_status()  # locust gives an empty answer where the connection broke
+        answer = listened.text
         if "before you" in answer or "under way" in answer or "told to stop" in answer:
             return "refused"
         if "event: complete" not in answer:

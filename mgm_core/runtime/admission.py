@@ -304,7 +304,7 @@ class Admission:
         return thread
 
     def close(self, seconds: float) -> int:
-        """Refuse new visits, end those that wait, and let those that compute finish.
+        """Refuse new visits and those that wait, and let those that compute finish.
 
         Args:
             seconds: How long they may take; what is not done then is cancelled.
@@ -315,11 +315,8 @@ class Admission:
         until = self._clock() + seconds
         with self._changed:
             self._closed = True
-            for visit in self._visits:
-                if not visit._has_turn:
-                    visit.token.cancel()
             self._changed.notify_all()
-            while (left := [v for v in self._visits if v._has_turn]) and self._clock() < until:
+            while (left := list(self._visits)) and self._clock() < until:
                 self._changed.wait(_LOOK_S)
             for visit in left:
                 visit.token.cancel()
@@ -411,6 +408,7 @@ class Admission:
             with self._changed:
                 if visit._has_turn:
                     return
+                self._refuse_if_closed()
                 visit._lane = lane
                 same = [v for v in self._visits if v._lane == lane]
                 running = sum(v._has_turn for v in same)

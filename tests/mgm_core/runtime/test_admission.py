@@ -206,7 +206,8 @@ def test_closing_lets_those_who_compute_finish_and_nobody_else_in():
     assert admission.close(10) == 0
     assert computing.end() == "finished"
     waiting.thread.join(10)
-    assert isinstance(waiting.outcome, Cancelled)
+    assert isinstance(waiting.outcome, BusyError)
+    assert "got told to stop: ask again soon" in str(waiting.outcome)
     with pytest.raises(BusyError, match="got told to stop"), admission.visit(visitor("c")):
         pass
 
