@@ -154,6 +154,8 @@ class Tracker:
         if max(fit.score for fit in fits) < _PLAIN * last.area:
             fits.append(_fit(last, _moved(_STILL, _shift(last, image)), image))
         best = max(fits, key=lambda fit: fit.score)
+        if best.score < _FOUND * last.area:
+            return np.zeros(last.alpha.shape, bool)
         seen = self._still_seen(last, best.flow, image)
         seen |= self._still_seen(last, _where(best.pose, image), image)
         if last is self._anchor and seen.sum() >= _WHOLE * last.area:
@@ -171,15 +173,7 @@ class Tracker:
         best = max((_fit(anchor, pose, image) for pose in poses), key=lambda fit: fit.rigid_score)
         self._pose = best.pose if best.rigid_score >= _FOUND * anchor.area else poses[0]
         where = _where(self._pose, image)
-        seen = self._still_seen(anchor, where, image)
-        # A part that is not covered, and yet looks otherwise, is a rest of what covers it.
-        alike = similarity(warp(anchor.image, where), image) > _ALIKE_NEAR
-        count, parts = cv2.connectedComponents(seen.astype(np.uint8), connectivity=8)
-        for part in range(1, count):
-            here = parts == part
-            if alike[here].mean() < 0.5:
-                seen[here] = False
-        return seen
+        return self._still_seen(anchor, where, image)
 
     def _still_seen(self, earlier: _Seen, where: Floats, image: Floats) -> Booleans:
         """Return the part of an earlier alpha, carried along a motion, that is seen in a frame.
@@ -210,6 +204,13 @@ class Tracker:
             np.ones((width_px, width_px), np.uint8),
         )
         seen: Booleans = inside & (covered == 0)
+        # A part that is not covered, and yet looks otherwise, is a rest of what covers it.
+        alike = similarity(before, image) > _ALIKE_NEAR
+        count, parts = cv2.connectedComponents(seen.astype(np.uint8), connectivity=8)
+        for part in range(1, count):
+            here = parts == part
+            if alike[here].mean() < 0.5:
+                seen[here] = False
         return seen
 
 
