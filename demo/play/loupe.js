@@ -4,7 +4,6 @@ const find = (what) => element.querySelector(what);
 const all = (what) => [...element.querySelectorAll(what)];
 let at = [0, 0], level = 3, value = null;
 
-const bare = () => document.createElement("img");
 // Between two levels the finer one fades in over the coarser.
 const opacity = (n) => Math.min(1, Math.max(0, n === 0 ? 1 : level - n + 1));
 const paint = () => {
@@ -36,15 +35,11 @@ const move = () => {
   element.dataset.at = at.map(Math.round).join(" ");
 };
 const fill = (pane, files) => {
-  const images = files.map((file) => {
-    const image = bare();
-    image.src = file.url;
-    image.alt = "";
+  all(`[data-pane=${pane}] img`).forEach((image, n) => {
+    image.src = files[n].url;
     image.width = value.width;
     image.height = value.height;
-    return image;
   });
-  find(`[data-pane=${pane}]`).replaceChildren(...images);
 };
 const show = () => {
   value = props.value?.photo ? props.value : null;

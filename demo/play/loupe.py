@@ -21,8 +21,9 @@ _TEMPLATE = (
     + "".join(f'<img alt="" data-level="{n}" draggable="false">' for n in range(len(LEVELS)))
     + '<span></span></div><div class="loupes">'
     + "".join(
-        f'<figure><div data-pane="{name}" role="img" aria-label="{label} at 200 %"></div>'
-        f"<figcaption>{label}</figcaption></figure>"
+        f'<figure><div data-pane="{name}" role="img" aria-label="{label} at 200 %">'
+        + '<img alt="" draggable="false">' * (len(LEVELS) if name == "level" else 1)
+        + f"</div><figcaption>{label}</figcaption></figure>"
         for name, label in _PANES
     )
     + "</div></div>"

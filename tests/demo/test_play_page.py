@@ -89,7 +89,7 @@ def test_what_is_shared_and_played_with(browser, address, portrait, tmp_path):
         open_tab(page, "A loupe")
         page.click("#loupe-run")
         alpha_pane = page.locator("#loupe [data-pane=alpha] img")
-        expect(alpha_pane).to_have_count(1)
+        expect(alpha_pane).to_be_visible()
         page.locator("#loupe .whole").hover(position={"x": 60, "y": 80})
         x, y = map(int, page.locator("#loupe [data-at]").get_attribute("data-at").split())
         pane = grey(page.locator("#loupe [data-pane=alpha]").screenshot())
