@@ -24,6 +24,7 @@ from demo.play.loop import (
     loop_frame,
     there_and_back,
 )
+from demo.play.loupe import under_loupe
 from demo.web.editor import Canvas, on_canvas
 from demo.web.uploads import uploaded
 from demo.web.viewer import Pair, side_by_side
@@ -193,8 +194,6 @@ class PlayHandlers:
             progress: tells how far it is.
             values: the controls, as in `Controls`.
         """
-        from demo.play.loupe import under_loupe
-
         with report_refusals():
             order = Controls.of(values).order()
             report_waiting(progress, 0)

@@ -166,7 +166,7 @@ def test_settings_of_a_single_cut_out_serve_for_many(handlers, photos, tmp_path)
     with pytest.raises(gr.Error, match="must be without corrections by hand and a mask"):
         list(run(handlers, photos, settings=str(settings)))
     settings.write_text('{"version": 2}')
-    with pytest.raises(gr.Error, match="must be .*got 2"):
+    with pytest.raises(gr.Error, match=r"must be .*got 2"):
         list(run(handlers, photos, settings=str(settings)))
 
 
