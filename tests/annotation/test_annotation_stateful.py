@@ -94,14 +94,24 @@ class Team(RuleBasedStateMachine):
     @rule(entry=entries, who=people)
     def look(self, entry, who):
         """Load the head into the page, as the page does when it opens an entry."""
+        self.load(entry, who, self.store.entry(entry).head)
+
+    @rule(entry=entries, who=people, data=st.data())
+    def look_at_a_conflict(self, entry, who, data):
+        """Load what waits beside the head, which a program may draw on too."""
+        conflicts = self.store.open_conflicts(entry)
+        if conflicts:
+            self.load(entry, who, data.draw(st.sampled_from(conflicts)).stale)
+
+    def load(self, entry, who, number):
         try:
-            head = passes.entry_for(self.store, entry, PEOPLE[who]).head
+            passes.entry_for(self.store, entry, PEOPLE[who])
         except StoreError:
             return
-        if head:
+        if number:
             self.store.sight(entry, PEOPLE[who])
             self.looked[entry].add(who)
-        self.pages[entry, who] = (head, self.pixels(entry, head))
+        self.pages[entry, who] = (number, self.pixels(entry, number))
 
     @rule(entry=entries, who=people)
     def take(self, entry, who):
@@ -113,15 +123,25 @@ class Team(RuleBasedStateMachine):
 
     @rule(entry=entries, who=people)
     def leave(self, entry, who):
-        leases.release(self.store, entry, "abcdef"["aber".index(who[0]) % 4] * 32)
+        leases.release(self.store, entry, who[0] * 32)
 
-    @rule(entry=entries, who=people, erases=st.booleans(), claimed=st.sampled_from((0.0, 9e5)))
-    def draw(self, entry, who, erases, claimed):
-        """Save on what the page shows, which may be stale."""
+    @rule(
+        entry=entries,
+        who=people,
+        erases=st.booleans(),
+        claimed=st.sampled_from((0.0, 9e5)),
+        copies=st.sampled_from((False, False, True)),
+    )
+    def draw(self, entry, who, erases, claimed, copies=False):
+        """Save on what the page shows, which may be stale; or the head's very pixels."""
         base, shown = self.pages[entry, who]
-        stroke = next(self.strokes) % (SIDE * SIDE)
+        drawn = frozenset([next(self.strokes) % (SIDE * SIDE)])
         dropped = frozenset([min(shown)]) if erases and shown else frozenset()
-        pixels = (shown - dropped) | {stroke}
+        if copies and (head := self.store.entry(entry).head):
+            drawn, dropped = frozenset(), shown - self.pixels(entry, head)
+            pixels = self.pixels(entry, head)
+        else:
+            pixels = (shown - dropped) | drawn
         lease = leases.holder(self.store, entry)
         old_head = self.store.entry(entry).head
         before = {c.id: c.stale for c in self.store.open_conflicts(entry)}
@@ -143,7 +163,7 @@ class Team(RuleBasedStateMachine):
             assert saved.conflict == own_branch, "drawn on in a conflict, and another was opened"
         else:
             assert saved.conflict not in before, "went on with another's conflict"
-        self.owed[entry][stroke] = who
+        self.owed[entry] |= dict.fromkeys(drawn, who)
         for pixel in dropped:
             # Undone in this copy; what another copy holds is owed there no longer either.
             self.owed[entry].pop(pixel, None)
@@ -216,7 +236,7 @@ class Team(RuleBasedStateMachine):
         entry=entries,
         labeller=people,
         assignee=st.sampled_from((None, *sorted(PEOPLE))),
-        judge=people,
+        judge=st.sampled_from(sorted(name for name, user in PEOPLE.items() if user.reviews)),
         verdict=st.sampled_from(("accepted", "returned")),
         restores=st.booleans(),
     )
