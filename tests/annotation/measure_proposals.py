@@ -1,7 +1,7 @@
 """Whether a proposal at hand stays quick while one of 24 megapixels is computed.
 
 Run: PYTHONPATH=. python tests/annotation/measure_proposals.py OUT. It asks over HTTP for the
-proposal of an image of 3 megapixels that was computed before: first in quiet, then for 40 s while
+proposal of an image of 3 megapixels that was computed before: first in quiet, then for 25 s while
 the worker computes another of 24 megapixels, and ends that.
 """
 
@@ -23,7 +23,7 @@ from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.images import read_image, write_image
 
-BUSY_SECONDS = 40
+BUSY_SECONDS = 25
 
 
 def main(out: Path) -> None:
