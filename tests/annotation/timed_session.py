@@ -1,4 +1,4 @@
-"""A timed trial on the real page: four images of 12 megapixels, each proposed, looked at, corrected.
+"""A timed trial on the real page: images of 12 megapixels, each proposed, looked at, corrected.
 
 Run: PYTHONPATH=. python tests/annotation/timed_session.py OUT; proposals that OUT already holds
 are not computed anew. A script does an annotator's work:
@@ -114,7 +114,7 @@ class Annotator:
             self.look_at(*place)
         if shot:
             self.page.screenshot(path=shot)
-        self.press("k", "k", "k", "k", "Shift+R")
+        self.press("k", "k", "k", "Shift+R")
 
     def correct(self, shot: Path | None) -> None:
         for n, place in enumerate(PLACES):
