@@ -6,7 +6,6 @@ exports.
 """
 
 import zipfile
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -140,7 +139,7 @@ def document_of(items: Iterable[Labelled]) -> bytes:
     ElementTree.SubElement(root, "version").text = "1.1"
     task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
     names = ElementTree.SubElement(task, "labels")
-    known = defaultdict(int)
+    known: dict[str, None] = {}
     for number, item in enumerate(items):
         image = ElementTree.SubElement(
             root,
@@ -151,7 +150,7 @@ def document_of(items: Iterable[Labelled]) -> bytes:
             height=str(item.height),
         )
         for label, mask in item.masks.items():
-            known[label] += 1
+            known[label] = None
             left, top, width, height = box_of(mask)
             if not width:
                 continue

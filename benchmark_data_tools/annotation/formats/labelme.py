@@ -106,8 +106,8 @@ def _read(shape: dict[str, Any], size: Size) -> Mask:
     draw = ImageDraw.Draw(picture)
     (x0, y0), (x1, y1) = points[:2].tolist()
     if kind == "rectangle":
-        corners = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
-        draw.rectangle(corners, fill=255, outline=255)
+        box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        draw.rectangle(box, fill=255, outline=255)
     elif kind == "circle":
         radius = dist((x0, y0), (x1, y1))
         draw.ellipse((x0 - radius, y0 - radius, x0 + radius, y0 + radius), fill=255, outline=255)

@@ -110,11 +110,11 @@ def target_of(label_config: str, store: Store) -> Target:
         kind = tag.tag.lower()
         if kind not in _TAGS or tag.get("toName") not in images:
             continue
-        label = None
+        label: str | None = None
         if kind.endswith("labels"):
             known = [str(child.get("value")) for child in tag.iter() if child.tag == "Label"]
             ours = {one.name for one in store.labels() if one.kind == "mask"}
-            chosen = [label for label in known if label in ours] or known
+            chosen = [name for name in known if name in ours] or known
             if len(known) > 1 and chosen is known:
                 raise StoreError(
                     f"label_config must have a label of the dataset's, {', '.join(sorted(ours))}, "
