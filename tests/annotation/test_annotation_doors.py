@@ -105,6 +105,9 @@ def test_bodies_have_limits(client):
         "/api/entries/1/revisions?base=0&save_id=1", content=b" " * (LOGIN_BYTES + 1)
     )
     assert answer.status_code == 422
+    large = b" " * (BODY_BYTES + 1)
+    answer = client.post("/api/entries/1/segment?x=1&y=1&adds=true", content=large)
+    assert (answer.status_code, answer.json()["message"][:23]) == (422, "mask must have at most ")
 
 
 def test_logging_out_ends_all_logins(client, users):
@@ -123,6 +126,8 @@ def test_numbers_that_no_database_holds_are_refused(client, number):
     log_in(client)
     for path in (f"/api/entries/{number}", f"/api/entries/1/mask?revision={number}"):
         assert client.get(path).status_code == 422
+    for path in (f"/api/pins/{number}/settle", f"/api/entries/{number}/pins"):
+        assert client.post(path, json={"x": 1, "y": 1, "text": "a"}).status_code == 422
 
 
 def test_guessing_is_slowed(client):
