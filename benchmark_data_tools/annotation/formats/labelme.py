@@ -142,7 +142,7 @@ def _read_mask(shape: dict[str, Any], points: Any, size: Size) -> Mask:  # noqa:
 
 def document_of(item: Labelled) -> dict[str, Any]:
     """Return an image's JSON, for a file beside it."""
-    shapes = []
+    shapes: list[dict[str, Any]] = []
     for label, mask in item.masks.items():
         left, top, width, height = box_of(mask)
         if not width:
