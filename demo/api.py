@@ -68,10 +68,13 @@ class Api:
         threshold: float = _DEFAULT.threshold,
         quality: Quality = _DEFAULT.quality,
         points: object = None,
+        label: float | None = None,
+        ignore_transparency: bool = False,
     ) -> tuple[str, str]:
         """Cut a subject out: a photo and, if you have one, a mask, trimap or rough matte of its
         size, to a transparent PNG and to its alpha alone as a 16-bit PNG. Points [x, y] in px add
-        to the mask what lies there, [x, y, false] remove it.
+        to the mask what lies there, [x, y, false] remove it. Of a class map as mask, label says
+        which class is the subject. What is transparent in the photo stays so unless ignored.
         """  # noqa: D205 - shown to people as it is, in one piece
         with report_refusals():
             recipe = Recipe(
@@ -81,6 +84,8 @@ class Api:
                 threshold=threshold,
                 quality=quality,
                 edits=read_points(points),
+                label=None if label is None else round(label),
+                ignore_transparency=ignore_transparency,
             )
             if foreground != "quality":
                 recipe = replace(recipe, foreground=current_method(foreground))
@@ -239,6 +244,8 @@ def add_endpoints(api: Api, visits: Visits) -> None:
                     threshold,
                     gr.Textbox(_DEFAULT.quality, label=", ".join(get_args(Quality))),
                     points,
+                    gr.Number(None, label="The subject's label, of a class map as mask"),
+                    gr.Checkbox(False, label="Ignore the photo's own transparency"),
                 ],
                 [gr.File(label="Cut-out"), gr.File(label="Alpha")],
             ),

@@ -1,0 +1,36 @@
+"""The endpoints, called as functions; `test_page.py` calls them over the network."""
+
+import gradio as gr
+import numpy as np
+import pytest
+from demo_pictures import HEIGHT, WIDTH, photo_pixels
+from PIL import Image
+
+from demo.api import Api
+from mgm_core.images import encode_png, read_alpha, read_mask
+
+
+@pytest.fixture
+def api(studio):
+    return Api(studio, 1.0)
+
+
+def test_a_program_chooses_a_label_and_ignores_transparency(api, photo, tmp_path):
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[12:40, 16:40] = 15
+    labels[:8, 50:] = 9
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    path = str(tmp_path / "labels.png")
+    with pytest.raises(gr.Error, match="got a map of the labels 0, 9, 15"):
+        api.matte(photo, path)
+    alpha = read_mask(api.matte(photo, path, label=9)[1])
+    assert alpha[2:6, 54:].min() > 0.95
+    assert alpha[26, 28] == 0
+
+    clear = np.ones((HEIGHT, WIDTH), np.float32)
+    clear[:, :28] = 0
+    (tmp_path / "clear.png").write_bytes(encode_png(np.dstack([photo_pixels(), clear])))
+    given = str(tmp_path / "clear.png")
+    for ignored, expected in ((False, 0), (True, 1)):
+        cutout, _ = api.matte(given, ignore_transparency=ignored)
+        assert read_alpha(cutout)[26, 22] == expected
