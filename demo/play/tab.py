@@ -49,7 +49,9 @@ def _game(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
             canvas = guidance_editor("scribble", brushes_only=True)
             with gr.Row():
                 run = gr.Button("Cut out by it", variant="primary", elem_id="scribble-run")
-                stop = gr.Button("Stop", elem_id="scribble-stop", scale=0, min_width=80)
+                stop = gr.Button(
+                    "Stop", elem_id="scribble-stop", scale=0, min_width=80, visible=False
+                )
         with gr.Column(min_width=320, scale=3):
             score = gr.Markdown("The score will be here.", elem_id="scribble-score")
             pictures = gr.Gallery(
@@ -65,14 +67,15 @@ def _game(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
     # A new photo is a new sheet.
     controls[0].change(handlers.blank, controls, [canvas, edits], **_AT_ONCE)
     canvas.edit(handlers.scribbled, controls, [canvas, edits], **_AT_ONCE)
-    run.click(
-        visits.of(handlers.play),
-        [edits, best, *controls],
-        [pictures, score, best],
-        api_visibility="private",
+    _compute(
+        [run.click],
+        stop,
+        visits,
+        fn=visits.of(handlers.play),
+        inputs=[edits, best, *controls],
+        outputs=[pictures, score, best],
         show_progress_on=pictures,
     )
-    stop.click(visits.stop, None, None, **_AT_ONCE)
 
 
 def _loop(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
@@ -82,7 +85,7 @@ def _loop(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
     )
     with gr.Row():
         run = gr.Button("Make the loop", variant="primary", elem_id="loop-run")
-        stop = gr.Button("Stop", elem_id="loop-stop", scale=0, min_width=80)
+        stop = gr.Button("Stop", elem_id="loop-stop", scale=0, min_width=80, visible=False)
         gif = gr.DownloadButton("Download GIF", interactive=False, elem_id="loop-gif")
         mp4 = gr.DownloadButton("Download MP4", interactive=False, elem_id="loop-mp4")
     measured = gr.Markdown(elem_id="loop-measured")
@@ -99,14 +102,16 @@ def _loop(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
         None,
         [gif, mp4, measured],
         **_AT_ONCE,
-    ).then(
-        visits.of(handlers.loop),
-        [*controls],
-        [shown, gif, mp4, measured],
-        api_visibility="private",
+    )
+    _compute(
+        [run.click],
+        stop,
+        visits,
+        fn=visits.of(handlers.loop),
+        inputs=[*controls],
+        outputs=[shown, gif, mp4, measured],
         show_progress_on=measured,
     )
-    stop.click(visits.stop, None, None, **_AT_ONCE)
 
 
 def _loupe(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
@@ -116,17 +121,18 @@ def _loupe(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> N
     )
     with gr.Row():
         run = gr.Button("Look closely", variant="primary", elem_id="loupe-run")
-        stop = gr.Button("Stop", elem_id="loupe-stop", scale=0, min_width=80)
+        stop = gr.Button("Stop", elem_id="loupe-stop", scale=0, min_width=80, visible=False)
     glass = loupe("loupe")
     controls[0].change(lambda: None, None, glass, **_AT_ONCE)
-    run.click(
-        visits.of(handlers.look),
-        [*controls],
-        glass,
-        api_visibility="private",
+    _compute(
+        [run.click],
+        stop,
+        visits,
+        fn=visits.of(handlers.look),
+        inputs=[*controls],
+        outputs=glass,
         show_progress_on=run,
     )
-    stop.click(visits.stop, None, None, **_AT_ONCE)
 
 
 def _comparison(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
@@ -146,7 +152,9 @@ def _comparison(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits)
             )
             with gr.Row():
                 run = gr.Button("Compare", variant="primary", elem_id="compare-run")
-                stop = gr.Button("Stop", elem_id="compare-stop", scale=0, min_width=80)
+                stop = gr.Button(
+                    "Stop", elem_id="compare-stop", scale=0, min_width=80, visible=False
+                )
             note = gr.Markdown(elem_id="compare-note")
         with gr.Column(min_width=320, scale=3, visible=False) as result:
             what = gr.Radio(
@@ -169,13 +177,31 @@ def _comparison(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits)
                 elem_id="compare-slider",
             )
             pair = closeup("compare-pair", captions=("This one", "The other"))
-    comparing: dict[str, Any] = {
-        "fn": visits.of(handlers.compare),
-        "inputs": [other, what, *controls],
-        "outputs": [result, slider, pair, note],
-        "api_visibility": "private",
-        "show_progress_on": note,
-    }
-    run.click(**comparing)
-    what.input(**comparing)
-    stop.click(visits.stop, None, None, **_AT_ONCE)
+    _compute(
+        [run.click, what.input],
+        stop,
+        visits,
+        fn=visits.of(handlers.compare),
+        inputs=[other, what, *controls],
+        outputs=[result, slider, pair, note],
+        show_progress_on=note,
+    )
+
+
+def _compute(
+    events: Sequence[Any],
+    stop: gr.Button,
+    visits: Visits,
+    **computing: Any,  # noqa: ANN401 - what Gradio's listeners take
+) -> None:
+    """Compute on events; Stop is seen meanwhile, and ends it."""
+
+    def shown(visible: bool) -> gr.Button:
+        return gr.Button(visible=visible)
+
+    begun = gr.on(events, lambda: shown(True), None, stop, **_AT_ONCE)
+    running = begun.then(api_visibility="private", **computing)
+    running.then(lambda: shown(False), None, stop, **_AT_ONCE)
+    stop.click(visits.stop, None, None, cancels=[running], **_AT_ONCE).then(
+        lambda: shown(False), None, stop, **_AT_ONCE
+    )

@@ -74,6 +74,12 @@ def test_what_is_shared_and_played_with(browser, address, portrait, tmp_path):
         expect(page.locator("#scribble-pictures img")).to_have_count(3)
 
         open_tab(page, "A loop")
+        # Stop is there while it computes, and ends it; then it is made again.
+        page.click("#loop-run")
+        expect(page.locator("#loop-shown img")).to_be_visible()
+        page.click("#loop-stop")
+        expect(page.locator("#loop-stop")).to_be_hidden()
+        expect(page.locator("#loop-gif")).to_be_disabled()
         page.click("#loop-run")
         expect(page.locator("#loop-measured")).to_contain_text("of the subject, the cut-out by")
         with Image.open(saved(page, "#loop-gif", tmp_path)) as gif:
