@@ -98,7 +98,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("without colour samples", samples=False),
     Variant("without the noise filter", smooths=False),
     Variant("plain mean of the candidates", fuses=False),
-    *(Variant(f"tolerance {t:g}", tolerance=t) for t in (1e-2, 2e-3, 5e-4)),
+    *(Variant(f"tolerance {t:g}", tolerance=t) for t in (1e-2, 2e-3, 1e-3, 3e-4)),
     *(Variant(f"band of {px} px", band_px=px) for px in (3, 7, 15)),
 )
 """What is tried; a variant that is what the product does anyway is run once."""
