@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from benchmark_data_tools.annotation.storage.mounts import filesystem_of, takes_databases
+from benchmark_data_tools.annotation.places.mounts import filesystem_of, takes_databases
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 

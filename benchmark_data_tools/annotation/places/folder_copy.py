@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from benchmark_data_tools.annotation.places.durability import LEFT_OUT, snapshot, take_over
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
-from benchmark_data_tools.annotation.storage.durability import LEFT_OUT, snapshot, take_over
 from benchmark_data_tools.annotation.storage.errors import StoreError
 
 __all__ = ["FolderCopy", "restore_from_folder"]

@@ -11,9 +11,9 @@ from pathlib import Path
 from huggingface_hub import CommitInfo, CommitScheduler, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
+from benchmark_data_tools.annotation.places.mounts import takes_databases
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
 from benchmark_data_tools.annotation.storage.errors import StoreError
-from benchmark_data_tools.annotation.storage.mounts import takes_databases
 
 SPACE_DISK = Path("/data")
 NOT_SAFE = (
