@@ -2,6 +2,8 @@
 
 import gc
 import importlib.util
+import inspect
+import itertools
 import logging
 import os
 import signal
@@ -29,7 +31,7 @@ from demo.environment import Environment
 from demo.examples import PICTURES
 from demo.tabs.annotation import PATH
 from demo.ui import build
-from demo.web.doors import Doors, UploadShares, security_headers
+from demo.web.doors import Doors, Input, UploadShares, security_headers
 from demo.web.health import check_metrics, health_route, metrics_route
 from demo.web.paths import mounted
 from demo.web.sessions import Sessions
@@ -78,18 +80,28 @@ def launch(
         event = page._queue.event_ids_to_events.get(event_id)
         return event_id if event is None else event.session_hash
 
-    def takes_files(handler: int | str) -> list[bool]:
+    def inputs_of(handler: int | str) -> list[Input] | None:
         for number, function in page.fns.items():
             if handler in (number, function.api_name):
-                return [isinstance(part, gr.Image | gr.File | gr.Video) for part in function.inputs]
-        return []
+                parameters = inspect.signature(function.fn or (lambda: None)).parameters.values()
+                return [
+                    Input(
+                        parameter.name if parameter else "",
+                        isinstance(part, gr.Image | gr.File | gr.Video),
+                        parameter is not None and parameter.default is parameter.empty,
+                    )
+                    for parameter, part in itertools.zip_longest(
+                        itertools.islice(parameters, len(function.inputs)), function.inputs
+                    )
+                ]
+        return None
 
     doors = Middleware(
         Doors,
         shares=UploadShares(environment.upload_megabytes * 2**20, environment.keep_minutes * 60),
         listen=visits.admission.listen,
         session_of=session_of,
-        takes_files=takes_files,
+        inputs_of=inputs_of,
         headers=security_headers(on_a_space=get_space() is not None),
         elsewhere=[PATH] if annotation is not None else [],
         addresses=bool(environment.mcp),

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from gradio.utils import get_upload_folder
@@ -45,7 +45,7 @@ _FETCHED_ELSEWHERE = re.compile(r"(file=\s*[a-z][a-z0-9+.-]*:|proxy=)", re.IGNOR
 # The one writes what a session shows to disk for whoever asks, the other watches for changes of the
 # page's source twenty times a second for each who listens. This page offers neither.
 _NOT_OFFERED = re.compile(r"(deep_link|dev/reload)/?")
-_CALLED = re.compile(r"/call/([^/]+)/?$")
+_CALLED = re.compile(r"/call/(v2/)?([^/]+)/?$")
 _LISTENING = re.compile(r"call/(?:v2/)?[^/]+/([^/]+)/?")
 
 _SOURCES = {
@@ -120,6 +120,20 @@ class _TooLongFieldsError(Exception):
     """A form has more than files."""
 
 
+class Input(NamedTuple):
+    """What a handler takes.
+
+    Args:
+        name: of its parameter.
+        is_file: whether it is a file.
+        is_needed: whether it has no default.
+    """
+
+    name: str
+    is_file: bool
+    is_needed: bool
+
+
 class Doors:
     """The middleware.
 
@@ -128,7 +142,7 @@ class Doors:
         shares: of uploads.
         listen: a block in which a page waits for its results, by the page's session.
         session_of: the session of an event that a program waits for, by the event's id.
-        takes_files: which of a handler's inputs are files, by its number or its endpoint's name.
+        inputs_of: a handler's inputs, by its number or its endpoint's name; None if there is none.
         headers: of every answer.
         elsewhere: paths that have doors of their own, such as the annotation's.
         addresses: whether a file may be a web address, as MCP has them.
@@ -141,13 +155,13 @@ class Doors:
         shares: UploadShares,
         listen: Callable[[str], AbstractContextManager[None]],
         session_of: Callable[[str], str],
-        takes_files: Callable[[int | str], Sequence[bool]],
+        inputs_of: Callable[[int | str], Sequence[Input] | None],
         headers: dict[str, str],
         elsewhere: Iterable[str] = (),
         addresses: bool = False,
     ) -> None:
         self._app, self._shares, self._listen, self._session_of = app, shares, listen, session_of
-        self._takes_files = takes_files
+        self._inputs_of = inputs_of
         self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._elsewhere = tuple(f"/{path}" for path in elsewhere)
         self._addresses = addresses
@@ -270,10 +284,11 @@ class Doors:
                     scope, receive, send
                 )
                 return
-            if self._names_file(scope["path"], asked) or not files_are_uploads(
-                asked, addresses=self._addresses
-            ):
-                await refusal(NOT_UPLOADED, 400)(scope, receive, send)
+            refused = self._refused_call(scope["path"], asked)
+            if refused is None and not files_are_uploads(asked, addresses=self._addresses):
+                refused = refusal(NOT_UPLOADED, 400)
+            if refused is not None:
+                await refused(scope, receive, send)
                 return
             sent = json.dumps(asked).encode()
         headers = [
@@ -291,19 +306,34 @@ class Doors:
 
         await self._app({**scope, "headers": headers}, again, send)
 
-    def _names_file(self, path: str, asked: object) -> bool:
-        """Tell whether an input that takes a file is a bare name, which Gradio fails at."""
-        if not isinstance(asked, dict) or not isinstance(data := asked.get("data"), list):
-            return False
-        endpoint = _CALLED.search(path)
-        handler = asked.get("fn_index") if endpoint is None else endpoint[1]
-        if not isinstance(handler, int | str):
-            return False
-        are_files = self._takes_files(handler)
-        return any(
-            is_file and not isinstance(value, dict | list | None)
-            for is_file, value in zip(are_files, data, strict=False)
-        )
+    def _refused_call(self, path: str, asked: object) -> Response | None:
+        """Answer what Gradio fails at: unknown endpoints or parameters, and bare names of files."""
+        called = _CALLED.search(path)
+        handler = called[2] if called else isinstance(asked, dict) and asked.get("fn_index")
+        if not isinstance(asked, dict) or not isinstance(handler, int | str):
+            return None
+        inputs = self._inputs_of(handler)
+        if inputs is None:
+            return called and refusal("this page must offer what is asked for, got another", 404)
+        if called and called[1]:
+            missing = {each.name for each in inputs if each.is_needed} - asked.keys()
+            if missing or asked.keys() - {each.name for each in inputs}:
+                names = ", ".join(each.name for each in inputs)
+                return refusal(f"a request must have parameters of {names}, got others", 400)
+            values = [asked.get(each.name) for each in inputs]
+        else:
+            values = asked.get("data")
+            if called and isinstance(values, list) and len(values) != len(inputs):
+                names = ", ".join(each.name for each in inputs)
+                return refusal(
+                    f"data must have {len(inputs)} values ({names}), got {len(values)}", 400
+                )
+        if isinstance(values, list) and any(
+            each.is_file and not isinstance(value, dict | list | None)
+            for each, value in zip(inputs, values, strict=False)
+        ):
+            return refusal(NOT_UPLOADED, 400)
+        return None
 
 
 async def _whole_body(receive: Receive) -> bytes | None:

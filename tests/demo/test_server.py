@@ -36,11 +36,11 @@ class Server:
         return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
 
     def call(self, endpoint, photo):
-        others = {"matte": [None, "detect", 0, "network"], "segment": ["person", 0.5, "portrait"]}
-        data = {"data": [photo, *others[endpoint]]}
-        answer = self.http.post(f"/gradio_api/call/{endpoint}", json=data)
+        others = {"foreground": "network"} if endpoint == "matte" else {}
+        path = f"/gradio_api/call/v2/{endpoint}"
+        answer = self.http.post(path, json={"photo": photo, **others})
         assert answer.status_code == 200, answer.text
-        return f"/gradio_api/call/{endpoint}/{answer.json()['event_id']}"
+        return f"{path}/{answer.json()['event_id']}"
 
     def answer(self, endpoint, photo):
         return self.http.get(self.call(endpoint, photo)).text
@@ -185,8 +185,15 @@ def test_each_bad_picture_is_answered_in_words(server, tmp_path):
     ],
 )
 def test_what_was_not_uploaded_has_one_answer(server, file):
-    answer = server.http.post("/gradio_api/call/segment", json={"data": [file]})
-    assert (answer.status_code, answer.json()["detail"]) == (400, NOT_UPLOADED)
+    data = [file, "person", 0.5, "portrait", None]
+    for path, asked in (("segment", {"data": data}), ("v2/segment", {"photo": file})):
+        answer = server.http.post(f"/gradio_api/call/{path}", json=asked)
+        assert (answer.status_code, answer.json()["detail"]) == (400, NOT_UPLOADED)
+    for path in ("nothing", "v2/nothing"):
+        assert server.http.post(f"/gradio_api/call/{path}", json={}).status_code == 404
+    missing = server.http.post("/gradio_api/call/v2/segment", json={"category": "cat"})
+    assert missing.status_code == 400
+    assert missing.json()["detail"].startswith("a request must have parameters of photo, category,")
 
 
 def test_operators_are_told_how_it_is(server):

@@ -12,6 +12,7 @@ from demo.web.doors import (
     JSON_BYTES,
     NOT_UPLOADED,
     Doors,
+    Input,
     UploadShares,
     files_are_uploads,
     security_headers,
@@ -49,7 +50,11 @@ def doors_before(behind, most_bytes=10_000, **options):
         shares=UploadShares(most_bytes, 60),
         listen=behind.listen,
         session_of={"e5": "s5"}.__getitem__,
-        takes_files=lambda handler: [handler in (7, "segment"), False],
+        inputs_of=lambda handler: (
+            [Input("photo", is_file=True, is_needed=True), Input("more", False, False)]
+            if handler in (7, "segment")
+            else None
+        ),
         headers=security_headers(on_a_space=False),
         elsewhere=["annotate"],
         **options,
@@ -113,10 +118,36 @@ def test_an_upload_is_let_in_without_where_else_it_could_be(ask, uploaded):
 )
 def test_everything_else_has_one_answer(ask, uploaded, tmp_path, file):
     (tmp_path.parent / "other.png").write_bytes(b"x")
-    text = json.dumps({"data": [file], "fn_index": 7}).replace("{uploads}", str(tmp_path))
-    for path in ("queue/join", "call/segment"):
+    for path, asked in (
+        ("queue/join", {"data": [file], "fn_index": 7}),
+        ("call/segment", {"data": [file, 3]}),
+        ("call/v2/segment", {"photo": file}),
+    ):
+        text = json.dumps(asked).replace("{uploads}", str(tmp_path))
         answer = ask()("POST", f"/gradio_api/{path}", content=text)
         assert (answer.status_code, answer.json()["detail"]) == (400, NOT_UPLOADED)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "status"),
+    [
+        ("call/v2/segment", {"photo": None, "more": 3}, 200),
+        ("call/v2/segment", {"photo": None}, 200),
+        ("call/v2/segment", {"more": 3}, 400),
+        ("call/v2/segment", {"photo": None, "other": 3}, 400),
+        ("call/v2/nothing", {"photo": None}, 404),
+        ("call/nothing", {"data": []}, 404),
+        ("call/segment", {"data": [None, 3]}, 200),
+        ("call/segment", {"data": [None]}, 400),
+        ("queue/join", {"data": [], "fn_index": 99}, 200),  # which Gradio answers itself
+    ],
+)
+def test_endpoints_and_parameters_that_there_are_not_are_answered_in_words(
+    ask, path, asked, status
+):
+    answer = ask()("POST", f"/gradio_api/{path}", json=asked)
+    assert answer.status_code == status
+    assert (" must " in answer.json().get("detail", "")) == (status != 200)
 
 
 def test_addresses_are_let_in_where_they_are_wanted():
