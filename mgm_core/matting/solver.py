@@ -10,7 +10,7 @@ Source: Hestenes and Stiefel, "Methods of Conjugate Gradients for Solving Linear
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -139,7 +139,7 @@ def solve(
         return found
     with ThreadPoolExecutor(len(blocks)) as pool:
 
-        def each(work: Callable[..., Doubles | int], *given: object) -> Doubles:
+        def each(work: Callable[..., Doubles], *given: object) -> Doubles:
             parts = [pool.submit(work, *given, *block) for block in blocks]
             total: Doubles = np.sum([part.result() for part in parts], axis=0)
             return total
@@ -159,7 +159,8 @@ def solve(
             cycle(residual, downhill)
             before, energies = energies, each(_energies, residual, downhill)
             shares = np.divide(energies, before, out=np.zeros(LANES), where=before > 0)
-            each(_turn, matrix.own, shares.astype(np.float32), downhill, direction)
+            turned = matrix.own, shares.astype(np.float32), downhill, direction
+            wait([pool.submit(_turn, *turned, *block) for block in blocks])
             curvatures = each(_multiply, *matrix[:3], weights, direction, product)
             unsolved = (squares > limits) & (curvatures > 0)
             lengths = np.divide(energies, curvatures, out=np.zeros(LANES), where=unsolved)
@@ -249,10 +250,9 @@ def _turn(
     direction: Floats,
     first: int,
     last: int,
-) -> int:
+) -> None:
     """Turn to the next direction, in place."""
     for row in range(_index(first), _index(last)):
         place = _index(own[row])
         for k in range(_ALL):
             direction[place, k] = downhill[row, k] + shares[k] * direction[place, k]
-    return 0
