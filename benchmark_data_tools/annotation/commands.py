@@ -206,9 +206,9 @@ def open_service(
         DatabaseError: The database cannot be used.
     """
     # Serving loads FastAPI and the Hub's client, which other commands do not need.
+    from benchmark_data_tools.annotation.places import durability
     from benchmark_data_tools.annotation.places.folder_copy import FolderCopy, restore_from_folder
     from benchmark_data_tools.annotation.server.service import Service
-    from benchmark_data_tools.annotation.storage import durability
 
     disk = durability.SPACE_DISK
     folder = durability.safe_folder(folder, disk)

@@ -320,7 +320,7 @@ class Doors:
             if missing or asked.keys() - {each.name for each in inputs}:
                 names = ", ".join(each.name for each in inputs)
                 return refusal(f"a request must have parameters of {names}, got others", 400)
-            values = [asked.get(each.name) for each in inputs]
+            values: object = [asked.get(each.name) for each in inputs]
         else:
             values = asked.get("data")
             if called and isinstance(values, list) and len(values) != len(inputs):

@@ -14,8 +14,8 @@ import pytest
 from annotation_samples import mask_of, save
 
 from benchmark_data_tools.annotation.commands import open_service
+from benchmark_data_tools.annotation.places import durability, folder_copy, mounts
 from benchmark_data_tools.annotation.places.folder_copy import FolderCopy, restore_from_folder
-from benchmark_data_tools.annotation.storage import durability, folder_copy, mounts
 from benchmark_data_tools.annotation.storage.database import DatabaseError
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.store import Store

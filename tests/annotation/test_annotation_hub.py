@@ -14,9 +14,9 @@ from huggingface_hub.errors import BadRequestError
 from starlette.testclient import TestClient
 
 from benchmark_data_tools.annotation.commands import open_service
+from benchmark_data_tools.annotation.places import durability
 from benchmark_data_tools.annotation.places.durability import HubCopy, restore_from_hub
 from benchmark_data_tools.annotation.server.app import create_app
-from benchmark_data_tools.annotation.storage import durability
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.people import ALONE
 from benchmark_data_tools.annotation.storage.store import Store

@@ -22,9 +22,10 @@ from benchmark_data_tools.annotation.formats.rle import (
     coco_encode,
     label_studio_decode,
 )
+from benchmark_data_tools.annotation.places import durability
 from benchmark_data_tools.annotation.server.app import create_app
 from benchmark_data_tools.annotation.server.proposals import Layers, detail_of
-from benchmark_data_tools.annotation.storage import durability, masks
+from benchmark_data_tools.annotation.storage import masks
 from benchmark_data_tools.annotation.storage.errors import ForbiddenError, StoreError
 from benchmark_data_tools.annotation.storage.masks import encode_mask
 from benchmark_data_tools.annotation.storage.people import ALONE, User

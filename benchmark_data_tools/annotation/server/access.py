@@ -19,9 +19,9 @@ from pydantic import Field
 from sqlalchemy.exc import OperationalError
 
 from benchmark_data_tools.annotation import TOOL_VERSION
+from benchmark_data_tools.annotation.places import durability
 from benchmark_data_tools.annotation.server.doors import TooManyError
 from benchmark_data_tools.annotation.server.service import Service
-from benchmark_data_tools.annotation.storage import durability
 from benchmark_data_tools.annotation.storage.errors import (
     ChangedError,
     ForbiddenError,
