@@ -81,9 +81,11 @@ class PlayHandlers:
 
     def blank(self, *values: object) -> tuple[Canvas | None, list[object]]:
         """Return the photo to scribble on, without a mask, and no strokes."""
-        with report_refusals():
-            controls = Controls.of(values)
-            return (None if controls.photo is None else self._sheet(controls, []), [])
+        controls = Controls.of(values)
+        try:
+            return (None if controls.photo is None else self._sheet(controls, [])), []
+        except ValueError:  # said where the photo is shown
+            return None, []
 
     def scribbled(self, event: gr.EventData, *values: object) -> tuple[Canvas, object]:
         """Take the strokes that the canvas sends; it shows the mask that they make."""

@@ -52,6 +52,12 @@ def test_large_pictures_are_reduced_on_the_card():
     assert share_card([("A", tall), ("B", tall)]).shape == (24 + 800 + 46, 48 + 2 * 200 + 12, 3)
 
 
+def test_a_photo_that_cannot_be_read_leaves_the_sheet_empty(handlers, values, photo):
+    assert handlers.blank(*values)[0] is not None
+    Path(photo).write_bytes(b"no picture")
+    assert handlers.blank(*values) == (None, [])
+
+
 def test_a_scribble_is_cut_out_and_scored(handlers, values, matter):
     canvas, edits = handlers.blank(*values)
     assert (canvas["width"], canvas["edits"], edits) == (WIDTH, [], [])
