@@ -159,8 +159,6 @@ def test_the_first_page_is_light(browser, address):
         )
         network.send("Network.enable")
         again.goto(address)
-        again.wait_for_function(
-            "() => { const all = [...document.images]; "
-            "return all.length > 8 && all.every((image) => image.complete); }"
-        )
+        pictures = "[...document.querySelectorAll('#hero img, #examples img')]"
+        again.wait_for_function(f"{pictures}.filter((image) => image.naturalWidth).length === 9")
         assert 500_000 < sum(loaded) < 1_500_000
