@@ -16,6 +16,7 @@ annotate DATASET             label detail regions; with it init, export and othe
 
 # Each command imports what it needs: Torch and plots take longer than most commands.
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from benchmark_data_tools.annotation.commands import add_subcommands
 from benchmark_data_tools.data.layouts import LAYOUTS, find_samples, read_subset
+from mgm_core.batch.cluster import check_ray
 from mgm_core.files.outputs import UsageError, check_outputs
 from mgm_core.runtime.reporting import allow_any_name
 
@@ -106,7 +108,9 @@ def run(options: argparse.Namespace) -> int:
         bits=options.bits,
     )
     _refuse_within(plan.out, [path for s in plan.samples for path in s.files.values()])
-    runner.run(plan, processes=options.processes)
+    if options.runner == "ray":
+        check_ray()
+    runner.run(plan, processes=options.processes, runner=options.runner)
     print(markdown(read_results(plan.out)))
     return 0
 
@@ -190,6 +194,42 @@ def compare_methods(options: argparse.Namespace) -> int:
     from benchmark_data_tools.reports.comparison import compare
 
     print(compare(options.results, options.first, options.second))
+    return 0
+
+
+def run_video(options: argparse.Namespace) -> int:
+    """Matte clips with true alpha, and print how near their mattes are and how they flicker."""
+    from benchmark_data_tools.clips import find_clips, run_clips, table
+    from mgm_core.models import Models
+
+    _refuse_within(options.out, list(find_clips(options.data).values()))
+    rows = []
+    models = Models(options.weights, device=options.device)
+    for row in run_clips(
+        options.data, options.out, models, shares=options.smoothing, first_mask=options.first_mask
+    ):
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    (options.out / "rows.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(table(rows))
+    return 0
+
+
+def make_video(options: argparse.Namespace) -> int:
+    """Make clips with exact alpha of photographs."""
+    from benchmark_data_tools.clips import make_clips
+    from mgm_core import cut_out
+    from mgm_core.images import read_image
+
+    cutout = cut_out(options.subject, quality="best")
+    backgrounds = [read_image(path) for path in options.background]
+    make_clips(
+        options.out,
+        (cutout.foreground, cutout.alpha),
+        backgrounds,
+        frames=options.frames,
+        seed=options.seed,
+    )
     return 0
 
 
@@ -283,6 +323,12 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--refiner", help="table 2: weights that refine the methods' mattes")
     running.add_argument("--out", type=Path, default=Path("results"))
     running.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    running.add_argument(
+        "--runner",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: on the cluster that RAY_ADDRESS names, whose machines share these folders",
+    )
     running.add_argument("--bits", type=int, choices=(8, 16), default=16, help="of predictions")
     running.add_argument(
         "--kernels", type=int, nargs="+", default=[10, 20, 30], help="robustness: diameters, px"
@@ -304,6 +350,25 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("out", type=Path)
     making.add_argument("--seed", type=int, default=0)
     making.set_defaults(command=make_mini)
+
+    filming = commands.add_parser("video", help="matte clips with true alpha; steadiness")
+    filming.add_argument("data", type=Path, help="SET/CLIP/com and SET/CLIP/pha")
+    filming.add_argument("--out", type=Path, required=True)
+    filming.add_argument("--smoothing", type=float, nargs="+", default=[0.0, 0.7])
+    filming.add_argument(
+        "--first-mask", action="store_true", help="follow what the first true alpha shows"
+    )
+    filming.add_argument("--weights", default="prn_mobilenet_v2")
+    filming.add_argument("--device", default="auto")
+    filming.set_defaults(command=run_video)
+
+    staging = commands.add_parser("mini-video", help="make clips of a person with exact alpha")
+    staging.add_argument("out", type=Path)
+    staging.add_argument("--subject", type=Path, required=True, help="photograph of a person")
+    staging.add_argument("--background", type=Path, action="append", required=True)
+    staging.add_argument("--frames", type=int, default=24)
+    staging.add_argument("--seed", type=int, default=0)
+    staging.set_defaults(command=make_video)
 
     drawing = commands.add_parser("worst", help="draw the images with the largest errors")
     drawing.add_argument("results", type=Path, help="a table's results, such as results/5")

@@ -54,11 +54,13 @@ from benchmark_data_tools.protocols import (
     variants,
 )
 from mgm_core.arrays import Floats, check_mask
+from mgm_core.batch.cluster import work_on_ray
 from mgm_core.images import write_image
 from mgm_core.runtime.partial import clear_up, written_whole
 
 PACKAGES = ("mgm", "torch", "numpy", "opencv-python-headless", "pymatting", "pillow", "scipy")
 JsonObject = dict[str, Any]
+RunnerName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,16 @@ class Job:
     sample: Sample
 
 
-def run(plan: Plan, *, processes: int, command: str | None = None) -> None:
+def run(
+    plan: Plan, *, processes: int, command: str | None = None, runner: RunnerName = "local"
+) -> None:
     """Make what is missing of a run's results.
 
     Args:
         plan: The run.
         processes: How many images to work on at a time.
+        runner: "ray" works on a Ray cluster whose machines share the folders of the run and of
+            its data; "local" on this machine.
         command: The command line, for the provenance; None takes this program's own.
 
     Raises:
@@ -128,16 +134,17 @@ def run(plan: Plan, *, processes: int, command: str | None = None) -> None:
             for variant in plan.variants(method)
             for sample in plan.samples
         ]
-        _run_jobs(plan, jobs, processes)
+        _run_jobs(plan, jobs, processes, runner)
 
 
-def _run_jobs(plan: Plan, jobs: list[Job], processes: int) -> None:
+def _run_jobs(plan: Plan, jobs: list[Job], processes: int, runner: RunnerName) -> None:
     pending = [job for job in jobs if not _row_file(plan, job).exists()]
     if not pending:
         return
     done = len(jobs) - len(pending)
     with tqdm(total=len(jobs), initial=done, unit="image", desc=f"table {plan.table}") as progress:
-        for _ in _completed(plan, pending, processes):
+        work = _on_ray if runner == "ray" else _completed
+        for _ in work(plan, pending, processes):
             progress.update()
 
 
@@ -160,6 +167,13 @@ def _completed(plan: Plan, jobs: list[Job], processes: int) -> Iterator[None]:
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _on_ray(plan: Plan, jobs: list[Job], processes: int) -> Iterator[None]:
+    for _, made in work_on_ray(jobs, functools.partial(_run_job, plan), processes):
+        if isinstance(made, Exception):
+            raise made
+        yield
 
 
 def _start_worker(threads: int) -> None:

@@ -1,6 +1,6 @@
 """Write a folder that can be pushed to a Hugging Face Space as it is.
 
-    scripts/make-space FOLDER [--cpu]
+    scripts/make-space FOLDER [--cpu] [--name USER/NAME] [--annotate]
     scripts/try-space FOLDER      # installs it into a new environment, starts it, asks it
 
 The Space has the demo, the core with its weights, and the labelling tool; no tests, no training.
@@ -27,6 +27,7 @@ _ATTRIBUTES = "".join(
     f"{pattern} filter=lfs diff=lfs merge=lfs -text\n"
     for pattern in ("*.safetensors", "*.png", "*.jpg", "*.webp")
 )
+_THUMBNAIL = "demo/examples/pictures/flying-hair-result.jpg"
 _BODY = """
 # Mask guided matting
 
@@ -54,13 +55,38 @@ def front_matter(readme: str) -> str:
     return readme[: readme.index("\n---\n") + 5]
 
 
-def make_space(folder: Path, root: Path = ROOT, *, cpu: bool = False) -> list[Path]:
+def with_settings(head: str, *, name: str | None, annotate: bool) -> str:
+    """Return front matter with what depends on the Space.
+
+    Args:
+        head: Of the README, as `front_matter` returns it.
+        name: The Space's, USER/NAME, which its thumbnail's address needs; None for no thumbnail.
+        annotate: It has the labelling tool, whose users log in by the Hub.
+    """
+    more = ""
+    if name is not None:
+        more += f"thumbnail: https://huggingface.co/spaces/{name}/resolve/main/{_THUMBNAIL}\n"
+    if annotate:
+        more += "hf_oauth: true\n"
+    return head.removesuffix("---\n") + more + "---\n"
+
+
+def make_space(
+    folder: Path,
+    root: Path = ROOT,
+    *,
+    cpu: bool = False,
+    name: str | None = None,
+    annotate: bool = False,
+) -> list[Path]:
     """Write the Space.
 
     Args:
         folder: is made; what an earlier run wrote there is replaced, a `.git` in it is kept.
         root: of the project.
         cpu: PyTorch comes from its own index of CPU wheels.
+        name: USER/NAME that it is to have.
+        annotate: It has the labelling tool; `MGM_ANNOTATE` turns that on.
 
     Returns:
         The files, relative to the folder.
@@ -77,17 +103,17 @@ def make_space(folder: Path, root: Path = ROOT, *, cpu: bool = False) -> list[Pa
                 f"folder must be new, empty or an earlier Space, got {folder} with "
                 f"{min(others)} in it: choose another"
             )
-        for name in others:
-            path = folder / name
+        for other in others:
+            path = folder / other
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _FOLDERS:
-        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns(*_LEFT_OUT))
-    for name in _FILES:
-        shutil.copy2(root / name, folder / name)
+    for part in _FOLDERS:
+        shutil.copytree(root / part, folder / part, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    for part in _FILES:
+        shutil.copy2(root / part, folder / part)
     # Weights are private to their owner on some machines; a Space's user is another.
     for path in folder.rglob("*"):
         if path.is_file() and ".git" not in path.relative_to(folder).parts[:-1]:
@@ -98,6 +124,7 @@ def make_space(folder: Path, root: Path = ROOT, *, cpu: bool = False) -> list[Pa
         served.insert(0, _CPU_INDEX)
     (folder / "requirements.txt").write_text("\n".join(served) + "\n", encoding="utf-8")
     head = front_matter((root / "README.md").read_text(encoding="utf-8"))
+    head = with_settings(head, name=name, annotate=annotate)
     (folder / "README.md").write_text(f"{head}{_BODY}{Environment.table()}\n", encoding="utf-8")
     (folder / ".gitattributes").write_text(_ATTRIBUTES, encoding="utf-8")
     return sorted(
@@ -114,10 +141,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cpu", action="store_true", help="PyTorch without CUDA, from its index")
+    parser.add_argument("--name", metavar="USER/NAME", help="the Space's, for its thumbnail")
+    parser.add_argument(
+        "--annotate", action="store_true", help="with the labelling tool: users log in by the Hub"
+    )
     options = parser.parse_args(arguments)
     folder: Path = options.folder
     try:
-        files = make_space(folder, cpu=options.cpu)
+        files = make_space(folder, cpu=options.cpu, name=options.name, annotate=options.annotate)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

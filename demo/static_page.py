@@ -55,8 +55,9 @@ def write_static_page(folder: Path) -> list[Path]:
     (folder / "models").mkdir(exist_ok=True)
     (folder / "ort").mkdir(exist_ok=True)
     _write_runtime(folder / "ort")
-    for name, network in exportables().items():
-        write_onnx(network, folder / "models" / f"{name}.onnx")
+    networks = exportables()
+    for name in ("segmenter", "matting", "foreground"):
+        write_onnx(networks[name], folder / "models" / f"{name}.onnx")
     return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
 
 

@@ -2,6 +2,7 @@
 
 python -m mgm_core photo.jpg -o cutout.png
 python -m mgm_core photos/ -o cutouts/ --recursive --skip-existing
+python -m mgm_core incoming/ -o cutouts/ --watch
 python -m mgm_core photo.jpg -o cutout.png --quality fast
 python -m mgm_core photo.jpg -o cutout.png --trimap trimap.png --save-alpha
 python -m mgm_core photo.jpg -o cutout.png --settings settings.json   # as the page saved them
@@ -15,43 +16,44 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import get_args
 
 from tqdm import tqdm
 
 from mgm_core.arrays import Floats
+from mgm_core.batch.cluster import check_ray, work_on_ray
+from mgm_core.batch.local import sharing_cores
+from mgm_core.batch.photograph import CutOut, Done, Order
+from mgm_core.batch.report import Report
+from mgm_core.batch.watching import changes, check_watching
 from mgm_core.choices import (
     CATEGORIES,
     COARSE_SIDE_PX,
     DEFAULT_WEIGHTS,
+    ENGINES,
     SEGMENTERS,
     WORKING_MEGAPIXELS,
     SegmenterError,
     category_index,
 )
 from mgm_core.compositing import Fit
-from mgm_core.cutout import (
-    Cutout,
-    Guided,
-    cut_out,
-    guidance_from_mask,
-    guidance_from_segmenter,
-    opaque,
-)
-from mgm_core.files.formats import FORMATS, Format, encode
+from mgm_core.cutout import opaque
+from mgm_core.files.formats import FORMATS, Format
 from mgm_core.files.outputs import PIPE, Job, Plan, UsageError, check_outputs, plan
+from mgm_core.files.urls import UrlJob, UrlPlan, is_url, plan_urls
 from mgm_core.foreground.estimate import ForegroundMethod, current_method
 from mgm_core.guidance import GuidanceKind
-from mgm_core.images import Photo, encode_png, read_photo, read_subject_mask, write_whole
+from mgm_core.images import read_photo
 from mgm_core.models import Models
 from mgm_core.networks.hardware import DtypeName
 from mgm_core.recipe import AUTO, Background, Quality, Recipe, read_background
 from mgm_core.runtime.partial import clear_up
 from mgm_core.runtime.renamed import RenamedSwitch, old_name
 from mgm_core.runtime.reporting import Failures, allow_any_name
+from mgm_core.runtime.workers import work_on
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,7 +63,11 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("inputs", nargs="+", help="photographs or folders of them; -: standard input")
+    p.add_argument(
+        "inputs",
+        nargs="+",
+        help="photographs or folders of them, or URLs as s3://bucket/photos; -: standard input",
+    )
     p.add_argument(
         "-o",
         "--output",
@@ -70,6 +76,30 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--recursive", action="store_true", help="look into folders of folders")
     p.add_argument("--skip-existing", action="store_true", help="leave finished ones as they are")
+    p.add_argument(
+        "--watch",
+        action="store_true",
+        help="go on with photographs that come into the folders, until Ctrl+C",
+    )
+    p.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="photographs at once; by default one a core, as far as memory goes",
+    )
+    p.add_argument(
+        "--runner",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: on the cluster that RAY_ADDRESS names, or on all cores here; needs the extra "
+        "cluster",
+    )
+    p.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="append a line of JSON on every photograph: what became of it, and its times",
+    )
     add_options(p)
     files = p.add_argument_group("files")
     files.add_argument(
@@ -140,6 +170,13 @@ def add_options(p: argparse.ArgumentParser) -> None:
     network = p.add_argument_group("network")
     network.add_argument(
         "--weights", default=DEFAULT_WEIGHTS, help="bundled name, .safetensors, or authors' .pth"
+    )
+    network.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="torch",
+        help="what computes the matting and fusion networks; the others need an extra, onnx or "
+        "openvino, and compute on the CPU",
     )
     network.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     network.add_argument(
@@ -241,7 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     allow_any_name()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    done: list[Job] = []
+    done: list[Job | UrlJob] = []
     try:
         return _run(parser().parse_args(arguments), done)
     except KeyboardInterrupt:
@@ -250,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _run(options: argparse.Namespace, done: list[Job]) -> int:
+def _run(options: argparse.Namespace, done: list[Job | UrlJob]) -> int:
     try:
         recipe, picture_path = recipe_of(options)
         if recipe.category != AUTO:
@@ -259,52 +296,131 @@ def _run(options: argparse.Namespace, done: list[Job]) -> int:
         picture = None
         if picture_path is not None:
             picture = read_backdrop(picture_path, recipe, options.max_megapixels)
+        if options.workers is not None and options.workers < 1:
+            raise UsageError(
+                f"--workers must be 1 or more, got {options.workers}: leave it out to keep the "
+                "machine busy"
+            )
+        if options.watch:
+            check_watching([Path(name) for name in options.inputs])
         models = models_of(options)
         models.verify()
-        matter = models.matter()
-        segmenter = None
-        if any(job.mask is None for job in planned.jobs):
-            segmenter = models.segmenter(recipe.segmenter)
-    except (ValueError, SegmenterError) as error:
+        if options.runner == "ray":
+            check_ray()
+            if str(PIPE) in (*options.inputs, options.output):
+                raise UsageError("--runner ray must be given files, got '-': name them")
+        else:
+            models.matter()
+            if not (options.mask or options.trimap):
+                models.segmenter(recipe.segmenter)
+        report = None if options.report is None else Report(options.report)
+    except (ValueError, SegmenterError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for sentence in planned.left_out:
         print(sentence, file=sys.stderr)
-    for folder in {job.target.parent for job in planned.jobs if job.target != PIPE}:
+    near = [job.target for job in planned.jobs if isinstance(job, Job) and job.target != PIPE]
+    for folder in {path.parent for path in near}:
         clear_up(folder)
-    failures = Failures()
-    skipped = 0
-    todo = planned.jobs
-    for job in tqdm(todo, unit="photo", disable=len(todo) == 1):
-        if options.skip_existing and job.target != PIPE and job.target.exists():
-            skipped += 1
-            continue
-        try:
-            photo = _read(job.source, options)
-            if job.mask is not None:
-                guided = _guidance(job.mask, recipe, options)
+    order = Order(
+        recipe, planned.form, picture, options.max_megapixels, keep_metadata=options.keep_metadata
+    )
+    with report or nullcontext():
+        seen: dict[Path | str, tuple[int, ...]] = {}
+        if options.watch:
+            seen.update({job.source: _age(job) for job in planned.jobs})
+        failed = _work_through(planned.jobs, order, models, options, report, done)
+        if options.watch:
+            print("watching for new photographs; Ctrl+C ends it", file=sys.stderr)
+            waits_for = ""
+            for _ in changes(_watched(options), recursive=options.recursive):
+                try:
+                    new = _new_jobs(seen, options, recipe, picture_path)
+                except UsageError as error:  # such as a photograph whose mask is still to come
+                    if str(error) != waits_for:
+                        waits_for = str(error)
+                        print(f"waiting: {waits_for}", file=sys.stderr)
+                else:
+                    failed += _work_through(new, order, models, options, report, done)
+    return 1 if failed else 0
+
+
+def _work_through(
+    todo: Sequence[Job | UrlJob],
+    order: Order,
+    models: Models,
+    options: argparse.Namespace,
+    report: Report | None,
+    done: list[Job | UrlJob],
+) -> int:
+    """Cut out photographs, tell of them, and return how many failed."""
+    if not todo:
+        return 0
+    failures, skipped = Failures(), 0
+    alone = len(todo) == 1
+    before = len(done)
+
+    work = CutOut(models, order, options.skip_existing)
+    with ExitStack() as stack:
+        if options.runner == "ray":
+            gpus = float(options.device.startswith("cuda"))
+            outcomes = work_on_ray(list(map(_absolute, todo)), work, options.workers, gpus=gpus)
+        else:
+            device = str(models.matter().device)
+            workers = stack.enter_context(sharing_cores(device, len(todo), options.workers))
+            outcomes = work_on(todo, work, workers)
+        stack.enter_context(closing(outcomes))
+        for job, outcome in tqdm(outcomes, total=len(todo), unit="photo", disable=len(todo) < 2):
+            if report is not None:
+                report.add(job, outcome)
+            if isinstance(outcome, Exception):  # our own faults are shown at the end
+                failures.add(str(job.source), outcome)
+            elif not isinstance(outcome, Done):
+                skipped += 1
             else:
-                assert segmenter is not None
-                guided = guidance_from_segmenter(photo.image, segmenter, recipe)
-            cutout = cut_out(photo.image, guided, matter, recipe, photo.alpha)
-            _write(cutout, photo, job, planned.form, picture, options)
-            for note in photo.notes:
-                tqdm.write(f"note: {note}", file=sys.stderr)
-            done.append(job)
-            _report(job, guided, recipe, len(todo) == 1)
-        except Exception as error:  # the rest is done; our own faults are shown at the end
-            failures.add(str(job.source), error)
-    return _summary(len(todo), skipped, failures, recipe)
+                done.append(job)
+                for note in outcome.notes:
+                    tqdm.write(f"note: {job.source}: {note}", file=sys.stderr)
+                if alone:
+                    _tell(job, outcome, order.recipe)
+    if len(todo) > 1:
+        counts = f"{len(done) - before} cut out, {skipped} skipped, {len(failures)} failed"
+        print(f"{counts} ({order.recipe.methods})")
+    failures.tell()
+    return len(failures)
 
 
-def _read(source: Path, options: argparse.Namespace) -> Photo:
-    given = BytesIO(sys.stdin.buffer.read()) if source == PIPE else source
-    return read_photo(given, max_megapixels=options.max_megapixels)
+def _absolute(job: Job | UrlJob) -> Job | UrlJob:
+    """Return a job that is the same in any working folder."""
+    if isinstance(job, UrlJob):
+        return job
+    sides = {name: path.absolute() for name, path in job.sides.items()}
+    mask = None if job.mask is None else job.mask.absolute()
+    return Job(job.source.absolute(), job.target.absolute(), mask, sides)
 
 
-def _guidance(mask: Path, recipe: Recipe, options: argparse.Namespace) -> Guided:
-    found = read_subject_mask(mask, label=recipe.label, max_megapixels=options.max_megapixels)
-    return guidance_from_mask(found.mask, recipe.mask_kind, recipe.category, note=found.note)
+def _watched(options: argparse.Namespace) -> list[Path]:
+    masks = options.mask or options.trimap
+    return [Path(name) for name in (*options.inputs, masks) if name and Path(name).is_dir()]
+
+
+def _age(job: Job | UrlJob) -> tuple[int, ...]:
+    """Return what changes when a photograph or its mask is written anew."""
+    files = [Path(name) for name in (job.source, job.mask) if name is not None]
+    return tuple(path.stat().st_mtime_ns for path in files if path.exists())
+
+
+def _new_jobs(
+    seen: dict[Path | str, tuple[int, ...]],
+    options: argparse.Namespace,
+    recipe: Recipe,
+    picture: Path | None,
+) -> list[Job | UrlJob]:
+    """Return what came or changed since it was last seen, and take note of it."""
+    planned = planned_of(options, recipe, picture)
+    new = [job for job in planned.jobs if seen.get(job.source) != _age(job)]
+    seen.update({job.source: _age(job) for job in new})
+    return new
 
 
 def read_backdrop(path: Path, recipe: Recipe, max_megapixels: float) -> Floats:
@@ -317,19 +433,10 @@ def read_backdrop(path: Path, recipe: Recipe, max_megapixels: float) -> Floats:
     return opaque(photo, recipe)
 
 
-def _report(job: Job, guided: Guided, recipe: Recipe, alone: bool) -> None:
-    if alone:
-        to = sys.stderr if job.target == PIPE else sys.stdout
-        name = "written" if job.target == PIPE else job.target
-        print(f"{name}  (guidance: {guided.reason}; {recipe.methods})", file=to)
-
-
-def _summary(count: int, skipped: int, failures: Failures, recipe: Recipe) -> int:
-    if count > 1:
-        done = count - skipped - len(failures)
-        print(f"{done} cut out, {skipped} skipped, {len(failures)} failed ({recipe.methods})")
-    failures.tell()
-    return 1 if failures else 0
+def _tell(job: Job | UrlJob, done: Done, recipe: Recipe) -> None:
+    to = sys.stderr if job.target == PIPE else sys.stdout
+    name = "written" if job.target == PIPE else job.target
+    print(f"{name}  (guidance: {done.guidance}; {recipe.methods})", file=to)
 
 
 def _weights(given: str) -> str | Path:
@@ -345,6 +452,7 @@ def models_of(options: argparse.Namespace) -> Models:
         coarse_side_px=options.coarse_side or None,
         least_side_px=options.least_side,
         working_megapixels=options.working_megapixels or None,
+        engine=options.engine,
     )
 
 
@@ -443,7 +551,7 @@ def _numbers(name: str, text: str, counts: Sequence[int]) -> tuple[float, ...]:
     return numbers
 
 
-def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None) -> Plan:
+def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None) -> Plan | UrlPlan:
     """Return what the command line asks for, with its formats and files checked.
 
     Raises:
@@ -451,18 +559,35 @@ def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None
             written over a file that is read.
     """
     wanted = {"alpha": options.save_alpha, "foreground": options.save_foreground}
+    sides = [side for side, is_wanted in wanted.items() if is_wanted]
+    masks = options.mask or options.trimap
+    if any(is_url(name) for name in (*options.inputs, options.output, masks or "")):
+        far = plan_urls(
+            options.inputs,
+            options.output,
+            masks=masks,
+            recursive=options.recursive,
+            format_name=options.format_name,
+            sides=sides,
+        )
+        _check_form(far.form, recipe, options)
+        return far
     planned = plan(
         options.inputs,
         options.output,
-        masks=options.mask or options.trimap,
+        masks=masks,
         recursive=options.recursive,
         format_name=options.format_name,
-        sides=[side for side, is_wanted in wanted.items() if is_wanted],
+        sides=sides,
         may_exist=options.skip_existing,
+        may_be_empty=options.watch,
     )
     weights = _weights(options.weights)
     check_outputs(
-        [path for job in planned.jobs for path in (job.target, *job.sides.values())],
+        [
+            *(path for job in planned.jobs for path in (job.target, *job.sides.values())),
+            *([options.report] if options.report is not None else ()),
+        ],
         [
             *(job.source for job in planned.jobs),
             *(job.mask for job in planned.jobs),
@@ -471,7 +596,11 @@ def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None
             weights if isinstance(weights, Path) else None,
         ],
     )
-    form = planned.form
+    _check_form(planned.form, recipe, options)
+    return planned
+
+
+def _check_form(form: Format, recipe: Recipe, options: argparse.Namespace) -> None:
     if not form.alpha and recipe.background.kind == "transparent":
         raise UsageError(
             f"--background must be given for {form.name}, which holds no transparency, got none: "
@@ -487,36 +616,6 @@ def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None
             f"--light-wrap must be 0 for {form.name}, whose layers cannot hold it, got "
             f"{recipe.light_wrap:g}: write another format"
         )
-    return planned
-
-
-def _write(
-    cutout: Cutout,
-    photo: Photo,
-    job: Job,
-    form: Format,
-    picture: Floats | None,
-    options: argparse.Namespace,
-) -> None:
-    if job.target != PIPE:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-    if "alpha" in job.sides:
-        write_whole(job.sides["alpha"], encode_png(cutout.alpha, bits=16))
-    if "foreground" in job.sides:
-        write_whole(job.sides["foreground"], encode_png(cutout.foreground))
-    data = encode(
-        form,
-        cutout.levels(picture, form.bits),
-        dpi=photo.dpi,
-        exif=photo.exif if options.keep_metadata else b"",
-        layers=cutout.layers(picture) if form.layers else (),
-    )
-    # The result itself last: --skip-existing takes its presence for completeness.
-    if job.target == PIPE:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    else:
-        write_whole(job.target, data)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ Picture: TypeAlias = str | PathLike[str] | bytes | BinaryIO | Image.Image | NDAr
 of uint8, uint16, bool, or floats in [0, 1], RGB."""
 
 _MAX_MEGAPIXELS = 178.0
-_models: dict[str, Models] = {}
+_models: dict[tuple[str, str], Models] = {}
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ def cut_out(
     points: Sequence[Click | tuple[float, float]] = (),
     background: str | Picture | None = None,
     device: str = "auto",
+    engine: str = "torch",
+    max_megapixels: float = _MAX_MEGAPIXELS,
 ) -> Result:
     """Cut the subject out of a photograph.
 
@@ -124,6 +126,9 @@ def cut_out(
         background: None for transparency, "#rrggbb", "gradient:#rrggbb,#rrggbb,ANGLE", "blur",
             "blur:PERCENT", or a picture.
         device: Where the networks compute: auto, cpu, cuda, cuda:N or mps.
+        engine: What computes the matting and fusion networks: "torch", or on the CPU "onnxruntime"
+            or "openvino".
+        max_megapixels: Larger pictures are refused from their header; at most 178.
 
     Returns:
         The cut-out; `.save("cutout.png")` writes it.
@@ -159,22 +164,22 @@ def cut_out(
     )
     backdrop = None
     if background is not None and behind.kind == "picture":
-        backdrop = opaque(_read(background), recipe)
-    seen = _read(photo)
-    models = _models.setdefault(device, Models(device=device))
+        backdrop = opaque(_read(background, max_megapixels), recipe)
+    seen = _read(photo, max_megapixels)
+    models = _models.setdefault((device, engine), Models(device=device, engine=engine))
     if given is None:
         guided = guidance_from_segmenter(seen.image, models.segmenter(recipe.segmenter), recipe)
     else:
-        found = _read_mask(given)
+        found = _read_mask(given, max_megapixels)
         guided = guidance_from_mask(found.mask, recipe.mask_kind, recipe.category, note=found.note)
     made = cut_out_guided(seen.image, guided, models.matter(), recipe, seen.alpha)
     return Result(made, seen, backdrop)
 
 
-def _read(picture: Picture) -> Photo:
+def _read(picture: Picture, max_megapixels: float) -> Photo:
     source = _source(picture)
     if not isinstance(source, np.ndarray):
-        return read_photo(source, max_megapixels=_MAX_MEGAPIXELS)
+        return read_photo(source, max_megapixels=max_megapixels)
     if source.ndim == 2:
         source = np.repeat(source[..., None], 3, axis=2)
     if source.ndim != 3 or source.shape[2] not in (3, 4):
@@ -187,10 +192,10 @@ def _read(picture: Picture) -> Photo:
     return photo
 
 
-def _read_mask(picture: Picture) -> SubjectMask:
+def _read_mask(picture: Picture, max_megapixels: float) -> SubjectMask:
     source = _source(picture)
     if not isinstance(source, np.ndarray):
-        return read_subject_mask(source, max_megapixels=_MAX_MEGAPIXELS)
+        return read_subject_mask(source, max_megapixels=max_megapixels)
     check_mask("mask", source)
     return SubjectMask(source)
 

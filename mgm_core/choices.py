@@ -8,6 +8,7 @@ __all__ = [
     "CATEGORIES",
     "COARSE_SIDE_PX",
     "DEFAULT_WEIGHTS",
+    "ENGINES",
     "SEGMENTERS",
     "WORKING_MEGAPIXELS",
     "SegmenterError",
@@ -38,6 +39,9 @@ SEGMENTERS = (
     "deeplabv3_mobilenet_v3_large",
 )
 """Of all but the bundled one, torchvision's weights are downloaded once."""
+
+ENGINES = ("torch", "onnxruntime", "openvino")
+"""What can compute the matting and fusion networks; the first is the default."""
 
 
 class SegmenterError(RuntimeError):

@@ -4,6 +4,8 @@ The command line, clips, and servers make one `Models` and hand it down. PyTorch
 the first network, so that what needs none does not wait for it.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,8 @@ class Models:
         least_side_px: Long side to which smaller photographs are magnified for the matting
             network; None takes what suits it.
         working_megapixels: At how many a photograph of more is matted; None sets no limit.
+        engine: What computes matting and fusion networks: "torch", "onnxruntime" or "openvino"
+            (`engines/sessions.py`). Segmenters and foreground colours stay with PyTorch.
     """
 
     def __init__(
@@ -41,10 +45,12 @@ class Models:
         coarse_side_px: int | None = COARSE_SIDE_PX,
         least_side_px: int | None = None,
         working_megapixels: float | None = WORKING_MEGAPIXELS,
+        engine: str = "torch",
     ) -> None:
         self._weights, self._device, self._dtype = weights, device, dtype
         self._coarse_side_px, self._least_side_px = coarse_side_px, least_side_px
         self._working_megapixels = working_megapixels
+        self._engine = engine
         self._matter = Lazy(self._load_matter)
         self._refiner = Lazy(self._load_refiner)
         self._segmenters = LazyByName(self._load_segmenter)
@@ -60,12 +66,26 @@ class Models:
 
         verify_bundled()
 
+    def __reduce__(self) -> tuple[Callable[[], "Models"], tuple[()]]:
+        """Have another process load its own."""
+        make = partial(
+            Models,
+            self._weights,
+            device=self._device,
+            dtype=self._dtype,
+            coarse_side_px=self._coarse_side_px,
+            least_side_px=self._least_side_px,
+            working_megapixels=self._working_megapixels,
+            engine=self._engine,
+        )
+        return make, ()
+
     def matter(self) -> "Matter":
         """Return the matting network, with what refines its alpha.
 
         Raises:
             CheckpointError: The weights cannot be used.
-            ValueError: Device or dtype is unknown or not on this machine.
+            ValueError: Device, dtype or engine is unknown or not on this machine.
         """
         return self._matter()
 
@@ -81,20 +101,37 @@ class Models:
     def _load_matter(self) -> "Matter":
         from mgm_core.matting.matter import Matter
 
+        run, device = None, self._device
+        if self._engine != "torch":
+            from mgm_core.engines.graphs import matting_graph
+            from mgm_core.engines.sessions import check_engine, session
+            from mgm_core.networks.checkpoint import load_prn
+
+            check_engine(self._engine, self._device, self._dtype)
+            network = matting_graph(load_prn(self._weights))
+            run, device = session(self._engine, network, self._dtype), "cpu"
         return Matter.load(
             self._weights,
-            device=self._device,
+            device=device,
             dtype=self._dtype,
             coarse_side_px=self._coarse_side_px,
             least_side_px=self._least_side_px,
             working_megapixels=self._working_megapixels,
             refiner=self._refiner,
+            run=run,
         )
 
     def _load_refiner(self) -> "Refiner":
         from mgm_core.matting.refine import Refiner
 
-        return Refiner.load(device=self._device, dtype=self._dtype)
+        if self._engine == "torch":
+            return Refiner.load(device=self._device, dtype=self._dtype)
+        from mgm_core.engines.graphs import fusion_graph
+        from mgm_core.engines.sessions import session
+        from mgm_core.networks.checkpoint import FUSION_WEIGHTS, load_fusion
+
+        run = session(self._engine, fusion_graph(load_fusion(FUSION_WEIGHTS)), self._dtype)
+        return Refiner.load(device="cpu", dtype=self._dtype, run=run)
 
     def _load_segmenter(self, name: str) -> "Segmenter":
         from mgm_core.segmentation import Segmenter

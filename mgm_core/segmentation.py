@@ -25,7 +25,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.choices import BUNDLED, CATEGORIES, SEGMENTERS, SegmenterError, category_index
 from mgm_core.networks.checkpoint import bundled_path, load_checked, read_safetensors
-from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
+from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device, turn
 from mgm_core.runtime.cancellation import add_checkpoints
 
 PERSON = CATEGORIES.index("person")
@@ -171,7 +171,7 @@ assert tuple(_KINDS) == SEGMENTERS
 class Segmenter:
     """A segmenter made ready for use.
 
-    One object may serve several threads; they take turns.
+    One object may serve several threads; they take turns, unless each has one core (`turn`).
 
     Args:
         name: One of `SEGMENTERS`.
@@ -189,7 +189,7 @@ class Segmenter:
         self.dtype = best_dtype(self.device, dtype)
         self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
         add_checkpoints(self.network)
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     @classmethod
     def load(
@@ -290,7 +290,7 @@ class Segmenter:
         )
         normalised = (small - np.asarray(self._kind.mean)) / np.asarray(self._kind.std)
         x = torch.from_numpy(normalised.astype(np.float32).transpose(2, 0, 1))[None]
-        with self._turn, torch.inference_mode():
+        with turn(self.device, self._lock), torch.inference_mode():
             x = x.to(self.device).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 return network(x)[0].float()

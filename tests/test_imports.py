@@ -26,10 +26,10 @@ LAYERS = (
     {"matting", "segmentation"},
     {"foreground"},
     {"recipe"},
-    {"corrections"},
+    {"corrections", "engines", "hub"},
     {"cutout", "models"},
-    {"api"},
-    {"__init__", "__main__", "export"},
+    {"api", "batch"},
+    {"__init__", "__main__", "export", "serve"},
     {"video"},
 )
 LARGEST_FOLDER = 12

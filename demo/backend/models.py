@@ -4,16 +4,18 @@ PyTorch is imported with the first network: the page is up before. Where a GPU i
 calls (`zerogpu.py`), the networks live in the process that has it, and stand-ins here ask them.
 """
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from demo.backend.zerogpu import lends_a_gpu, on_gpu
 from mgm_core.arrays import Floats
-from mgm_core.choices import DEFAULT_WEIGHTS, SegmenterError
+from mgm_core.choices import BUNDLED, DEFAULT_WEIGHTS, WORKING_MEGAPIXELS, SegmenterError
 from mgm_core.cutout import MattingNetwork, SegmentingNetwork
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.models import Models as CoreModels
@@ -22,6 +24,7 @@ from mgm_core.runtime.lazy import Lazy, LazyByName
 
 if TYPE_CHECKING:
     from mgm_core.matting.matter import Matte
+    from mgm_core.matting.refine import Refiner
     from mgm_core.networks.hardware import DtypeName
     from mgm_core.segmentation import Segmenter
 
@@ -70,7 +73,15 @@ class Models:
             networks.verify()  # also those that no visitor has asked for yet
             return networks.matter()
 
-        return cls(load_matter, load_segmenter)
+        models = cls(load_matter, load_segmenter)
+        if models._lent:
+            models.load_for_lent_gpu()
+        return models
+
+    def load_for_lent_gpu(self) -> None:
+        """Load the networks before the page is served; the process that has the GPU gets them."""
+        self._own_matter()
+        self._own_segmenter(BUNDLED)
 
     def matter(self) -> MattingNetwork:
         """Return the matting network, loading it if need be."""
@@ -157,7 +168,36 @@ class _OnLentGpu:
         found: Floats = self._computed(self._segmenter, "probabilities", *args, **options)
         return found
 
-    def matte(self, *args: Any, **options: Any) -> "Matte":  # noqa: ANN401 - as over there
-        """See `Matter.matte`."""
-        found: Matte = self._computed(self._segmenter, "matte", *args, **options)
-        return found
+    def matte(
+        self,
+        image: Floats,
+        guidance: Floats,
+        *,
+        known: Floats | None = None,
+        refine: bool = False,
+        levels: bool = False,
+    ) -> "Matte":
+        """See `Matter.matte`; what refines computes here, as most of it is no network."""
+        from mgm_core.matting.enlarge import working_size
+        from mgm_core.matting.matter import refine_views
+
+        options = {"known": known, "levels": levels}
+        # What is reduced on the way is refined in the middle of it.
+        reduced = working_size(guidance.shape, WORKING_MEGAPIXELS) != guidance.shape
+        if reduced or not refine:
+            whole: Matte = self._computed(
+                self._segmenter, "matte", image, guidance, refine=refine, **options
+            )
+            return whole
+
+        matte: Matte
+        matte, magnified = self._computed(self._segmenter, "views", image, guidance, **options)
+        alpha = refine_views(_refiner(), image, guidance, matte.alpha, magnified, known)
+        return replace(matte, alpha=alpha)
+
+
+@functools.cache
+def _refiner() -> "Refiner":
+    from mgm_core.matting.refine import Refiner
+
+    return Refiner.load(device=_OnLentGpu.device, dtype=_OnLentGpu.dtype_name)

@@ -3,6 +3,7 @@
 There, what needs the GPU must be a function that `spaces.GPU` decorated before the page was
 served; it runs in a forked process with what it is given and returns sent across. Ordinary Spaces
 have the package `spaces` too, so the variable that ZeroGPU itself sets decides, as in that package.
+Networks alone run over there: a visitor's seconds are not for what the CPU computes.
 
 Source: `spaces/config.py` and `spaces/zero/decorator.py` of spaces 0.51.
 """

@@ -23,6 +23,8 @@ __all__ = [
     "names_a_folder",
     "normalised",
     "plan",
+    "result_names",
+    "side_paths",
 ]
 
 PIPE = Path("-")
@@ -74,6 +76,7 @@ def plan(
     format_name: str | None = None,
     sides: Iterable[str] = (),
     may_exist: bool = False,
+    may_be_empty: bool = False,
 ) -> Plan:
     """Decide which photographs become which files.
 
@@ -90,6 +93,7 @@ def plan(
         format_name: one of `FORMATS`; None for the output's ending, or PNG.
         sides: further results of each, "alpha" and "foreground".
         may_exist: results that are there are left as they are.
+        may_be_empty: folders need hold no photographs yet.
 
     Raises:
         UsageError: an input is missing, the output cannot hold the results, or a name is too long.
@@ -115,7 +119,7 @@ def plan(
                 "results would be taken for photographs the next time; name a new folder"
             )
         found, others = _photographs(one.path, recursive, skipped_folders)
-        if not found:
+        if not found and not may_be_empty:
             raise UsageError(
                 f"inputs must hold photographs, got none in {one.path}: "
                 "give another folder, or --recursive"
@@ -153,12 +157,12 @@ def plan(
             )
         targets = [PIPE]
     elif into_folder:
-        targets = [target / name for name in _names([r for _, r in sources], form.suffix)]
+        targets = [target / name for name in result_names([r for _, r in sources], form.suffix)]
     else:
         targets = [target]
     find_mask = _mask_finder(masks)
     jobs = tuple(
-        Job(source, to, find_mask(relative), _sides(to, sides))
+        Job(source, to, find_mask(relative), side_paths(to, sides))
         for (source, relative), to in zip(sources, targets, strict=True)
     )
     for job in jobs:
@@ -273,7 +277,7 @@ def _photographs(
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")
 
 
-def _names(relatives: list[Path], suffix: str) -> list[Path]:
+def result_names(relatives: list[Path], suffix: str) -> list[Path]:
     """Return a result's name for each photograph; those that would share one keep their endings."""
     sharing: dict[str, list[int]] = defaultdict(list)
     for number, relative in enumerate(relatives):
@@ -288,7 +292,8 @@ def _names(relatives: list[Path], suffix: str) -> list[Path]:
     return names
 
 
-def _sides(target: Path, sides: Iterable[str]) -> dict[str, Path]:
+def side_paths(target: Path, sides: Iterable[str]) -> dict[str, Path]:
+    """Return the files of further results beside the result."""
     return {side: target.with_name(f"{target.stem}_{side}.png") for side in sides}
 
 

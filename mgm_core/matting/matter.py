@@ -27,7 +27,7 @@ from mgm_core.networks.decoder import SideOutputs
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
-from mgm_core.networks.tiling import TiledRunner, on_torch
+from mgm_core.networks.tiling import Run, TiledRunner, on_torch
 from mgm_core.runtime.lazy import Lazy
 
 MARGIN_PX = 32
@@ -94,7 +94,7 @@ class Matter:
     it uncertain, or a trimap does, the matting Laplacian and the network's view of the magnified,
     mirrored image find it anew (`refine.py`).
 
-    One object may serve several threads; they take turns.
+    One object may serve several threads; they take turns, unless each has one core (`turn`).
 
     Args:
         network: Network in evaluation mode.
@@ -108,6 +108,8 @@ class Matter:
         working_megapixels: At how many an image of more is matted; None sets no limit.
         refiner: Returns what refines, and is asked when that is first needed; None loads the
             bundled one.
+        run: Computes alpha in the network's place, such as another engine's session of it; levels
+            are the network's own.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class Matter:
         least_side_px: int | None = None,
         working_megapixels: float | None = None,
         refiner: Callable[[], Refiner] | None = None,
+        run: Run | None = None,
     ) -> None:
         if coarse_side_px is not None and coarse_side_px < 256:
             raise ValueError(
@@ -147,10 +150,8 @@ class Matter:
         runner = functools.partial(
             TiledRunner, stride=STRIDE, padding="reflect", margin_px=MARGIN_PX
         )
-        alpha, levels = (
-            on_torch(function, self.device, self.dtype)
-            for function in (self._alpha_of, self._levels_of)
-        )
+        alpha = run or on_torch(self._alpha_of, self.device, self.dtype)
+        levels = on_torch(self._levels_of, self.device, self.dtype)
         self._alpha = runner(alpha, tile_px=tile_px, overlap_px=overlap_px)
         self._levels = runner(levels, tile_px=tile_px, overlap_px=overlap_px)
         # Small tiles leave out more of what the coarse pass was certain of.
@@ -173,6 +174,7 @@ class Matter:
         least_side_px: int | None = None,
         working_megapixels: float | None = None,
         refiner: Callable[[], Refiner] | None = None,
+        run: Run | None = None,
     ) -> "Matter":
         """Load weights by bundled name or path; the other arguments are the constructor's.
 
@@ -188,6 +190,7 @@ class Matter:
             least_side_px=least_side_px,
             working_megapixels=working_megapixels,
             refiner=refiner,
+            run=run,
         )
 
     def matte(
@@ -322,15 +325,20 @@ class Matter:
         alpha: Plane = self._look(seen[:1], seen[1:])[0, 0, :, ::-1]
         return _resized(alpha, (height, width))
 
+    def views(
+        self, image: Colours, guidance: Plane, *, known: Plane | None = None, levels: bool = False
+    ) -> tuple[Matte, Plane | None]:
+        """Return what refinement starts from: the matte, and alpha of the magnified view.
+
+        All that the network computes is in it; `refine_views` needs it no more. The arguments are
+        those of `matte`.
+        """
+        matte = self.matte(image, guidance, known=known, levels=levels)
+        return matte, self.magnified_view(image, guidance)
+
     def _refine(self, image: Colours, guidance: Plane, alpha: Plane, known: Plane | None) -> Plane:
         magnified = self.magnified_view(image, guidance)
-        views = [alpha] if magnified is None else [alpha, magnified]
-        if known is None:
-            unknown = unknown_region(mean_view(views))
-        else:
-            unknown = _unknown(known)
-            views = [_enforced(view, known) for view in views]
-        return self._refiner()(image, guidance, views, unknown)
+        return refine_views(self._refiner(), image, guidance, alpha, magnified, known)
 
     def _look(
         self, images: Sequence[Colours], guidances: Sequence[Plane], *, levels: bool = False
@@ -430,6 +438,33 @@ class Matter:
         if unknown.any():
             self._run([image], [alpha], levels=levels, wanted=unknown, into=planes)
         return planes
+
+
+def refine_views(
+    refiner: Refiner,
+    image: Colours,
+    guidance: Plane,
+    alpha: Plane,
+    magnified: Plane | None,
+    known: Plane | None,
+) -> Plane:
+    """Refine alpha in its unknown region.
+
+    Args:
+        refiner: What refines.
+        image: (H, W, 3) float32 in [0, 1].
+        guidance: (H, W) float32 in [0, 1].
+        alpha: (H, W) float32 in [0, 1], the network's.
+        magnified: Alpha of the magnified view, likewise, or None.
+        known: As for `Matter.matte`.
+    """
+    views = [alpha] if magnified is None else [alpha, magnified]
+    if known is None:
+        unknown = unknown_region(mean_view(views))
+    else:
+        unknown = _unknown(known)
+        views = [_enforced(view, known) for view in views]
+    return refiner(image, guidance, views, unknown)
 
 
 def _resized(array: Floats, size: tuple[int, int]) -> Floats:

@@ -22,6 +22,7 @@ from mgm_core.networks.fusion_net import PRIOR_WEIGHTS, STRIDE, VIEWS, FusionNet
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.refinement import self_guidance_mask
 from mgm_core.networks.tiling import (
+    Run,
     TiledRunner,
     around,
     check_tiles,
@@ -109,6 +110,7 @@ class Refiner:
         tile_px: Up to as many pixels as a square of this side are solved at once; a multiple of 32.
         overlap_px: How far neighbouring tiles overlap, less than half a tile.
         candidates: What finds the candidates; another one than `candidate_alphas` only to compare.
+        run: Computes in the network's place, such as another engine's session of it.
 
     Raises:
         ValueError: Tiles are out of range, or the device or dtype is not here.
@@ -123,6 +125,7 @@ class Refiner:
         tile_px: int = 1280,
         overlap_px: int = 128,
         candidates: Callable[[Colours, Sequence[Plane], Booleans], Floats] = candidate_alphas,
+        run: Run | None = None,
     ) -> None:
         check_tiles(tile_px, overlap_px, smallest_px=64, usual_px=1280)
         self.tile_px, self.overlap_px = tile_px, overlap_px
@@ -131,7 +134,7 @@ class Refiner:
         self.dtype = best_dtype(self.device, dtype)
         self.network = prepare_for_inference(network, self.device)
         self._fuse = TiledRunner(
-            on_torch(self.network, self.device, self.dtype),
+            run or on_torch(self.network, self.device, self.dtype),
             stride=STRIDE,
             tile_px=_FUSION_TILE_PX,
             overlap_px=_FUSION_OVERLAP_PX,
@@ -146,6 +149,7 @@ class Refiner:
         *,
         device: str = "auto",
         dtype: DtypeName = "auto",
+        run: Run | None = None,
     ) -> "Refiner":
         """Load weights by bundled name or path; the other arguments are the constructor's.
 
@@ -153,7 +157,7 @@ class Refiner:
             CheckpointError: The weights cannot be used.
             ValueError: Device or dtype is unknown or not on this machine.
         """
-        return cls(load_fusion(weights), device=device, dtype=dtype)
+        return cls(load_fusion(weights), device=device, dtype=dtype, run=run)
 
     def __call__(
         self, image: Colours, guidance: Plane, views: Sequence[Plane], unknown: Booleans

@@ -1,5 +1,7 @@
-"""What the machine has: device and number format for computing."""
+"""What the machine has: device, number format and threads for computing."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -68,3 +70,33 @@ def best_dtype(device: "torch.device", name: DtypeName = "auto") -> "torch.dtype
             f"dtype must be auto, {', '.join(dtypes)}, got {name!r}: choose one of them"
         )
     return dtypes[name]
+
+
+def turn(
+    device: "torch.device", lock: AbstractContextManager[object]
+) -> AbstractContextManager[object]:
+    """Return what a thread enters to compute on a device.
+
+    Threads take turns by the lock where one of them keeps a GPU or all cores busy. Where each was
+    given one core (`threads_each`), none waits.
+    """
+    import torch
+
+    own_core = device.type == "cpu" and torch.get_num_threads() == 1
+    return nullcontext() if own_core else lock
+
+
+@contextmanager
+def threads_each(count: int) -> Iterator[None]:
+    """Have what computes in this block, and in threads that start in it, take so many threads."""
+    import cv2
+    import torch
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mgm_core.arrays import Booleans, Floats
+from mgm_core.networks.hardware import turn
 from mgm_core.runtime.cancellation import checkpoint
 
 __all__ = [
@@ -39,7 +40,7 @@ Run: TypeAlias = Callable[..., Floats]
 
 
 class TiledRunner:
-    """Runs a network over pictures of any size. Threads take turns.
+    """Runs a network over pictures of any size.
 
     Args:
         run: What computes: a Torch network (`on_torch`), or another engine's session.
@@ -71,7 +72,6 @@ class TiledRunner:
         self.tile_px, self.overlap_px = tile_px, overlap_px
         self._run, self._stride = run, stride
         self._padding, self._margin_px, self._context_px = padding, margin_px, context_px
-        self._turn = threading.Lock()
 
     def __call__(
         self, *planes: Floats, wanted: Booleans | None = None, into: Floats | None = None
@@ -163,8 +163,7 @@ class TiledRunner:
             )
             for plane in planes
         ]
-        with self._turn:
-            found = self._run(*inputs)
+        found = self._run(*inputs)
         rows, columns = (
             slice(self._margin_px, self._margin_px + part.stop - part.start) for part in tile
         )
@@ -196,7 +195,7 @@ def _within(part: tuple[slice, slice], tile: tuple[slice, slice]) -> tuple[slice
 def on_torch(
     function: Callable[..., Tensor], device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Run:
-    """Return a function of arrays that a function of tensors computes.
+    """Return a function of arrays that a function of tensors computes. Threads take turns (`turn`).
 
     Args:
         function: Tensors (N, C, H, W) to one of that size, on the device, in float32 outside of
@@ -204,9 +203,11 @@ def on_torch(
         device: Where it computes.
         dtype: What its convolutions compute in.
     """
+    lock = threading.Lock()
 
     def run(*planes: Floats) -> Floats:
         with (
+            turn(device, lock),
             torch.inference_mode(),
             torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
         ):

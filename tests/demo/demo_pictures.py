@@ -62,3 +62,6 @@ class FakeMatter:
         if not levels:
             return Matte(alpha)
         return Matte(alpha, *(np.full_like(alpha, value) for value in (0.1, 0.2, 0.3, 0.4, 0.5)))
+
+    def views(self, image, guidance, *, known=None, levels=False):
+        return self.matte(image, guidance, known=known, levels=levels), None

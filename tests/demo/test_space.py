@@ -26,13 +26,24 @@ def test_the_front_matter_is_what_the_hub_wants(space):
     settings = settings_of((space / "README.md").read_text())
     assert settings["sdk"] == "gradio"
     assert settings["sdk_version"] == version("gradio")
-    assert settings["python_version"] == "3.11"
+    assert settings["python_version"] == "3.12"  # which ZeroGPU has
     assert (space / settings["app_file"]).is_file()
-    assert settings["license"] == "apache-2.0"
+    assert settings["license"] == "other"  # that of the weights, which go with it
+    assert not {"thumbnail", "hf_oauth"} & settings.keys()
     assert len(settings["short_description"]) <= 60
     assert {settings["colorFrom"], settings["colorTo"]} <= {
         "red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray",
     }  # fmt: skip
+
+
+def test_the_front_matter_tells_what_this_space_has(tmp_path):
+    folder = tmp_path / "space"
+    assert main([str(folder), "--name", "ada/matting", "--annotate"]) == 0
+    settings = settings_of((folder / "README.md").read_text())
+    assert settings["hf_oauth"] == "true"
+    address = "https://huggingface.co/spaces/ada/matting/resolve/main/"
+    assert settings["thumbnail"].startswith(address)
+    assert (folder / settings["thumbnail"].removeprefix(address)).is_file()
 
 
 def test_all_that_the_page_needs_is_there_and_no_more(space):

@@ -11,7 +11,7 @@ from mgm_core.matting.matter import Matter
 from mgm_core.networks.checkpoint import load_prn
 from mgm_core.networks.refinement import dilated
 
-SIDES = {"segmenter": (65, 97), "matting": (64, 160), "foreground": (160, 64)}
+SIDES = {"segmenter": (65, 97), "matting": (64, 160), "foreground": (160, 64), "fusion": (48, 80)}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_exported_alpha_is_the_products(networks):
 
 
 def test_its_dilation_is_opencvs(networks):
-    from mgm_core.export import _dilated
+    from mgm_core.engines.graphs import _dilated
 
     mask = torch.zeros(1, 1, 40, 50, dtype=torch.bool)
     mask[0, 0, 0, 0] = mask[0, 0, 20, 30] = True

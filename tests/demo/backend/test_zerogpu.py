@@ -1,16 +1,24 @@
+import json
+import os
 import pickle
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from demo_pictures import FakeMatter, FakeSegmenter, photo_pixels, subject_mask
 
+import demo.backend.models
 from demo.backend.models import Models
 from demo.backend.orders import File, Order
 from demo.backend.studio import Studio
 from demo.backend.zerogpu import duration_s, lends_a_gpu, on_gpu
 from mgm_core.recipe import Recipe
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -36,7 +44,12 @@ def spaces(monkeypatch):
     module.GPU = gpu
     monkeypatch.setitem(sys.modules, "spaces", module)
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    monkeypatch.setattr(demo.backend.models, "_refiner", lambda: keep_the_first_view)
     return module
+
+
+def keep_the_first_view(image, guidance, views, unknown):
+    return views[0] + 0 * unknown
 
 
 def test_elsewhere_functions_stay_as_they_are(monkeypatch):
@@ -91,7 +104,7 @@ def test_foreground_colours_are_found_without_the_gpu(spaces, memory, photo):
     studio = Studio(models, memory, max_megapixels=1.0)
     colours = studio.foreground(Order(File.at(photo), Recipe(foreground="network")))
     assert colours.shape == photo_pixels().shape
-    assert [task for _, task in spaces.calls] == ["probability", "matte"]
+    assert [task for _, task in spaces.calls] == ["probability", "views"]
     assert (models.matter().device, models.matter().dtype_name) == ("cpu", "auto")
 
 
@@ -107,3 +120,66 @@ def test_what_the_network_refuses_is_told(spaces):
     models = Models(FakeMatter, load)
     with pytest.raises(ValueError, match="segmenter must be one of portrait, got 'other'"):
         models.segmenter("other").probability(photo_pixels())
+
+
+def test_what_is_no_network_computes_here(spaces, monkeypatch):
+    refined = []
+
+    def refine(image, guidance, views, unknown):
+        refined.append(len(spaces.calls))
+        return 1 - views[0]
+
+    monkeypatch.setattr(demo.backend.models, "_refiner", lambda: refine)
+    matter = Models(FakeMatter, lambda name: FakeSegmenter()).matter()
+    plain = matter.matte(photo_pixels(), subject_mask(), levels=True)
+    assert spaces.calls == [(None, "matte")]
+    found = matter.matte(photo_pixels(), subject_mask(), refine=True, levels=True)
+    assert spaces.calls[1:] == [(None, "views")]
+    assert refined == [2]
+    assert np.array_equal(found.alpha, 1 - plain.alpha)
+    assert np.array_equal(found.os4, plain.os4)
+
+
+IN_A_SPACE = """
+import json, sys
+from demo.backend.models import Models
+models = Models.bundled()
+import spaces, torch
+from spaces.config import Config
+decorated = []
+if Config.zero_gpu:
+    from spaces.zero import decorator
+    decorated = sorted({f.__name__ for f in decorator.decorated_cache})
+    places = [n.network for n in (models._own_matter(), models._own_segmenter("portrait"))]
+    device = sorted({str(p.device) for network in places for p in network.parameters()})
+else:
+    device = [str(models.matter().device)]
+print(json.dumps([Config.zero_gpu, decorated, device]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "seen"),
+    [
+        ({"SPACES_ZERO_GPU": ""}, [False, [], ["cpu"]]),
+        (
+            {"SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": "http://127.0.0.1:9"},
+            [True, ["_compute"], ["cuda:0"]],
+        ),
+    ],
+)
+def test_with_the_package_of_spaces_itself(variables, seen):
+    """It stands in for CUDA until a GPU is lent: networks are on it before the page is served."""
+    pytest.importorskip("spaces")
+    if seen == [False, [], ["cpu"]] and torch.cuda.is_available():
+        seen = [False, [], ["cuda"]]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_SPACE],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == seen

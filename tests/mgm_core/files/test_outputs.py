@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mgm_core import __main__ as command
 from mgm_core.__main__ import main
+from mgm_core.batch import photograph
 from mgm_core.files.outputs import UsageError, check_outputs, plan
 from mgm_core.images import encode_png, read_alpha, read_image, read_photo, write_image
 from mgm_core.matting.matter import Matte, Matter
@@ -185,7 +185,7 @@ def test_a_folder_may_have_a_dot(here, output):
 
 
 def test_what_cannot_be_written_is_refused_before_the_work(here, capsys, monkeypatch):
-    monkeypatch.setattr(command, "cut_out", None)
+    monkeypatch.setattr(photograph, "cut_out", None)
     photo = write(here / "a.jpg")
     (here / "file").touch()
     long = here / f"{'x' * 245}.jpg"
@@ -362,15 +362,15 @@ def test_a_dash_reads_and_writes_the_pipe_and_says_the_rest_elsewhere(here, monk
 def test_an_interruption_ends_in_one_line(here, monkeypatch, capsys):
     for name in ("a", "b", "c"):
         write(here / "p" / f"{name}.png")
-    real = command.cut_out
+    real = photograph.cut_out
 
     def interrupted(*arguments):
         if (here / "out" / "a.png").exists():
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(command, "cut_out", interrupted)
-    assert run("p", "-o", "out") == 130
+    monkeypatch.setattr(photograph, "cut_out", interrupted)
+    assert run("p", "-o", "out", "--workers", "1") == 130
     message = capsys.readouterr().err.splitlines()
     assert message[-1] == "stopped: 1 finished; --skip-existing goes on with the rest"
     assert "Traceback" not in "".join(message)
@@ -381,7 +381,7 @@ def test_a_fault_of_the_program_is_shown_once_at_the_end_with_the_rest_done(
 ):
     for name in ("a", "b", "c", "d"):
         write(here / "p" / f"{name}.png")
-    real = command.cut_out
+    real = photograph.cut_out
     errors = {
         "a": IndexError("a bug"),
         "b": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
@@ -394,8 +394,8 @@ def test_a_fault_of_the_program_is_shown_once_at_the_end_with_the_rest_done(
             raise error
         return real(*arguments)
 
-    monkeypatch.setattr(command, "cut_out", broken)
-    assert run("p", "-o", "out") == 1
+    monkeypatch.setattr(photograph, "cut_out", broken)
+    assert run("p", "-o", "out", "--workers", "1") == 1
     streams = capsys.readouterr()
     assert "1 cut out, 0 skipped, 3 failed" in streams.out
     assert streams.err.count("Traceback (most recent call last)") == 1

@@ -1,0 +1,1 @@
+"""Many photographs: what is done with each, and who does it."""

@@ -1,0 +1,1 @@
+"""What computes the networks besides PyTorch."""

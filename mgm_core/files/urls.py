@@ -1,0 +1,171 @@
+"""Photographs and results behind URLs, such as s3://bucket/photos; whatever `fsspec` has.
+
+A URL's file system comes by a package of its own, such as s3fs. Of files behind URLs nothing is
+checked ahead but that they are there, and that results go elsewhere.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mgm_core.files.formats import FORMATS, Format, writable
+from mgm_core.files.outputs import UsageError, normalised, result_names, side_paths
+from mgm_core.images import SUFFIXES, write_whole
+
+__all__ = ["UrlJob", "UrlPlan", "exists", "is_url", "opened", "plan_urls", "write"]
+
+
+@dataclass(frozen=True)
+class UrlJob:
+    """One photograph, as `Job`, by URLs or paths of a disk that all workers share.
+
+    Args:
+        source: The photograph.
+        target: The result.
+        mask: Its mask, or None.
+        sides: Further results by what they show.
+    """
+
+    source: str
+    target: str
+    mask: str | None = None
+    sides: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UrlPlan:
+    """What is to be done, as `Plan`.
+
+    Args:
+        jobs: In order.
+        form: The results' format.
+        left_out: Sentences on files that are not taken.
+    """
+
+    jobs: tuple[UrlJob, ...]
+    form: Format
+    left_out: tuple[str, ...] = ()
+
+
+def is_url(name: str) -> bool:
+    """Tell whether a name is a URL.
+
+    >>> is_url("s3://bucket/photos"), is_url("photos/")
+    (True, False)
+    """
+    return "://" in name
+
+
+def opened(place: Path | str) -> Path | BytesIO:
+    """Return what `images` reads: a path as it is, a URL's content.
+
+    Raises:
+        OSError: It cannot be had.
+    """
+    if isinstance(place, Path) or not is_url(place):
+        return Path(place)
+    system, path = _at(place)
+    return BytesIO(system.cat_file(path))
+
+
+def write(place: Path | str, data: bytes) -> None:
+    """Write a file in one step, its folder too.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if isinstance(place, Path) or not is_url(place):
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, data)
+        return
+    system, path = _at(place)
+    system.makedirs(system._parent(path), exist_ok=True)
+    system.pipe_file(path, data)
+
+
+def exists(place: Path | str) -> bool:
+    """Tell whether a file is there."""
+    if isinstance(place, Path) or not is_url(place):
+        return Path(place).exists()
+    system, path = _at(place)
+    return bool(system.exists(path))
+
+
+def plan_urls(
+    inputs: Iterable[str],
+    output: str,
+    *,
+    masks: str | None = None,
+    recursive: bool = False,
+    format_name: str | None = None,
+    sides: Iterable[str] = (),
+) -> UrlPlan:
+    """Decide which photographs become which files, where any of them is behind a URL.
+
+    Args:
+        inputs: Photographs, or folders of them.
+        output: A folder.
+        masks: A mask for all photographs, or a folder of masks of their names.
+        recursive: Take the folders' folders too.
+        format_name: One of `FORMATS`; None for PNG.
+        sides: Further results of each.
+
+    Raises:
+        UsageError: An input is missing, or the output is among the inputs.
+    """
+    form = writable(FORMATS[format_name or "png"])
+    sources: dict[str, PurePosixPath] = {}  # photograph -> its path below the input folder
+    for name in inputs:
+        if name.rstrip("/") == output.rstrip("/"):
+            raise UsageError(
+                f"--output must be another folder than the photographs', got {output}: name one"
+            )
+        found = _files(name, recursive=recursive)
+        if not found:
+            raise UsageError(f"inputs must hold photographs, got none in {name}: correct it")
+        sources |= found
+    below = _files(masks, recursive=recursive) if masks else {}
+    one_mask = next(iter(below)) if list(below) == [masks] else None
+    by_stem = {normalised(str(path.with_suffix(""))): mask for mask, path in below.items()}
+    jobs = []
+    names = result_names([Path(relative) for relative in sources.values()], form.suffix)
+    for (source, relative), name in zip(sources.items(), names, strict=True):
+        mask = one_mask or by_stem.get(normalised(str(relative.with_suffix(""))))
+        if masks and mask is None:
+            raise UsageError(
+                f"every photograph must have a mask, got none for {relative} in {masks}: add one "
+                "of the same name"
+            )
+        beside = {side: path.as_posix() for side, path in side_paths(name, sides).items()}
+        places = {side: _joined(output, path) for side, path in beside.items()}
+        jobs.append(UrlJob(source, _joined(output, name.as_posix()), mask, places))
+    return UrlPlan(tuple(jobs), form)
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def _at(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"{url} must be of a known file system: {error}") from error
+
+
+def _files(name: str, *, recursive: bool) -> dict[str, PurePosixPath]:
+    """Return the pictures behind a name, each with its path below it."""
+    system, root = _at(name)
+    if system.isfile(root):
+        return {name: PurePosixPath(PurePosixPath(root).name)}
+    found = {}
+    for path in system.find(root, maxdepth=None if recursive else 1):
+        relative = PurePosixPath(path).relative_to(PurePosixPath(root))
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if relative.suffix.lower() in SUFFIXES and not hidden:
+            found[_joined(name, relative.as_posix())] = relative
+    return dict(sorted(found.items()))

@@ -1,0 +1,63 @@
+"""Do one thing with many items, several at once, holding a few at a time."""
+
+import contextvars
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import TypeVar
+
+from mgm_core.runtime.cancellation import Cancellation, cancellable
+
+__all__ = ["work_on"]
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def work_on(
+    items: Iterable[Item], work: Callable[[Item], Made], workers: int
+) -> Generator[tuple[Item, Made | Exception], None, None]:
+    """Yield each item with what became of it, as they are ready.
+
+    An item is taken when a worker is free for it. Whoever stops asking for more, or is interrupted,
+    ends what is under way at its next checkpoint (`cancellation.py`).
+
+    >>> sorted(work_on([1, 2, 0], lambda n: n * n, workers=2))
+    [(0, 0), (1, 1), (2, 4)]
+
+    Args:
+        items: What to do.
+        work: Does it; what it raises is what became of the item.
+        workers: How many threads; one works in the caller's own.
+    """
+    if workers == 1:
+        for item in items:
+            yield item, _result(work, item)
+        return
+    waiting = iter(items)
+    token = Cancellation()
+    under_way: dict[Future[Made | Exception], Item] = {}
+    with ThreadPoolExecutor(workers, thread_name_prefix="worker") as pool:
+        try:
+            while True:
+                for item in islice(waiting, workers - len(under_way)):
+                    run = contextvars.copy_context().run
+                    under_way[pool.submit(run, _cancellable, token, work, item)] = item
+                if not under_way:
+                    return
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    yield under_way.pop(future), future.result()
+        finally:
+            token.cancel()
+
+
+def _cancellable(token: Cancellation, work: Callable[[Item], Made], item: Item) -> Made | Exception:
+    with cancellable(token):
+        return _result(work, item)
+
+
+def _result(work: Callable[[Item], Made], item: Item) -> Made | Exception:
+    try:
+        return work(item)
+    except Exception as error:
+        return error

@@ -1,0 +1,1 @@
+"""Cut-outs over HTTP, for programs: `python -m mgm_core.serve`."""

@@ -1,0 +1,70 @@
+"""Serve cut-outs over HTTP, for programs.
+
+python -m mgm_core.serve --port 8000
+curl -F photo=@photo.jpg http://localhost:8000/cut-out -o cutout.png
+curl -F photo=@cat.jpg -F category=cat -F quality=fast http://localhost:8000/cut-out -o cat.png
+
+/openapi.json describes it. Needs the extra serve: pip install 'mgm[serve]'.
+"""
+
+import argparse
+import sys
+from importlib.util import find_spec
+
+from mgm_core.choices import ENGINES
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    p = argparse.ArgumentParser(
+        prog="python -m mgm_core.serve",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in")
+    p.add_argument("--port", type=int, default=8000)
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    p.add_argument("--engine", choices=ENGINES, default="torch")
+    p.add_argument("--at-once", type=int, default=1, metavar="N", help="photographs computed")
+    p.add_argument("--places", type=int, default=24, metavar="N", help="that may wait")
+    p.add_argument("--share", type=int, default=12, metavar="N", help="at once from one address")
+    p.add_argument("--max-megabytes", type=float, default=50.0, help="of a request")
+    p.add_argument("--max-megapixels", type=float, default=50.0, help="of a picture")
+    p.add_argument("--max-seconds", type=float, default=300.0, help="to compute")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return 0, or 2 for a wrong command line."""
+    options = parser().parse_args(arguments)
+    for package in ("fastapi", "python_multipart", "uvicorn"):
+        if find_spec(package) is None:
+            sys.stderr.write(
+                f"error: the package {package} must be installed to serve: pip install "
+                "'mgm[serve]'\n"
+            )
+            return 2
+    import uvicorn
+
+    from mgm_core.engines.sessions import check_engine
+    from mgm_core.networks.hardware import resolve_device
+    from mgm_core.runtime.admission import Admission
+    from mgm_core.serve.app import LANE, Limits, make_app
+
+    try:
+        resolve_device(options.device)
+        check_engine(options.engine, options.device, "auto")
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    admission = Admission(
+        {LANE: options.at_once}, places=options.places, address_share=options.share
+    )
+    limits = Limits(options.max_megabytes, options.max_megapixels, options.max_seconds)
+    app = make_app(admission, limits, device=options.device, engine=options.engine)
+    uvicorn.run(app, host=options.host, port=options.port, timeout_graceful_shutdown=30)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""One request in, one PNG out: the service's routes, limits and answers.
+
+Requests take turns and have shares (`runtime/admission.py`), and work ends when its client leaves.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import anyio.to_thread
+from fastapi import FastAPI, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mgm_core import __version__
+from mgm_core.api import cut_out
+from mgm_core.choices import CATEGORIES
+from mgm_core.images import encode_png
+from mgm_core.recipe import AUTO
+from mgm_core.runtime.admission import Admission, BusyError, Visitor, await_turn, within
+from mgm_core.runtime.cancellation import Cancelled
+from mgm_core.runtime.reporting import reason_of
+
+__all__ = ["LANE", "Limits", "make_app"]
+
+LANE = "photo"
+"""The lane of `Admission` that a service must have."""
+_CLIENT_LEFT = 499
+_RETRY_S = "5"
+_PNG = {200: {"content": {"image/png": {}}, "description": "The cut-out"}}
+_ERRORS = {
+    413: {"description": "The request is too large"},
+    422: {"description": "A picture cannot be read, or nothing is there to be cut out"},
+    503: {"description": "Too much is under way; ask again after the seconds of Retry-After"},
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for.
+
+    Args:
+        megabytes: Of all files of a request together.
+        megapixels: Of a picture.
+        seconds: To compute.
+    """
+
+    megabytes: float = 50.0
+    megapixels: float = 50.0
+    seconds: float = 300.0
+
+
+def make_app(
+    admission: Admission | None = None,
+    limits: Limits | None = None,
+    *,
+    device: str = "auto",
+    engine: str = "torch",
+) -> FastAPI:
+    """Return the service; networks are loaded with the first request.
+
+    Args:
+        admission: Who may compute, and when, in a lane "photo"; None for one photograph at a time.
+        limits: What a request may ask for.
+        device: Where the networks compute.
+        engine: What computes the matting and fusion networks.
+    """
+    admission = admission or Admission({LANE: 1})
+    limits = limits or Limits()
+    app = FastAPI(
+        title="Mask guided matting",
+        version=__version__,
+        description="Cut subjects out of photographs.",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+    )
+    app.add_middleware(BodyLimit, most_bytes=int(limits.megabytes * 1e6))
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, int]:
+        """Tell how many requests compute and wait."""
+        return {"running": admission.running, "waiting": admission.waiting}
+
+    @app.post(
+        "/cut-out",
+        response_class=Response,
+        responses={**_PNG, **_ERRORS},  # type: ignore[dict-item] # FastAPI's own form
+    )
+    async def cut_out_photo(
+        request: Request,
+        photo: Annotated[UploadFile, File(description="The photograph")],
+        mask: Annotated[
+            UploadFile | None, File(description="A binary or soft mask of the subject")
+        ] = None,
+        trimap: Annotated[UploadFile | None, File(description="0, 128 and 255")] = None,
+        background_picture: Annotated[UploadFile | None, File()] = None,
+        background: Annotated[
+            str | None,
+            Form(description="'#rrggbb', 'gradient:#rrggbb,#rrggbb,ANGLE', 'blur[:PERCENT]'"),
+        ] = None,
+        category: Annotated[
+            str, Form(description=f"{AUTO}, or one of {', '.join(CATEGORIES[1:])}")
+        ] = "person",
+        quality: Annotated[Literal["fast", "best"], Form()] = "best",
+        result: Annotated[
+            Literal["picture", "alpha"], Form(description="alpha: a PNG of 16 bits")
+        ] = "picture",
+    ) -> Response:
+        """Cut the subject out of a photograph, or put it over a background."""
+        given = {
+            name: None if upload is None else await upload.read()
+            for name, upload in (("photo", photo), ("mask", mask), ("trimap", trimap))
+        }
+        behind = background if background_picture is None else await background_picture.read()
+        source = given.pop("photo")
+        assert source is not None
+        address = request.client.host if request.client else ""
+
+        def work() -> bytes:
+            with visit.active(), within(limits.seconds, "a photograph"):
+                await_turn(LANE)
+                made = cut_out(
+                    source,
+                    **given,
+                    quality=quality,
+                    category=category,
+                    background=behind,
+                    device=device,
+                    engine=engine,
+                    max_megapixels=limits.megapixels,
+                )
+                if result == "alpha":
+                    return encode_png(made.alpha, bits=16)
+                return encode_png(made.picture)
+
+        try:
+            with admission.visit(Visitor(address)) as visit:
+                async with _cancelled_with(request, visit.token.cancel):
+                    data = await anyio.to_thread.run_sync(work)
+        except BusyError as error:
+            return JSONResponse({"detail": str(error)}, 503, {"Retry-After": _RETRY_S})
+        except Cancelled:
+            return Response(status_code=_CLIENT_LEFT)
+        except Exception as error:
+            reason = reason_of(error)
+            if reason is None:  # a fault of this program
+                raise
+            return JSONResponse({"detail": reason}, 422)
+        return Response(data, media_type="image/png")
+
+    return app
+
+
+@asynccontextmanager
+async def _cancelled_with(request: Request, cancel: Callable[[], None]) -> AsyncIterator[None]:
+    """Cancel the work in this block when the client closes its connection."""
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
+class BodyLimit:
+    """Answers requests that are too large, before their bodies are read.
+
+    Args:
+        app: What serves the others.
+        most_bytes: Of a request's body.
+    """
+
+    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+        self._app, self._most_bytes = app, most_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        detail = f"request must have at most {self._most_bytes} bytes, got more: send less"
+        length = Headers(scope=scope).get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._most_bytes:
+            await JSONResponse({"detail": detail}, 413)(scope, receive, send)
+            return
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            part = await receive()
+            size += len(part.get("body", b""))
+            if size > self._most_bytes:  # of a length that was not announced
+                raise HTTPException(413, detail)
+            return part
+
+        await self._app(scope, counted, send)

@@ -1,0 +1,166 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from mgm_core.__main__ import main
+from mgm_core.batch.local import _fitting, sharing_cores
+from mgm_core.images import write_image
+from mgm_core.runtime.cancellation import checkpoint
+from mgm_core.runtime.workers import work_on
+
+
+@pytest.fixture
+def folder(tmp_path, pictures):
+    """Three portraits of three sizes, and a broken file."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    small = np.ascontiguousarray(pictures["astronaut"][:320:2, 60:380:2])
+    for n in range(3):
+        write_image(photos / f"{n}.png", np.ascontiguousarray(small[: 160 - 16 * n, ::-1]))
+    (photos / "broken.png").write_bytes((photos / "0.png").read_bytes()[:2000])
+    return photos
+
+
+def test_several_at_once_are_equal_to_one_after_the_other(folder, tmp_path, capsys):
+    made = {}
+    for workers in ("1", "2"):
+        out, report = tmp_path / workers, tmp_path / f"{workers}.jsonl"
+        command = [str(folder), "-o", f"{out}/", "--workers", workers, "--report", str(report)]
+        assert main([*command, "--save-alpha"]) == 1
+        made[workers] = {path.name: path.read_bytes() for path in out.iterdir()}
+        rows = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+        assert {row["photo"]: row["status"] for row in rows} == {
+            **{str(folder / f"{n}.png"): "written" for n in range(3)},
+            str(folder / "broken.png"): "failed",
+        }
+        written = next(row for row in rows if row["photo"].endswith("1.png"))
+        assert (written["width"], written["height"]) == (160, 144)
+        assert written["alpha"] == str(out / "1_alpha.png")
+        assert written["guidance"].startswith("person found on")
+        assert written["seconds"].keys() == {"read", "cut_out", "write"}
+        assert "damaged" in next(row["error"] for row in rows if row["status"] == "failed")
+    assert len(made["1"]) == 6
+    assert made["1"] == made["2"]
+    # What is appended by a second run stands below.
+    assert main([*command, "--save-alpha", "--skip-existing"]) == 1
+    lines = report.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["status"] for line in lines[4:]].count("skipped") == 3
+    assert "3 skipped, 1 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workers", "0"], "--workers must be 1 or more, got 0: leave it out"),
+        (["--report", "none/report.jsonl"], "No such file or directory"),
+        (["--report", "PHOTO"], "no result may replace a file that is read"),
+    ],
+)
+def test_wrong_options_stop_the_command(folder, tmp_path, capsys, arguments, message):
+    arguments = [a.replace("PHOTO", str(folder / "0.png")) for a in arguments]
+    assert main([str(folder), "-o", f"{tmp_path / 'out'}/", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_more_is_begun_than_there_are_workers():
+    taken, may_end = [], threading.Semaphore(0)
+
+    def items():
+        for n in range(8):
+            taken.append(n)
+            yield n
+
+    def work(n):
+        may_end.acquire()
+        if n == 3:
+            raise ValueError("three")
+        return 2 * n
+
+    outcomes = work_on(items(), work, workers=2)
+    may_end.release()
+    first, doubled = next(outcomes)
+    assert doubled == 2 * first
+    assert len(taken) == 2  # the next is taken when the next is asked for
+    may_end.release(8)
+    rest = dict(outcomes)
+    assert rest.keys() | {first} == set(range(8))
+    assert str(rest[3]) == "three"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_whoever_stops_asking_ends_the_rest(workers):
+    begun = []
+
+    def work(n):
+        begun.append(n)
+        while n:
+            checkpoint()
+        return n
+
+    outcomes = work_on(iter(range(100)), work, workers)
+    assert next(outcomes) == (0, 0)
+    outcomes.close()
+    assert len(begun) <= 2
+
+
+def test_cores_are_shared(tmp_path):
+    import torch
+
+    before = torch.get_num_threads()
+    with sharing_cores("cpu", 100, 2 * before) as workers:
+        assert workers == 2 * before
+        assert torch.get_num_threads() == 1
+    with sharing_cores("cpu", 1, None) as workers:
+        assert workers == 1
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:   7000000 kB\n")
+    assert _fitting(meminfo) == 3
+    assert _fitting(tmp_path / "none") > 100
+
+
+def test_new_photographs_are_taken_as_they_come(folder, tmp_path):
+    """As a user runs it: a process of its own, ended by Ctrl+C."""
+    incoming, out, log = tmp_path / "incoming", tmp_path / "out", tmp_path / "log"
+    incoming.mkdir()
+    command = [sys.executable, "-m", "mgm_core", str(incoming), "-o", f"{out}/", "--watch"]
+    with (
+        log.open("wb") as shown,
+        subprocess.Popen([*command, "--quality", "fast"], stderr=shown) as p,
+    ):
+        try:
+            until(lambda: b"watching for new photographs" in log.read_bytes())
+            shutil.copy2(folder / "broken.png", incoming / "a.png")  # still being written
+            until(lambda: b"damaged" in log.read_bytes())
+            shutil.copy2(folder / "0.png", incoming / "a.png")
+            until((out / "a.png").is_file)
+            p.send_signal(signal.SIGINT)
+            assert p.wait(20) == 130
+        finally:
+            p.kill()
+    assert "stopped: 1 finished" in log.read_text()
+
+
+def until(holds):
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_cannot_be_watched_is_refused(folder, tmp_path, capsys, monkeypatch):
+    photo = str(folder / "0.png")
+    assert main([photo, "-o", str(tmp_path / "x.png"), "--watch"]) == 2
+    assert "--watch must be given folders alone, got " in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    assert main([str(folder), "-o", f"{tmp_path / 'x'}/", "--watch"]) == 2
+    assert "pip install 'mgm[watch]'" in capsys.readouterr().err

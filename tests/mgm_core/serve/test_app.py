@@ -1,0 +1,142 @@
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+
+from mgm_core import cut_out
+from mgm_core.images import encode_png, read_image, read_photo
+from mgm_core.runtime.admission import Admission
+from mgm_core.runtime.cancellation import checkpoint
+from mgm_core.serve import app as service
+from mgm_core.serve.__main__ import main
+from mgm_core.serve.app import Limits, make_app
+
+
+@contextmanager
+def serving(app):
+    """A server on a free port, stopped at the end."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def until(holds):
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def files(pictures):
+    """A small portrait and a rough mask, as PNGs."""
+    image = np.ascontiguousarray(pictures["astronaut"][:320:2, 60:380:2])
+    mask = np.zeros(image.shape[:2], np.float32)
+    mask[20:, 30:130] = 1
+    return {"photo": encode_png(image), "mask": encode_png(mask)}
+
+
+def test_a_request_is_answered_with_what_the_library_gives(files):
+    limits = Limits(megabytes=0.5, megapixels=0.05)
+    with serving(make_app(limits=limits, device="cpu")) as client:
+        made = client.post("/cut-out", files=files, data={"quality": "fast"})
+        assert (made.status_code, made.headers["content-type"]) == (200, "image/png")
+        expected = cut_out(files["photo"], mask=files["mask"], quality="fast", device="cpu")
+        assert made.content == encode_png(expected.picture)
+        alpha = client.post("/cut-out", files=files, data={"quality": "fast", "result": "alpha"})
+        np.testing.assert_allclose(
+            read_image(alpha.content)[..., 0], expected.alpha, atol=0.6 / 65535
+        )
+        over = {"quality": "fast", "background": "#00ff00"}
+        green = client.post("/cut-out", files={"photo": files["photo"]}, data=over)
+        assert (read_image(green.content)[:4, :4] == [0, 1, 0]).all()
+        assert read_photo(green.content).alpha is None
+
+        def refused(data=None, **given):
+            answer = client.post("/cut-out", files=given, data=data)
+            return answer.status_code, str(answer.json()["detail"])
+
+        assert refused(photo=b"no picture")[0] == 422
+        code, detail = refused(photo=files["photo"], data={"category": "unicorn"})
+        assert code == 422
+        assert "category must be one of" in detail
+        code, detail = refused(photo=encode_png(np.zeros((300, 300, 3), np.float32)))
+        assert code == 422
+        assert "megapixels" in detail
+        code, detail = refused(photo=bytes(600_000))
+        assert code == 413
+        assert "at most 500000 bytes" in detail
+        assert refused(mask=files["mask"])[0] == 422
+
+        def in_parts():
+            yield b"--x\r\nContent-Disposition: form-data; name=photo; filename=a\r\n\r\n"
+            yield from [bytes(100_000)] * 8
+
+        sent = {"content-type": "multipart/form-data; boundary=x"}
+        assert client.post("/cut-out", content=in_parts(), headers=sent).status_code == 413
+        described = client.get("/openapi.json").json()["paths"]["/cut-out"]["post"]
+        assert "image/png" in described["responses"]["200"]["content"]
+        assert "multipart/form-data" in described["requestBody"]["content"]
+        assert client.get("/healthz").json() == {"running": 0, "waiting": 0}
+
+
+def test_who_leaves_frees_the_turn_and_who_comes_too_many_is_told(files, monkeypatch):
+    left = threading.Event()
+
+    def endless(*_, **__):
+        try:
+            while True:
+                checkpoint()
+                time.sleep(0.01)
+        finally:
+            left.set()
+
+    monkeypatch.setattr(service, "cut_out", endless)
+    admission = Admission({"photo": 1}, address_share=1)
+    with serving(make_app(admission)) as client:
+        with httpx.Client(base_url=client.base_url, timeout=60) as other:
+            asking = threading.Thread(target=_ask, args=(other, files))
+            asking.start()
+            until(lambda: admission.running == 1)
+            busy = client.post("/cut-out", files=files)
+            assert (busy.status_code, busy.headers["retry-after"]) == (503, "5")
+            assert "must have at most 1 requests under way" in busy.json()["detail"]
+        asking.join()  # its client gave up
+        assert left.wait(20)
+        until(lambda: client.get("/healthz").json() == {"running": 0, "waiting": 0})
+        assert admission.counts["cancelled"] == 1
+
+
+def _ask(client, files):
+    with pytest.raises(httpx.HTTPError):
+        client.post("/cut-out", files=files, timeout=2)
+
+
+def test_what_takes_too_long_is_refused(files, monkeypatch):
+    def endless(*_, **__):
+        while True:
+            checkpoint()
+
+    monkeypatch.setattr(service, "cut_out", endless)
+    with serving(make_app(limits=Limits(seconds=0.1))) as client:
+        late = client.post("/cut-out", files=files)
+        assert late.status_code == 422
+        assert "a photograph must take at most 0.1 s" in late.json()["detail"]
+
+
+def test_a_wrong_command_line_says_what_to_do(capsys):
+    assert main(["--device", "tpu"]) == 2
+    assert "device must be auto" in capsys.readouterr().err
+    assert main(["--engine", "openvino", "--device", "cuda:0"]) == 2
