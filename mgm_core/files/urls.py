@@ -131,16 +131,16 @@ def plan_urls(
     by_stem = {normalised(str(path.with_suffix(""))): mask for mask, path in below.items()}
     jobs = []
     names = result_names([Path(relative) for relative in sources.values()], form.suffix)
-    for (source, relative), name in zip(sources.items(), names, strict=True):
+    for (source, relative), result in zip(sources.items(), names, strict=True):
         mask = one_mask or by_stem.get(normalised(str(relative.with_suffix(""))))
         if masks and mask is None:
             raise UsageError(
                 f"every photograph must have a mask, got none for {relative} in {masks}: add one "
                 "of the same name"
             )
-        beside = {side: path.as_posix() for side, path in side_paths(name, sides).items()}
+        beside = {side: path.as_posix() for side, path in side_paths(result, sides).items()}
         places = {side: _joined(output, path) for side, path in beside.items()}
-        jobs.append(UrlJob(source, _joined(output, name.as_posix()), mask, places))
+        jobs.append(UrlJob(source, _joined(output, result.as_posix()), mask, places))
     return UrlPlan(tuple(jobs), form)
 
 
