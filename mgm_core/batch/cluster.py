@@ -6,6 +6,7 @@ Workers are actors of Ray Data: each is sent the work once, and so loads weights
 dies is replaced and its items are done again.
 """
 
+import logging
 import pickle
 import traceback
 from collections.abc import Callable, Generator, Sequence
@@ -59,7 +60,7 @@ def work_on_ray(
     import ray
 
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = False
     if workers is None:
         have = ray.cluster_resources()

@@ -61,7 +61,7 @@ class _OnHub(PyTorchModelHubMixin):
     card_text = "Whoever trained it says here on what data, and under which licence."
 
     @classmethod
-    def _load_as_safetensor(
+    def _load_as_safetensor(  # type: ignore[override] # whose classes are all networks too
         cls, model: _Network, model_file: str, map_location: str, strict: bool
     ) -> _Network:
         """Load weights as all others are: every name, shape and value is checked."""

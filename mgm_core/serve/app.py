@@ -124,7 +124,8 @@ def make_app(
                 await_turn(LANE)
                 made = cut_out(
                     source,
-                    **given,
+                    mask=given["mask"],
+                    trimap=given["trimap"],
                     quality=quality,
                     category=category,
                     background=behind,
