@@ -177,7 +177,7 @@ def table(rows: Sequence[dict[str, object]]) -> str:
     lines = ["| way | clips | MAD | MSE | Grad | dtSSD |", "| -- | -- | -- | -- | -- | -- |"]
     for way in dict.fromkeys(str(row["way"]) for row in rows):
         own = [row for row in rows if row["way"] == way]
-        means = (np.mean([row[name] for row in own]) for name in names)  # type: ignore[misc]
+        means = (np.mean([row[name] for row in own]) for name in names)
         lines.append(f"| {way} | {len(own)} | {' | '.join(f'{m:.2f}' for m in means)} |")
     return "\n".join(lines)
 
@@ -239,6 +239,8 @@ def make_clips(
             truth = (np.rint(255 * np.clip(a, 0, 1)) / 255).astype(np.float32)
             top, left = (round(0.12 * side * (1 + turns[2])) for side in (height, width))
             behind = wide[top : top + height, left : left + width]
-            frame = composite(f, truth, behind) + generator.normal(0, 0.01, f.shape)
+            frame = composite(
+                f.astype(np.float32), truth, behind.astype(np.float32)
+            ) + generator.normal(0, 0.01, f.shape)
             write_image(folder / "com" / f"{time:04}.png", frame.clip(0, 1).astype(np.float32))
             write_image(folder / "pha" / f"{time:04}.png", truth)
