@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import zlib
 
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from mgm_core import images
 from mgm_core.images import (
     ImageError,
     encode_jpeg,
@@ -490,7 +490,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     def full_disk(descriptor):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(images, "fsync", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="no space left"):
         write_image(path, np.ones((2, 2), np.float32))
     assert path.read_bytes() == before

@@ -234,16 +234,6 @@ def test_pictures_come_with_a_play_list_of_their_times(clip, tmp_path):
     assert times == pytest.approx([0, 0.3], abs=0.05)
 
 
-@pytest.mark.parametrize(
-    ("source_sound", "target", "expected"),
-    [
-        ("aac", "copy.mp4", "aac"),
-        ("aac", "anew.webm", "opus"),
-        ("libopus", "copy.webm", "opus"),
-        ("flac", "copy.mp4", "flac"),
-        ("pcm_u8", "anew.mp4", "aac"),
-    ],
-)
 def frames_in(folder):
     return {path.name: path.read_bytes() for path in folder.glob("frame_*")}
 
@@ -286,6 +276,16 @@ def test_killed_between_two_frames_a_folder_is_finished_or_cleared_next_time(cli
     check_target(folder)
 
 
+@pytest.mark.parametrize(
+    ("source_sound", "target", "expected"),
+    [
+        ("aac", "copy.mp4", "aac"),
+        ("aac", "anew.webm", "opus"),
+        ("libopus", "copy.webm", "opus"),
+        ("flac", "copy.mp4", "flac"),
+        ("pcm_u8", "anew.mp4", "aac"),
+    ],
+)
 def test_sound_is_copied_or_where_that_is_impossible_encoded_anew(
     tmp_path, source_sound, target, expected
 ):

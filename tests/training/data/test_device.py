@@ -540,7 +540,7 @@ def test_grown_hair_is_a_source_of_endless_heads(portraits):
 
 
 def test_grown_hair_tells_what_is_missing(portraits, tmp_path):
-    with pytest.raises(ValueError, match=r"must be a directory, got .*images"):
+    with pytest.raises(ValueError, match=r"must be a directory, got .*masks"):
         GrownHair(tmp_path)
     with pytest.raises(ValueError, match="in images and masks that are not left out"):
         GrownHair(portraits, leave_out=lambda name: True)

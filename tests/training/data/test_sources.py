@@ -86,7 +86,7 @@ def test_missing_and_mismatched_folders_say_what_to_do(data):
     with pytest.raises(ValueError, match=r"must have one size, got \(90, 100\) and \(5, 5\) for"):
         ForegroundAlphaFolders(data / "pairs")[0]
     (data / "pairs/alpha/b.png").rename(data / "pairs/alpha/c.png")
-    with pytest.raises(ValueError, match="same names in fg and alpha, got none"):
+    with pytest.raises(ValueError, match="in fg and alpha that are not left out, got none"):
         ForegroundAlphaFolders(data / "pairs")
 
 

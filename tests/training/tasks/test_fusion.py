@@ -51,7 +51,7 @@ def test_examples_are_made_once_and_shown_again_turned(tmp_path, data, monkeypat
     examples = FusionExamples(config)
     made = []
     inner = examples._make
-    monkeypatch.setattr(examples, "_made", lambda number: made.append(number) or inner(number))
+    monkeypatch.setattr(examples, "_make", lambda number: made.append(number) or inner(number))
     first, second = ([examples[i] for i in range(start, start + 6)] for start in (0, 6))
     assert sorted(made) == list(range(6))
 
@@ -62,7 +62,7 @@ def test_examples_are_made_once_and_shown_again_turned(tmp_path, data, monkeypat
     assert not all(torch.equal(a["image"], b["image"]) for a, b in zip(first, second, strict=True))
     # Another process finds them, and one of another run makes the same anew.
     others = FusionExamples(config)
-    monkeypatch.setattr(others, "_made", lambda number: pytest.fail("was there already"))
+    monkeypatch.setattr(others, "_make", lambda number: pytest.fail("was there already"))
     (tmp_path / "other").mkdir()
     anew = FusionExamples(_config(tmp_path / "other", data))
     for index in (0, 7):
