@@ -82,7 +82,7 @@ def stripes(tmp_path_factory):
 
 
 def test_new_backgrounds_are_those_that_were_chosen(browser, address, stripes, tmp_path):
-    def composite():
+    def downloaded():
         return read_image(saved(page, "#download-composite", tmp_path))
 
     with visit(browser, address, viewport=WIDE) as page:
@@ -97,14 +97,14 @@ def test_new_backgrounds_are_those_that_were_chosen(browser, address, stripes, t
         set_number(page, "#angle", 90)
         start, end = (np.float32(c) / 255 for c in ((0x2F, 0x6F, 0x4F), (0xD8, 0xE8, 0xD0)))
         gradient = gradient_background(tuple(start), tuple(end), 90, SIDE_PX, SIDE_PX)
-        np.testing.assert_allclose(composite(), over(gradient), atol=ROUNDED)
+        np.testing.assert_allclose(downloaded(), over(gradient), atol=ROUNDED)
 
         choose_background(page, "Picture")
         upload(page, "#backdrop", stripes)
         expect(page.locator("#backdrop img")).to_be_visible()
         picture = read_image(stripes)
         np.testing.assert_allclose(
-            composite(), over(fit_background(picture, SIDE_PX, SIDE_PX)), atol=ROUNDED
+            downloaded(), over(fit_background(picture, SIDE_PX, SIDE_PX)), atol=ROUNDED
         )
         page.get_by_label("Show all").click()
         for control, value in (("#picture-x", 0), ("#picture-y", 100), ("#picture-scale", 0.5)):
@@ -112,16 +112,16 @@ def test_new_backgrounds_are_those_that_were_chosen(browser, address, stripes, t
         placed = fit_background(
             picture, SIDE_PX, SIDE_PX, "contain", x=0, y=1, scale=0.5, margin=tuple(start)
         )
-        np.testing.assert_allclose(composite(), over(placed), atol=ROUNDED)
+        np.testing.assert_allclose(downloaded(), over(placed), atol=ROUNDED)
 
         choose_background(page, "Blur")
         set_number(page, "#blur", 2)
         photo = read_image(ASTRONAUT)
         blurred = blurred_background(photo, alpha, foreground, 2 / 100 * SIDE_PX)
         # The rounding of the foreground counts for more where little of the background is seen.
-        assert np.abs(composite() - over(blurred)).mean() < 0.2 / 255
+        assert np.abs(downloaded() - over(blurred)).mean() < 0.2 / 255
         sharp = np.abs(np.diff(photo, axis=0))[:, 400:].mean()
-        assert np.abs(np.diff(composite(), axis=0))[:, 400:].mean() < 0.5 * sharp
+        assert np.abs(np.diff(downloaded(), axis=0))[:, 400:].mean() < 0.5 * sharp
 
 
 def test_shadow_and_light_are_what_was_asked_for(browser, address, tmp_path):
