@@ -99,7 +99,7 @@ def test_what_the_browser_kept_is_taken_back_with_its_settings(handlers, photo, 
     digest, *controls = handlers.bring(sent)
     named = dict(zip(CONTROL_NAMES, controls, strict=True))
     assert named == named | values | {"photo": photo, "mask": mask, "category": "auto"}
-    # The photo is set, and so what belongs to it stays; only this once.
+    # The photo is set, and so what belongs to it stays.
     assert list(handlers.start_photo(photo, digest)[4:]) == [digest, [], *[gr.skip()] * 5]
     for wrong in (
         {"files": {}, "values": {}},

@@ -82,7 +82,8 @@ def test_the_command_takes_an_engine(cache, scene, tmp_path, capsys):
     command = [str(tmp_path / "a.png"), "-o", str(target), "--mask", str(tmp_path / "m.png")]
     alphas = []
     for engine in ("torch", "onnxruntime"):
-        assert main([*command, "--engine", engine, "--quality", "fast"]) == 0
+        given = ["--engine", engine, "--quality", "fast", "--dtype", "float32"]
+        assert main([*command, *given]) == 0
         alphas.append(read_alpha(target))
     assert np.abs(alphas[1] - alphas[0]).mean() < 2 / 255
     assert main([*command, "--engine", "onnxruntime", "--device", "cuda"]) == 2
