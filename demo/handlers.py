@@ -128,11 +128,12 @@ class Handlers:
 
         Args:
             photo: its path.
-            brought_digest: of the photo that `bring` has just set, with all that belongs to it.
+            brought_digest: of the photo that was there, or that `bring` has just set with all that
+                belongs to it.
 
         Returns:
-            Updates of result, controls and hero; what the browser is to know; the digest if
-            it was brought; no steps; no edits; the controls of `PER_PHOTO`.
+            Updates of result, controls and hero; what the browser is to know; the photo's
+            digest; no steps; no edits; the controls of `PER_PHOTO`.
         """
         digest = None if photo is None else File.at(uploaded(photo)).digest
         example = digest in self._examples
@@ -151,8 +152,8 @@ class Handlers:
                 megapixels=megapixels,
                 most_megapixels=self._studio.max_megapixels,
             ),
-            # Kept for as long as the photo is there, as the browser may tell of it twice.
-            digest if brings and not example else None,
+            # As the browser may tell of one photo twice, also when its settings have changed.
+            digest,
             [],
             gr.skip() if brings and not example else [],
             *own,
