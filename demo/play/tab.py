@@ -48,10 +48,7 @@ def _game(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
         with gr.Column(min_width=320, scale=2):
             canvas = guidance_editor("scribble", brushes_only=True)
             with gr.Row():
-                run = gr.Button("Cut out by it", variant="primary", elem_id="scribble-run")
-                stop = gr.Button(
-                    "Stop", elem_id="scribble-stop", scale=0, min_width=80, visible=False
-                )
+                run, stop = _run_and_stop("Cut out by it", "scribble")
         with gr.Column(min_width=320, scale=3):
             score = gr.Markdown("The score will be here.", elem_id="scribble-score")
             pictures = gr.Gallery(
@@ -84,8 +81,7 @@ def _loop(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
         "computed from its own mask, with the fast quality."
     )
     with gr.Row():
-        run = gr.Button("Make the loop", variant="primary", elem_id="loop-run")
-        stop = gr.Button("Stop", elem_id="loop-stop", scale=0, min_width=80, visible=False)
+        run, stop = _run_and_stop("Make the loop", "loop")
         gif = gr.DownloadButton("Download GIF", interactive=False, elem_id="loop-gif")
         mp4 = gr.DownloadButton("Download MP4", interactive=False, elem_id="loop-mp4")
     measured = gr.Markdown(elem_id="loop-measured")
@@ -120,8 +116,7 @@ def _loupe(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> N
         "before is uncertain. The loupes show the pixels under the pointer at 200 %."
     )
     with gr.Row():
-        run = gr.Button("Look closely", variant="primary", elem_id="loupe-run")
-        stop = gr.Button("Stop", elem_id="loupe-stop", scale=0, min_width=80, visible=False)
+        run, stop = _run_and_stop("Look closely", "loupe")
     glass = loupe("loupe")
     controls[0].change(lambda: None, None, glass, **_AT_ONCE)
     _compute(
@@ -151,10 +146,7 @@ def _comparison(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits)
                 alt_text="The other result",
             )
             with gr.Row():
-                run = gr.Button("Compare", variant="primary", elem_id="compare-run")
-                stop = gr.Button(
-                    "Stop", elem_id="compare-stop", scale=0, min_width=80, visible=False
-                )
+                run, stop = _run_and_stop("Compare", "compare")
             note = gr.Markdown(elem_id="compare-note")
         with gr.Column(min_width=320, scale=3, visible=False) as result:
             what = gr.Radio(
@@ -186,6 +178,13 @@ def _comparison(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits)
         outputs=[result, slider, pair, note],
         show_progress_on=note,
     )
+
+
+def _run_and_stop(label: str, name: str) -> tuple[gr.Button, gr.Button]:
+    """Return the button that begins a computation, and the one that ends it."""
+    run = gr.Button(label, variant="primary", elem_id=f"{name}-run")
+    stop = gr.Button("Stop", elem_id=f"{name}-stop", scale=0, min_width=80, visible=False)
+    return run, stop
 
 
 def _compute(

@@ -59,5 +59,5 @@ def _cancellable(token: Cancellation, work: Callable[[Item], Made], item: Item) 
 def _result(work: Callable[[Item], Made], item: Item) -> Made | Exception:
     try:
         return work(item)
-    except Exception as error:
+    except Exception as error:  # the caller's to judge; the other items go on
         return error

@@ -87,7 +87,9 @@ def test_another_photo_starts_anew_and_an_example_keeps_what_belongs_to_it(handl
     assert (about["own"], about["name"], about["most"]) == (True, Path(photo).name, 1.0)
     digest, *rest = rest
     assert rest == [[], [], None, "detect", "auto", 0]
-    assert list(handlers.start_photo(photo, digest)[6:]) == [gr.skip()] * 5  # told of twice
+    assert (
+        list(handlers.start_photo(photo, digest)[6:]) == [gr.skip()] * 5
+    )  # the browser may repeat it
     example, *_ = handlers.example(SimpleNamespace(example=6))
     assert list(handlers.start_photo(example, None)[6:]) == [[], *[gr.skip()] * 4]
     assert not handlers.start_photo(example, None)[3]["own"]
