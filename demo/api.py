@@ -22,6 +22,7 @@ from mgm_core.images import encode_png, read_alpha, read_image, read_photo
 from mgm_core.recipe import AUTO, Background, Edit, MaskKind, Quality, Recipe, read_edits
 
 _DEFAULT = Recipe()
+_POINTS_SCHEMA = {"type": "array", "items": {"type": "array", "items": {}}}
 
 
 class Api:
@@ -218,6 +219,8 @@ def add_endpoints(api: Api, visits: Visits) -> None:
         category = gr.Textbox(_DEFAULT.category, label=f"{AUTO}, or one of the 20 of PASCAL VOC")
         threshold = gr.Number(_DEFAULT.threshold, label="Probability from which a pixel is subject")
         points = gr.JSON(label="Clicks, px: [[x, y], [x, y, false]] adds and removes")
+        # Gradio's own is no JSON schema, and makes MCP clients' calls fail.
+        points.api_info = lambda: _POINTS_SCHEMA  # type: ignore[method-assign]
         endpoints: list[tuple[Callable[..., Any], list[Any], list[Any]]] = [
             (
                 api.segment,

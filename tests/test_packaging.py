@@ -26,6 +26,7 @@ IMPORTED = {
     "formats": ["psd_tools", "tifffile"],
     "heif": ["pillow_heif"],
     "hub": ["huggingface_hub"],
+    "mcp": ["mcp"],
     "metrics": ["prometheus_client"],
     "onnx": ["onnx", "onnxruntime", "onnxscript"],
     "openvino": ["openvino"],
