@@ -34,6 +34,7 @@ async function start() {
   $("label").hidden = labels.length < 2;
   $("label").append(...labels.map(({ name }) => new Option(name, name)));
   queue.labelled = labels.length > 1;
+  queue.shared = !page.me.alone;
   queue.draw();
   $("batch-link").hidden = !page.me.reviews || page.me.alone;
   // Neither is worth a page that does not start.

@@ -40,7 +40,7 @@ export async function act(action) {
     banner();
     return await action();
   } catch (error) {
-    banner(error.message);
+    if (error.status !== 401) banner(error.message); // else the login dialog is open
     return undefined;
   }
 }

@@ -116,6 +116,8 @@ export class Tools {
 
   #down(event) {
     if (!this.mask) return;
+    // What lies above the canvas, such as the bar of a proposal, has clicks of its own.
+    if (event.target !== this.view.frame) return;
     this.tell.input();
     this.view.frame.setPointerCapture(event.pointerId);
     this.view.frame.focus({ preventScroll: true });

@@ -3,6 +3,7 @@
 import { json } from "../saving/server.js";
 
 const ROW_PX = 30;
+const TWO_LINES_PX = 46; // of a row that tells its label, or who does it
 
 export class Queue {
   constructor(root, { open }) {
@@ -10,7 +11,7 @@ export class Queue {
     this.open = open;
     this.rows = [];
     this.current = null;
-    this.labelled = false; // whether rows tell their label
+    this.labelled = this.shared = false; // whether rows tell their label, and who does them
     this.list = root.querySelector("#rows");
     this.space = root.querySelector("#rows > div");
     this.list.addEventListener("scroll", () => this.draw());
@@ -38,28 +39,34 @@ export class Queue {
     this.draw();
   }
 
+  get rowPx() {
+    return this.labelled || this.shared ? TWO_LINES_PX : ROW_PX;
+  }
+
   draw() {
     const value = (id) => this.root.querySelector(`#${id}`);
-    this.space.style.height = `${this.rows.length * ROW_PX}px`;
-    const first = Math.floor(this.list.scrollTop / ROW_PX);
-    const visible = this.rows.slice(first, first + Math.ceil(this.list.clientHeight / ROW_PX) + 1);
+    this.list.classList.toggle("two-lines", this.rowPx === TWO_LINES_PX);
+    this.space.style.height = `${this.rows.length * this.rowPx}px`;
+    const first = Math.floor(this.list.scrollTop / this.rowPx);
+    const visible = this.rows.slice(first, first + Math.ceil(this.list.clientHeight / this.rowPx) + 1);
     this.space.replaceChildren(
       ...visible.map((row, n) => {
         const button = document.createElement("button");
         button.className = `row state-${row.state}`;
-        button.style.top = `${(first + n) * ROW_PX}px`;
-        button.title = `${row.name} · ${row.state.replace("_", " ")}${row.assignee ? ` · ${row.assignee}` : ""}`;
+        button.style.top = `${(first + n) * this.rowPx}px`;
+        button.title = `${row.name}${this.labelled ? ` · ${row.label}` : ""} · ${row.state.replace("_", " ")}${row.assignee ? ` · ${row.assignee}` : ""}`;
         button.setAttribute("aria-current", row.id === this.current);
         const name = document.createElement("span");
         name.textContent = `${row.flagged ? "⚑ " : ""}${row.name}${row.blind_pass === 2 ? " (2nd)" : ""}`;
-        const label = this.labelled ? ` · ${row.label}` : "";
-        if (label && !value("label").value) name.textContent += label;
+        const label = document.createElement("i");
+        label.textContent = row.label;
+        label.hidden = !this.labelled || Boolean(value("label").value);
         const who = document.createElement("em");
         who.textContent = row.assignee ?? "";
         who.hidden = !row.assignee;
         const state = document.createElement("small");
         state.textContent = row.state.replace("_", " ");
-        button.append(name, who, state);
+        button.append(name, label, who, state);
         button.onclick = () => this.open(row.id);
         return button;
       }),
@@ -89,8 +96,8 @@ export class Queue {
   select(id) {
     this.current = id;
     const at = this.rows.findIndex((row) => row.id === id);
-    const top = at * ROW_PX;
-    if (at >= 0 && (top < this.list.scrollTop || top > this.list.scrollTop + this.list.clientHeight - ROW_PX)) {
+    const top = at * this.rowPx;
+    if (at >= 0 && (top < this.list.scrollTop || top > this.list.scrollTop + this.list.clientHeight - this.rowPx)) {
       this.list.scrollTop = top - this.list.clientHeight / 2;
     }
     this.draw();

@@ -49,8 +49,12 @@ for (const button of document.querySelectorAll("[data-batch]")) {
     const { done, refused } = await json("batch", { json: asked });
     const reasons = Object.entries(refused).slice(0, 3).map(([id, why]) =>
       `${queue.rows.find((row) => row.id === Number(id))?.name}: ${why}`);
-    $("batch-result").textContent = `${done} done, ${Object.keys(refused).length} refused. ${reasons.join(" ")}`;
+    $("batch-result").textContent = [`${done} done, ${Object.keys(refused).length} refused.`, ...reasons].join("\n");
     await queue.load();
+    if (page.entry) {
+      Object.assign(page.entry, await json(`entries/${page.entry.id}`));
+      showEntry();
+    }
     showProgress();
   });
 }

@@ -21,7 +21,7 @@ export async function chooseInConflict(dialog, { entry, image, me }, problem) {
   all.textContent = `Add all ${conflicts.length} to the left one`;
   const caption = (number) => {
     const revision = revisions.find((r) => r.number === number);
-    return revision ? `Revision ${number} by ${revision.author}, ${revision.strokes} strokes` : "Nothing";
+    return revision ? `Revision ${number} by ${revision.author}, ${revision.strokes} ${revision.strokes === 1 ? "stroke" : "strokes"}` : "Nothing";
   };
   const shownHead = await pixelsOf(head);
   let at = 0;
