@@ -17,6 +17,7 @@ from playwright.sync_api import expect, sync_playwright
 ASTRONAUT = Path(__file__).parents[1] / "data" / "photos" / "astronaut.png"
 ROOT = Path(__file__).parents[2]
 PATIENCE_MS = 180_000
+GAMES = ("A terrible mask", "A loop", "A loupe", "Compare")  # the tabs within "Play"
 # The machine may be busy, and the networks are being loaded when the first photo comes.
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -121,6 +122,19 @@ def visit(browser, address, **options):
 
 def upload(page, target, path):
     page.set_input_files(f"{target} input[type=file]", str(path))
+
+
+def open_tab(page, name):
+    """Show one of the page's tabs, or of those within "Play"."""
+    tab = page.get_by_role("tab", name=name, exact=True)
+    more = page.get_by_label("More tabs")
+    expect(tab.or_(more).locator("visible=true").first).to_be_visible()
+    if not tab.is_visible():  # a phone has no room for all of them
+        more.locator("visible=true").first.click()
+        tab = page.locator(".overflow-dropdown button", has_text=name).locator("visible=true")
+    tab.click()
+    shown = 2 if name in ("Play", *GAMES) else 1
+    expect(page.locator("[role=tabpanel]:visible")).to_have_count(shown)
 
 
 def cut_out(page, path):

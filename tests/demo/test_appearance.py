@@ -8,26 +8,15 @@ import pytest
 from clips import make_clip, read_movie
 from gradio_client import Client, handle_file
 from playwright.sync_api import expect
-from real_page import ASTRONAUT, saved, upload, visit
+from real_page import ASTRONAUT, open_tab, saved, upload, visit
 
 from demo.examples import EXAMPLES, PICTURES
 from mgm_core.images import read_alpha, read_image, write_image
 
-TABS = ("Cut out", "Robustness", "Several photos", "Video", "About")
+TABS = ("Cut out", "Robustness", "Play", "Several photos", "Video", "About")
 CONTROLS = "button|textbox|checkbox|radio|slider|spinbutton|combobox|listbox|link"
 
 pytestmark = pytest.mark.browser
-
-
-def open_tab(page, name):
-    tab = page.get_by_role("tab", name=name)
-    more = page.get_by_label("More tabs")
-    expect(tab.or_(more).locator("visible=true").first).to_be_visible()
-    if not tab.is_visible():  # a phone has no room for all of them
-        more.click()
-        tab = page.locator(".overflow-dropdown button", has_text=name)
-    tab.click()
-    expect(page.locator("[role=tabpanel]:visible")).to_have_count(1)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
-from real_page import cut_out, saved, upload, visit
+from real_page import cut_out, open_tab, saved, upload, visit
 
 from demo.examples import EXAMPLES
 from mgm_core.images import encode_png, read_alpha, read_image, read_mask
@@ -28,10 +28,6 @@ def portrait(tmp_path_factory):
     with Image.open(EXAMPLES[0].photo_path) as photo:
         photo.convert("RGB").resize((256, 256 * photo.height // photo.width)).save(path)
     return path
-
-
-def open_tab(page, name):
-    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def test_what_is_shared_and_played_with(browser, address, portrait, tmp_path):

@@ -63,7 +63,7 @@ export class Queue {
         label.hidden = !this.labelled || Boolean(value("label").value);
         const who = document.createElement("em");
         who.textContent = row.assignee ?? "";
-        who.hidden = !row.assignee;
+        who.hidden = !row.assignee || !this.shared;
         const state = document.createElement("small");
         state.textContent = row.state.replace("_", " ");
         button.append(name, label, who, state);
