@@ -218,14 +218,18 @@ def run_video(options: argparse.Namespace) -> int:
 def make_video(options: argparse.Namespace) -> int:
     """Make clips with exact alpha of photographs."""
     from benchmark_data_tools.clips import make_clips
+    from benchmark_data_tools.protocols import smaller
     from mgm_core import cut_out
     from mgm_core.images import read_image
 
-    cutout = cut_out(options.subject, quality="best")
+    cutouts = [cut_out(path, quality="best") for path in options.subject]
     backgrounds = [read_image(path) for path in options.background]
     make_clips(
         options.out,
-        (cutout.foreground, cutout.alpha),
+        [
+            (smaller(c.foreground, options.long_side), smaller(c.alpha, options.long_side))
+            for c in cutouts
+        ],
         backgrounds,
         frames=options.frames,
         seed=options.seed,
@@ -364,8 +368,11 @@ def _parser() -> argparse.ArgumentParser:
 
     staging = commands.add_parser("mini-video", help="make clips of a person with exact alpha")
     staging.add_argument("out", type=Path)
-    staging.add_argument("--subject", type=Path, required=True, help="photograph of a person")
+    staging.add_argument(
+        "--subject", type=Path, action="append", required=True, help="photograph of a person"
+    )
     staging.add_argument("--background", type=Path, action="append", required=True)
+    staging.add_argument("--long-side", type=int, default=320, help="of the clips at most, px")
     staging.add_argument("--frames", type=int, default=24)
     staging.add_argument("--seed", type=int, default=0)
     staging.set_defaults(command=make_video)

@@ -12,6 +12,7 @@ the other way round.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -198,17 +199,17 @@ def _write_lossless(path: Path, images: Iterable[Floats]) -> None:
 
 def make_clips(
     out: Path,
-    subject: tuple[Floats, Floats],
+    subjects: Sequence[tuple[Floats, Floats]],
     backgrounds: Sequence[Floats],
     *,
     frames: int = 24,
     seed: int = 0,
 ) -> None:
-    """Write a clip for each background: the subject sways, the camera pans, the film is grainy.
+    """Write clips, each subject over each background: it sways, the camera pans, film is grainy.
 
     Args:
         out: Gets "generated/NUMBER"; must be empty or new.
-        subject: Colours (H, W, 3) and alpha (H, W), float32 in [0, 1].
+        subjects: Colours (H, W, 3) and alpha (H, W), float32 in [0, 1].
         backgrounds: Pictures, (h, w, 3) float32 in [0, 1].
         frames: Of each clip.
         seed: Of the movements and the grain.
@@ -219,9 +220,8 @@ def make_clips(
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"out must be an empty folder, got {out}: choose another")
     generator = np.random.default_rng(seed)
-    colours, alpha = subject
-    height, width = alpha.shape
-    for number, picture in enumerate(backgrounds):
+    for number, ((colours, alpha), picture) in enumerate(product(subjects, backgrounds)):
+        height, width = alpha.shape
         folder = out / "generated" / f"{number:04}"
         for part in ("com", "pha"):
             (folder / part).mkdir(parents=True)

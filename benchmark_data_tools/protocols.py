@@ -253,10 +253,10 @@ def shrink(pictures: Pictures, long_side_px: int) -> Pictures:
         )
     return replace(
         pictures,
-        image=_smaller(pictures.image, long_side_px),
-        alpha=_smaller(pictures.alpha, long_side_px),
+        image=smaller(pictures.image, long_side_px),
+        alpha=smaller(pictures.alpha, long_side_px),
         detail_map=(
-            None if pictures.detail_map is None else _smaller(pictures.detail_map, long_side_px)
+            None if pictures.detail_map is None else smaller(pictures.detail_map, long_side_px)
         ),
     )
 
@@ -285,7 +285,8 @@ def probability_from_folder(folder: Path) -> Probability:
     return probability
 
 
-def _smaller(picture: Floats, long_side_px: int) -> Floats:
+def smaller(picture: Floats, long_side_px: int) -> Floats:
+    """Return a picture averaged over areas to a long side, or itself where it is no larger."""
     height, width = picture.shape[:2]
     scale = long_side_px / max(height, width)
     if scale >= 1:

@@ -20,6 +20,9 @@ _FILES = ("app.py", "LICENSE", "requirements.txt")
 _LEFT_OUT = ("__pycache__", "*.pyc", "*.pyi")
 # PyTorch's wheels with CUDA are 5 of an installation's 6.7 GB, and useless to a CPU Space.
 _CPU_INDEX = "--extra-index-url https://download.pytorch.org/whl/cpu"
+# The newest that ZeroGPU lists, with Python 3.12:
+# https://huggingface.co/docs/hub/spaces-zerogpu#supported-versions, read in August 2026.
+ZEROGPU_VERSIONS = {"torch": "2.11.0", "torchvision": "0.26.0"}
 # Only training and the tests need these.
 _NOT_SERVED = ("tensorboard",)
 # The Hub takes binary files through its large file storage alone.
@@ -122,6 +125,9 @@ def make_space(
     served = [line for line in wanted if line.partition("==")[0] not in _NOT_SERVED]
     if cpu:
         served.insert(0, _CPU_INDEX)
+    else:
+        pins = (line.split("==") for line in served)
+        served = [f"{package}=={ZEROGPU_VERSIONS.get(package, pin)}" for package, pin in pins]
     (folder / "requirements.txt").write_text("\n".join(served) + "\n", encoding="utf-8")
     head = front_matter((root / "README.md").read_text(encoding="utf-8"))
     head = with_settings(head, name=name, annotate=annotate)

@@ -13,13 +13,14 @@ The ending of --output chooses the format: .png, .webp, .tiff, .avif, .psd, or .
 """
 
 import argparse
+import gc
 import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 from tqdm import tqdm
 
@@ -270,6 +271,18 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--max-megapixels", type=float, default=50.0)
 
 
+def command() -> NoReturn:
+    """Run the command in a process of its own.
+
+    PyTorch's modules hold half a million objects that stay until the end. The garbage collector
+    would look through them for a second while they are made, and for another when Python ends.
+    """
+    gc.disable()  # until the networks are loaded
+    status = main()
+    gc.freeze()
+    sys.exit(status)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command.
 
@@ -317,6 +330,9 @@ def _run(options: argparse.Namespace, done: list[Job | UrlJob]) -> int:
     except (ValueError, SegmenterError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
     for sentence in planned.left_out:
         print(sentence, file=sys.stderr)
     near = [job.target for job in planned.jobs if isinstance(job, Job) and job.target != PIPE]
@@ -619,4 +635,4 @@ def _check_form(form: Format, recipe: Recipe, options: argparse.Namespace) -> No
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -40,7 +40,7 @@ def test_clips_are_made_matted_and_measured(tmp_path, pictures, capsys):
     alpha = np.zeros(image.shape[:2], np.float32)
     alpha[20:, 30:100] = 1
     data, out = tmp_path / "data", tmp_path / "out"
-    make_clips(data, (image, alpha), [pictures["chelsea"]], frames=3)
+    make_clips(data, [(image, alpha)], [pictures["chelsea"]], frames=3)
     (folder,) = find_clips(data).values()
     assert len(list((folder / "com").iterdir())) == 3
     frames = [read_image(folder / "com" / f"000{n}.png") for n in range(2)]

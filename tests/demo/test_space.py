@@ -61,6 +61,7 @@ def test_requirements_are_pinned_and_the_hub_takes_the_binaries(space):
     wanted = (space / "requirements.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[\w\[\],-]+==[\w.]+", line) for line in wanted)
     assert f"gradio=={version('gradio')}" in wanted
+    assert {"torch==2.11.0", "torchvision==0.26.0"} <= set(wanted)  # which ZeroGPU has
     assert not [line for line in wanted if line.startswith("tensorboard")]
 
     attributes = (space / ".gitattributes").read_text()

@@ -1,9 +1,10 @@
+import gc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mgm_core.__main__ import UsageError, main, parser, recipe_of
+from mgm_core.__main__ import UsageError, command, main, parser, recipe_of
 from mgm_core.images import read_alpha, read_image, write_image
 from mgm_core.recipe import Background, Edit, Recipe, Shadow
 from mgm_core.runtime.renamed import old_name
@@ -48,6 +49,23 @@ def test_the_astronaut_becomes_a_cutout_with_soft_edges_and_no_background_tint(
     sixteen = read_image(tmp_path / "cutout_alpha.png")[..., 0]
     np.testing.assert_allclose(sixteen, alpha, atol=0.5 / 255 + 0.5 / 65535 + 1e-6)
     assert (tmp_path / "cutout_foreground.png").is_file()
+
+
+def test_garbage_is_collected_again_once_the_networks_are_loaded(photos, tmp_path, monkeypatch):
+    collecting = []
+    monkeypatch.setattr(
+        "mgm_core.batch.photograph._write", lambda *_: collecting.append(gc.isenabled())
+    )
+    target = tmp_path / "a.png"
+    arguments = ["mgm", str(photos / "a.jpg"), "-o", str(target), "--quality", "fast"]
+    monkeypatch.setattr("sys.argv", arguments)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            command()
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    assert (ended.value.code, collecting) == (0, [True])
 
 
 def test_one_bad_file_does_not_stop_the_rest(photos, tmp_path, capsys):

@@ -23,7 +23,6 @@ def photos(tmp_path_factory, pictures):
 
 
 def test_what_ray_makes_is_what_this_machine_makes(photos, tmp_path):
-    pytest.importorskip("ray", reason="the extra cluster is not installed")
     rows = {}
     for runner in ("local", "ray"):
         report = tmp_path / f"{runner}.jsonl"
