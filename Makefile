@@ -3,9 +3,10 @@
 # make soak   half an hour of the app with eight visitors and one fault a minute
 # make browser  the demo that runs in the visitor's browser, for any static host (FOLDER=build/browser)
 # make formats  every annotation format with the other tools' own code, both ways
-# make test   all tests;   make check   format, lint, types;   make dev   what both need
+# make test   all tests, two files at a time (JOBS=2);   make check   format, lint, types;   make dev   what both need
 PYTHON ?= python3
 PORT ?= 7860
+JOBS ?= 2
 FOLDER ?= build/space
 BIN := .venv/bin
 
@@ -23,8 +24,10 @@ browser: .venv/installed-dev
 dev: .venv/installed-dev
 	@scripts/install-test-tools
 
+# Each file's tests stay together, in the files' order; a core each for JOBS processes.
 test: dev
-	MGM_REQUIRE_POSTGRES=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 MGM_REQUIRE_POSTGRES=1 $(BIN)/python -m pytest \
+		-n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 formats: .venv/installed-dev
 	scripts/try-formats $(KEEP)

@@ -14,7 +14,7 @@ from training_data import config_text
 
 from training.__main__ import main
 from training.config import ConfigError, load
-from training.data import augmentation, composites, guidance_noise
+from training.data import augmentation, composites, guidance_noise, shapes
 from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import Composites
 from training.data.device import augmentation as device_augmentation
@@ -32,6 +32,12 @@ from training.tools.pack import pack
 
 CPU = torch.device("cpu")
 SHAPES = '[[data.sources]]\nkind = "shapes"\npath = "backgrounds"\nshare = 3.0\n'
+
+
+@pytest.fixture(autouse=True)
+def _shapes_are_small(monkeypatch):
+    """A ninth of the pixels: those of 480 px take seconds each, most of them for hair."""
+    monkeypatch.setattr(shapes, "SIDE_PX", 160)
 
 
 def _config(tmp_path, data, corrections=(), extra="", task="prn", steps=20):
