@@ -23,7 +23,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from demo.backend.leftovers import delete_old_files
-from demo.backend.memory import Memory, give_back, share_arenas
+from demo.backend.memory import Memory
 from demo.backend.models import Models
 from demo.backend.studio import Studio
 from demo.backend.visits import LANES, Visits, log
@@ -38,6 +38,7 @@ from demo.web.sessions import Sessions
 from demo.web.theme import CSS, theme
 from mgm_core import __version__
 from mgm_core.runtime.admission import Admission
+from mgm_core.runtime.memory import give_back, share_arenas
 
 # Beside those who wait: for visits that have their turn, that are short, and that are refused.
 _THREADS = 40

@@ -69,6 +69,7 @@ CutoutSettings: TypeAlias = Recipe
 """A recipe's name where only its settings up to the foreground count, as in clips."""
 
 _AS_THE_PAPER = Recipe()
+_NOTHING = np.empty((0, 0), np.float32)
 _SMALLEST_SUBJECT = 0.001  # of the photo's area
 # Chosen on training photographs (docs/experiments).
 _CERTAIN_PROBABILITY = 0.98
@@ -152,6 +153,8 @@ class Guided:
 
     def shifted(self, signed_kernel_px: int) -> "Guided":
         """Return it with the boundary moved outwards, or inwards below 0."""
+        if signed_kernel_px == 0:
+            return self
         return replace(self, guidance=shift_boundary(self.guidance, signed_kernel_px))
 
 
@@ -442,6 +445,8 @@ def predict_matte(
 
     matte = matter.matte(image, guided.guidance, known=guided.known, refine=recipe.refine)
     alpha = within_reach(matte.alpha, guided.guidance)
+    # Not held twice: at 50 megapixels it takes 0.2 GB.
+    matte = replace(matte, alpha=_NOTHING)
     alpha = without_unguided_parts(alpha, guided.guidance)
     if (solid := guided.solid) is not None:
         alpha = np.maximum(alpha, solid, out=solid)
@@ -584,6 +589,8 @@ def cut_out(
     matter: MattingNetwork,
     recipe: Recipe = _AS_THE_PAPER,
     own_alpha: Floats | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Cutout:
     """Return the subject that the guidance points to.
 
@@ -593,6 +600,8 @@ def cut_out(
         matter: The matting network.
         recipe: What is done with it.
         own_alpha: The photo's own transparency, (H, W) float32 in [0, 1], or None.
+        overwrite: Whether the foreground may take the image's memory. A large photograph takes a
+            third less then; a background that is the blurred photograph prevents it.
 
     Raises:
         ValueError: Sizes differ, or the corrections do not fit.
@@ -600,7 +609,12 @@ def cut_out(
     guided = apply_corrections(guided, recipe, image)
     matte = predict_matte(image, guided, matter, recipe, own_alpha)
     foreground = estimate_foreground(
-        image, matte.alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
+        image,
+        matte.alpha,
+        recipe.foreground,
+        device=str(matter.device),
+        dtype=matter.dtype_name,
+        overwrite=overwrite and recipe.background.kind != "blur",
     )
     foreground = erase_foreground(foreground, own_alpha, recipe)
     return Cutout(image, guided, matte, foreground, recipe, own_alpha)

@@ -15,6 +15,7 @@ from mgm_core.arrays import Floats, check_image, check_mask
 from mgm_core.choices import WORKING_MEGAPIXELS
 from mgm_core.matting.enlarge import enlarge_colours, reduced, working_size
 from mgm_core.runtime.cancellation import checkpoint
+from mgm_core.runtime.memory import give_back
 from mgm_core.runtime.renamed import FOREGROUNDS, report_renamed
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def estimate_foreground(
     *,
     device: str = "auto",
     dtype: "DtypeName" = "auto",
+    overwrite: bool = False,
 ) -> Floats:
     """Estimate foreground colours; where alpha is 1 they are the image's, exactly.
 
@@ -67,6 +69,7 @@ def estimate_foreground(
         device: Where networks compute; "auto" takes the fastest there is. The other methods
             compute on the CPU.
         dtype: What networks compute in; "auto" is bf16 where the hardware has it.
+        overwrite: Whether the colours may take the image's memory, whose values are gone then.
 
     Returns:
         (H, W, 3) float32 in [0, 1]. Where alpha is 0 the colours mean nothing.
@@ -95,7 +98,12 @@ def estimate_foreground(
         found = estimate(image, alpha)
     else:
         small = reduced(image, size)
-        found = enlarge_colours(image, small, estimate(small, reduced(alpha, size)), alpha)
+        small_foreground = estimate(small, reduced(alpha, size))
+        give_back()
+        into = image if overwrite else np.empty_like(image)
+        enlarge_colours(image, small, small_foreground, alpha, into)
+        give_back()
+        return into
     # In place: at 50 megapixels each copy takes 0.6 GB.
     foreground = np.array(found, np.float32, copy=np.may_share_memory(found, image) or None)
     np.clip(foreground, 0, 1, out=foreground)

@@ -80,21 +80,21 @@ def enlarge_alpha(image: Colours, small_image: Colours, alpha: Plane) -> Plane:
 
 
 def enlarge_colours(
-    image: Colours, small_image: Colours, foreground: Colours, alpha: Plane
+    image: Colours, small_image: Colours, foreground: Colours, alpha: Plane, into: Colours
 ) -> Colours:
-    """Return foreground colours at the image's size.
+    """Return foreground colours at the image's size; where alpha is 1 they are the image's.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
         small_image: (h, w, 3) float32 in [0, 1], the same image.
         foreground: (h, w, 3) float32 in [0, 1].
         alpha: (H, W) float32 in [0, 1].
+        into: Takes the result, (H, W, 3) float32; may be the image.
 
     Returns:
         (H, W, 3) float32 in [0, 1].
     """
     height, width = alpha.shape
-    enlarged = np.empty(image.shape, np.float32)
     for i in range(3):
         seen, found = (
             _Enlarged(np.ascontiguousarray(small[..., i]), height, width)
@@ -104,8 +104,9 @@ def enlarge_colours(
             rows = slice(first, min(height, first + _STRIP_ROWS))
             share = (alpha[rows] - np.float32(_DETAIL_FROM)) / np.float32(1 - _DETAIL_FROM)
             detail = np.maximum(share, 0) * (image[rows, :, i] - seen[rows])
-            np.clip(found[rows] + detail, 0, 1, out=enlarged[rows, :, i])
-    return enlarged
+            colours = np.where(share == 1, image[rows, :, i], found[rows] + detail)
+            np.clip(colours, 0, 1, out=into[rows, :, i])
+    return into
 
 
 class _Enlarged:

@@ -8,6 +8,7 @@ Source: section 3.1 of the paper; padding as in the authors' released inference.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,13 @@ from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
 from mgm_core.networks.tiling import Run, TiledRunner, on_torch
 from mgm_core.runtime.lazy import Lazy
+from mgm_core.runtime.memory import give_back
 
 MARGIN_PX = 32
 FINE_TILE_PX, FINE_OVERLAP_PX, FINE_CONTEXT_PX = 768, 96, 64
 SMALLEST_PX = 16
 STRAY_ALPHA = 0.05
+_NEAREST_PX = 4_000_000  # of the picture in which a faint pixel's part is found
 REACH = 0.1  # of the longer side; chosen on the grown-hair benchmark (docs/experiments)
 WHOLE_ALPHA = 0.9  # what is less is a gap
 # Long side up to which images are magnified; the paper's network takes them as they are. See
@@ -458,13 +461,17 @@ def refine_views(
         magnified: Alpha of the magnified view, likewise, or None.
         known: As for `Matter.matte`.
     """
+    # What the network held would else stay beside what refinement takes.
+    give_back()
     views = [alpha] if magnified is None else [alpha, magnified]
     if known is None:
         unknown = unknown_region(mean_view(views))
     else:
         unknown = _unknown(known)
         views = [_enforced(view, known) for view in views]
-    return refiner(image, guidance, views, unknown)
+    refined = refiner(image, guidance, views, unknown)
+    give_back()
+    return refined
 
 
 def _resized(array: Floats, size: tuple[int, int]) -> Floats:
@@ -523,7 +530,8 @@ def without_unguided_parts(alpha: Plane, guidance: Plane) -> Plane:
     """
     count, labels, _ = _parts(alpha)
     chosen = np.zeros(count, np.bool_)
-    chosen[labels[guidance > 0]] = True
+    for row, guided in zip(labels, guidance, strict=True):  # row by row: all at once are a copy
+        chosen[row[guided > 0]] = True
     if chosen[1:].all():
         return alpha
     return _only_parts(alpha, labels, chosen)
@@ -568,7 +576,8 @@ def without_gaps(alpha: Plane, certain: Booleans) -> Plane:
     count, labels = cv2.connectedComponents(gaps, connectivity=8)
     filled = np.ones(count, np.bool_)
     filled[0] = False
-    filled[labels[~certain]] = False
+    for row, surely in zip(labels, certain, strict=True):  # row by row: all at once are a copy
+        filled[row[~surely]] = False
     if not filled.any():
         return alpha
     return np.where(filled[labels], np.float32(1), alpha)
@@ -582,14 +591,23 @@ def _parts(alpha: Plane) -> tuple[int, NDArray[np.int32], NDArray[np.int32]]:
 
 
 def _only_parts(alpha: Plane, labels: NDArray[np.int32], chosen: Booleans) -> Plane:
-    """Return alpha of the parts whose labels are kept; `kept[0]` does not matter."""
-    present = (labels > 0).astype(np.uint8)
-    if not present.any():
+    """Return alpha of the parts whose labels are chosen; `chosen[0]` does not matter."""
+    if not labels.any():
         return alpha
-    # What is fainter goes with the part that it is nearest to.
+    # What is fainter goes with the part that it is nearest to, which is found at a smaller size:
+    # every picture of these labels takes 4 bytes a pixel.
+    step = math.ceil(math.sqrt(alpha.size / _NEAREST_PX))
+    few = labels[::step, ::step] if labels[::step, ::step].any() else labels
     nearest = cv2.distanceTransformWithLabels(
-        1 - present, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        (few == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )[1]
     stays = np.zeros(int(nearest.max()) + 1, np.bool_)
-    stays[nearest[present == 1]] = chosen[labels[present == 1]]
-    return np.where(stays[nearest], alpha, np.float32(0))
+    stays[nearest[few > 0]] = chosen[few[few > 0]]
+    height, width = alpha.shape
+    fringe = cv2.resize(
+        stays[nearest].view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
+    )
+    found = np.empty_like(alpha)
+    for y, row in enumerate(labels):
+        np.multiply(alpha[y], np.where(row > 0, chosen[row], fringe[y] > 0), out=found[y])
+    return found

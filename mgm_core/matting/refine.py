@@ -30,6 +30,7 @@ from mgm_core.networks.tiling import (
     tiles,
 )
 from mgm_core.runtime.cancellation import checkpoint
+from mgm_core.runtime.memory import give_back
 
 __all__ = [
     "BAND_KERNEL_PX",
@@ -48,7 +49,7 @@ SAMPLED_PRIOR_WEIGHT = 1e-2
 """Beside the colour samples."""
 
 _CONTEXT_PX = 32  # what is seen around the unknown region
-_FUSION_TILE_PX, _FUSION_OVERLAP_PX = 576, 64
+_FUSION_TILE_PX, _FUSION_OVERLAP_PX = 384, 64
 
 
 def unknown_region(alpha: Plane, kernel_px: int = BAND_KERNEL_PX) -> Booleans:
@@ -210,6 +211,7 @@ class Refiner:
     ) -> Plane:
         """Refine what is solved at once; what is known there means nothing."""
         candidates = self._candidates(image[part], [view[part] for view in views], unknown[part])
+        give_back()  # what the solver held would else stay beside what the network takes
         planes = image[part].transpose(2, 0, 1), guidance[part][None], candidates
         fused: Plane = self._fuse(*(plane[None] for plane in planes), wanted=unknown[part])[0, 0]
         return fused

@@ -23,13 +23,15 @@ SIDE_PX, HALO_PX = 96, 16
 """Of a window, and around it: wide enough that all but a few results stay (docs/speed.md)."""
 
 _STEP_PX = 8  # the coarsest features that are cut
-_BATCH = 16
-# Above this share of the picture, halos included, decoding all of it is as fast.
+_BATCH_PX = 16 * (SIDE_PX + 2 * HALO_PX) ** 2
+# Above this share of the picture, halos included, strips of all of it are as fast. The whole at
+# once would take twice the memory.
 _MOST = 0.9
+_STRIP_PX = 500_000
 
 
 class Window(NamedTuple):
-    """A square of pixels, and with its halo."""
+    """A part of the picture, and with its halo."""
 
     inner: tuple[slice, slice]
     outer: tuple[slice, slice]
@@ -38,7 +40,7 @@ class Window(NamedTuple):
 def windows(
     needed: Booleans, side_px: int = SIDE_PX, halo_px: int = HALO_PX
 ) -> list[Window] | None:
-    """Cover all needed pixels by windows; with their halos they have one size, within the picture.
+    """Cover all needed pixels by parts of one size, within the picture, their halos included.
 
     Args:
         needed: (H, W), sides multiples of 8.
@@ -46,7 +48,8 @@ def windows(
         halo_px: Around it, a multiple of 8.
 
     Returns:
-        The windows, which may overlap; None where they would cost no less than the whole.
+        Squares, which may overlap, or strips of the whole picture where these cost no more; None
+        where the picture is too small for either.
     """
     height, width = needed.shape
     full = side_px + 2 * halo_px
@@ -64,7 +67,25 @@ def windows(
             )
             inner = np.s_[top : min(top + side_px, height), left : min(left + side_px, width)]
             found.append(Window(inner, (rows, columns)))
-    return found if len(found) * full**2 < _MOST * height * width else None
+    if len(found) * full**2 < _MOST * height * width:
+        return found
+    return _strips(height, width, halo_px)
+
+
+def _strips(height: int, width: int, halo_px: int) -> list[Window] | None:
+    """Cut a picture into strips of one height; None if it is small enough to be one."""
+    count = -(-height * width // _STRIP_PX)
+    tall = -(-height // count // _STEP_PX) * _STEP_PX
+    full = tall + 2 * halo_px
+    if count == 1 or full >= height:
+        return None
+    columns = slice(0, width)
+    found = []
+    for top in range(0, height, tall):
+        start = min(max(0, top - halo_px), height - full)
+        rows = slice(top, min(top + tall, height))
+        found.append(Window((rows, columns), (slice(start, start + full), columns)))
+    return found
 
 
 def _starts(needed: Booleans, side_px: int) -> list[int]:
@@ -97,8 +118,10 @@ def decode_windows(
         where: The windows.
         into: Planes (1, 1, H, W), one for each that `decode` returns; overwritten in the windows.
     """
-    for first in range(0, len(where), _BATCH):
-        batch = where[first : first + _BATCH]
+    pixels = prod(part.stop - part.start for part in where[0].outer) if where else 1
+    at_once = max(1, _BATCH_PX // pixels)
+    for first in range(0, len(where), at_once):
+        batch = where[first : first + at_once]
         cut = [
             torch.cat([tensor[:, :, *_scaled(window.outer, stride)] for window in batch])
             for tensor, stride in features

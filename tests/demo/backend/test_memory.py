@@ -1,10 +1,8 @@
-import platform
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from demo.backend.memory import Memory, give_back, share_arenas, size_in_bytes
+from demo.backend.memory import Memory, size_in_bytes
 
 
 def of_bytes(count):
@@ -74,25 +72,3 @@ def test_sizes_are_those_of_the_arrays():
     assert size_in_bytes(Pair(of_bytes(7), "x")) == 107
     assert size_in_bytes((of_bytes(7), [of_bytes(3)])) == 10
     assert size_in_bytes(b"four") == 4
-
-
-def test_arenas_are_shared_where_malloc_is_glibcs():
-    glibc = platform.libc_ver()[0] == "glibc"
-    assert share_arenas() == glibc
-
-
-def test_free_memory_goes_back_to_the_system():
-    if platform.libc_ver()[0] != "glibc":
-        assert not give_back()
-        return
-
-    def held_pages():
-        return int(Path("/proc/self/statm").read_text().split()[1])
-
-    pieces = [np.ones(100_000, np.uint8) for _ in range(1000)]
-    last = pieces.pop()
-    pieces.clear()
-    before = held_pages()
-    assert give_back()
-    assert (before - held_pages()) * 4096 > 50_000_000
-    assert last.all()

@@ -288,7 +288,8 @@ def test_a_cut_out_asks_the_network_on_the_matting_networks_device(monkeypatch):
     matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32")
     image, alpha, _ = scene()
     cutout.cut_out(image, cutout.Guided(alpha, ""), matter, Recipe(foreground="network"))
-    assert asked == {"method": "network", "device": "cpu", "dtype": "float32"}
+    wanted = {"method": "network", "device": "cpu", "dtype": "float32", "overwrite": False}
+    assert asked == wanted
 
 
 def test_bad_tiles_are_refused():

@@ -44,8 +44,12 @@ def test_colours_have_the_detail_of_what_is_opaque_and_no_background_elsewhere()
     image, alpha, foreground = _strands()
     small = reduced(image, (64, 64))
     opaque = np.ones_like(alpha)
-    np.testing.assert_allclose(enlarge_colours(image, small, small, opaque), image, atol=1e-5)
-    found = enlarge_colours(image, small, reduced(foreground, (64, 64)), alpha)
+    np.testing.assert_allclose(
+        enlarge_colours(image, small, small, opaque, np.empty_like(image)), image, atol=1e-5
+    )
+    found = enlarge_colours(
+        image, small, reduced(foreground, (64, 64)), alpha, np.empty_like(image)
+    )
     assert found.dtype == np.float32
     seen = alpha > 0.1
     errors = [np.abs(alpha[..., None] * (f - foreground))[seen].mean() for f in (found, image)]
@@ -90,9 +94,13 @@ def test_strips_give_what_the_whole_gives(monkeypatch):
     given = image, reduced(image, size), reduced(alpha, size)
     colours = image, given[1], reduced(foreground, size), alpha
     monkeypatch.setattr(enlarge, "_STRIP_ROWS", 1000)
-    whole = enlarge_alpha(*given), enlarge_colours(*colours)
+    whole = enlarge_alpha(*given), enlarge_colours(*colours, np.empty_like(image))
     monkeypatch.setattr(enlarge, "_STRIP_ROWS", 16)
-    for one, other in zip((enlarge_alpha(*given), enlarge_colours(*colours)), whole, strict=True):
+    strips = enlarge_alpha(*given), enlarge_colours(*colours, image.copy())
+    over_the_image = image.copy()
+    enlarge_colours(over_the_image, *colours[1:], over_the_image)
+    np.testing.assert_array_equal(over_the_image, strips[1])
+    for one, other in zip(strips, whole, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     by_opencv = cv2.resize(given[2], (128, 128), interpolation=cv2.INTER_LINEAR)
     enlarged = enlarge._Enlarged(given[2], 128, 128)[:]
