@@ -56,7 +56,8 @@ PYMATTING = {
     "shared_sampling": "estimate_alpha_sm",
 }
 # Of the classical methods only closed-form matting brings its own colours.
-FOREGROUNDS = {"closed_form": "closed_form"}
+CLOSED_FORM = "closed_form"
+FOREGROUNDS = {CLOSED_FORM: CLOSED_FORM}
 DEFAULT_FOREGROUND = "multilevel"
 
 REFINED = "refined:"
@@ -203,8 +204,9 @@ def _parts(text: str) -> tuple[str, str | None]:
     if marker:
         return alpha, f"network:{path}"
     alpha, plus, foreground = text.rpartition("+")
-    foreground = current_method(foreground) if plus else foreground
-    known = plus and foreground in get_args(ForegroundMethod)
+    if plus and foreground != CLOSED_FORM:
+        foreground = current_method(foreground)
+    known = plus and foreground in (CLOSED_FORM, *get_args(ForegroundMethod))
     return (alpha, foreground) if known else (text, None)
 
 
@@ -279,6 +281,10 @@ def foreground_method(name: str) -> ForegroundMethod | ForegroundEstimator:
     """
     if _is_network(name):
         return NetworkEstimator.load(_foreground_weights(name), dtype="float32")
+    if name == CLOSED_FORM:
+        from pymatting import estimate_foreground_cf
+
+        return estimate_foreground_cf
     return cast(ForegroundMethod, name)
 
 

@@ -75,7 +75,6 @@ SWATCHES: list[tuple[str, tuple[BackgroundKind, str, str]]] = [
 FITS = [("Fill", "cover"), ("Show all", "contain"), ("Stretch", "stretch")]
 FOREGROUND_LABELS: dict[ForegroundMethod, str] = {
     "multilevel": "Estimated (multilevel, fast)",
-    "closed_form": "Estimated (closed form, slow)",
     "network": "Estimated by a network (best)",
     "raw": "Photo's own, to see the fringe",
 }

@@ -1,8 +1,8 @@
 """Estimate the subject's own colours, so that the old background leaves no fringe.
 
 For a given alpha, Eq. 1 still leaves foreground and background open. Source: sec. 3.2, for the
-network too; the two classical estimates are those of Germer et al., "Fast Multi-Level Foreground
-Estimation", ICPR 2020, and Levin et al., "A Closed Form Solution to Natural Image Matting", 2008.
+network too; the classical estimate is that of Germer et al., "Fast Multi-Level Foreground
+Estimation", ICPR 2020.
 """
 
 import logging
@@ -14,18 +14,16 @@ import numpy as np
 from mgm_core.arrays import Floats, check_image, check_mask
 from mgm_core.choices import WORKING_MEGAPIXELS
 from mgm_core.matting.enlarge import enlarge_colours, reduced, working_size
-from mgm_core.runtime.cancellation import checkpoint
 from mgm_core.runtime.memory import give_back
-from mgm_core.runtime.renamed import FOREGROUNDS, report_renamed
+from mgm_core.runtime.renamed import FOREGROUNDS
 
 if TYPE_CHECKING:
     from mgm_core.networks.hardware import DtypeName
 
 __all__ = ["ForegroundEstimator", "ForegroundMethod", "current_method", "estimate_foreground"]
 
-ForegroundMethod: TypeAlias = Literal["multilevel", "closed_form", "network", "raw"]
+ForegroundMethod: TypeAlias = Literal["multilevel", "network", "raw"]
 
-_CLOSED_FORM_MAX_MEGAPIXELS = 4.0
 _AT_WORKING_SIZE = ("multilevel", "network")
 
 _logger = logging.getLogger(__name__)
@@ -34,7 +32,11 @@ _logger = logging.getLogger(__name__)
 def current_method(name: str) -> ForegroundMethod:
     """Return the method that replaces one of the version before, and say so; others as they are."""
     if new := FOREGROUNDS.get(name):
-        report_renamed(f"foreground {name}", new)
+        _logger.warning(
+            "foreground %s is no more: %s takes its place, and the next version refuses it",
+            name,
+            new,
+        )
     # Whoever takes it holds it to the methods that there are.
     return cast(ForegroundMethod, new or name)
 
@@ -61,11 +63,10 @@ def estimate_foreground(
     Args:
         image: (H, W, 3) float in [0, 1], sRGB.
         alpha: (H, W) float in [0, 1].
-        method: "multilevel" is fast, and takes some 40 bytes of memory a pixel; "closed_form" is
-            slow, takes sixteen times as much, and is for images of up to 4 megapixels, for which
-            it cannot be stopped for some 20 s; "network" asks the bundled network, and is the best
-            by alpha that was predicted; "raw" takes the image's colours, fringe and all. Or an
-            estimator, such as a `NetworkEstimator` (`learned.py`) with other weights.
+        method: "multilevel" is fast, and takes some 40 bytes of memory a pixel; "network" asks
+            the bundled network, and is the best by alpha that was predicted; "raw" takes the
+            image's colours, fringe and all. Or an estimator, such as a `NetworkEstimator`
+            (`learned.py`) with other weights.
         device: Where networks compute; "auto" takes the fastest there is. The other methods
             compute on the CPU.
         dtype: What networks compute in; "auto" is bf16 where the hardware has it.
@@ -122,24 +123,8 @@ def _multilevel(image: Floats, alpha: Floats) -> Floats:
     return estimate_multilevel(image, alpha)
 
 
-def _closed_form(image: Floats, alpha: Floats) -> Floats:
-    megapixels = alpha.size / 1e6
-    if megapixels > _CLOSED_FORM_MAX_MEGAPIXELS:
-        raise ValueError(
-            f"image must have at most {_CLOSED_FORM_MAX_MEGAPIXELS:g} megapixels for closed_form, "
-            f"got {megapixels:.1f}: use multilevel"
-        )
-    _announce_first_use()
-    from pymatting import estimate_foreground_cf
-
-    checkpoint()
-    foreground: Floats = estimate_foreground_cf(image, alpha, cg_kwargs={"callback": checkpoint})
-    return foreground
-
-
 _METHODS: dict[ForegroundMethod, ForegroundEstimator] = {
     "multilevel": _multilevel,
-    "closed_form": _closed_form,
     "raw": _raw,
 }
 

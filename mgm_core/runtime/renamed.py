@@ -23,7 +23,7 @@ __all__ = [
 OPTIONS = {"--colour-lines": "--refine", "--steady": "--smoothing"}
 RECIPE_KEYS = {"colour_lines": "refine"}
 METHODS = {"lines:": "refined:"}
-FOREGROUNDS = {"fused": "network"}
+FOREGROUNDS = {"fused": "network", "closed_form": "multilevel"}
 TASKS = {"colour_lines": "fusion"}
 DATA_KEYS = {"kept_examples": "cached_examples"}
 

@@ -68,9 +68,7 @@ def test_errors_and_foregrounds_are_rows(mini_benchmark, models):
     done = []
     rows = ablate(samples, done.append, variants=[alone, Variant("the same")], models=models)
     assert done == [samples[0].name]
-    foregrounds = [
-        f"foreground: {method}" for method in ("multilevel", "closed_form", "network", "raw")
-    ]
+    foregrounds = [f"foreground: {method}" for method in ("multilevel", "network", "raw")]
     names = [PRODUCT.name, alone.name, *foregrounds]  # what changes nothing is no row
     assert [(row.name, row.guidance) for row in rows] == [
         (name, guidance) for guidance in ("trimap", "mask") for name in names

@@ -202,7 +202,7 @@ def test_an_option_by_its_old_name_is_taken_and_said_to_be_old(caplog):
 
 def test_a_foreground_method_that_is_no_more_is_replaced_for_a_version(tmp_path, caplog):
     assert recipe_from(tmp_path, "--foreground", "fused")[0].foreground == "network"
-    assert "foreground fused is now called network; the next version drops it" in caplog.text
+    assert "foreground fused is no more: network takes its place" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_keys_of_an_earlier_version_are_read_and_said_to_be_old(caplog):
     assert Recipe.from_json(settings) == Recipe(refine=False, foreground="raw")
     assert f"{old} is now called refine; the next version drops it" in caplog.text
     assert Recipe.from_json('{"version": 1, "foreground": "fused"}').foreground == "network"
-    assert "foreground fused is now called network; the next version drops it" in caplog.text
+    assert "foreground fused is no more: network takes its place" in caplog.text
     with pytest.raises(ValueError, match=f"must be one of the keys .*, got '{old}'"):
         Recipe.from_json(f'{{"version": 1, "{old}": true, "refine": true}}')
 
