@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from mgm_core.export import exportables, main, write_onnx
+from mgm_core.export import exportables, main
 from mgm_core.matting.matter import Matter
 from mgm_core.networks.checkpoint import load_prn
 from mgm_core.networks.refinement import dilated
@@ -20,10 +20,9 @@ def networks():
 
 
 @pytest.mark.parametrize("name", SIDES)
-def test_onnx_equals_torch_at_another_size_than_it_was_written_with(networks, name, tmp_path):
-    network, path = networks[name], tmp_path / f"{name}.onnx"
-    write_onnx(network, path)
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+def test_onnx_equals_torch_at_another_size_than_it_was_written_with(networks, name, written_onnx):
+    network, path = networks[name], written_onnx(name)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [i.name for i in session.get_inputs()] == list(network.channels)
     assert [o.name for o in session.get_outputs()] == [network.output]

@@ -44,10 +44,10 @@ def test_two_processes_compute_what_one_does(tmp_path):
     losses = {}
     for count in (1, 2):
         out = tmp_path / f"{count}.json"
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
         subprocess.run(
-            [*launcher, "--standalone", str(program), str(config), str(tmp_path / f"run{count}"),
-             str(out)],
+            [sys.executable, *(launcher if count == 2 else []), str(program), str(config),
+             str(tmp_path / f"run{count}"), str(out)],
             check=True, env=environment, cwd=root, capture_output=True, timeout=300,
         )  # fmt: skip
         losses[count] = json.loads(out.read_text())

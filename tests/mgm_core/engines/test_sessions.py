@@ -1,3 +1,4 @@
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,13 +14,19 @@ from mgm_core.models import Models
 from mgm_core.networks.checkpoint import load_prn
 
 OTHERS = [name for name in ENGINES if name != "torch"]
+FILES = {"Alpha": "matting", "Fusion": "fusion"}
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
+def cache(tmp_path_factory, written_onnx):
     folder = tmp_path_factory.mktemp("cache")
+
+    def write_onnx(network, path):
+        shutil.copy2(written_onnx(FILES[type(network.module).__name__]), path)
+
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(folder))
+        patched.setattr(sessions, "write_onnx", write_onnx)
         yield folder / "mgm"
 
 
