@@ -122,6 +122,8 @@ def launch(
         strict_cors=True,
         ssr_mode=False,
         quiet=True,
+        # Gradio else ends where the page's first answer takes 3 s, as on a busy machine.
+        _frontend=False,
         # Before Gradio's own routes, which answer to every path.
         app_kwargs={"routes": routes, "middleware": [doors]},
         max_threads=threads,

@@ -14,7 +14,7 @@ _BRUSHES = (("add", "Paint", "B"), ("remove", "Erase", "E"))
 
 _STYLE = """
 .tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin-bottom: 8px; }
-.tools button { padding: 6px 12px; border-radius: var(--radius-md); font-size: 0.85rem;
+.tools button { margin: 0; padding: 6px 12px; border-radius: var(--radius-md); font-size: 0.85rem;
   font-weight: 500; background: var(--button-secondary-background-fill);
   color: var(--button-secondary-text-color); border: 1px solid transparent; cursor: pointer; }
 .tools button[aria-pressed="true"] { background: var(--primary-600); color: white; }

@@ -45,7 +45,8 @@ CSS = """
 #title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
 #view-row { flex-wrap: wrap; align-items: center; gap: 8px; justify-content: flex-start; }
 #view-row fieldset > span { display: none; }
-#view-row > * { flex: 0 1 auto !important; width: auto !important; min-width: 0 !important; }
+#view-row > * { flex: 0 1 auto !important; width: auto !important; min-width: 0 !important;
+  margin: 0 !important; }
 /* Two buttons that stay pressed, beside those that choose the view. */
 #view-row .form { display: flex; flex: 0 0 auto; gap: 8px; border: 0; background: none;
   box-shadow: none; overflow: visible; }
@@ -81,9 +82,10 @@ CSS = """
 #hero figure { margin: 0; }
 #hero img { width: 100%; height: auto; border-radius: var(--radius-md); display: block; }
 #hero figcaption { margin-top: 6px; font-size: 0.9rem; color: var(--body-text-color-subdued); }
-#examples .row { display: flex; flex-wrap: wrap; gap: 6px; }
-#examples button { width: 75px; padding: 4px; text-align: center; font-size: 0.7rem;
-  font-weight: 500; line-height: 1.2; color: var(--body-text-color);
+#examples .row { display: grid; gap: 6px;
+  grid-template-columns: repeat(auto-fill, minmax(70px, 1fr)); }
+#examples button { display: flex; flex-direction: column; margin: 0; padding: 4px 2px;
+  font-size: 0.7rem; font-weight: 500; line-height: 1.2; color: var(--body-text-color);
   background: var(--block-background-fill);
   border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
   cursor: pointer; }
@@ -95,6 +97,8 @@ CSS = """
 
 /* The robustness experiment's curve, its key and its pictures. */
 #strip .grid-wrap { max-height: none !important; }
+/* Beside one another where both have room. */
+#curve, #figures { min-width: min(340px, 100%) !important; }
 #curve figure { margin: 0; max-width: 640px; }
 #curve svg { width: 100%; height: auto; display: block; font-size: 14px; }
 #curve text { fill: var(--body-text-color-subdued); }
