@@ -269,7 +269,7 @@ class Handlers:
             yield result(ready)
             return
         if order.mask is None and not self._studio.is_found(order):
-            yield on_the_way(before)
+            yield on_the_way(self._example_result(order, "cut-out") or before)
         progress(0.2, "Finding the subject")
         try:
             guided = self._studio.guidance(order)

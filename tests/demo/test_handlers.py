@@ -76,6 +76,11 @@ def test_an_examples_result_is_there_without_any_network(handlers, matter, monke
         assert others == []
         assert note.lower().endswith(example.title.lower())
         assert Path(result).read_bytes() == example.result_path.read_bytes()
+    # Another view has to be computed; meanwhile the picture stays.
+    photo, *_ = handlers.example(SimpleNamespace(example=0))
+    controls = DEFAULTS.with_values(photo=photo, foreground="quality")
+    ((_, meanwhile), *_), *_ = shown(handlers, "guidance", controls)
+    assert Path(meanwhile).read_bytes() == EXAMPLES[0].result_path.read_bytes()
     for sent in (-1, len(EXAMPLES), "0", None, True):
         with pytest.raises(gr.Error, match="Example must be a number"):
             handlers.example(SimpleNamespace(example=sent))
