@@ -42,6 +42,11 @@ __all__ = ["Plan", "Row", "measure", "report"]
 REFERENCE = "reference: prn_resnet34, float32"
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _IMPORTS = "import torch, torchvision"
+_CLASSICAL = """
+import sys, numpy as np, pymatting
+image, trimap = (np.load(path).astype(np.float64) for path in sys.argv[2:])
+getattr(pymatting, f"estimate_alpha_{sys.argv[1]}")(image, trimap)
+"""
 # Above these sizes they need more memory, or minutes, than most machines and people have.
 _REFERENCE_UP_TO_MEGAPIXELS, _CLASSICAL_UP_TO_MEGAPIXELS = 4.0, 1.0
 
@@ -167,7 +172,7 @@ def measure(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str
     found: dict[str, Any] = {"machine": machine(), "rows": [asdict(row) for row in rows]}
     found["processes"] = []
     if plan.processes:
-        for process in _processes(plan, whole, rows):
+        for process in _processes(plan, models, whole, rows):
             found["processes"].append(process)
             say(json.dumps(process))
     return found
@@ -314,8 +319,10 @@ def _notes(name: str, image: Colours, models: Mapping[str, Models]) -> dict[str,
     return {"finer levels left out on": skipped}
 
 
-def _processes(plan: Plan, whole: Colours, rows: Sequence[Row]) -> Iterator[dict[str, object]]:
-    """Run `mgm` in processes of its own: start-up and peak memory beyond PyTorch's import."""
+def _processes(
+    plan: Plan, models: Mapping[str, Models], whole: Colours, rows: Sequence[Row]
+) -> Iterator[dict[str, object]]:
+    """Run `mgm` and rivals in processes of their own: start-up and peak memory."""
     imports = [_process("-c", _IMPORTS) for _ in range(plan.repeats)]
     import_s, import_kb = (median(each) for each in zip(*imports, strict=True))
     yield {"command": _IMPORTS, "seconds": round(import_s, 2), "peak_gb": round(import_kb / 1e6, 2)}
@@ -339,9 +346,28 @@ def _processes(plan: Plan, whole: Colours, rows: Sequence[Row]) -> Iterator[dict
                     "command": f"mgm --quality {quality}",
                     "megapixels": size,
                     "seconds": round(seconds, 2),
+                    "peak_gb": round(peak_kb / 1e6, 2),
                     "beyond_import_and_warm_s": round(seconds - import_s - sum(warm), 2),
                     "peak_beyond_import_gb": round((peak_kb - import_kb) / 1e6, 2),
                 }
+            if plan.rivals and size <= _CLASSICAL_UP_TO_MEGAPIXELS:
+                image = resized(whole, size)
+                probability = next(iter(models.values())).segmenter().probability(image)
+                yield from _rivals(image, trimap_from_probability(probability), Path(folder))
+
+
+def _rivals(image: Colours, trimap: Floats, folder: Path) -> Iterator[dict[str, object]]:
+    files = [folder / "image.npy", folder / "trimap.npy"]
+    for path, array in zip(files, (image, trimap), strict=True):
+        np.save(path, array)
+    for name in ("cf", "knn"):
+        seconds, peak_kb = _process("-c", _CLASSICAL, name, *map(str, files))
+        yield {
+            "command": f"PyMatting {name}, trimap given",
+            "megapixels": image.shape[0] * image.shape[1] / 1e6,
+            "seconds": round(seconds, 2),
+            "peak_gb": round(peak_kb / 1e6, 2),
+        }
 
 
 def _process(*arguments: str) -> tuple[float, float]:
