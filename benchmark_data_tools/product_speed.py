@@ -235,8 +235,10 @@ def _ways(
         for name in ("cf", "knn"):
             yield f"PyMatting {name}, trimap given", _timed(_classical(name, image, trimap))
         if importlib.util.find_spec("rembg"):
-            for matting in (False, True):
-                yield f"rembg{' -a' * matting}", _timed(_rembg(photo, matting))
+            for network in ("u2net", "isnet-general-use"):
+                for matting in (False, True):
+                    name = f"rembg {network}{' -a' * matting}"
+                    yield name, _timed(_rembg(photo, network, matting))
 
 
 def _cut_out(photo: bytes, models: Models, recipe: Recipe) -> Callable[[], Stages]:
@@ -297,9 +299,9 @@ def _classical(name: str, image: Colours, trimap: Floats) -> Callable[[], object
     return lambda: estimate(image.astype(np.float64), trimap.astype(np.float64))
 
 
-def _rembg(photo: bytes, matting: bool) -> Callable[[], object]:
+def _rembg(photo: bytes, network: str, matting: bool) -> Callable[[], object]:
     rembg = importlib.import_module("rembg")
-    session = rembg.new_session()
+    session = rembg.new_session(network)
     return lambda: rembg.remove(photo, session=session, alpha_matting=matting)
 
 
