@@ -9,7 +9,7 @@ thresholds the probability at 0.5 (section 5).
 import math
 import threading
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.choices import BUNDLED, CATEGORIES, SEGMENTERS, SegmenterError, category_index
+from mgm_core.matting.enlarge import guided_filter
 from mgm_core.networks.checkpoint import bundled_path, load_checked, read_safetensors
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device, turn
 from mgm_core.runtime.cancellation import add_checkpoints
@@ -40,6 +41,9 @@ _MAX_MAGNIFICATION = 1.5
 # of at least so much probability joins them: passers-by and cones, as seen in training photographs.
 _BYSTANDER_SHARE = 0.2
 _BRIDGE = 0.25
+# The network decides at stride 8: its outlines are moved to the image's edges, at the size that
+# it is fed with. Chosen on training photographs (docs/experiments).
+_OUTLINE_RADIUS_PX, _OUTLINE_EPSILON = 8, 1e-3
 # A view that is hardly larger than the first adds nothing.
 _MIN_MAGNIFICATION = 1.1
 
@@ -235,7 +239,8 @@ class Segmenter:
             long_side_px: Long side that the network is fed with; None for its default, where the
                 bundled segmenter takes a second, magnified view of small subjects.
 
-        The bundled segmenter leaves people out who are much smaller than the largest.
+        The bundled segmenter leaves people out who are much smaller than the largest, and its
+        outlines follow the image's edges.
 
         Returns:
             (H, W) float32 in [0, 1].
@@ -255,8 +260,11 @@ class Segmenter:
                 )[0]
                 odds = (odds + magnified) / 2
         small: Plane = odds[0].sigmoid().cpu().numpy()
-        if index == PERSON and self.name == BUNDLED:
-            small = without_bystanders(small)
+        if self.name == BUNDLED:
+            seen = _resized(image, small.shape[::-1])
+            small = guided_filter(seen, small, _OUTLINE_RADIUS_PX, _OUTLINE_EPSILON)
+            if index == PERSON:
+                small = without_bystanders(small)
         return enlarged(small, image.shape[:2], corner_aligned=self._kind.corner_aligned)
 
     def _odds(self, image: Colours, long_side_px: int | None, index: int) -> Tensor:
@@ -285,15 +293,21 @@ class Segmenter:
         size = [max(65, round(length * scale)) for length in (width, height)]
         if self._kind.corner_aligned:
             size = [max(1, round((length - 1) / 8)) * 8 + 1 for length in size]
-        small = cv2.resize(
-            image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        normalised = (_resized(image, size) - np.asarray(self._kind.mean)) / np.asarray(
+            self._kind.std
         )
-        normalised = (small - np.asarray(self._kind.mean)) / np.asarray(self._kind.std)
         x = torch.from_numpy(normalised.astype(np.float32).transpose(2, 0, 1))[None]
         with turn(self.device, self._lock), torch.inference_mode():
             x = x.to(self.device).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 return network(x)[0].float()
+
+
+def _resized(image: Colours, size: Sequence[int]) -> Colours:
+    """Return an image of this width and height."""
+    smaller = size[0] < image.shape[1]
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (size[0], size[1]), interpolation=interpolation))
 
 
 def without_bystanders(probability: Plane) -> Plane:

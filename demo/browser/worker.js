@@ -9,6 +9,8 @@ ort.env.wasm.numThreads = self.crossOriginIsolated ? navigator.hardwareConcurren
 const PERSON = 15; // of VOC's 21 classes
 const SEGMENTER_PX = 513; // long side that it is fed with
 const THRESHOLD = 0.5;
+const OUTLINE_RADIUS_PX = 8; // of the windows in which outlines move to the image's edges
+const OUTLINE_EPSILON = 1e-3;
 const LEAST_PX = 800; // long side to which the light matting network has smaller photos magnified
 const LARGEST_MAGNIFICATION = 1.5;
 const PAD_PX = 32;
@@ -67,16 +69,18 @@ function resized(plane, width, height, newWidth, newHeight, corners) {
   return out;
 }
 
+/** Where a border that mirrors shows place i of a line, which may lie outside of it. */
+function mirror(i, length) {
+  const period = Math.max(1, 2 * (length - 1));
+  const j = ((i % period) + period) % period;
+  return j < length ? j : period - j;
+}
+
 /** Planes (C, H, W) with a border that mirrors them, to sides that the networks take. */
 function padded(planes, channels, width, height, before) {
   const fit = (length) => Math.ceil((length + 2 * before) / STRIDE_PX) * STRIDE_PX;
   const newWidth = fit(width);
   const newHeight = fit(height);
-  const mirror = (i, length) => {
-    const period = Math.max(1, 2 * (length - 1));
-    const j = ((i % period) + period) % period;
-    return j < length ? j : period - j;
-  };
   const rows = Array.from({ length: newHeight }, (_, y) => mirror(y - before, height) * width);
   const columns = Array.from({ length: newWidth }, (_, x) => mirror(x - before, width));
   const out = new Float32Array(channels * newWidth * newHeight);
@@ -96,13 +100,67 @@ function cropped(tensor, channels, { newWidth, newHeight }, before, width, heigh
   return out;
 }
 
+/** Means of a plane over squares of 2 radius + 1 px, the plane mirrored at its border. */
+function means(plane, width, height, radius) {
+  const line = (from, length, at, into) => {
+    let sum = 0;
+    for (let i = -radius; i <= radius; i++) sum += from[at(mirror(i, length))];
+    for (let i = 0; i < length; i++) {
+      into[at(i)] = sum / (2 * radius + 1);
+      sum += from[at(mirror(i + radius + 1, length))] - from[at(mirror(i - radius, length))];
+    }
+  };
+  const across = new Float32Array(plane.length);
+  const out = new Float32Array(plane.length);
+  for (let y = 0; y < height; y++) line(plane, width, (x) => y * width + x, across);
+  for (let x = 0; x < width; x++) line(across, height, (y) => y * width + x, out);
+  return out;
+}
+
+/** A plane whose edges lie at the image's (3, H, W): `guided_filter` of mgm_core/matting. */
+function guidedFilter(image, plane, width, height) {
+  const area = width * height;
+  const mean = (p) => means(p, width, height, OUTLINE_RADIUS_PX);
+  const product = (a, b) => mean(a.map((value, i) => value * b[i]));
+  const colour = [0, 1, 2].map((c) => image.subarray(c * area, (c + 1) * area));
+  const mu = colour.map(mean);
+  const muPlane = mean(plane);
+  const [rr, rg, rb, gg, gb, bb] = [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]].map(([i, j]) =>
+    product(colour[i], colour[j]),
+  );
+  const withPlane = colour.map((c) => product(c, plane));
+  const functions = [0, 1, 2, 3].map(() => new Float32Array(area));
+  for (let i = 0; i < area; i++) {
+    const [r, g, b] = [mu[0][i], mu[1][i], mu[2][i]];
+    const [a00, a11, a22] = [rr[i] - r * r, gg[i] - g * g, bb[i] - b * b].map(
+      (variance) => variance + OUTLINE_EPSILON,
+    );
+    const [a01, a02, a12] = [rg[i] - r * g, rb[i] - r * b, gb[i] - g * b];
+    const [b00, b01, b02] = [a11 * a22 - a12 * a12, a02 * a12 - a01 * a22, a01 * a12 - a02 * a11];
+    const [b11, b12, b22] = [a00 * a22 - a02 * a02, a01 * a02 - a00 * a12, a00 * a11 - a01 * a01];
+    const determinant = a00 * b00 + a01 * b01 + a02 * b02;
+    const [x, y, z] = [0, 1, 2].map((c) => withPlane[c][i] - mu[c][i] * muPlane[i]);
+    functions[0][i] = (b00 * x + b01 * y + b02 * z) / determinant;
+    functions[1][i] = (b01 * x + b11 * y + b12 * z) / determinant;
+    functions[2][i] = (b02 * x + b12 * y + b22 * z) / determinant;
+    functions[3][i] = muPlane[i] - functions[0][i] * r - functions[1][i] * g - functions[2][i] * b;
+  }
+  const [fr, fg, fb, offset] = functions.map(mean);
+  return offset.map((value, i) => {
+    const found = value + fr[i] * colour[0][i] + fg[i] * colour[1][i] + fb[i] * colour[2][i];
+    return Math.min(Math.max(found, 0), 1);
+  });
+}
+
 async function segment(photo) {
   const scale = SEGMENTER_PX / Math.max(photo.width, photo.height);
   const side = (length) => Math.max(8, Math.round((length * scale - 1) / 8)) * 8 + 1;
   const [width, height] = [side(photo.width), side(photo.height)];
-  const image = new ort.Tensor("float32", colours(photo, width, height), [1, 3, height, width]);
+  const planes = colours(photo, width, height);
+  const image = new ort.Tensor("float32", planes, [1, 3, height, width]);
   const found = await run("segmenter", { image });
-  const person = found.data.subarray(PERSON * width * height, (PERSON + 1) * width * height);
+  const classes = found.data.subarray(PERSON * width * height, (PERSON + 1) * width * height);
+  const person = guidedFilter(planes, classes, width, height);
   return resized(person, width, height, photo.width, photo.height, true);
 }
 

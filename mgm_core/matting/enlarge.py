@@ -5,7 +5,8 @@ Laplacian has it. The guided filter finds these functions at the smaller size; t
 photograph's own colours they bring its edges and strands back. Colours take the photograph's detail
 where the subject is nearly opaque.
 
-Source: He and Sun, "Fast Guided Filter", 2015, for alpha. The paper has nothing of the kind.
+Source: He, Sun and Tang, "Guided Image Filtering", 2010, and He and Sun, "Fast Guided Filter",
+2015, for alpha. The paper has nothing of the kind.
 """
 
 import cv2
@@ -13,7 +14,7 @@ import numpy as np
 
 from mgm_core.arrays import Colours, Floats, Plane
 
-__all__ = ["enlarge_alpha", "enlarge_colours", "reduced", "working_size"]
+__all__ = ["enlarge_alpha", "enlarge_colours", "guided_filter", "reduced", "working_size"]
 
 # A window of 3x3 px, and what is added to the covariance of its colours (docs/experiments).
 _WINDOW_PX = 3
@@ -66,9 +67,9 @@ def enlarge_alpha(image: Colours, small_image: Colours, alpha: Plane) -> Plane:
     for first in range(0, len(alpha), _STRIP_ROWS):
         # With the rows around that the windows of its border see.
         top, bottom = max(0, first - _WINDOW_PX), first + _STRIP_ROWS + _WINDOW_PX
-        found = _affine(small_image[top:bottom], alpha[top:bottom])
+        found = _affine(small_image[top:bottom], alpha[top:bottom], _WINDOW_PX, _EPSILON)
         functions[:, first : first + _STRIP_ROWS] = found[:, first - top :][:, :_STRIP_ROWS]
-    *slopes, offset = (_Enlarged(_mean(plane), height, width) for plane in functions)
+    *slopes, offset = (_Enlarged(_mean(plane, _WINDOW_PX), height, width) for plane in functions)
     enlarged = np.empty((height, width), np.float32)
     for first in range(0, height, _STRIP_ROWS):
         rows = slice(first, min(height, first + _STRIP_ROWS))
@@ -109,6 +110,24 @@ def enlarge_colours(
     return into
 
 
+def guided_filter(image: Colours, plane: Plane, radius_px: int, epsilon: float) -> Plane:
+    """Move a plane's edges to the image's: in each window it is an affine function of colours.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        plane: (H, W) float32 in [0, 1].
+        radius_px: Of the window, a square of 2 r + 1 px.
+        epsilon: What is added to the covariance of a window's colours.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+    """
+    side_px = 2 * radius_px + 1
+    *slopes, offset = (_mean(f, side_px) for f in _affine(image, plane, side_px, epsilon))
+    filtered = offset + sum(slope * image[..., i] for i, slope in enumerate(slopes))
+    return np.clip(filtered, 0, 1)
+
+
 class _Enlarged:
     """A plane at a larger size, interpolated, strip by strip: whole ones would take memory.
 
@@ -134,28 +153,30 @@ class _Enlarged:
         return found
 
 
-def _affine(image: Colours, alpha: Plane) -> Floats:
+def _affine(image: Colours, alpha: Plane, side_px: int, epsilon: float) -> Floats:
     """Return each window's affine function of colours that is nearest to alpha: (4, h, w)."""
-    mean, mean_alpha = _mean(image), _mean(alpha)
+    mean, mean_alpha = _mean(image, side_px), _mean(alpha, side_px)
     # The covariances of colours with each other and with alpha, in each window.
     pairs = {
-        (i, j): _mean(image[..., i] * image[..., j]) - mean[..., i] * mean[..., j]
+        (i, j): _mean(image[..., i] * image[..., j], side_px) - mean[..., i] * mean[..., j]
         for i in range(3)
         for j in range(i, 3)
     }
-    with_alpha = [_mean(image[..., i] * alpha) - mean[..., i] * mean_alpha for i in range(3)]
-    slopes = _solve(pairs, with_alpha)
+    with_alpha = [
+        _mean(image[..., i] * alpha, side_px) - mean[..., i] * mean_alpha for i in range(3)
+    ]
+    slopes = _solve(pairs, with_alpha, epsilon)
     offset = mean_alpha - sum(slopes[i] * mean[..., i] for i in range(3))
     return np.stack([*slopes, offset])
 
 
-def _mean(planes: Floats) -> Floats:
-    return np.asarray(cv2.blur(planes, (_WINDOW_PX, _WINDOW_PX)), np.float32)
+def _mean(planes: Floats, side_px: int) -> Floats:
+    return np.asarray(cv2.blur(planes, (side_px, side_px)), np.float32)
 
 
-def _solve(pairs: dict[tuple[int, int], Plane], wanted: list[Plane]) -> list[Plane]:
+def _solve(pairs: dict[tuple[int, int], Plane], wanted: list[Plane], epsilon: float) -> list[Plane]:
     """Solve the symmetric equations of three unknowns at each pixel, by Cramer's rule."""
-    a00, a11, a22 = (pairs[i, i] + np.float32(_EPSILON) for i in range(3))
+    a00, a11, a22 = (pairs[i, i] + np.float32(epsilon) for i in range(3))
     a01, a02, a12 = pairs[0, 1], pairs[0, 2], pairs[1, 2]
     b00, b01, b02 = a11 * a22 - a12 * a12, a02 * a12 - a01 * a22, a01 * a12 - a02 * a11
     b11, b12, b22 = a00 * a22 - a02 * a02, a01 * a02 - a00 * a12, a00 * a11 - a01 * a01

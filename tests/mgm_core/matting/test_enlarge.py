@@ -4,7 +4,13 @@ import pytest
 
 from mgm_core.foreground import estimate
 from mgm_core.matting import enlarge
-from mgm_core.matting.enlarge import enlarge_alpha, enlarge_colours, reduced, working_size
+from mgm_core.matting.enlarge import (
+    enlarge_alpha,
+    enlarge_colours,
+    guided_filter,
+    reduced,
+    working_size,
+)
 
 
 def _strands(side=128):
@@ -81,6 +87,18 @@ def test_a_trimap_stays_known_at_a_smaller_size():
     assert (small[:, 212:] == 1).all()
     assert (small[:, :205] == 0).all()
     assert ((small > 0) & (small < 1)).any(axis=1).all()
+
+
+def test_a_filtered_outline_moves_to_the_images_edge():
+    image = np.full((40, 60, 3), (0.8, 0.2, 0.1), np.float32)
+    image[:, 30:] = (0.1, 0.3, 0.7)
+    coarse = np.zeros((40, 60), np.float32)
+    coarse[:, :32] = 1  # 2 px too far
+    filtered = guided_filter(image, coarse, 8, 1e-3)
+    assert (filtered[:, :30] > 0.5).all()
+    assert (filtered[:, 30:] < 0.5).all()
+    plain = np.full((40, 60), 0.7, np.float32)
+    np.testing.assert_allclose(guided_filter(image, plain, 8, 1e-3), plain, atol=1e-5)
 
 
 def test_sizes_keep_their_proportions():
