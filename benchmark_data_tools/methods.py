@@ -284,7 +284,7 @@ def foreground_method(name: str) -> ForegroundMethod | ForegroundEstimator:
     if name == CLOSED_FORM:
         from pymatting import estimate_foreground_cf
 
-        return estimate_foreground_cf
+        return cast(ForegroundEstimator, estimate_foreground_cf)
     return cast(ForegroundMethod, name)
 
 

@@ -430,7 +430,7 @@ def encode_png(array: Floats | Levels, *, bits: Literal[8, 16] = 8) -> bytes:
     if levels.ndim == 2:
         return cv2.imencode(".png", levels)[1].tobytes()
     swap = cv2.COLOR_RGB2BGR if levels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
-    png = memoryview(cv2.imencode(".png", cv2.cvtColor(levels, swap))[1])
+    png = cv2.imencode(".png", cv2.cvtColor(levels, swap))[1].data
     # OpenCV writes no colour tag. An sRGB chunk (perceptual intent) goes right behind the
     # signature and IHDR, which take 33 bytes.
     body = b"sRGB\x00"
