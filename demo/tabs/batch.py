@@ -294,7 +294,7 @@ def batch_tab(
                 )
             with gr.Row():
                 run = gr.Button("Cut out", variant="primary", elem_id="batch-run", min_width=100)
-                stop = gr.Button("Stop", elem_id="batch-stop", min_width=80)
+                stop = gr.Button("Stop", elem_id="batch-stop", min_width=80, visible=False)
         with gr.Column(min_width=280, scale=2):
             note = gr.HTML("<p>The results will be here.</p>", padding=False, elem_id="batch-note")
             gallery = gr.Gallery(
@@ -328,9 +328,14 @@ def batch_tab(
         **at_once,
     )
     run.click(
-        lambda: ([], gr.DownloadButton(value=None, interactive=False), ""),
+        lambda: (
+            [],
+            gr.DownloadButton(value=None, interactive=False),
+            "",
+            gr.Button(visible=True),
+        ),
         None,
-        [gallery, file, note],
+        [gallery, file, note, stop],
         **at_once,
     ).then(
         visits.of(handlers.cut_out),
@@ -338,5 +343,5 @@ def batch_tab(
         [gallery, file, note],
         api_visibility="private",
         show_progress_on=gallery,
-    )
+    ).then(lambda: gr.Button(visible=False), None, stop, **at_once)
     stop.click(visits.stop, None, None, **at_once)

@@ -276,7 +276,7 @@ def video_tab(
                 )
             with gr.Row():
                 run = gr.Button("Cut out", variant="primary", elem_id="clip-run", min_width=100)
-                stop = gr.Button("Stop", elem_id="clip-stop", min_width=80)
+                stop = gr.Button("Stop", elem_id="clip-stop", min_width=80, visible=False)
         with gr.Column(min_width=280):
             note = gr.Markdown("The result will be here.", elem_id="clip-note")
             latest = gr.Image(
@@ -334,9 +334,10 @@ def video_tab(
             gr.Video(None, visible=False),
             gr.DownloadButton(value=None, interactive=False),
             "",
+            gr.Button(visible=True),
         ),
         None,
-        [latest, result, file, note],
+        [latest, result, file, note, stop],
         **at_once,
     ).then(
         visits.of(handlers.cut_out),
@@ -344,5 +345,5 @@ def video_tab(
         [latest, result, file, note],
         api_visibility="private",
         show_progress_on=latest,
-    )
+    ).then(lambda: gr.Button(visible=False), None, stop, **at_once)
     stop.click(visits.stop, None, None, **at_once)

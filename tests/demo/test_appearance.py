@@ -75,8 +75,11 @@ def test_several_photos_become_one_archive(browser, address, tmp_path):
         open_tab(page, "Several photos")
         page.set_input_files("#photos input[type=file]", [str(ASTRONAUT), str(cat)])
         expect(page.locator("#photos")).to_contain_text("KB")
+        expect(page.locator("#batch-stop")).to_be_hidden()
         page.click("#batch-run")
+        expect(page.locator("#batch-stop")).to_be_visible()
         expect(page.locator("#batch-download")).to_be_enabled()
+        expect(page.locator("#batch-stop")).to_be_hidden()
         expect(page.locator("#batch-note")).to_contain_text("1 of 2 cut out, 1 failed")
         expect(page.locator("#batch-note")).to_contain_text(
             "chelsea.png: The photo must show a person"
@@ -98,7 +101,9 @@ def test_a_clip_is_cut_out_and_played(browser, address, tmp_path):
         page.set_input_files("#clip input[type=file]", str(clip))
         expect(page.locator("#clip video")).to_be_visible()
         page.click("#clip-run")
+        expect(page.locator("#clip-stop")).to_be_visible()
         expect(page.locator("#clip-download")).to_be_enabled()
+        expect(page.locator("#clip-stop")).to_be_hidden()
         expect(page.locator("#clip-note")).to_contain_text("3 frames.")
         expect(page.locator("#clip-result video")).to_be_visible()
         movie = read_movie(saved(page, "#clip-download", tmp_path), "libvpx-vp9")
