@@ -27,6 +27,7 @@ from mgm_core.matting.laplacian import TOLERANCE, MattingLaplacian, smooth_compr
 from mgm_core.matting.matter import Matter
 from mgm_core.matting.refine import (
     BAND_KERNEL_PX,
+    ROUNDS,
     SAMPLED_PRIOR_WEIGHT,
     Refiner,
     mean_view,
@@ -63,7 +64,7 @@ class Variant:
     name: str
     refines: bool = True
     magnified: bool = True
-    rounds: int = 1
+    rounds: int = ROUNDS
     band_px: int = BAND_KERNEL_PX
     tolerance: float = TOLERANCE
     left_out: tuple[float, ...] = ()
@@ -71,20 +72,27 @@ class Variant:
     smooths: bool = True
     fuses: bool = True
 
-    def candidates(self, image: Colours, views: Sequence[Plane], unknown: Booleans) -> Floats:
-        """Return what the fusion network chooses from, as `candidate_alphas` does."""
+    def candidates(
+        self, image: Colours, mean: Plane, unknown: Booleans
+    ) -> Callable[[Sequence[Plane]], Floats]:
+        """Return what finds candidates by views, as `CandidateAlphas` does."""
         smooth = smooth_compression_noise(image) if self.smooths else image
-        mean = mean_view(views)
-        laplacian = MattingLaplacian(smooth, mean, unknown, tolerance=self.tolerance)
-        chosen = [weight for weight in PRIOR_WEIGHTS if weight not in self.left_out]
-        samples = sample_alpha(smooth, mean, unknown) if self.samples else mean
-        priors = [mean] * len(chosen) + [samples] * self.samples
-        weights = [*chosen, *[SAMPLED_PRIOR_WEIGHT] * self.samples]
-        solved = list(laplacian.solve(priors, weights)) if priors else []
-        sampled = solved.pop() if self.samples else mean
-        found = dict(zip(chosen, solved, strict=True))
-        solutions = [found.get(weight, mean) for weight in PRIOR_WEIGHTS]
-        return np.stack([*views, mean, *solutions, samples, sampled])
+        samples = sample_alpha(smooth, mean, unknown) if self.samples else None
+
+        def find(views: Sequence[Plane]) -> Floats:
+            mean = mean_view(views)
+            laplacian = MattingLaplacian(smooth, mean, unknown, tolerance=self.tolerance)
+            chosen = [weight for weight in PRIOR_WEIGHTS if weight not in self.left_out]
+            sampled = mean if samples is None else samples
+            priors = [mean] * len(chosen) + [sampled] * self.samples
+            weights = [*chosen, *[SAMPLED_PRIOR_WEIGHT] * self.samples]
+            solved = list(laplacian.solve(priors, weights)) if priors else []
+            last = solved.pop() if self.samples else mean
+            found = dict(zip(chosen, solved, strict=True))
+            solutions = [found.get(weight, mean) for weight in PRIOR_WEIGHTS]
+            return np.stack([*views, mean, *solutions, sampled, last])
+
+        return find
 
 
 PRODUCT = Variant("as bundled")
@@ -92,7 +100,7 @@ VARIANTS: tuple[Variant, ...] = (
     PRODUCT,
     Variant("the matting network alone", refines=False),
     Variant("one view", magnified=False),
-    Variant("two rounds", rounds=2),
+    *(Variant(f"rounds: {n}", rounds=n) for n in (1, 2, 3)),
     *(Variant(f"without prior weight {weight:g}", left_out=(weight,)) for weight in PRIOR_WEIGHTS),
     Variant("without any solution", left_out=PRIOR_WEIGHTS, samples=False),
     Variant("without colour samples", samples=False),
@@ -259,17 +267,17 @@ def _alpha(
         unknown = (known != 0) & (known != 1)
     if not variant.fuses:
         padded = [*views, *views[:1]][:2]
-        mean: Plane = variant.candidates(image, padded, unknown).mean(0)
+        find = variant.candidates(image, mean_view(padded), unknown)
+        mean: Plane = find(padded).mean(0)
         return np.where(unknown, mean, views[0])
     refiner = Refiner(
         network,
         device=str(matter.device),
         dtype=matter.dtype_name,
+        rounds=variant.rounds,
         candidates=variant.candidates,
     )
-    for _ in range(variant.rounds):
-        views = [refiner(image, guide, views, unknown)]
-    return views[0]
+    return refiner(image, guide, views, unknown)
 
 
 def _enforce(alpha: Plane, known: Plane | None) -> Plane:

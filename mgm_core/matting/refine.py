@@ -1,6 +1,7 @@
 """Matting-Laplacian refinement: the network's alpha and the image in, a better alpha out.
 
     views of the image by the matting network -> their mean -> candidate alphas -> fusion network
+                                                                     ^-- again by its alpha --'
 
 Only the unknown region changes: a trimap's, or what the network left between 0 and 1. The
 candidates are the views, their mean, solutions of the matting Laplacian with the mean as the prior,
@@ -12,6 +13,7 @@ Source: ours; the paper has nothing of the kind.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -34,9 +36,10 @@ from mgm_core.runtime.memory import give_back
 
 __all__ = [
     "BAND_KERNEL_PX",
+    "ROUNDS",
     "SAMPLED_PRIOR_WEIGHT",
+    "CandidateAlphas",
     "Refiner",
-    "candidate_alphas",
     "mean_view",
     "unknown_region",
 ]
@@ -47,6 +50,9 @@ BAND_KERNEL_PX = 7
 
 SAMPLED_PRIOR_WEIGHT = 1e-2
 """Beside the colour samples."""
+
+ROUNDS = 2
+"""How often alpha is refined; the views of the second round are the alpha of the first."""
 
 _CONTEXT_PX = 32  # what is seen around the unknown region
 _FUSION_TILE_PX, _FUSION_OVERLAP_PX = 384, 64
@@ -67,33 +73,46 @@ def unknown_region(alpha: Plane, kernel_px: int = BAND_KERNEL_PX) -> Booleans:
     return found
 
 
-def candidate_alphas(image: Colours, views: Sequence[Plane], unknown: Booleans) -> Floats:
-    """Return what the fusion network chooses from.
+class CandidateAlphas:
+    """What the fusion network chooses from, round after round; colours are sampled once.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
-        views: Alphas of the same image, (H, W) float32 in [0, 1].
+        mean: The views' mean, (H, W) float32 in [0, 1].
         unknown: (H, W) bool.
-
-    Returns:
-        (CANDIDATES, H, W) float32 in [0, 1].
     """
-    # Imported on use, as they start a compiler.
-    from mgm_core.matting.laplacian import MattingLaplacian, smooth_compression_noise
-    from mgm_core.matting.sampling import sample_alpha
 
-    smooth = smooth_compression_noise(image)
-    mean = mean_view(views)
-    samples = sample_alpha(smooth, mean, unknown)
-    laplacian = MattingLaplacian(smooth, mean, unknown)
-    priors = [mean] * len(PRIOR_WEIGHTS) + [samples]
-    solutions = laplacian.solve(priors, [*PRIOR_WEIGHTS, SAMPLED_PRIOR_WEIGHT])
-    return np.stack([*views, mean, *solutions[:-1], samples, solutions[-1]])
+    def __init__(self, image: Colours, mean: Plane, unknown: Booleans) -> None:
+        # Imported on use, as they start a compiler.
+        from mgm_core.matting.laplacian import smooth_compression_noise
+        from mgm_core.matting.sampling import sample_alpha
+
+        self._smooth = smooth_compression_noise(image)
+        self._samples = sample_alpha(self._smooth, mean, unknown)
+        self._unknown = unknown
+
+    def __call__(self, views: Sequence[Plane]) -> Floats:
+        """Return the candidates by alphas of the image, (H, W) float32 in [0, 1].
+
+        Returns:
+            (CANDIDATES, H, W) float32 in [0, 1].
+        """
+        from mgm_core.matting.laplacian import MattingLaplacian
+
+        mean = mean_view(views)
+        laplacian = MattingLaplacian(self._smooth, mean, self._unknown)
+        priors = [mean] * len(PRIOR_WEIGHTS) + [self._samples]
+        solutions = laplacian.solve(priors, [*PRIOR_WEIGHTS, SAMPLED_PRIOR_WEIGHT])
+        return np.stack([*views, mean, *solutions[:-1], self._samples, solutions[-1]])
 
 
 def mean_view(views: Sequence[Plane]) -> Plane:
     """Return the views' mean, (H, W) float32; of one view it is this view itself."""
     return views[0] if len(views) == 1 else np.mean(views, axis=0, dtype=np.float32)
+
+
+Candidates: TypeAlias = Callable[[Colours, Plane, Booleans], Callable[[Sequence[Plane]], Floats]]
+"""From an image, its views' mean and the unknown region to what finds candidates by views."""
 
 
 class Refiner:
@@ -110,7 +129,8 @@ class Refiner:
         dtype: What the network computes in; "auto" is bf16 where the hardware has it.
         tile_px: Up to as many pixels as a square of this side are solved at once; a multiple of 32.
         overlap_px: How far neighbouring tiles overlap, less than half a tile.
-        candidates: What finds the candidates; another one than `candidate_alphas` only to compare.
+        rounds: How often alpha is refined.
+        candidates: What finds the candidates; another one than `CandidateAlphas` only to compare.
         run: Computes in the network's place, such as another engine's session of it.
 
     Raises:
@@ -125,12 +145,13 @@ class Refiner:
         dtype: DtypeName = "auto",
         tile_px: int = 1280,
         overlap_px: int = 128,
-        candidates: Callable[[Colours, Sequence[Plane], Booleans], Floats] = candidate_alphas,
+        rounds: int = ROUNDS,
+        candidates: Candidates = CandidateAlphas,
         run: Run | None = None,
     ) -> None:
         check_tiles(tile_px, overlap_px, smallest_px=64, usual_px=1280)
         self.tile_px, self.overlap_px = tile_px, overlap_px
-        self._candidates = candidates
+        self._rounds, self._candidates = rounds, candidates
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
         self.network = prepare_for_inference(network, self.device)
@@ -210,11 +231,17 @@ class Refiner:
         part: tuple[slice, slice],
     ) -> Plane:
         """Refine what is solved at once; what is known there means nothing."""
-        candidates = self._candidates(image[part], [view[part] for view in views], unknown[part])
-        give_back()  # what the solver held would else stay beside what the network takes
-        planes = image[part].transpose(2, 0, 1), guidance[part][None], candidates
-        fused: Plane = self._fuse(*(plane[None] for plane in planes), wanted=unknown[part])[0, 0]
-        return fused
+        where, views = unknown[part], [view[part] for view in views]
+        find = self._candidates(image[part], mean_view(views), where)
+        for _ in range(self._rounds):
+            candidates = find(views)
+            # What the solver held would else stay beside what the network takes, and likewise.
+            give_back()
+            planes = image[part].transpose(2, 0, 1), guidance[part][None], candidates
+            fused = self._fuse(*(plane[None] for plane in planes), wanted=where)[0, 0]
+            views = [np.where(where, fused, views[0])] * VIEWS
+            give_back()
+        return views[0]
 
 
 def _inside(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, slice]:

@@ -6,7 +6,7 @@ from benchmark_data_tools.__main__ import main
 from benchmark_data_tools.ablation import PRODUCT, VARIANTS, Variant, ablate, markdown, samples_of
 from benchmark_data_tools.data.samples import Pictures, load
 from mgm_core.guidance import from_binary_mask, from_trimap
-from mgm_core.matting.refine import candidate_alphas, unknown_region
+from mgm_core.matting.refine import CandidateAlphas, mean_view, unknown_region
 from mgm_core.models import Models
 from mgm_core.networks.checkpoint import load_fusion
 
@@ -47,8 +47,11 @@ def test_the_unchanged_variant_is_what_the_product_does(pictures, guidance, mode
 
 def test_the_candidates_are_the_products(pictures, models):
     view = models.matter().matte(pictures.image, from_trimap(pictures.trimap)).alpha
-    given = pictures.image, [view, view[:, ::-1].copy()], unknown_region(view)
-    assert np.array_equal(PRODUCT.candidates(*given), candidate_alphas(*given))
+    views = [view, view[:, ::-1].copy()]
+    given = pictures.image, mean_view(views), unknown_region(view)
+    for other in (views, [view, view]):
+        found = PRODUCT.candidates(*given)(other)
+        assert np.array_equal(found, CandidateAlphas(*given)(other))
 
 
 def test_every_variant_changes_alpha(pictures, models):

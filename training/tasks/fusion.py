@@ -11,6 +11,7 @@ Source: ours; the paper has nothing of the kind. Losses are those of section 3.1
 composition.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,10 +20,10 @@ import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from mgm_core.arrays import Colours, Floats, Plane
+from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.matting.matter import MAGNIFIED_SCALE, Matter
-from mgm_core.matting.refine import candidate_alphas, unknown_region
-from mgm_core.networks.checkpoint import load_checked, read_safetensors
+from mgm_core.matting.refine import CandidateAlphas, Refiner, mean_view, unknown_region
+from mgm_core.networks.checkpoint import load_checked, load_fusion, read_safetensors
 from mgm_core.networks.fusion_net import CANDIDATES, VIEWS, FusionNetwork
 from training.config import Config, ConfigError
 from training.data.augmentation_config import AUGMENTATION
@@ -39,6 +40,8 @@ _CLEAN_PROBABILITY = 0.5
 # Large photographs are seen less close, the largest once.
 _ONE_VIEW_PROBABILITY = 0.1
 _MIN_MAGNIFIED_SCALE = 1.3
+# A second round starts from the alpha of the first.
+_SECOND_ROUND_PROBABILITY = 0.4
 # Planes of an example.
 _PARTS = {"image": 3, "guidance": 1, "candidates": CANDIDATES, "alpha": 1, "supervised": 1}
 
@@ -57,6 +60,7 @@ class FusionExamples(Composites):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._matter: Matter | None = None
+        self._first_round: Refiner | None = None
         data = AUGMENTATION, config.data, config.guidance, config.run.seed
         self._cache = ExampleCache(config, _PARTS, repr((*data, config.network.matting)))
 
@@ -92,11 +96,22 @@ class FusionExamples(Composites):
         if is_trimap(guidance):
             unknown = guidance == UNKNOWN
             views = [np.where(unknown, view, guidance) for view in views]
-        candidates = candidate_alphas(pixels, views, unknown)
+        find = CandidateAlphas(pixels, mean_view(views), unknown)
+        if generator.random() < _SECOND_ROUND_PROBABILITY:
+            views = [self._refined_once(pixels, guidance, views, unknown)] * VIEWS
+        candidates = find(views)
         supervised = example["supervised"].numpy() * unknown
         return np.concatenate(
             [image.numpy(), guidance[None], candidates, example["alpha"], supervised]
         )
+
+    def _refined_once(
+        self, pixels: Colours, guidance: Plane, views: Sequence[Plane], unknown: Booleans
+    ) -> Plane:
+        """Refine by the bundled network, as a first round does."""
+        if self._first_round is None:
+            self._first_round = Refiner(load_fusion(), device="cpu", rounds=1)
+        return self._first_round(pixels, guidance, views, unknown)
 
     def _views(self, pixels: Colours, guidance: Plane, generator: Generator) -> list[Plane]:
         """Matte one example by the frozen network; each loading process loads it itself."""

@@ -6,7 +6,7 @@ import torch
 
 from mgm_core.matting.laplacian import MattingLaplacian, smooth_compression_noise
 from mgm_core.matting.matter import VIEWS_PX, Matter
-from mgm_core.matting.refine import Refiner, candidate_alphas, unknown_region
+from mgm_core.matting.refine import CandidateAlphas, Refiner, mean_view, unknown_region
 from mgm_core.matting.sampling import sample_alpha
 from mgm_core.networks.fusion_net import (
     CANDIDATES,
@@ -47,7 +47,8 @@ def test_the_candidates_are_the_views_their_mean_solutions_and_samples():
     other = (0.5 * view + 0.5 * alpha).astype(np.float32)
     mean = (view + other) / 2
     unknown = unknown_region(mean)
-    candidates = candidate_alphas(image, [view, other], unknown)
+    views = [view, other]
+    candidates = CandidateAlphas(image, mean_view(views), unknown)(views)
     assert candidates.shape == (CANDIDATES, 48, 60)
     assert candidates.dtype == np.float32
     views, (mean_, *solutions), (samples, sampled) = np.split(candidates, [VIEWS, -2])
@@ -137,8 +138,9 @@ def test_a_second_view_helps_where_the_first_errs(refiner):
     noise = np.random.default_rng(0).normal(0, 0.02, image.shape)
     image = (image + noise).clip(0, 1).astype(np.float32)
     unknown = unknown_region(view)
+    once = Refiner(refiner.network, device="cpu", dtype="float32", rounds=1)
     errors = [
-        ((refiner(image, view, views, unknown) - alpha)[unknown] ** 2).mean()
+        ((once(image, view, views, unknown) - alpha)[unknown] ** 2).mean()
         for views in ([view], [view, view], [view, alpha])
     ]
     assert errors[0] == errors[1]
@@ -178,7 +180,7 @@ def test_the_fusion_network_computes_no_more_than_the_unknown_region_needs(netwo
     """What it costs grows with the unknown region, not with the image."""
     pixels = []
     network.register_forward_pre_hook(lambda _, args: pixels.append(args[1].numel()))
-    refiner = Refiner(network, device="cpu", dtype="float32")
+    refiner = Refiner(network, device="cpu", dtype="float32", rounds=1)
     for height, width in ((128, 128), (128, 900), (700, 900)):
         view = np.zeros((height, width), np.float32)
         view[:, 60:] = 1
@@ -195,9 +197,9 @@ def test_tiles_with_nothing_unknown_cost_nothing(refiner):
     unknown[:8, 30], unknown[290:, 30] = True, True
     solved = []
 
-    def candidates(image, views, unknown):
+    def candidates(image, mean, unknown):
         solved.append(unknown.shape)
-        return candidate_alphas(image, views, unknown)
+        return CandidateAlphas(image, mean, unknown)
 
     tiles = Refiner(
         refiner.network,
@@ -276,3 +278,24 @@ def test_a_large_image_has_one_view(monkeypatch):
         matter.matte(np.zeros((side, side, 3), np.float32), plane, refine=True)
     assert counts == [2, 1]
     assert VIEWS_PX > 1000 * 1200 * (1 + 1.05**2)  # a photograph of a common size has two
+
+
+def test_a_second_round_starts_from_the_alpha_of_the_first(refiner):
+    image, _, view = _composite(48, 60)
+    unknown = unknown_region(view)
+    once, twice = (
+        Refiner(refiner.network, device="cpu", dtype="float32", rounds=rounds) for rounds in (1, 2)
+    )
+    first = once(image, view, [view], unknown)
+    seen = []
+
+    class Noted(CandidateAlphas):
+        def __call__(self, views):
+            seen.append(views)
+            return super().__call__(views)
+
+    noted = Refiner(refiner.network, device="cpu", dtype="float32", rounds=2, candidates=Noted)
+    assert np.array_equal(noted(image, view, [view], unknown), twice(image, view, [view], unknown))
+    assert len(seen) == 2
+    for again in seen[1]:
+        assert np.array_equal(again[unknown], first[unknown])
