@@ -166,13 +166,14 @@ def open_annotation(environment: Environment, stack: ExitStack) -> FastAPI | Non
     return create_app(stack.enter_context(service))
 
 
-def forget_in_time(memory: Memory, keep_s: float) -> None:
+def forget_in_time(memory: Memory, keep_s: float, admission: Admission) -> None:
     """Drop results and files of visitors who left, also while no one else comes."""
     while True:
         time.sleep(min(60, keep_s))
         memory.forget_old()
         give_back()
-        delete_old_files(Path(get_upload_folder()), keep_s)
+        # What was uploaded for a visit that still waits or computes must be there for it.
+        delete_old_files(Path(get_upload_folder()), keep_s + admission.longest_s)
 
 
 def spare_collector(loading: threading.Thread) -> None:
@@ -245,7 +246,9 @@ def main() -> None:
         memory = Memory(environment.memory_megabytes * 2**20, keep_s)
         studio = Studio(models, memory, environment.max_megapixels, environment.request_seconds)
         page = build(studio, environment, visits)
-        threading.Thread(target=forget_in_time, args=(memory, keep_s), daemon=True).start()
+        threading.Thread(
+            target=forget_in_time, args=(memory, keep_s, admission), daemon=True
+        ).start()
         admission.watch()
         further = [health_route(admission, models, __version__)]
         if environment.metrics:

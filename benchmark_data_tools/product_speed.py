@@ -372,15 +372,24 @@ def _rivals(image: Colours, trimap: Floats, folder: Path) -> Iterator[dict[str, 
         }
 
 
+# A child's peak is at least its parent's size when it began, so that a small process is between.
+_MEASURED = """
+import resource, subprocess, sys, time
+started = time.perf_counter()
+status = subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL).returncode
+print(status, time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 def _process(*arguments: str) -> tuple[float, float]:
     """Return a Python process's seconds and its peak memory in kB."""
-    started = time.perf_counter()
-    child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
+    found = subprocess.run(
+        [sys.executable, "-c", _MEASURED, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
+    status, seconds, peak_kb = found.stdout.split()
+    if status != "0":
         raise ValueError(
-            f"python {' '.join(arguments)} must succeed, got status {child.returncode}: run it "
-            "alone to see why"
+            f"python {' '.join(arguments)} must succeed, got status {status}: run it alone to see "
+            "why"
         )
-    return time.perf_counter() - started, float(used.ru_maxrss)
+    return float(seconds), float(peak_kb)

@@ -25,7 +25,7 @@ from mgm_core.matting.solver import LANES, Integers, StencilMatrix, multiply, so
 
 __all__ = ["TOLERANCE", "MattingLaplacian", "smooth_compression_noise"]
 
-TOLERANCE = 1e-3
+TOLERANCE = 2e-3
 """The solution may be this share of the prior's residual away (docs/experiments)."""
 
 _LARGEST_VARIANCE = 0.25  # of a pixel that is 0 or 1, at alpha 0.5

@@ -55,7 +55,7 @@ ROUNDS = 2
 """How often alpha is refined; the views of the second round are the alpha of the first."""
 
 _CONTEXT_PX = 32  # what is seen around the unknown region
-_FUSION_TILE_PX, _FUSION_OVERLAP_PX = 384, 64
+_FUSION_TILE_PX, _FUSION_OVERLAP_PX = 384, 32
 
 
 def unknown_region(alpha: Plane, kernel_px: int = BAND_KERNEL_PX) -> Booleans:

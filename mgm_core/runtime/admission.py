@@ -207,6 +207,12 @@ class Admission:
         """How many visits wait for their turn."""
         return sum(v._place is not None and not v._has_turn for v in tuple(self._visits))
 
+    @property
+    def longest_s(self) -> float:
+        """For how many seconds the oldest visit has been here; 0 where there is none."""
+        now = self._clock()
+        return max((now - visit.began for visit in tuple(self._visits)), default=0.0)
+
     @contextmanager
     def visit(self, visitor: Visitor, *, passing: bool = False) -> Iterator[Visit]:
         """Let a visitor in for as long as the block lasts.

@@ -312,3 +312,15 @@ def test_unknown_lanes_are_refused():
         pytest.raises(ValueError, match="lane must be one of photo, got 'clip'"),
     ):
         visit.await_turn("clip")
+
+
+def test_the_oldest_visit_counts_from_when_it_came():
+    now = [0.0]
+    admission = Admission({"photo": 1}, clock=lambda: now[0])
+    assert admission.longest_s == 0
+    with admission.visit(Visitor("a", "1")):
+        now[0] = 70.0
+        with admission.visit(Visitor("b", "2")):
+            now[0] = 75.0
+            assert admission.longest_s == 75
+    assert admission.longest_s == 0
