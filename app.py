@@ -31,7 +31,7 @@ from demo.environment import Environment
 from demo.examples import PICTURES
 from demo.tabs.annotation import PATH
 from demo.ui import build
-from demo.web.doors import Doors, Input, UploadShares, security_headers
+from demo.web.guard import Guard, Input, UploadShares, security_headers
 from demo.web.health import check_metrics, health_route, metrics_route
 from demo.web.paths import mounted
 from demo.web.sessions import Sessions
@@ -97,8 +97,8 @@ def launch(
                 ]
         return None
 
-    doors = Middleware(
-        Doors,
+    guard = Middleware(
+        Guard,
         shares=UploadShares(environment.upload_megabytes * 2**20, environment.keep_minutes * 60),
         listen=visits.admission.listen,
         session_of=session_of,
@@ -125,7 +125,7 @@ def launch(
         # Gradio else ends where the page's first answer takes 3 s, as on a busy machine.
         _frontend=False,
         # Before Gradio's own routes, which answer to every path.
-        app_kwargs={"routes": routes, "middleware": [doors]},
+        app_kwargs={"routes": routes, "middleware": [guard]},
         max_threads=threads,
         mcp_server=bool(environment.mcp),
         prevent_thread_lock=True,

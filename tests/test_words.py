@@ -98,6 +98,9 @@ def _identifiers(tree):
                 yield node.lineno, name, False
 
 
+_JAVASCRIPT_NAME = re.compile(r"\b(function\*?|class|const|let|var)\s+([A-Za-z_$][\w$]*)")
+
+
 def _parts(name):
     """Return the words of an identifier: `_MattedFrame` and `matted_frame` have two."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().strip("_").split("_")
@@ -111,5 +114,21 @@ def test_no_identifier_is_a_word_that_the_field_does_not_use():
         for line, identifier, is_function in _identifiers(ast.parse(text))
         if not identifier.startswith("test_")
         and {*_parts(identifier)} & (FUNCTIONS if is_function else IDENTIFIERS)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_no_name_in_javascript_is_a_word_that_the_field_does_not_use():
+    names = [
+        (name, match[2], match[1] in ("function", "function*", "class"))
+        for name, text in _texts()
+        if name.endswith((".js", ".mjs"))
+        for match in _JAVASCRIPT_NAME.finditer(text)
+    ]
+    assert len(names) > 100
+    found = [
+        f"{name}: {identifier}"
+        for name, identifier, is_function in names
+        if {*_parts(identifier)} & (FUNCTIONS if is_function else IDENTIFIERS)
     ]
     assert not found, "\n".join(found)

@@ -18,7 +18,7 @@ from PIL import Image
 from real_page import ASTRONAUT, ROOT, answers, free_port, one_thread
 
 from demo.backend.visits import DISK_FULL
-from demo.web.doors import NOT_UPLOADED
+from demo.web.guard import NOT_UPLOADED
 from mgm_core.images import read_image, write_image
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for times")

@@ -1,7 +1,7 @@
 """Who asks, and whether they may: logins, headers, and errors' statuses.
 
 Everything that comes from a browser is untrusted: requests of other sites do not come in
-(`doors.py`), and each request of the page says for whom it was opened.
+(`guard.py`), and each request of the page says for whom it was opened.
 """
 
 import base64
@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from benchmark_data_tools.annotation import TOOL_VERSION
 from benchmark_data_tools.annotation.places import durability
-from benchmark_data_tools.annotation.server.doors import TooManyError
+from benchmark_data_tools.annotation.server.guard import TooManyError
 from benchmark_data_tools.annotation.server.service import Service
 from benchmark_data_tools.annotation.storage.errors import (
     ChangedError,

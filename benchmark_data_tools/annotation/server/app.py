@@ -9,7 +9,7 @@ from huggingface_hub import attach_huggingface_oauth
 
 from benchmark_data_tools.annotation.server import access, entries, label_studio, reviews, work
 from benchmark_data_tools.annotation.server.access import STATUS, add_headers, refuse
-from benchmark_data_tools.annotation.server.doors import Doors
+from benchmark_data_tools.annotation.server.guard import Guard
 from benchmark_data_tools.annotation.server.service import Service
 
 __all__ = ["Service", "create_app"]
@@ -34,7 +34,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(label_studio.router)
     app.middleware("http")(add_headers)
     app.add_middleware(
-        Doors, takes_masks=entries.takes_masks, is_program=label_studio.is_for_label_studio
+        Guard, takes_masks=entries.takes_masks, is_program=label_studio.is_for_label_studio
     )
     if service.hugging_face:
         attach_huggingface_oauth(app)

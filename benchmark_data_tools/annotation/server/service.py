@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmark_data_tools.annotation.server.doors import LoginLimits
+from benchmark_data_tools.annotation.server.guard import LoginLimits
 from benchmark_data_tools.annotation.server.proposals import Layers
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.team.users import Users

@@ -7,7 +7,7 @@ const open = new Promise((resolve, reject) => {
   request.onerror = () => reject(request.error);
 });
 
-function finished(transaction) {
+function completion(transaction) {
   return new Promise((resolve, reject) => {
     transaction.oncomplete = resolve;
     transaction.onerror = transaction.onabort = () => reject(transaction.error);
@@ -22,7 +22,7 @@ export async function keep(key, facts, tiles) {
   const store = transaction.objectStore("journal");
   store.put(facts, [...key, "facts"]);
   for (const { tile, pixels, generation } of tiles) store.put({ tile, pixels, generation }, [...key, tile]);
-  await finished(transaction);
+  await completion(transaction);
 }
 
 // Forgets what a save up to `generation` holds.
@@ -45,7 +45,7 @@ export async function forget(key, generation, facts) {
   });
   if (left) store.put(facts, [...key, "facts"]);
   else store.delete([...key, "facts"]);
-  await finished(transaction);
+  await completion(transaction);
 }
 
 // What is kept under `key`: {facts, tiles}; null where nothing is.

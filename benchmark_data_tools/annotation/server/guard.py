@@ -32,7 +32,7 @@ _LONGEST_S = {"name": 30.0, "address": 900.0}
 _FORGOTTEN_S = 3600.0
 
 
-class Doors:
+class Guard:
     """The middleware.
 
     Args:

@@ -7,7 +7,7 @@ from annotation_samples import service_of
 from starlette.testclient import TestClient
 
 from benchmark_data_tools.annotation.server.app import create_app
-from benchmark_data_tools.annotation.server.doors import (
+from benchmark_data_tools.annotation.server.guard import (
     BODY_BYTES,
     LOGIN_BYTES,
     LoginLimits,

@@ -134,17 +134,17 @@ class Input(NamedTuple):
     is_needed: bool
 
 
-class Doors:
+class Guard:
     """The middleware.
 
     Args:
-        app: what is behind the doors.
+        app: what is behind the guard.
         shares: of uploads.
         listen: a block in which a page waits for its results, by the page's session.
         session_of: the session of an event that a program waits for, by the event's id.
         inputs_of: a handler's inputs, by its number or its endpoint's name; None if there is none.
         headers: of every answer.
-        elsewhere: paths that have doors of their own, such as the annotation's.
+        elsewhere: paths that have a guard of their own, such as the annotation's.
         addresses: whether a file may be a web address, as MCP has them.
     """
 

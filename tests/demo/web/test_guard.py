@@ -7,11 +7,11 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from demo.web.doors import (
+from demo.web.guard import (
     JSON_AT_ONCE,
     JSON_BYTES,
     NOT_UPLOADED,
-    Doors,
+    Guard,
     Input,
     UploadShares,
     files_are_uploads,
@@ -44,8 +44,8 @@ def behind():
     return Behind()
 
 
-def doors_before(behind, most_bytes=10_000, **options):
-    return Doors(
+def guard_before(behind, most_bytes=10_000, **options):
+    return Guard(
         behind,
         shares=UploadShares(most_bytes, 60),
         listen=behind.listen,
@@ -64,11 +64,11 @@ def doors_before(behind, most_bytes=10_000, **options):
 @pytest.fixture
 def ask(behind):
     def make(**options):
-        doors = doors_before(behind, **options)
+        guard = guard_before(behind, **options)
 
         def ask(method, path, **content):
             async def once():
-                transport = httpx.ASGITransport(doors)
+                transport = httpx.ASGITransport(guard)
                 async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
                     return await client.request(method, path, **content)
 
@@ -167,7 +167,7 @@ def test_requests_have_a_limit_and_are_json(ask):
 
 
 def test_one_address_cannot_hold_any_number_of_half_sent_requests(behind):
-    doors = doors_before(behind)
+    guard = guard_before(behind)
 
     async def half_sent():
         begun = asyncio.Event()
@@ -180,12 +180,12 @@ def test_one_address_cannot_hold_any_number_of_half_sent_requests(behind):
             begun.set()
             await asyncio.Event().wait()
 
-        waiting = asyncio.create_task(doors(scope, receive, None))
+        waiting = asyncio.create_task(guard(scope, receive, None))
         await begun.wait()
         return waiting
 
     async def post(address):
-        transport = httpx.ASGITransport(doors, client=(address, 1))
+        transport = httpx.ASGITransport(guard, client=(address, 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             return (await client.post("/gradio_api/queue/join", content=b"{}")).status_code
 
@@ -277,7 +277,7 @@ def test_who_waits_for_results_listens(ask, behind, path, page):
     assert behind.listening == []
 
 
-def test_answers_carry_the_headers_but_for_what_has_doors_of_its_own(ask):
+def test_answers_carry_the_headers_but_for_what_has_a_guard_of_its_own(ask):
     for path in ("/", "/gradio_api/file=http://x", "/gradio_api/queue/data?session_hash=s"):
         headers = ask()("GET", path).headers
         assert headers["x-content-type-options"] == "nosniff"
