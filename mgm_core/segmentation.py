@@ -41,8 +41,8 @@ _MAX_MAGNIFICATION = 1.5
 # of at least so much probability joins them: passers-by and cones, as seen in training photographs.
 _BYSTANDER_SHARE = 0.2
 _BRIDGE = 0.25
-# The network decides at stride 8: its outlines are moved to the image's edges, at the size that
-# it is fed with. Chosen on training photographs (docs/experiments).
+# The network decides at stride 8: people's outlines are moved to the image's edges, at the size
+# that it is fed with. Chosen on training photographs (docs/experiments).
 _OUTLINE_RADIUS_PX, _OUTLINE_EPSILON = 8, 1e-3
 # A view that is hardly larger than the first adds nothing.
 _MIN_MAGNIFICATION = 1.1
@@ -240,7 +240,7 @@ class Segmenter:
                 bundled segmenter takes a second, magnified view of small subjects.
 
         The bundled segmenter leaves people out who are much smaller than the largest, and its
-        outlines follow the image's edges.
+        outlines of people follow the image's edges.
 
         Returns:
             (H, W) float32 in [0, 1].
@@ -260,11 +260,10 @@ class Segmenter:
                 )[0]
                 odds = (odds + magnified) / 2
         small: Plane = odds[0].sigmoid().cpu().numpy()
-        if self.name == BUNDLED:
+        if index == PERSON and self.name == BUNDLED:
             seen = _resized(image, small.shape[::-1])
             small = guided_filter(seen, small, _OUTLINE_RADIUS_PX, _OUTLINE_EPSILON)
-            if index == PERSON:
-                small = without_bystanders(small)
+            small = without_bystanders(small)
         return enlarged(small, image.shape[:2], corner_aligned=self._kind.corner_aligned)
 
     def _odds(self, image: Colours, long_side_px: int | None, index: int) -> Tensor:
