@@ -239,8 +239,8 @@ class Segmenter:
             long_side_px: Long side that the network is fed with; None for its default, where the
                 bundled segmenter takes a second, magnified view of small subjects.
 
-        The bundled segmenter leaves people out who are much smaller than the largest, and its
-        outlines of people follow the image's edges.
+        The bundled segmenter leaves people out who are much smaller than the largest, and people's
+        outlines follow the image's edges.
 
         Returns:
             (H, W) float32 in [0, 1].
