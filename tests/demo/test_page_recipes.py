@@ -362,7 +362,7 @@ def test_what_takes_long_is_stopped_and_the_page_goes_on(browser, address, tmp_p
     with visit(browser, address, viewport=WIDE) as page:
         cut_out(page, ASTRONAUT)
         before = page.locator("#result img").last.get_attribute("src")
-        choose_foreground(page, "closed form")
+        set_number(page, "#grow", 20)
         waiting = page.locator("#progress .progress-level-inner")
         expect(waiting.first).to_be_visible()
         page.click("#stop")
