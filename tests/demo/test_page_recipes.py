@@ -362,14 +362,9 @@ def test_what_takes_long_is_stopped_and_the_page_goes_on(browser, address, tmp_p
     with visit(browser, address, viewport=WIDE) as page:
         cut_out(page, ASTRONAUT)
         before = page.locator("#result img").last.get_attribute("src")
-        set_number(page, "#grow", 20)
         waiting = page.locator("#progress .progress-level-inner")
-        expect(waiting.first).to_be_visible()
-        page.click("#stop")
-        expect(waiting).to_have_count(0)
-        assert page.locator("#result img").last.get_attribute("src") == before
         # Again and again, with a result on its way: the last one is there again each time.
-        for px in range(1, 20):
+        for px in range(1, 21):
             set_number(page, "#grow", px)
             expect(waiting.first).to_be_visible()
             page.click("#stop")

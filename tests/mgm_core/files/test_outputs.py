@@ -364,10 +364,10 @@ def test_an_interruption_ends_in_one_line(here, monkeypatch, capsys):
         write(here / "p" / f"{name}.png")
     real = photograph.cut_out
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         if (here / "out" / "a.png").exists():
             raise KeyboardInterrupt
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(photograph, "cut_out", interrupted)
     assert run("p", "-o", "out", "--workers", "1") == 130
@@ -389,10 +389,10 @@ def test_a_fault_of_the_program_is_shown_once_at_the_end_with_the_rest_done(
     }
     names = iter("abcd")
 
-    def broken(*arguments):
+    def broken(*arguments, **options):
         if error := errors.get(next(names)):
             raise error
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(photograph, "cut_out", broken)
     assert run("p", "-o", "out", "--workers", "1") == 1
