@@ -359,8 +359,11 @@ def test_a_photo_of_the_clipboard(browser, address):
 
 
 def test_what_takes_long_is_stopped_and_the_page_goes_on(browser, address, tmp_path):
+    large = tmp_path / "large.png"
+    write_image(large, read_image(ASTRONAUT).repeat(3, axis=0).repeat(3, axis=1))
     with visit(browser, address, viewport=WIDE) as page:
-        cut_out(page, ASTRONAUT)
+        cut_out(page, large)
+        settled(page)
         before = page.locator("#result img").last.get_attribute("src")
         waiting = page.locator("#progress .progress-level-inner")
         # Again and again, with a result on its way: the last one is there again each time.
