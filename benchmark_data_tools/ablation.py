@@ -175,13 +175,13 @@ def ablate(
         A row a variant and guidance, then the foreground methods where there are true colours.
     """
     variants = [PRODUCT, *(v for v in variants if replace(v, name=PRODUCT.name) != PRODUCT)]
-    matter = (models or Models(device="cpu")).matter()
+    models = models or Models(device="cpu")
     network = load_fusion()
     found: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for sample in samples:
         pictures = load(sample)
         for guidance in guidances:
-            for name, figures in _image(pictures, guidance, matter, network, variants):
+            for name, figures in _image(pictures, guidance, models, network, variants):
                 found.setdefault((name, guidance), []).append(figures)
         say(sample.name)
     return [_row(name, guidance, figures, found) for (name, guidance), figures in found.items()]
@@ -204,7 +204,7 @@ def markdown(rows: Sequence[Row]) -> str:
 def _image(
     pictures: Pictures,
     guidance: Guidance,
-    matter: Matter,
+    models: Models,
     network: FusionNetwork,
     variants: Sequence[Variant],
 ) -> Iterator[tuple[str, tuple[float, float, float]]]:
@@ -216,7 +216,7 @@ def _image(
     else:
         known, region = None, whole(pictures.alpha)
         guide = from_binary_mask(pictures.alpha, 0.5)
-    image = pictures.image
+    image, matter = pictures.image, models.matter()
     first = _enforce(matter.matte(image, guide).alpha, known)
     started = time.process_time()
     magnified = matter.magnified_view(image, guide)
@@ -236,9 +236,10 @@ def _image(
         )
     if pictures.foreground is not None:
         truth = pictures.alpha[..., None] * pictures.foreground
+        models.foreground_network()  # loading is no part of its time
         for method in get_args(ForegroundMethod):
             started = time.process_time()
-            colours = estimate_foreground(image, refined, method, device="cpu")
+            colours = estimate_foreground(image, refined, method, network=models.foreground_network)
             seconds = time.process_time() - started
             errors = foreground_errors(refined[..., None] * colours, truth, region)
             yield f"{FOREGROUND}{method}", (errors.mse, errors.sad, seconds)

@@ -165,6 +165,7 @@ def run_clips(
                         recipe,
                         smoother=TemporalSmoother(share),
                         first_mask=mask,
+                        foreground_network=models.foreground_network,
                     )
                     for frame, truth in zip(frames_cut_out, truths, strict=True):
                         write_image(target / f"{truth.stem}.png", frame.alpha)

@@ -258,7 +258,7 @@ def _cut_out(photo: bytes, models: Models, recipe: Recipe) -> Callable[[], Stage
         alpha = predict_matte(image, guided, matter, recipe).alpha
         mark()
         foreground = estimate_foreground(
-            image, alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
+            image, alpha, recipe.foreground, network=models.foreground_network
         )
         mark()
         encode_png(render(foreground, alpha, None, recipe))

@@ -210,7 +210,9 @@ def _cut_out(
                     buttons=["fullscreen", "download"],
                     elem_id="steps-gallery",
                 )
-        with gr.Column(elem_id="controls-block", visible=False) as controls_block:
+        # Hidden by style while there is no result: Gradio may lose a value that reaches a control
+        # which it is about to make.
+        with gr.Column(elem_id="controls-block"):
             _controls(parts, environment.quality)
     file = gr.File(label="Download", elem_classes="offstage")
     parts["edits"] = edits = gr.State([])
@@ -232,7 +234,6 @@ def _cut_out(
         [photo, brought_digest],
         [
             result_block,
-            controls_block,
             hero_block,
             keeping,
             brought_digest,

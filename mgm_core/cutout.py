@@ -5,6 +5,7 @@
 Source: section 5 of the paper for the order and the threshold; Eq. 1 for what a cut-out is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -25,7 +26,7 @@ from mgm_core.compositing import (
     wrap_light,
 )
 from mgm_core.corrections.editing import apply_edits
-from mgm_core.foreground.estimate import estimate_foreground
+from mgm_core.foreground.estimate import ForegroundEstimator, estimate_foreground
 from mgm_core.guidance import (
     detect_kind,
     from_probability,
@@ -39,7 +40,6 @@ from mgm_core.recipe import AUTO, MaskKind, Recipe, read_colour
 # The networks are handed in; without their modules, which import PyTorch, a page is up sooner.
 if TYPE_CHECKING:
     from mgm_core.matting.matter import Matte
-    from mgm_core.networks.hardware import DtypeName
 
 __all__ = [
     "Cutout",
@@ -92,16 +92,6 @@ class SegmentingNetwork(Protocol):
 
 class MattingNetwork(Protocol):
     """Finds alpha: a `Matter`, or what stands for one elsewhere."""
-
-    @property
-    def device(self) -> object:
-        """Where the networks compute."""
-        ...
-
-    @property
-    def dtype_name(self) -> "DtypeName":
-        """What they compute in."""
-        ...
 
     def matte(
         self,
@@ -590,6 +580,7 @@ def cut_out(
     recipe: Recipe = _AS_THE_PAPER,
     own_alpha: Floats | None = None,
     *,
+    foreground_network: Callable[[], ForegroundEstimator] | None = None,
     overwrite: bool = False,
 ) -> Cutout:
     """Return the subject that the guidance points to.
@@ -600,6 +591,7 @@ def cut_out(
         matter: The matting network.
         recipe: What is done with it.
         own_alpha: The photo's own transparency, (H, W) float32 in [0, 1], or None.
+        foreground_network: Returns it, where the recipe asks for it; see `estimate_foreground`.
         overwrite: Whether the foreground may take the image's memory. A large photograph takes a
             third less then; a background that is the blurred photograph prevents it.
 
@@ -612,8 +604,7 @@ def cut_out(
         image,
         matte.alpha,
         recipe.foreground,
-        device=str(matter.device),
-        dtype=matter.dtype_name,
+        network=foreground_network,
         overwrite=overwrite and recipe.background.kind != "blur",
     )
     foreground = erase_foreground(foreground, own_alpha, recipe)

@@ -13,6 +13,7 @@ from mgm_core.choices import BUNDLED, COARSE_SIDE_PX, DEFAULT_WEIGHTS, WORKING_M
 from mgm_core.runtime.lazy import Lazy, LazyByName
 
 if TYPE_CHECKING:
+    from mgm_core.foreground.learned import NetworkEstimator
     from mgm_core.matting.matter import Matter
     from mgm_core.matting.refine import Refiner
     from mgm_core.networks.hardware import DtypeName
@@ -53,6 +54,7 @@ class Models:
         self._engine = engine
         self._matter = Lazy(self._load_matter)
         self._refiner = Lazy(self._load_refiner)
+        self._foreground_network = Lazy(self._load_foreground_network)
         self._segmenters = LazyByName(self._load_segmenter)
 
     @staticmethod
@@ -88,6 +90,24 @@ class Models:
             ValueError: Device, dtype or engine is unknown or not on this machine.
         """
         return self._matter()
+
+    def refiner(self) -> "Refiner":
+        """Return what refines alpha; the matting network asks for it by itself.
+
+        Raises:
+            CheckpointError: The weights cannot be used.
+            ValueError: Device, dtype or engine is unknown or not on this machine.
+        """
+        return self._refiner()
+
+    def foreground_network(self) -> "NetworkEstimator":
+        """Return the network that estimates foreground colours.
+
+        Raises:
+            CheckpointError: The weights cannot be used.
+            ValueError: Device or dtype is unknown or not on this machine.
+        """
+        return self._foreground_network()
 
     def segmenter(self, name: str = BUNDLED) -> "Segmenter":
         """Return a segmenter, downloading its weights if they are not bundled.
@@ -132,6 +152,11 @@ class Models:
 
         run = session(self._engine, fusion_graph(load_fusion(FUSION_WEIGHTS)), self._dtype)
         return Refiner.load(device="cpu", dtype=self._dtype, run=run)
+
+    def _load_foreground_network(self) -> "NetworkEstimator":
+        from mgm_core.foreground.learned import NetworkEstimator
+
+        return NetworkEstimator.load(device=self._device, dtype=self._dtype)
 
     def _load_segmenter(self, name: str) -> "Segmenter":
         from mgm_core.segmentation import Segmenter

@@ -16,13 +16,11 @@ from benchmark_data_tools.reports.report import error_map, fit, plan_of
 from benchmark_data_tools.reports.tables import REGIONS, UNITS, Series, read_results
 from benchmark_data_tools.runner import Job, Plan, job_case
 from mgm_core.arrays import Floats
-from mgm_core.choices import COARSE_SIDE_PX
 from mgm_core.compositing import composite, solid_background
 from mgm_core.cutout import CutoutSettings, NoSubjectError, cut_out, guidance_from_segmenter
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import ImageError, read_image, write_image
-from mgm_core.matting.matter import Matter
-from mgm_core.segmentation import Segmenter
+from mgm_core.models import Models
 
 COLUMNS = ("image", "guidance", "prediction", "truth", "error", "composite")
 WORST_COLOUR = (1.0, 0.0, 1.0)
@@ -119,7 +117,7 @@ def photo_sheets(
         )
     plain = _fractions(colour)
     files = files_by_name(folder)
-    segmenter, matter = Segmenter.load("portrait"), Matter.load(coarse_side_px=COARSE_SIDE_PX)
+    models = Models()
     out.mkdir(parents=True, exist_ok=True)
     settings = CutoutSettings(category=category)
     failures = []
@@ -131,7 +129,11 @@ def photo_sheets(
             image = read_image(file, max_megapixels=MAX_MEGAPIXELS)
             pictures.append(image)
             cutout = cut_out(
-                image, guidance_from_segmenter(image, segmenter, settings), matter, settings
+                image,
+                guidance_from_segmenter(image, models.segmenter(), settings),
+                models.matter(),
+                settings,
+                foreground_network=models.foreground_network,
             )
             behind = solid_background(plain, *cutout.alpha.shape)
             pictures.append(composite(cutout.foreground, cutout.alpha, behind))

@@ -4,7 +4,6 @@ PyTorch is imported with the first network: the page is up before. Where a GPU i
 calls (`zerogpu.py`), the networks live in the process that has it, and stand-ins here ask them.
 """
 
-import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -23,9 +22,8 @@ from mgm_core.recipe import Recipe
 from mgm_core.runtime.lazy import Lazy, LazyByName
 
 if TYPE_CHECKING:
+    from mgm_core.foreground.learned import NetworkEstimator
     from mgm_core.matting.matter import Matte
-    from mgm_core.matting.refine import Refiner
-    from mgm_core.networks.hardware import DtypeName
     from mgm_core.segmentation import Segmenter
 
 
@@ -38,17 +36,23 @@ class Models:
     Args:
         load_matter: loads the matting network.
         load_segmenter: loads a segmenter by name.
+        networks: the owner of what refines alpha and finds colours; None takes the bundled ones, on
+            the CPU. So does a Space that lends a GPU: these compute in this process.
     """
 
     def __init__(
         self,
         load_matter: Callable[[], MattingNetwork],
         load_segmenter: Callable[[str], SegmentingNetwork],
+        networks: CoreModels | None = None,
     ) -> None:
         self._own_matter = Lazy(load_matter)
         self._own_segmenter = LazyByName(load_segmenter)
         self._lent = lends_a_gpu()
         self._computed = on_gpu(self._compute)
+        if networks is None or self._lent:
+            networks = CoreModels(device="cpu")
+        self._networks = networks
         self.loaded = False
         """Whether `warm_up` has loaded and used every network."""
 
@@ -73,7 +77,7 @@ class Models:
             networks.verify()  # also those that no visitor has asked for yet
             return networks.matter()
 
-        models = cls(load_matter, load_segmenter)
+        models = cls(load_matter, load_segmenter, networks)
         if models._lent:
             models.load_for_lent_gpu()
         return models
@@ -86,14 +90,18 @@ class Models:
     def matter(self) -> MattingNetwork:
         """Return the matting network, loading it if need be."""
         if self._lent:
-            return _OnLentGpu(self._computed, None)
+            return _OnLentGpu(self._computed, None, self._networks)
         return self._own_matter()
 
     def segmenter(self, name: str) -> SegmentingNetwork:
         """Return the segmenter of this name, loading it if need be."""
         if self._lent:
-            return _OnLentGpu(self._computed, name)
+            return _OnLentGpu(self._computed, name, self._networks)
         return self._own_segmenter(name)
+
+    def foreground_network(self) -> "NetworkEstimator":
+        """Return the network that finds foreground colours, loading it if need be."""
+        return self._networks.foreground_network()
 
     def _compute(self, segmenter: str | None, task: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the task takes and returns
         """Run a network's method; in a Space that lends a GPU this runs in another process."""
@@ -123,13 +131,12 @@ class Models:
         guidance[16:48, 16:48] = 1
         try:
             if self._lent:  # what is loaded here is not on the GPU, and no one waits for it yet
-                self._warm_up_colours(image, guidance, _OnLentGpu.device, "auto")
+                self._warm_up_colours(image, guidance)
                 self.loaded = True
                 return
             self.segmenter(segmenter).probability(image)
-            matter = self.matter()
-            alpha = matter.matte(image, guidance, refine=True).alpha
-            self._warm_up_colours(image, alpha, str(matter.device), matter.dtype_name)
+            alpha = self.matter().matte(image, guidance, refine=True).alpha
+            self._warm_up_colours(image, alpha)
             self.loaded = True
         except Exception as error:  # whatever it is, the first visitor meets it again and sees it
             if on_broken is not None and isinstance(error, ValueError):
@@ -137,9 +144,8 @@ class Models:
                 return
             _logger.exception("the networks could not be made ready ahead of the first visitor")
 
-    @staticmethod
-    def _warm_up_colours(image: Floats, alpha: Floats, device: str, dtype: "DtypeName") -> None:
-        estimate_foreground(image, alpha, Recipe().foreground, device=device, dtype=dtype)
+    def _warm_up_colours(self, image: Floats, alpha: Floats) -> None:
+        estimate_foreground(image, alpha, Recipe().foreground, network=self.foreground_network)
 
 
 class _OnLentGpu:
@@ -148,15 +154,15 @@ class _OnLentGpu:
     Args:
         computed: `Models._compute`, run over there.
         segmenter: name of a segmenter; None for the matting network.
+        networks: the owner of what computes in this process.
     """
 
-    # Where and in what the foreground network computes, which runs in this process.
-    device = "cpu"
-    dtype_name: "DtypeName" = "auto"
-
-    def __init__(self, computed: Callable[..., Any], segmenter: str | None) -> None:
+    def __init__(
+        self, computed: Callable[..., Any], segmenter: str | None, networks: CoreModels
+    ) -> None:
         self._computed = computed
         self._segmenter = segmenter
+        self._networks = networks
 
     def probability(self, *args: Any, **options: Any) -> Floats:  # noqa: ANN401 - as over there
         """See `Segmenter.probability`."""
@@ -192,12 +198,6 @@ class _OnLentGpu:
 
         matte: Matte
         matte, magnified = self._computed(self._segmenter, "views", image, guidance, **options)
-        alpha = refine_views(_refiner(), image, guidance, matte.alpha, magnified, known)
+        refiner = self._networks.refiner()
+        alpha = refine_views(refiner, image, guidance, matte.alpha, magnified, known)
         return replace(matte, alpha=alpha)
-
-
-@functools.cache
-def _refiner() -> "Refiner":
-    from mgm_core.matting.refine import Refiner
-
-    return Refiner.load(device=_OnLentGpu.device, dtype=_OnLentGpu.dtype_name)

@@ -275,7 +275,7 @@ class Studio:
 
     def foreground(self, order: Order) -> Floats:
         """Return the subject's own colours, (H, W, 3)."""
-        alpha, matter = self.matte(order).alpha, self.models.matter()
+        alpha = self.matte(order).alpha
         photo = self.photo(order.photo)
         return self._in_turn(
             self._foreground_key(order),
@@ -285,8 +285,7 @@ class Studio:
                     photo.image,
                     alpha,
                     order.recipe.foreground,
-                    device=str(matter.device),
-                    dtype=matter.dtype_name,
+                    network=self.models.foreground_network,
                 ),
                 photo.alpha,
                 order.recipe,

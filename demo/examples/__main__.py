@@ -60,7 +60,14 @@ def guided_of(example: Example, image: Floats, models: Models) -> Guided:
 def computed(example: Example, models: Models) -> Cutout:
     """Return an example's cut-out."""
     image = read_image(example.photo_path)
-    return cut_out(image, guided_of(example, image, models), models.matter(), example.recipe)
+    guided = guided_of(example, image, models)
+    return cut_out(
+        image,
+        guided,
+        models.matter(),
+        example.recipe,
+        foreground_network=models.foreground_network,
+    )
 
 
 def main() -> int:
@@ -103,7 +110,13 @@ def _write_hero(models: Models) -> dict[str, object]:
     frames, masks, alphas = [], [], []
     for kernel_px in HERO_KERNELS_PX:
         moved = guided.shifted(kernel_px)
-        made = cut_out(image, moved, models.matter(), HERO.recipe)
+        made = cut_out(
+            image,
+            moved,
+            models.matter(),
+            HERO.recipe,
+            foreground_network=models.foreground_network,
+        )
         masks.append(moved.guidance)
         alphas.append(made.alpha)
         shown = over_tiles(made.foreground, made.alpha, made.recipe)

@@ -126,6 +126,7 @@ class VideoHandlers:
                     recipe,
                     picture=behind,
                     first_mask=mask,
+                    foreground_network=self._models.foreground_network,
                 )
                 expected = source.frames_expected
                 begun = shown = time.monotonic()

@@ -99,7 +99,15 @@ class CutOut:
         else:
             segmenter = models.segmenter(recipe.segmenter)
             guided = guidance_from_segmenter(photo.image, segmenter, recipe)
-        cutout = cut_out(photo.image, guided, models.matter(), recipe, photo.alpha, overwrite=True)
+        cutout = cut_out(
+            photo.image,
+            guided,
+            models.matter(),
+            recipe,
+            photo.alpha,
+            foreground_network=models.foreground_network,
+            overwrite=True,
+        )
         cut = time.perf_counter()
         _write(cutout, photo, job, order)
         seconds = {"read": read - began, "cut_out": cut - read, "write": time.perf_counter() - cut}

@@ -7,7 +7,8 @@ Estimation", ICPR 2020.
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args
+from collections.abc import Callable
+from typing import Literal, Protocol, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -16,9 +17,6 @@ from mgm_core.choices import WORKING_MEGAPIXELS
 from mgm_core.matting.enlarge import enlarge_colours, reduced, working_size
 from mgm_core.runtime.memory import give_back
 from mgm_core.runtime.renamed import FOREGROUNDS
-
-if TYPE_CHECKING:
-    from mgm_core.networks.hardware import DtypeName
 
 __all__ = ["ForegroundEstimator", "ForegroundMethod", "current_method", "estimate_foreground"]
 
@@ -54,8 +52,7 @@ def estimate_foreground(
     alpha: Floats,
     method: ForegroundMethod | ForegroundEstimator = "multilevel",
     *,
-    device: str = "auto",
-    dtype: "DtypeName" = "auto",
+    network: Callable[[], ForegroundEstimator] | None = None,
     overwrite: bool = False,
 ) -> Floats:
     """Estimate foreground colours; where alpha is 1 they are the image's, exactly.
@@ -63,13 +60,11 @@ def estimate_foreground(
     Args:
         image: (H, W, 3) float in [0, 1], sRGB.
         alpha: (H, W) float in [0, 1].
-        method: "multilevel" is fast, and takes some 40 bytes of memory a pixel; "network" asks
-            the bundled network, and is the best by alpha that was predicted; "raw" takes the
-            image's colours, fringe and all. Or an estimator, such as a `NetworkEstimator`
-            (`learned.py`) with other weights.
-        device: Where networks compute; "auto" takes the fastest there is. The other methods
-            compute on the CPU.
-        dtype: What networks compute in; "auto" is bf16 where the hardware has it.
+        method: "multilevel" is fast, and takes some 40 bytes of memory a pixel; "network" asks a
+            network, and is the best by alpha that was predicted; "raw" takes the image's colours,
+            fringe and all. Or an estimator of one's own.
+        network: Returns the network of that method, such as `Models.foreground_network`, which
+            loads it once. None loads the bundled one for this call.
         overwrite: Whether the colours may take the image's memory, whose values are gone then.
 
     Returns:
@@ -77,7 +72,7 @@ def estimate_foreground(
 
     Raises:
         ValueError: an array is out of range, their sizes differ, the image is too large, or there
-            is no such method, or no such device.
+            is no such method.
         CheckpointError: A network has no weights.
     """
     check_image("image", image)
@@ -85,10 +80,7 @@ def estimate_foreground(
     if callable(method):
         estimate = method
     elif method == "network":
-        # Imported on use: PyTorch takes seconds, and the page must not wait for them.
-        from mgm_core.foreground.learned import bundled_estimator
-
-        estimate = bundled_estimator(device, dtype)
+        estimate = (network or _bundled)()
     elif method in _METHODS:
         estimate = _METHODS[method]
     else:
@@ -110,6 +102,13 @@ def estimate_foreground(
     np.clip(foreground, 0, 1, out=foreground)
     np.copyto(foreground, image, where=alpha[..., None] == 1)
     return foreground
+
+
+def _bundled() -> ForegroundEstimator:
+    # Imported on use: PyTorch takes seconds, and the page must not wait for them.
+    from mgm_core.foreground.learned import NetworkEstimator
+
+    return NetworkEstimator.load()
 
 
 def _raw(image: Floats, alpha: Floats) -> Floats:

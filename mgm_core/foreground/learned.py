@@ -1,6 +1,5 @@
 """The foreground colour network made ready for use, at any size, on any device (section 3.2)."""
 
-import functools
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,7 @@ from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.prn import STRIDE
 from mgm_core.networks.tiling import TiledRunner, on_torch
 
-__all__ = ["NetworkEstimator", "bundled_estimator"]
+__all__ = ["NetworkEstimator"]
 
 _CONTEXT_PX = 64  # what is seen around what is soft
 
@@ -88,14 +87,3 @@ class NetworkEstimator:
             planes = image.transpose(2, 0, 1)[None], alpha[None, None]
             self._run(*planes, wanted=soft, into=foreground.transpose(2, 0, 1)[None])
         return foreground
-
-
-@functools.cache
-def bundled_estimator(device: str, dtype: DtypeName) -> NetworkEstimator:
-    """Return the bundled network, loaded once for each device and number format.
-
-    Raises:
-        CheckpointError: Its weights are not bundled yet.
-        ValueError: Device or dtype is unknown or not on this machine.
-    """
-    return NetworkEstimator.load(device=device, dtype=dtype)

@@ -18,7 +18,7 @@ import functools
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
@@ -46,7 +46,7 @@ from mgm_core.cutout import (
     render,
 )
 from mgm_core.files.outputs import UsageError, check_outputs
-from mgm_core.foreground.estimate import estimate_foreground
+from mgm_core.foreground.estimate import ForegroundEstimator, estimate_foreground
 from mgm_core.images import SubjectMask, read_subject_mask
 from mgm_core.recipe import Recipe
 from mgm_core.runtime.cancellation import Cancelled, checkpoint
@@ -99,6 +99,7 @@ def matte_clip(
     smoother: TemporalSmoother | None = None,
     pictures: PictureFormat = "png",
     first_mask: SubjectMask | None = None,
+    foreground_network: Callable[[], ForegroundEstimator] | None = None,
 ) -> Iterator[CutOutFrame]:
     """Cut the subject out of every frame and write the new clip.
 
@@ -117,6 +118,7 @@ def matte_clip(
         pictures: as for `write_clip`.
         first_mask: the subject in the first frame, which is then followed (`tracking.py`), whatever
             it is; of the clip's proportions. None for what the segmenter finds in each frame.
+        foreground_network: as for `cut_out`.
 
     Yields:
         Each frame when it was written.
@@ -175,7 +177,7 @@ def matte_clip(
         if frame.alpha is not None and not recipe.ignore_transparency:
             alpha = np.minimum(alpha, frame.alpha)  # also of what came from the frame before
         foreground = estimate_foreground(
-            image, alpha, recipe.foreground, device=str(matter.device), dtype=matter.dtype_name
+            image, alpha, recipe.foreground, network=foreground_network
         )
         foreground = erase_foreground(foreground, frame.alpha, recipe)
         if behind is None or recipe.background.kind == "blur":
@@ -345,6 +347,7 @@ def _run(options: argparse.Namespace, clip: Path, target: str) -> None:
             smoother=smoother,
             pictures=pictures,
             first_mask=first_mask,
+            foreground_network=models.foreground_network,
         )
         for _ in tqdm(frames, total=source.frames_expected, unit="frame"):
             pass

@@ -47,9 +47,6 @@ class FakeSegmenter:
 class FakeMatter:
     """Blurs the guidance; every level has a value of its own."""
 
-    device = "cpu"
-    dtype_name = "float32"
-
     seen: list = field(default_factory=list)
     refined: list = field(default_factory=list)
 

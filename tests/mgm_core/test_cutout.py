@@ -36,9 +36,6 @@ HEIGHT, WIDTH = 20, 30
 class TakesGuidance:
     """Returns the guidance as alpha."""
 
-    device = "cpu"
-    dtype_name = "float32"
-
     def matte(self, image, guidance, *, known=None, refine=False):
         self.refine = refine
         return Matte(*[guidance] * 6)

@@ -11,8 +11,7 @@ import pytest
 import torch
 from demo_pictures import FakeMatter, FakeSegmenter, photo_pixels, subject_mask
 
-import demo.backend.models
-from demo.backend.models import Models
+from demo.backend.models import CoreModels, Models
 from demo.backend.orders import File, Order
 from demo.backend.studio import Studio
 from demo.backend.zerogpu import duration_s, lends_a_gpu, on_gpu
@@ -44,7 +43,7 @@ def spaces(monkeypatch):
     module.GPU = gpu
     monkeypatch.setitem(sys.modules, "spaces", module)
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setattr(demo.backend.models, "_refiner", lambda: keep_the_first_view)
+    monkeypatch.setattr(CoreModels, "refiner", lambda self: keep_the_first_view)
     return module
 
 
@@ -105,7 +104,7 @@ def test_foreground_colours_are_found_without_the_gpu(spaces, memory, photo):
     colours = studio.foreground(Order(File.at(photo), Recipe(foreground="network")))
     assert colours.shape == photo_pixels().shape
     assert [task for _, task in spaces.calls] == ["probability", "views"]
-    assert (models.matter().device, models.matter().dtype_name) == ("cpu", "auto")
+    assert models.foreground_network().device.type == "cpu"
 
 
 def test_warming_up_does_not_ask_for_the_gpu(spaces):
@@ -129,8 +128,9 @@ def test_what_is_no_network_computes_here(spaces, monkeypatch):
         refined.append(len(spaces.calls))
         return 1 - views[0]
 
-    monkeypatch.setattr(demo.backend.models, "_refiner", lambda: refine)
-    matter = Models(FakeMatter, lambda name: FakeSegmenter()).matter()
+    models = Models(FakeMatter, lambda name: FakeSegmenter())
+    monkeypatch.setattr(models._networks, "refiner", lambda: refine)
+    matter = models.matter()
     plain = matter.matte(photo_pixels(), subject_mask(), levels=True)
     assert spaces.calls == [(None, "matte")]
     found = matter.matte(photo_pixels(), subject_mask(), refine=True, levels=True)
@@ -153,7 +153,7 @@ if Config.zero_gpu:
     places = [n.network for n in (models._own_matter(), models._own_segmenter("portrait"))]
     device = sorted({str(p.device) for network in places for p in network.parameters()})
 else:
-    device = [str(models.matter().device)]
+    device = [str(models._own_matter().device)]
 print(json.dumps([Config.zero_gpu, decorated, device]))
 """
 

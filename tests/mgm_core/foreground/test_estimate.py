@@ -10,15 +10,13 @@ import torch
 
 from mgm_core import cutout
 from mgm_core.compositing import composite, solid_background
-from mgm_core.foreground import learned as foreground_estimator
 from mgm_core.foreground import multilevel
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.foreground.learned import NetworkEstimator
 from mgm_core.foreground.multilevel import estimate_multilevel
-from mgm_core.matting.matter import Matter
+from mgm_core.models import Models
 from mgm_core.networks import checkpoint
 from mgm_core.networks.foreground_net import ForegroundNetwork, unseen
-from mgm_core.networks.prn import PRN
 from mgm_core.recipe import Recipe
 from mgm_core.runtime.cancellation import Cancellation, TimeLimitReached, cancellable
 
@@ -258,7 +256,6 @@ def test_tiles_are_seen_only_around_what_is_soft():
 def test_without_bundled_weights_the_network_says_so(tmp_path, monkeypatch):
     (tmp_path / "manifest.json").write_text("{}")
     monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
-    foreground_estimator.bundled_estimator.cache_clear()
     image, alpha, _ = scene()
     message = r"foreground network must have bundled weights, got none: foreground_mobilenet_v2 is"
     with pytest.raises(checkpoint.CheckpointError, match=message):
@@ -267,26 +264,32 @@ def test_without_bundled_weights_the_network_says_so(tmp_path, monkeypatch):
 
 def test_the_network_computes_where_it_is_asked_to():
     image, alpha, _ = scene()
-    with pytest.raises(ValueError, match=r"device must be auto, cpu, .* or mps, got 'tpu'"):
-        estimate_foreground(image, alpha, "network", device="tpu")
-    exact = estimate_foreground(image, alpha, "network", device="cpu", dtype="float32")
-    rounded = estimate_foreground(image, alpha, "network", device="cpu", dtype="bfloat16")
+    exact, rounded = (
+        estimate_foreground(
+            image, alpha, "network", network=Models(device="cpu", dtype=dtype).foreground_network
+        )
+        for dtype in ("float32", "bfloat16")
+    )
     assert 0 < np.abs(exact - rounded).max() < 0.1
 
 
-def test_a_cut_out_asks_the_network_on_the_matting_networks_device(monkeypatch):
-    asked = {}
-
-    def estimate(image, alpha, method, **where):
-        asked.update(method=method, **where)
-        return image
-
-    monkeypatch.setattr(cutout, "estimate_foreground", estimate)
-    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32")
+def test_a_cut_out_asks_the_network_that_its_owner_has_loaded(monkeypatch):
+    loaded = []
+    load = NetworkEstimator.load
+    monkeypatch.setattr(
+        NetworkEstimator, "load", lambda **where: loaded.append(where) or load(**where)
+    )
+    models = Models(device="cpu", dtype="float32")
     image, alpha, _ = scene()
-    cutout.cut_out(image, cutout.Guided(alpha, ""), matter, Recipe(foreground="network"))
-    wanted = {"method": "network", "device": "cpu", "dtype": "float32", "overwrite": False}
-    assert asked == wanted
+    for _ in range(2):
+        cutout.cut_out(
+            image,
+            cutout.Guided(alpha, ""),
+            models.matter(),
+            Recipe(refine=False, foreground="network"),
+            foreground_network=models.foreground_network,
+        )
+    assert loaded == [{"device": "cpu", "dtype": "float32"}]
 
 
 def test_bad_tiles_are_refused():

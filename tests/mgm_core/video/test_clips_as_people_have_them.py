@@ -30,9 +30,6 @@ class FindsRed:
 
 
 class TakesGuidance:
-    device = "cpu"
-    dtype_name = "float32"
-
     def matte(self, image, guidance, **_):
         return Matte(*[guidance.astype(np.float32)] * 6)
 

@@ -39,9 +39,6 @@ class FindsRed:
 class TakesGuidance:
     """Returns the guidance as alpha, and counts."""
 
-    device = "cpu"
-    dtype_name = "float32"
-
     def __init__(self):
         self.count = 0
 
@@ -212,7 +209,10 @@ def test_the_command_does_something_with_every_option(clip, tmp_path, monkeypatc
     given = set(vars(options))
     vars(options)["_asked"].clear()
     stand_ins = SimpleNamespace(
-        segmenter=lambda name: FindsRed(), matter=TakesGuidance, verify=lambda: None
+        segmenter=lambda name: FindsRed(),
+        matter=TakesGuidance,
+        foreground_network=lambda: None,
+        verify=lambda: None,
     )
     made = photographs.models_of
     monkeypatch.setattr(photographs, "models_of", lambda o: (made(o), stand_ins)[1])

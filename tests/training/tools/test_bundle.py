@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mgm_core.foreground import learned as foreground_estimator
 from mgm_core.foreground.estimate import estimate_foreground
+from mgm_core.foreground.learned import NetworkEstimator
 from mgm_core.networks import checkpoint
 from mgm_core.networks.checkpoint import (
     CheckpointError,
@@ -212,13 +212,11 @@ def test_the_foreground_network_is_bundled_and_answers_to_its_name(tmp_path, mon
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["foreground_mobilenet_v2"]["architecture"] == "foreground/mobilenet_v2"
     monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
-    foreground_estimator.bundled_estimator.cache_clear()
     image = np.random.default_rng(0).random((40, 33, 3), dtype=np.float32)
     alpha = np.full((40, 33), 0.5, np.float32)
     by_name = estimate_foreground(image, alpha, "network")
-    foreground_estimator.bundled_estimator.cache_clear()
     assert np.abs(by_name - image).mean() > 0.01
-    by_path = foreground_estimator.NetworkEstimator.load(weights, device="cpu", dtype="float32")
+    by_path = NetworkEstimator.load(weights, device="cpu", dtype="float32")
     assert np.abs(by_name - by_path(image, alpha)).mean() < 0.01
     with pytest.raises(CheckpointError, match="must hold this network's keys, got"):
         load_prn("foreground_mobilenet_v2")
