@@ -37,15 +37,10 @@ from mgm_core.foreground.estimate import (
 from mgm_core.foreground.learned import NetworkEstimator
 from mgm_core.guidance import from_trimap
 from mgm_core.matting.matter import Matter
-from mgm_core.networks.checkpoint import (
-    FOREGROUND_WEIGHTS,
-    FUSION_WEIGHTS,
-    bundled,
-    bundled_path,
-    foreground_path,
-)
+from mgm_core.networks.checkpoint import FOREGROUND_WEIGHTS, FUSION_WEIGHTS, foreground_path
 from mgm_core.networks.prn import EncoderName
 from mgm_core.runtime.renamed import METHODS, report_renamed
+from mgm_core.weights import bundled, bundled_path
 
 PYMATTING = {
     "closed_form": "estimate_alpha_cf",

@@ -132,7 +132,7 @@ class Handlers:
                 belongs to it.
 
         Returns:
-            Updates of result and hero; what the browser is to know; the photo's
+            Updates of result, controls and hero; what the browser is to know; the photo's
             digest; no steps; no edits; the controls of `PER_PHOTO`.
         """
         digest = None if photo is None else File.at(uploaded(photo)).digest
@@ -143,6 +143,7 @@ class Handlers:
         megapixels = 0.0 if photo is None else self._studio.megapixels(photo)
         shown = photo is not None and megapixels <= self._studio.max_megapixels
         return (
+            gr.Column(visible=shown),
             gr.Column(visible=shown),
             gr.Column(visible=not shown),
             about_photo(

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from mgm_core.export import exportables, write_onnx
-from mgm_core.networks.checkpoint import CheckpointError
+from mgm_core.weights import CheckpointError
 
 PAGE = Path(__file__).parent / "browser"
 RUNTIME = "onnxruntime-web@1.30.0"

@@ -210,9 +210,7 @@ def _cut_out(
                     buttons=["fullscreen", "download"],
                     elem_id="steps-gallery",
                 )
-        # Hidden by style while there is no result: Gradio may lose a value that reaches a control
-        # which it is about to make.
-        with gr.Column(elem_id="controls-block"):
+        with gr.Column(elem_id="controls-block", visible=False) as controls_block:
             _controls(parts, environment.quality)
     file = gr.File(label="Download", elem_classes="offstage")
     parts["edits"] = edits = gr.State([])
@@ -234,6 +232,7 @@ def _cut_out(
         [photo, brought_digest],
         [
             result_block,
+            controls_block,
             hero_block,
             keeping,
             brought_digest,

@@ -55,6 +55,7 @@ from mgm_core.runtime.partial import clear_up
 from mgm_core.runtime.renamed import RenamedSwitch, old_name
 from mgm_core.runtime.reporting import Failures, allow_any_name
 from mgm_core.runtime.workers import work_on
+from mgm_core.weights import verify_bundled
 
 
 def parser() -> argparse.ArgumentParser:
@@ -317,7 +318,7 @@ def _run(options: argparse.Namespace, done: list[Job | UrlJob]) -> int:
         if options.watch:
             check_watching([Path(name) for name in options.inputs])
         models = models_of(options)
-        models.verify()
+        verify_bundled()
         if options.runner == "ray":
             check_ray()
             if str(PIPE) in (*options.inputs, options.output):

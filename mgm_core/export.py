@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mgm_core.choices import DEFAULT_WEIGHTS
 from mgm_core.engines.graphs import OPSET, Exportable, exportables, write_onnx
-from mgm_core.networks.checkpoint import CheckpointError
+from mgm_core.weights import CheckpointError
 
 __all__ = ["OPSET", "Exportable", "exportables", "write_onnx"]
 

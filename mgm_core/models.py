@@ -57,17 +57,6 @@ class Models:
         self._foreground_network = Lazy(self._load_foreground_network)
         self._segmenters = LazyByName(self._load_segmenter)
 
-    @staticmethod
-    def verify() -> None:
-        """Check the bundled weights, which else are looked at as each is needed.
-
-        Raises:
-            CheckpointError: A file is missing or was changed.
-        """
-        from mgm_core.networks.checkpoint import verify_bundled
-
-        verify_bundled()
-
     def __reduce__(self) -> tuple[Callable[[], "Models"], tuple[()]]:
         """Have another process load its own."""
         make = partial(

@@ -25,9 +25,10 @@ from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.choices import BUNDLED, CATEGORIES, SEGMENTERS, SegmenterError, category_index
 from mgm_core.matting.enlarge import guided_filter
-from mgm_core.networks.checkpoint import bundled_path, load_checked, read_safetensors
+from mgm_core.networks.checkpoint import load_checked, read_safetensors
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device, turn
 from mgm_core.runtime.cancellation import add_checkpoints
+from mgm_core.weights import bundled_path
 
 PERSON = CATEGORIES.index("person")
 THRESHOLD = 0.5

@@ -20,7 +20,7 @@ MAY_IMPORT = {
 # From the bottom up: a room of `mgm_core`, a module or a folder, knows those above it in this list
 # and itself. What stands side by side knows nothing of each other.
 LAYERS = (
-    {"arrays", "choices", "labels", "runtime"},
+    {"arrays", "choices", "labels", "runtime", "weights"},
     {"images", "compositing", "guidance"},
     {"files", "networks"},
     {"matting"},

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mgm_core.images import ImageError
-from mgm_core.networks.checkpoint import CheckpointError
+from mgm_core.weights import CheckpointError
 from training.config import Config, ConfigError, load
 from training.data.licences import require_permissive
 from training.distributed import stop

@@ -41,6 +41,7 @@ from benchmark_data_tools.annotation.storage.verify import verify
 from benchmark_data_tools.annotation.team import agreement, passes, progress
 from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.runtime.partial import clear_up
+from mgm_core.weights import verify_bundled
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -201,6 +202,7 @@ def open_service(
         The service; at the end the copy gets what is new.
 
     Raises:
+        CheckpointError: A bundled weights file is missing or was changed.
         StoreError: The folder is no dataset, others could come without logging in, or the copy
             does not go with it.
         DatabaseError: The database cannot be used.
@@ -232,6 +234,7 @@ def open_service(
     if copy_to:
         restore_from_folder(folder, copy_to)
     clear_up(folder, recursive=True)
+    verify_bundled()
     store = Store.open(folder, database=database)
     warning = durability.warning(folder, copied=bool(hub_dataset or copy_to), disk=disk)
     copy: durability.HubCopy | FolderCopy | None = None

@@ -20,6 +20,7 @@ from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.models import Models as CoreModels
 from mgm_core.recipe import Recipe
 from mgm_core.runtime.lazy import Lazy, LazyByName
+from mgm_core.weights import verify_bundled
 
 if TYPE_CHECKING:
     from mgm_core.foreground.learned import NetworkEstimator
@@ -74,7 +75,7 @@ class Models:
                 raise ValueError(str(error)) from error
 
         def load_matter() -> MattingNetwork:
-            networks.verify()  # also those that no visitor has asked for yet
+            verify_bundled()  # also those that no visitor has asked for yet
             return networks.matter()
 
         models = cls(load_matter, load_segmenter, networks)

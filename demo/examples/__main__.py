@@ -26,7 +26,7 @@ from mgm_core.arrays import Bytes, Floats
 from mgm_core.cutout import Cutout, Guided, cut_out, guidance_from_mask, guidance_from_segmenter
 from mgm_core.images import encode_jpeg, encode_png, read_image, read_mask
 from mgm_core.models import Models
-from mgm_core.networks.checkpoint import bundled
+from mgm_core.weights import bundled
 
 HERO_KERNELS_PX = (-30, -24, -18, -12, -6, 0, 6, 12, 18, 24, 30)
 _HERO_SIDE_PX = 340

@@ -2,6 +2,7 @@
 const DAY_MS = 24 * 60 * 60 * 1000, FILES = ["photo", "mask", "backdrop"];
 const find = (what) => element.querySelector(what);
 let offered = null, kept = null, edits = [], waiting = null, present = null, bringing = false;
+let keeping = Promise.resolve();
 
 // One record: the last photo, what belongs to it, and when it was last worked on.
 const store = (mode, act) => new Promise((resolve, reject) => {
@@ -98,7 +99,11 @@ const look = () => {
 // Called with the controls' values whenever a result is there.
 window.mgmKeep = (names, values) => {
   clearTimeout(waiting);
-  waiting = setTimeout(() => unlessBlocked(keep(Object.fromEntries(names.map((n, i) => [n, values[i]])))), 300);
+  waiting = setTimeout(() => {
+    const settings = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+    // One after the other: an older state whose photo takes long to fetch would replace a newer one.
+    keeping = keeping.then(() => unlessBlocked(keep(settings)));
+  }, 300);
 };
 const keep = async (values) => {
   const about = props.value;

@@ -127,7 +127,6 @@ CSS = """
   #stage:has(#result-block) { grid-template-rows: auto 1fr; }
 }
 #stage > * { min-width: 0; }
-#stage:not(:has(#result-block)) #controls-block { display: none; }
 #stage:has(#result-block) #photo { height: 190px !important; }
 @media (max-width: 899px) {
   #stage:has(#result-block) #examples { display: none; }

@@ -16,7 +16,6 @@ from torch import nn
 from mgm_core.choices import DEFAULT_WEIGHTS
 from mgm_core.networks.checkpoint import (
     FOREGROUND_WEIGHTS,
-    WEIGHTS_FOLDER,
     load_checked,
     load_foreground,
     load_prn,
@@ -24,6 +23,7 @@ from mgm_core.networks.checkpoint import (
 )
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.prn import PRN
+from mgm_core.weights import WEIGHTS_FOLDER
 
 try:
     from huggingface_hub import ModelCard, PyTorchModelHubMixin

@@ -50,8 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     from mgm_core.networks.hardware import resolve_device
     from mgm_core.runtime.admission import Admission
     from mgm_core.serve.app import LANE, Limits, make_app
+    from mgm_core.weights import verify_bundled
 
     try:
+        verify_bundled()
         resolve_device(options.device)
         check_engine(options.engine, options.device, "auto")
     except ValueError as error:

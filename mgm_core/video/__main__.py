@@ -64,6 +64,7 @@ from mgm_core.video.files import (
 )
 from mgm_core.video.smoothing import TemporalSmoother
 from mgm_core.video.tracking import Tracker
+from mgm_core.weights import verify_bundled
 
 __all__ = ["CutOutFrame", "matte_clip"]
 
@@ -327,7 +328,7 @@ def _run(options: argparse.Namespace, clip: Path, target: str) -> None:
     smoother = TemporalSmoother(options.smoothing)
     limits = ClipLimits(seconds=options.max_seconds, frames=options.max_frames)
     models = photographs.models_of(options)
-    models.verify()
+    verify_bundled()
     picture = None
     if picture_path is not None:
         picture = photographs.read_backdrop(picture_path, recipe, options.max_megapixels)

@@ -16,9 +16,9 @@ from benchmark_data_tools.methods import (
     predict_foreground,
 )
 from benchmark_data_tools.protocols import Settings, case
+from mgm_core import weights as bundled_weights
 from mgm_core.guidance import from_trimap
 from mgm_core.images import write_image
-from mgm_core.networks import checkpoint
 
 
 def question(mini_benchmark, table="1", variant="trimap"):
@@ -182,7 +182,7 @@ def test_colours_of_the_network_are_its_own(mini_benchmark, untrained_foreground
 
 def test_without_bundled_weights_the_network_s_method_stops_before_it_runs(tmp_path, monkeypatch):
     (tmp_path / "manifest.json").write_text("{}")
-    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(bundled_weights, "WEIGHTS_FOLDER", tmp_path)
     message = "foreground network must have bundled weights, got none: foreground_mobilenet_v2 is"
     with pytest.raises(ValueError, match=message):
         identity(MethodSpec("truth", "network"))

@@ -3,7 +3,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from demo.about import about
-from mgm_core.networks.checkpoint import bundled
+from mgm_core.weights import bundled
 
 ROOT = Path(__file__).parents[2]
 

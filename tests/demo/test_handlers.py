@@ -87,18 +87,18 @@ def test_an_examples_result_is_there_without_any_network(handlers, matter, monke
 
 
 def test_another_photo_starts_anew_and_an_example_keeps_what_belongs_to_it(handlers, photo):
-    result, hero, about, *rest = handlers.start_photo(photo, None)
-    assert (result.visible, hero.visible) == (True, False)
+    result, controls, hero, about, *rest = handlers.start_photo(photo, None)
+    assert (result.visible, controls.visible, hero.visible) == (True, True, False)
     assert (about["own"], about["name"], about["most"]) == (True, Path(photo).name, 1.0)
     digest, *rest = rest
     assert rest == [[], [], None, "detect", "auto", 0]
     assert (
-        list(handlers.start_photo(photo, digest)[5:]) == [gr.skip()] * 5
+        list(handlers.start_photo(photo, digest)[6:]) == [gr.skip()] * 5
     )  # the browser may repeat it
     example, *_ = handlers.example(SimpleNamespace(example=6))
-    assert list(handlers.start_photo(example, None)[5:]) == [[], *[gr.skip()] * 4]
-    assert not handlers.start_photo(example, None)[2]["own"]
-    assert handlers.start_photo(None, None)[1].visible
+    assert list(handlers.start_photo(example, None)[6:]) == [[], *[gr.skip()] * 4]
+    assert not handlers.start_photo(example, None)[3]["own"]
+    assert handlers.start_photo(None, None)[2].visible
 
 
 def test_what_the_browser_kept_is_taken_back_with_its_settings(handlers, photo, mask):
@@ -109,7 +109,7 @@ def test_what_the_browser_kept_is_taken_back_with_its_settings(handlers, photo, 
     named = dict(zip(CONTROL_NAMES, controls, strict=True))
     assert named == named | values | {"photo": photo, "mask": mask, "category": "auto"}
     # The photo is set, and so what belongs to it stays.
-    assert list(handlers.start_photo(photo, digest)[3:]) == [digest, [], *[gr.skip()] * 5]
+    assert list(handlers.start_photo(photo, digest)[4:]) == [digest, [], *[gr.skip()] * 5]
     for wrong in (
         {"files": {}, "values": {}},
         {"files": {"photo": photo}, "values": {"unheard": 1}},
@@ -123,7 +123,7 @@ def test_what_the_browser_kept_is_taken_back_with_its_settings(handlers, photo, 
 def test_a_photo_that_is_too_large_is_not_shown_but_told_of(handlers, tmp_path):
     large = tmp_path / "large.png"
     write_image(large, np.zeros((1200, 1000, 3), np.float32))
-    result, hero, about, *_ = handlers.start_photo(str(large), None)
+    result, _, hero, about, *_ = handlers.start_photo(str(large), None)
     assert (result.visible, hero.visible) == (False, True)
     assert (about["megapixels"], about["most"]) == (1.2, 1.0)
     assert shown(handlers, "cut-out", DEFAULTS.with_values(photo=str(large))) == [

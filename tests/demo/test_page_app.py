@@ -1,5 +1,7 @@
 """The page as an app: what it keeps, what it offers, how it treats others, and who can use it."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -25,6 +27,29 @@ STORED = """(look) => new Promise((resolve) => {
 })"""
 
 
+# The first picture that the page fetches arrives when `release` is called.
+FIRST_IS_LATE = """() => {
+  const real = window.fetch;
+  let begun = false;
+  window.fetch = async (url, ...rest) => {
+    const answer = await real(url, ...rest);
+    if (!begun && String(url).includes("/file=")) {
+      begun = true;
+      await new Promise((done) => { window.release = done; });
+    }
+    return answer;
+  };
+}"""
+
+
+def wait_until_stored(page, look):
+    """Wait until what `STORED` looks at holds; Playwright itself takes a promise for an answer."""
+    until = time.monotonic() + 60
+    while not page.evaluate(STORED, look):
+        assert time.monotonic() < until, look
+        page.wait_for_timeout(100)
+
+
 def anew(page, address):
     """Open the page again, as after the server was started anew: it knows of no photo."""
     again = page.context.new_page()
@@ -37,6 +62,7 @@ def test_a_photo_and_its_settings_are_there_again_when_the_page_is_opened_anew(
     browser, address, tmp_path
 ):
     with visit(browser, address) as page:
+        page.evaluate(FIRST_IS_LATE)
         cut_out(page, ASTRONAUT)
         grow = page.locator("#grow input[type=number]")
         grow.fill("7")
@@ -44,7 +70,11 @@ def test_a_photo_and_its_settings_are_there_again_when_the_page_is_opened_anew(
         page.locator("#background label", has_text="Colour").click()
         before = saved(page, "#download-composite", tmp_path).read_bytes()
         whole = "return record?.values.shift_px === 7 && record.values.background === 'colour'"
-        page.wait_for_function(STORED, arg=whole)
+        # What was kept first is written last, were it not waited for.
+        page.wait_for_timeout(3000)
+        page.evaluate("release()")
+        page.wait_for_timeout(1000)
+        wait_until_stored(page, whole)
 
         again = anew(page, address)
         offer = again.locator("#keeper .offer")
@@ -62,9 +92,9 @@ def test_a_photo_and_its_settings_are_there_again_when_the_page_is_opened_anew(
         later = anew(page, address)
         expect(later.locator("#keeper .offer")).to_be_visible()
         page.evaluate(STORED, age.format(hours=2))
-        page.wait_for_function(STORED, arg="return Date.now() - record.at > 24 * 3600e3")
+        wait_until_stored(page, "return Date.now() - record.at > 24 * 3600e3")
         latest = anew(page, address)
-        latest.wait_for_function(STORED, arg="return record === undefined")
+        wait_until_stored(latest, "return record === undefined")
         expect(latest.locator("#keeper .offer")).to_be_hidden()
         later.get_by_role("button", name="Forget it").click()
         expect(later.locator("#keeper .offer")).to_be_hidden()

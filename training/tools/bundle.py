@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from mgm_core.networks.checkpoint import (
     INT8_SCALES,
     PARTS,
-    WEIGHTS_FOLDER,
     State,
     load_prn,
     part_path,
     read_safetensors,
-    sha256_of,
 )
+from mgm_core.weights import WEIGHTS_FOLDER, sha256_of
 from training.config import ConfigError
 
 _LARGEST_INT8 = 127

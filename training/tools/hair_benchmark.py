@@ -29,7 +29,7 @@ from tqdm import tqdm
 from mgm_core.compositing import composite, fit_background
 from mgm_core.guidance import trimap_from_alpha
 from mgm_core.images import read_image, read_mask, write_image
-from mgm_core.networks.checkpoint import sha256_of
+from mgm_core.weights import sha256_of
 from training.data.sources import is_held_out, pictures
 from training.hair.grow import HairCutout, HairSettings, grow_hair, pairs
 from training.hair.subject import Reals

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from mgm_core import cutout
+from mgm_core import weights as bundled_weights
 from mgm_core.compositing import composite, solid_background
 from mgm_core.foreground import multilevel
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.foreground.learned import NetworkEstimator
 from mgm_core.foreground.multilevel import estimate_multilevel
 from mgm_core.models import Models
-from mgm_core.networks import checkpoint
 from mgm_core.networks.foreground_net import ForegroundNetwork, unseen
 from mgm_core.recipe import Recipe
 from mgm_core.runtime.cancellation import Cancellation, TimeLimitReached, cancellable
@@ -255,10 +255,10 @@ def test_tiles_are_seen_only_around_what_is_soft():
 
 def test_without_bundled_weights_the_network_says_so(tmp_path, monkeypatch):
     (tmp_path / "manifest.json").write_text("{}")
-    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(bundled_weights, "WEIGHTS_FOLDER", tmp_path)
     image, alpha, _ = scene()
     message = r"foreground network must have bundled weights, got none: foreground_mobilenet_v2 is"
-    with pytest.raises(checkpoint.CheckpointError, match=message):
+    with pytest.raises(bundled_weights.CheckpointError, match=message):
         estimate_foreground(image, alpha, "network")
 
 

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from mgm_core.hub import HubForegroundNetwork, HubPRN
 from mgm_core.matting.matter import Matter
 from mgm_core.models import Models
-from mgm_core.networks.checkpoint import CheckpointError, load_foreground, load_prn
+from mgm_core.networks.checkpoint import load_foreground, load_prn
+from mgm_core.weights import CheckpointError
 
 
 class ModelsStandIn:

@@ -7,15 +7,15 @@ import torch
 from official import official_state
 from safetensors.torch import save_file
 
-from mgm_core.networks import checkpoint
+from mgm_core import weights as bundled_weights
 from mgm_core.networks.checkpoint import (
-    CheckpointError,
     fold_batch_norm,
     fold_spectral_norm,
     load_prn,
     read_safetensors,
 )
 from mgm_core.networks.prn import PRN
+from mgm_core.weights import CheckpointError
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_files_that_grow_as_they_are_read_are_refused(tmp_path):
 
 
 def test_a_broken_manifest_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(bundled_weights, "WEIGHTS_FOLDER", tmp_path)
     for content in (None, "", "{", "[]", '{"a": 3}', '{"a": {"x": 1}}'):
         if content is not None:
             (tmp_path / "manifest.json").write_text(content)
@@ -166,28 +166,28 @@ def test_a_file_without_a_state_dict(tmp_path):
 
 
 def test_an_unknown_name_lists_the_bundled_ones():
-    names = ", ".join(sorted(checkpoint.bundled()))
+    names = ", ".join(sorted(bundled_weights.bundled()))
     with pytest.raises(CheckpointError, match=f"a file or one of {names}, got 'prn_x'"):
         load_prn("prn_x")
 
 
 def test_every_bundled_file_has_its_hash_and_a_card():
-    for name, entry in checkpoint.bundled().items():
-        path = checkpoint.bundled_path(name)
+    for name, entry in bundled_weights.bundled().items():
+        path = bundled_weights.bundled_path(name)
         assert path.with_suffix(".md").is_file(), f"{entry.file} has no model card"
-    files = {p.name: p.stat().st_size for p in checkpoint.WEIGHTS_FOLDER.glob("*.safetensors")}
-    assert set(files) == {file for e in checkpoint.bundled().values() for file in e.hashes}
+    files = {p.name: p.stat().st_size for p in bundled_weights.WEIGHTS_FOLDER.glob("*.safetensors")}
+    assert set(files) == {file for e in bundled_weights.bundled().values() for file in e.hashes}
     assert max(files.values()) <= 25_000_000
     assert sum(files.values()) <= 60_000_000
 
 
 def test_a_tampered_bundled_file_is_refused(tmp_path, monkeypatch):
-    name, entry = next(iter(checkpoint.bundled().items()))
-    whole = checkpoint.bundled_path(name).read_bytes()
+    name, entry = next(iter(bundled_weights.bundled().items()))
+    whole = bundled_weights.bundled_path(name).read_bytes()
     (tmp_path / entry.file).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    manifest = (checkpoint.WEIGHTS_FOLDER / "manifest.json").read_text()
+    manifest = (bundled_weights.WEIGHTS_FOLDER / "manifest.json").read_text()
     (tmp_path / "manifest.json").write_text(manifest)
-    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(bundled_weights, "WEIGHTS_FOLDER", tmp_path)
     with pytest.raises(CheckpointError, match=f"must have SHA-256 {entry.sha256}, got"):
         load_prn(name)
     (tmp_path / entry.file).unlink()
@@ -196,25 +196,25 @@ def test_a_tampered_bundled_file_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "file"), [(e.name, f) for e in checkpoint.bundled().values() for f in e.hashes]
+    ("name", "file"), [(e.name, f) for e in bundled_weights.bundled().values() for f in e.hashes]
 )
 def test_a_flipped_byte_in_any_bundled_file_is_found_before_work_begins(
     tmp_path, monkeypatch, name, file
 ):
-    for path in checkpoint.WEIGHTS_FOLDER.iterdir():
+    for path in bundled_weights.WEIGHTS_FOLDER.iterdir():
         if path.name != file:
             (tmp_path / path.name).symlink_to(path)
-    broken = bytearray((checkpoint.WEIGHTS_FOLDER / file).read_bytes())
+    broken = bytearray((bundled_weights.WEIGHTS_FOLDER / file).read_bytes())
     broken[len(broken) // 3] ^= 4
     (tmp_path / file).write_bytes(broken)
-    checkpoint.verify_bundled()
-    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    bundled_weights.verify_bundled()
+    monkeypatch.setattr(bundled_weights, "WEIGHTS_FOLDER", tmp_path)
     with pytest.raises(CheckpointError, match=f"weights '{name}' must have SHA-256 "):
-        checkpoint.verify_bundled()
+        bundled_weights.verify_bundled()
 
 
 def test_the_manifest_is_sorted_and_complete():
-    manifest = json.loads((checkpoint.WEIGHTS_FOLDER / "manifest.json").read_text())
+    manifest = json.loads((bundled_weights.WEIGHTS_FOLDER / "manifest.json").read_text())
     assert list(manifest) == sorted(manifest)
     assert {"portrait", "prn_mobilenet_v2"} <= manifest.keys()
 

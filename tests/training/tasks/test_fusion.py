@@ -6,7 +6,8 @@ import torch
 from training_data import config_text
 
 from mgm_core.matting.refine import CandidateAlphas, mean_view
-from mgm_core.networks.checkpoint import CheckpointError, load_fusion, load_prn
+from mgm_core.networks.checkpoint import load_fusion, load_prn
+from mgm_core.weights import CheckpointError
 from training.config import ConfigError, load
 from training.loop import Trainer
 from training.losses import balance

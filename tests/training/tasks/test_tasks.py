@@ -7,9 +7,10 @@ from safetensors.torch import load_file
 from training_data import config_text, write_training_data
 
 from mgm_core.images import read_image, write_image
-from mgm_core.networks.checkpoint import bundled_path, load_prn
+from mgm_core.networks.checkpoint import load_prn
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.prn import PRN
+from mgm_core.weights import bundled_path
 from training.__main__ import main
 from training.config import ConfigError, load
 from training.loop import Trainer

@@ -6,17 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mgm_core import weights as bundled_weights
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.foreground.learned import NetworkEstimator
-from mgm_core.networks import checkpoint
-from mgm_core.networks.checkpoint import (
-    CheckpointError,
-    load_foreground,
-    load_prn,
-    read_safetensors,
-)
+from mgm_core.networks.checkpoint import load_foreground, load_prn, read_safetensors
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.prn import PRN
+from mgm_core.weights import CheckpointError
 from training import __main__ as command
 from training.config import ConfigError
 from training.tools import bundle as bundling
@@ -61,10 +57,10 @@ def test_parts_hold_as_much_as_they_may():
 
 def test_large_weights_are_spread_over_files(prn_file, tmp_path, monkeypatch):
     monkeypatch.setattr(bundling, "LARGEST_FILE", 2_000_000)
-    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(bundled_weights, "WEIGHTS_FOLDER", tmp_path)
     bundle(prn_file, "prn_large", tmp_path)
     files = [tmp_path / f"prn_large{part}.safetensors" for part in ("", ".2", ".3")]
-    assert {file.name for file in files} == set(checkpoint.bundled()["prn_large"].hashes)
+    assert {file.name for file in files} == set(bundled_weights.bundled()["prn_large"].hashes)
     assert all(file.stat().st_size < 2_100_000 for file in files)
     original, loaded = load_prn(prn_file).state_dict(), load_prn("prn_large").state_dict()
     for key, value in loaded.items():
@@ -144,7 +140,7 @@ def test_the_manifest_and_the_metadata_say_what_it_is(prn_file, tmp_path):
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert list(manifest) == ["again", "coded", "half"]
     assert manifest["coded"]["architecture"] == "mobilenet_v2/progressive"
-    assert manifest["coded"]["sha256"] == checkpoint.sha256_of(coded)
+    assert manifest["coded"]["sha256"] == bundled_weights.sha256_of(coded)
     assert coded.stat().st_size < 0.58 * half.stat().st_size
     assert coded.stat().st_mode & 0o777 == 0o644
 
@@ -186,7 +182,7 @@ def test_a_changed_file_is_refused(prn_file, tmp_path, change, message):
 
 def test_a_changed_bundled_file_is_refused_by_its_hash(prn_file, tmp_path, monkeypatch):
     path = bundle(prn_file, "prn_small", tmp_path, int8=True)
-    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(bundled_weights, "WEIGHTS_FOLDER", tmp_path)
     load_prn("prn_small")
     changed(path, lambda s: s[LARGE].add_(1))
     with pytest.raises(CheckpointError, match="'prn_small' must have SHA-256"):
@@ -211,7 +207,7 @@ def test_the_foreground_network_is_bundled_and_answers_to_its_name(tmp_path, mon
     assert "foreground_mobilenet_v2.safetensors: " in capsys.readouterr().out
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["foreground_mobilenet_v2"]["architecture"] == "foreground/mobilenet_v2"
-    monkeypatch.setattr(checkpoint, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr(bundled_weights, "WEIGHTS_FOLDER", tmp_path)
     image = np.random.default_rng(0).random((40, 33, 3), dtype=np.float32)
     alpha = np.full((40, 33), 0.5, np.float32)
     by_name = estimate_foreground(image, alpha, "network")
