@@ -41,7 +41,7 @@ def broken_weights(tmp_path):
     "command",
     [
         ["mgm_core", "photo.png", "-o", "result.png", "--quality", "fast"],
-        ["mgm_core.video", "clip.mp4", "-o", "result.mp4", "--background", "white"],
+        ["mgm_core.video", "clip.mp4", "-o", "result.mp4", "--background", "#ffffff"],
         ["mgm_core.serve", "--port", "0"],
         ["benchmark_data_tools", "annotate", "dataset", "--port", "0"],
     ],
