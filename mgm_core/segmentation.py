@@ -34,6 +34,10 @@ PERSON = CATEGORIES.index("person")
 THRESHOLD = 0.5
 BUNDLED_CLASSES = "portrait_classes"
 
+# The MobileNetV2 block whose output is at stride 4, and its channels; those of the ASPP.
+_FINE_BLOCK, _FINE_CHANNELS, _DEEP_CHANNELS = 3, 24, 256
+_USUAL_ODDS = 4.0  # brings log-odds to the features' size
+
 # A subject smaller than this, as the square root of its area in px, gets a second view, magnified
 # up to so many times: legs and arms of small people are a few px wide at first.
 _CLOSE_PX = 280
@@ -81,8 +85,7 @@ def corner_aligned_logits(network: nn.Module, x: Tensor) -> Tensor:
     Its sides are 8n + 1 px, so that the corners of input and features fall together.
     """
     deeplab = cast("DeepLabV3", network)
-    logits: Tensor = deeplab.classifier(deeplab.backbone(x)["out"])
-    return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=True)
+    return _corner_aligned(deeplab.classifier(deeplab.backbone(x)["out"]), x)
 
 
 def class_odds(logits: Tensor, index: int = PERSON) -> Tensor:
@@ -100,12 +103,75 @@ def subject_px(subject: Booleans) -> float:
     return max(1.0, math.sqrt(np.count_nonzero(subject)))
 
 
+class EdgeDecoder(nn.Module):
+    """Sharpens a map of log-odds at stride 8 by features at stride 4, to stride 2.
+
+    Its last layer begins at zero, so that an untrained one only enlarges.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.deep = nn.Conv2d(_DEEP_CHANNELS, _FINE_CHANNELS, 1)
+        self.layers = nn.Sequential(
+            nn.Conv2d(2 * _FINE_CHANNELS + 1, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.correction = nn.Conv2d(width, 4, 1)  # a 2x2 block of each cell
+        for parameter in self.correction.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, fine: Tensor, deep: Tensor, odds: Tensor) -> Tensor:
+        """Return the log-odds at stride 2.
+
+        Args:
+            fine: (N, 24, 2h - 1, 2w - 1), features at stride 4.
+            deep: (N, 256, h, w), features at stride 8.
+            odds: (N, 1, h, w).
+        """
+        deep, near = _corner_aligned(self.deep(deep), fine), _corner_aligned(odds, fine)
+        x = self.layers(torch.cat([fine, deep, near / _USUAL_ODDS], dim=1))
+        correction = F.pixel_shuffle(self.correction(x), 2)[..., :-1, :-1]
+        return _corner_aligned(near, correction) + correction
+
+
+class PersonNetwork(nn.Module):
+    """A `portrait_deeplab` for people, of which an `EdgeDecoder` sharpens the outline."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        deeplab = cast("DeepLabV3", portrait_deeplab())
+        self.backbone, self.classifier = deeplab.backbone, deeplab.classifier
+        self.edges = EdgeDecoder()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the log-odds of person at stride 2: (N, 3, H, W) -> (N, 1, H', W').
+
+        The sides are 8n + 1 px, so that the corners of input and features fall together.
+        """
+        fine = x
+        for index, block in enumerate(self.backbone.values()):
+            x = block(x)
+            if index == _FINE_BLOCK:
+                fine = x
+        deep = self.classifier[0](x)
+        refined: Tensor = self.edges(fine, deep, class_odds(self.classifier[1](deep)))
+        return refined
+
+
+def _corner_aligned(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=True)
+
+
 class PortraitNetworks(nn.Module):
-    """Two `portrait_deeplab`: one says where people are, the other what everything else is.
+    """Two networks: one says where people are, the other what everything else is.
 
     Args:
-        person: The specialist; of its classes only person counts.
-        classes: Tells the other categories apart.
+        person: A `PersonNetwork`.
+        classes: A `portrait_deeplab`, which tells the other categories apart.
     """
 
     def __init__(self, person: nn.Module, classes: nn.Module) -> None:
@@ -114,7 +180,7 @@ class PortraitNetworks(nn.Module):
 
     def odds(self, x: Tensor) -> Tensor:
         """Return the log-odds of person at the input's size, (N, 1, H, W)."""
-        return class_odds(corner_aligned_logits(self.person, x))
+        return _corner_aligned(self.person(x), x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits of the 21 categories at the input's size, (N, 21, H, W)."""
@@ -125,11 +191,12 @@ class PortraitNetworks(nn.Module):
 
 def bundled_network() -> nn.Module:
     """Return the bundled segmenter's network: image in [-1, 1] to logits at its size."""
-    return PortraitNetworks(_bundled_deeplab(BUNDLED), _bundled_deeplab(BUNDLED_CLASSES))
+    return PortraitNetworks(
+        _bundled(BUNDLED, PersonNetwork()), _bundled(BUNDLED_CLASSES, portrait_deeplab())
+    )
 
 
-def _bundled_deeplab(name: str) -> nn.Module:
-    network = portrait_deeplab()
+def _bundled(name: str, network: nn.Module) -> nn.Module:
     path = bundled_path(name)
     load_checked(network, read_safetensors(path)[0], str(path))
     return network

@@ -30,6 +30,8 @@ class NetworkConfig:
         frozen_norm: Keep MobileNetV2's batch-norm statistics (`frozen_norm.py`).
         start: Weights (safetensors) of this network to go on from; empty for none.
         encoder_start: ImageNet weights for the encoder alone; empty for none.
+        frozen_blocks: How many of the encoder's blocks, from the first, stay as they are (the
+            segmenter alone).
         teacher: Weights of the network that says what no label says (the segmenter alone); empty
             for `start`.
         matting: Matting weights, a bundled name or a path, whose alpha is refined (the fusion
@@ -41,6 +43,7 @@ class NetworkConfig:
     frozen_norm: bool = True
     start: str = ""
     encoder_start: str = ""
+    frozen_blocks: int = 0
     teacher: str = ""
     matting: str = "prn_mobilenet_v2"
 

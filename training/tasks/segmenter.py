@@ -1,22 +1,19 @@
-"""Further training of the bundled segmenter, for people above all.
+"""Further training of the bundled segmenter's network for people.
 
-A mask of people says what is a person and nothing of the other twenty classes. What no label says
-is held to a teacher, by default the starting network: where something is no person, to its classes
-without person; where nothing is known, to all of them. The teacher sees each crop before its light
-was changed, so that what it finds by day is learned for stage and night as well.
+Where a label tells what is a person, that is learned. What no label says is held to a teacher, by
+default the starting network, which sees each crop before its light was changed, so that what it
+finds by day is learned for stage and night as well.
 """
 
+from pathlib import Path
 from typing import NoReturn
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models.segmentation.deeplabv3 import DeepLabV3
 
-from mgm_core.choices import CATEGORIES
-from mgm_core.networks.checkpoint import load_checked
-from mgm_core.segmentation import PERSON, class_odds, portrait_deeplab
+from mgm_core.networks.checkpoint import load_checked, read_safetensors
+from mgm_core.segmentation import PERSON, PersonNetwork
 from training.config import Config, ConfigError
 from training.data.composites import Example
 from training.data.segmenter.examples import SegmenterExamples
@@ -27,7 +24,9 @@ from training.losses import Terms
 # The teacher's odds of person are raised to this power: what it thinks likely is learned as true,
 # and what it doubts as no person, so that its blurred outlines do not grow.
 _SHARPENED = 2.0
-_JACCARD_WEIGHT = 0.3
+_JACCARD_WEIGHT = 0.5
+# Within so many px of a labelled outline a pixel counts so many times.
+_OUTLINE_PX, _OUTLINE_WEIGHT = 12, 4.0
 
 
 class SegmenterTask:
@@ -46,11 +45,16 @@ class SegmenterTask:
             )
         self.config = config
         teacher = config.network.teacher or config.network.start
-        self.teacher = _load(teacher).eval().requires_grad_(False)
+        self.teacher = load_person_network(teacher).eval().requires_grad_(False)
         self.teacher.to(memory_format=torch.channels_last)
-        network = _load(config.network.start)
+        network = load_person_network(config.network.start)
         freeze_batch_norm(network)
-        self.module: nn.Module = _Logits(network)
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # its noise is more than what is left to learn
+        for block in list(network.backbone.values())[: config.network.frozen_blocks]:
+            block.requires_grad_(False)
+        self.module: nn.Module = network
 
     def dataset(self) -> SegmenterExamples:
         """Open the training data."""
@@ -68,32 +72,35 @@ class SegmenterTask:
         )
 
     def parameter_groups(self) -> list[dict[str, object]]:
-        """Return the parameters, the encoder's at a rate of their own."""
-        assert isinstance(self.module, _Logits)
-        encoder = _deeplab(self.module.network).backbone
-        return encoder_and_rest(self.module, encoder, self.config.optimiser.encoder_rate_factor)
+        """Return the parameters; all but the edge decoder's learn at the encoder's rate."""
+        assert isinstance(self.module, PersonNetwork)
+        pretrained = nn.ModuleList([self.module.backbone, self.module.classifier])
+        return encoder_and_rest(self.module, pretrained, self.config.optimiser.encoder_rate_factor)
 
     def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
-        """Return the cross-entropy of the 21 classes, at stride 2, and the Jaccard loss of people.
+        """Return the cross-entropy of person, at stride 2, and the Jaccard loss.
 
-        Where a whole picture is labelled, 1 minus its soft intersection over union of the subject
-        counts as well: the outline of a small person weighs as much as that of a large one.
+        Where a whole picture is labelled, outlines count more, and 1 minus the soft intersection
+        over union counts as well: a small person weighs as much as a large one.
         """
         del step, fraction
-        known, category = batch["known"][..., ::2, ::2], batch["category"][:, 0, 0, 0]
-        size = list(known.shape[2:])
-        with torch.no_grad():
-            taught = _features(self.teacher.to(known.device), _normalise(batch["clean"]))
-            subject = batch["subject"][..., ::2, ::2].float() / 255
-            target = targets(_enlarge(taught.float(), size), subject, known, category)
-        logits = _enlarge(module(_normalise(batch["image"])).float(), size)
-        found = logits.log_softmax(1)
-        entropy = -(target * found).sum(1).mean()
-        whole = known.flatten(1).all(1)
+        known, subject = batch["known"][..., ::2, ::2], batch["subject"][..., ::2, ::2]
+        subject = subject.float() / 255
+        person = batch["category"][:, 0, 0, 0] == PERSON
+        labelled = known.flatten(1).all(1) & person
+        target, weight = subject.clone(), torch.ones_like(subject)
+        weight[labelled] += (_OUTLINE_WEIGHT - 1) * near_outline(subject[labelled])
+        if not labelled.all():
+            rest = ~labelled
+            with torch.no_grad():
+                taught = self.teacher.to(known.device)(_normalise(batch["clean"][rest])).float()
+            target[rest] = targets(taught, subject[rest], known[rest], person[rest])
+        odds = module(_normalise(batch["image"])).float()
+        entropy = F.binary_cross_entropy_with_logits(odds, target, weight, reduction="sum")
+        entropy = entropy / weight.sum()
         terms = {"cross_entropy": entropy, "loss": entropy}
-        if whole.any():
-            picked = category[whole, None, None, None].expand(-1, 1, *size)
-            chance, true = found[whole].gather(1, picked).exp(), subject[whole]
+        if labelled.any():
+            chance, true = odds[labelled].sigmoid(), subject[labelled]
             common = (chance * true).sum((1, 2, 3))
             union = (chance + true - chance * true).sum((1, 2, 3))
             jaccard = (1 - (common + 1) / (union + 1)).mean()
@@ -103,15 +110,14 @@ class SegmenterTask:
 
     def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the state under the keys that `mgm_core` loads."""
-        plain = plain_state(self.module, state)
-        return {k.removeprefix("network."): v for k, v in plain.items()}
+        return plain_state(self.module, state)
 
     def panel(self, batch: Example) -> list[Tensor]:
         """Return image, subject, what is known and the probability of a person."""
-        logits = self.module(_normalise(batch["image"])).float()
-        odds = class_odds(_enlarge(logits, list(batch["image"].shape[2:])))
+        odds = self.module(_normalise(batch["image"])).float()
         image, subject = batch["image"].float() / 255, batch["subject"].float() / 255
-        return [image, subject, batch["known"].float(), odds.sigmoid()]
+        found = F.interpolate(odds, image.shape[2:], mode="bilinear", align_corners=True).sigmoid()
+        return [image, subject, batch["known"].float(), found]
 
     def validate(self, state: dict[str, Tensor]) -> None:
         """There is no validation for this task."""
@@ -122,57 +128,39 @@ class SegmenterTask:
         return {}
 
 
-def targets(taught: Tensor, subject: Tensor, known: Tensor, category: Tensor) -> Tensor:
-    """Return the distribution over the classes that is to be learned, (N, 21, h, w).
+def targets(taught: Tensor, subject: Tensor, known: Tensor, person: Tensor) -> Tensor:
+    """Return the probability of person that is to be learned, (N, 1, h, w).
 
     Args:
-        taught: The teacher's logits, (N, 21, h, w).
+        taught: The teacher's log-odds of person, (N, 1, h, w).
         subject: (N, 1, h, w) in [0, 1].
         known: (N, 1, h, w), where `subject` counts.
-        category: (N,), the subject's class.
+        person: (N,), whether the subject is a person.
     """
-    sharpened = taught.clone()
-    odds = class_odds(taught)[:, 0]
-    sharpened[:, PERSON] += (_SHARPENED - 1) * odds
-    held = sharpened.softmax(1)
-    classes = torch.arange(len(CATEGORIES), device=taught.device)
-    is_subject = (classes == category[:, None])[..., None, None]
-    others = taught.masked_fill(is_subject, -torch.inf).softmax(1)
-    labelled = subject * is_subject + (1 - subject) * others
+    held = (_SHARPENED * taught).sigmoid()
+    labelled = torch.where(person[:, None, None, None], subject, (1 - subject) * held)
     return torch.where(known, labelled, held)
 
 
-class _Logits(nn.Module):
-    """The network up to its logits at stride 8, which the losses enlarge as far as they need."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _features(self.network, x)
+def near_outline(subject: Tensor) -> Tensor:
+    """Return where a subject's outline is near, (N, 1, h, w) at stride 2 in {0, 1}."""
+    inside = (subject > 0.5).float()
+    side = _OUTLINE_PX + 1  # at stride 2
+    grown = F.max_pool2d(inside, side, 1, side // 2)
+    shrunk = -F.max_pool2d(-inside, side, 1, side // 2)
+    return grown - shrunk
 
 
-def _features(network: nn.Module, x: Tensor) -> Tensor:
-    deeplab = _deeplab(network)
-    logits: Tensor = deeplab.classifier(deeplab.backbone(x)["out"])
-    return logits
-
-
-def _deeplab(network: nn.Module) -> DeepLabV3:
-    assert isinstance(network, DeepLabV3)
-    return network
-
-
-def _load(path: str) -> nn.Module:
-    network = portrait_deeplab()
-    load_checked(network, load_file(path), path)
+def load_person_network(path: str) -> PersonNetwork:
+    """Load weights of a `PersonNetwork`, or of its DeepLabV3 alone, whose edges are not learned."""
+    network = PersonNetwork()
+    state = read_safetensors(Path(path))[0]
+    untrained = {k: v for k, v in network.state_dict().items() if k.startswith("edges.")}
+    if not untrained.keys() & state.keys():
+        state = {**untrained, **state}
+    load_checked(network, state, path)
     return network
 
 
 def _normalise(image: Tensor) -> Tensor:
     return image.float() / 127.5 - 1
-
-
-def _enlarge(logits: Tensor, size: list[int]) -> Tensor:
-    return F.interpolate(logits, size, mode="bilinear", align_corners=True)

@@ -29,6 +29,7 @@ from mgm_core.segmentation import (
 from training.config import Config, ConfigError, SourceConfig
 from training.data.segmenter.hard_portraits import hard_portraits
 from training.data.sources import is_held_out, limit_size, pictures
+from training.tasks.segmenter import load_person_network
 
 Mask = NDArray[np.bool_]
 _WORST, _COLUMNS = 20, 5
@@ -155,7 +156,7 @@ class Scores:
 
 def load_segmenter(person: Path, classes: Path) -> Segmenter:
     """Return the bundled segmenter with these weights for people and for the other classes."""
-    return Segmenter(BUNDLED, PortraitNetworks(_deeplab(person), _deeplab(classes)))
+    return Segmenter(BUNDLED, PortraitNetworks(load_person_network(str(person)), _deeplab(classes)))
 
 
 def _deeplab(weights: Path) -> nn.Module:

@@ -8,15 +8,18 @@ from training_data import config_text, write_training_data
 
 from mgm_core.choices import CATEGORIES
 from mgm_core.images import read_image, write_image
-from mgm_core.segmentation import PERSON, portrait_deeplab
+from mgm_core.segmentation import PERSON, PersonNetwork
 from training.__main__ import main
 from training.config import ConfigError, load
 from training.data.held_out import HARD_PEOPLE
 from training.loop import Trainer
-from training.tasks.segmenter import SegmenterTask, targets
+from training.tasks.segmenter import (
+    SegmenterTask,
+    load_person_network,
+    near_outline,
+    targets,
+)
 from training.tools import segmenter_scores
-
-DOG = CATEGORIES.index("dog")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,8 @@ def data(tmp_path_factory):
 def start(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("start") / "start.safetensors"
-    save_file(portrait_deeplab().state_dict(), path)
+    state = PersonNetwork().state_dict()
+    save_file({k: v for k, v in state.items() if not k.startswith("edges.")}, path)
     return path
 
 
@@ -41,55 +45,61 @@ def _config(tmp_path, data, *corrections):
 
 
 def test_labels_decide_where_they_tell_and_the_teacher_elsewhere():
-    taught = torch.zeros(1, 21, 1, 3)
-    taught[0, PERSON], taught[0, DOG] = 2.0, 1.0
-    subject = torch.tensor([1.0, 0.0, 0.0])[None, None, None]
-    known = torch.tensor([True, True, False])[None, None, None]
-    found = targets(taught, subject, known, torch.tensor([PERSON]))[0, :, 0]
-    np.testing.assert_allclose(found.sum(0), 1, atol=1e-6)
-    assert found[PERSON, 0] == 1
-    assert found[PERSON, 1] == 0
-    # Without person, a dog is as much likelier than any other class as the teacher says.
-    np.testing.assert_allclose(found[DOG, 1] / found[0, 1], np.e, rtol=1e-5)
-    np.testing.assert_allclose(found[DOG, 1], np.e / (np.e + 19), rtol=1e-5)
-    # The teacher's odds of person, e^2 against e + 19, are squared; the others keep their shares.
-    odds = (np.exp(2) / (np.e + 19)) ** 2
-    np.testing.assert_allclose(found[PERSON, 2], odds / (1 + odds), rtol=1e-5)
-    np.testing.assert_allclose(found[DOG, 2] / found[0, 2], np.e, rtol=1e-5)
-    animal = targets(taught, subject, known, torch.tensor([DOG]))[0, :, 0]
-    assert animal[DOG, 0] == 1
-    assert animal[DOG, 1] == 0
-    assert animal[PERSON, 1] > 0.2
+    taught = torch.tensor([2.0, 2.0, 1.0]).reshape(1, 1, 1, 3)
+    subject = torch.tensor([1.0, 0.0, 0.0]).reshape(1, 1, 1, 3)
+    known = torch.tensor([True, True, False]).reshape(1, 1, 1, 3)
+    person = targets(taught, subject, known, torch.tensor([True]))[0, 0, 0]
+    # The teacher's odds of person, e, are squared.
+    squared = np.e**2 / (1 + np.e**2)
+    np.testing.assert_allclose(person, [1, 0, squared], rtol=1e-6)
+    # A dog is no person, and beside it there may be one.
+    dog = targets(taught, subject, known, torch.tensor([False]))[0, 0, 0]
+    np.testing.assert_allclose(dog, [0, np.e**4 / (1 + np.e**4), squared], rtol=1e-6)
+
+
+def test_an_outline_is_near_within_12_px():
+    subject = torch.zeros(1, 1, 1, 40)
+    subject[..., 20:] = 1  # at stride 2: the outline is between 19 and 20
+    near = near_outline(subject)[0, 0, 0]
+    assert torch.equal(near.nonzero()[:, 0], torch.arange(14, 26))
 
 
 def test_the_segmenter_learns_from_its_start_and_is_exported_as_it_is_loaded(tmp_path, data, start):
-    config = _config(tmp_path, data, f"network.start={start}")
+    config = _config(tmp_path, data, f"network.start={start}", "network.frozen_blocks=2")
     task = SegmenterTask(config)
     trainer = Trainer(config, task, resume=False)
     trainer.module.train()
     batch = next(trainer.batches())
     assert batch["image"].dtype == torch.uint8
     terms = trainer.train_step(batch)
-    assert terms["loss"] == pytest.approx(terms["cross_entropy"] + 0.3 * terms["jaccard"])
+    assert terms["loss"] == pytest.approx(terms["cross_entropy"] + 0.5 * terms["jaccard"])
     trainer.save()
-    exported = load_file(tmp_path / "run" / "weights.safetensors")
-    portrait_deeplab().load_state_dict(exported)
-    before = load_file(start)
-    for key in ("classifier.1.weight", "backbone.0.0.weight"):
-        assert not torch.equal(exported[key], before[key])
+    exported = tmp_path / "run" / "weights.safetensors"
+    before, after = load_file(start), load_file(exported)
+    for key in ("classifier.1.weight", "backbone.2.conv.0.0.weight"):
+        assert not torch.equal(after[key], before[key])
         assert torch.equal(task.teacher.state_dict()[key], before[key])
-    # The same network, with batch norm apart again.
-    network = portrait_deeplab().eval()
-    network.load_state_dict(task.exported(trainer.module.state_dict()))
+    network = load_person_network(str(exported)).eval()
+    assert network.edges.correction.weight.any()
     trainer.module.eval()
     x = torch.rand(1, 3, 65, 65)
     with torch.inference_mode():
-        alone = network.classifier(network.backbone(x)["out"])
-        torch.testing.assert_close(trainer.module(x), alone, atol=1e-3, rtol=1e-3)
+        # The same network as in training, with batch norm apart again; the first blocks as before.
+        torch.testing.assert_close(_averaged(trainer)(x), network(x), atol=1e-3, rtol=1e-3)
+        first = network.backbone["1"](network.backbone["0"](x))
+        old = load_person_network(str(start)).eval()
+        torch.testing.assert_close(
+            first, old.backbone["1"](old.backbone["0"](x)), atol=1e-4, rtol=1e-4
+        )
     columns = trainer.task.panel(batch)
     assert [c.shape[1] for c in columns] == [3, 1, 1, 1]
     with pytest.raises(ConfigError, match=r"network\.start must name the segmenter's starting"):
         SegmenterTask(_config(tmp_path, data))
+
+
+def _averaged(trainer):
+    trainer.module.load_state_dict(trainer.average.state)
+    return trainer.module
 
 
 class _RightHalf:
