@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import anyio.to_thread
-from fastapi import FastAPI, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi import FastAPI, File, Form, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mgm_core import __version__
 from mgm_core.api import cut_out
@@ -23,6 +21,7 @@ from mgm_core.recipe import AUTO
 from mgm_core.runtime.admission import Admission, BusyError, Visitor, await_turn, within
 from mgm_core.runtime.cancellation import Cancelled
 from mgm_core.runtime.reporting import reason_of
+from mgm_core.serve.limits import BodyLimit
 
 __all__ = ["LANE", "Limits", "make_app"]
 
@@ -169,37 +168,3 @@ async def _cancelled_with(request: Request, cancel: Callable[[], None]) -> Async
         yield
     finally:
         watching.cancel()
-
-
-class BodyLimit:
-    """Answers requests that are too large, before their bodies are read.
-
-    Args:
-        app: What serves the others.
-        most_bytes: Of a request's body.
-    """
-
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
-        self._app, self._most_bytes = app, most_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or answer it here."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        detail = f"request must have at most {self._most_bytes} bytes, got more: send less"
-        length = Headers(scope=scope).get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._most_bytes:
-            await JSONResponse({"detail": detail}, 413)(scope, receive, send)
-            return
-        size = 0
-
-        async def counted() -> Message:
-            nonlocal size
-            part = await receive()
-            size += len(part.get("body", b""))
-            if size > self._most_bytes:  # of a length that was not announced
-                raise HTTPException(413, detail)
-            return part
-
-        await self._app(scope, counted, send)

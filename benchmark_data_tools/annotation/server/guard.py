@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmark_data_tools.annotation.storage.errors import StoreError
+from mgm_core.serve.limits import BodyLimit
 
 HEADER = "x-annotation"
 BODY_BYTES = 2**20
@@ -48,6 +48,10 @@ class Guard:
         is_program: Callable[[str], bool],
     ) -> None:
         self._app, self._takes_masks, self._is_program = app, takes_masks, is_program
+        self._for_programs, self._for_login, self._limited = (
+            BodyLimit(app, most_bytes, key="message")
+            for most_bytes in (PROGRAM_BYTES, LOGIN_BYTES, BODY_BYTES)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -60,7 +64,7 @@ class Guard:
                 scope, receive, send
             )
         elif self._is_program(scope["path"]):
-            await self._limited(PROGRAM_BYTES, scope, receive, send)
+            await self._for_programs(scope, receive, send)
         elif scope["method"] not in _SAFE_METHODS and HEADER not in headers:
             # A form of another site cannot set it.
             await _refusal(f"request must carry the header {HEADER}, got none", 403)(
@@ -69,26 +73,8 @@ class Guard:
         elif self._takes_masks(scope["path"]):
             await self._app(scope, receive, send)
         else:
-            limit = LOGIN_BYTES if scope["path"].endswith("/api/login") else BODY_BYTES
-            await self._limited(limit, scope, receive, send)
-
-    async def _limited(self, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
-        message = f"request must have at most {limit} bytes, got more: send less"
-        declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > limit:
-            await _refusal(message, 413)(scope, receive, send)
-            return
-        size = 0
-
-        async def counted() -> Message:
-            nonlocal size
-            part = await receive()
-            size += len(part.get("body", b""))
-            if size > limit:  # of a length that was not declared
-                raise HTTPException(413, message)
-            return part
-
-        await self._app(scope, counted, send)
+            login = scope["path"].endswith("/api/login")
+            await (self._for_login if login else self._limited)(scope, receive, send)
 
 
 def _refusal(message: str, status: int) -> JSONResponse:
