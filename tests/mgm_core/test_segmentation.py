@@ -3,6 +3,7 @@ import urllib.error
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torchvision.models import segmentation as torchvision_segmentation
 
 from mgm_core.matting.enlarge import guided_filter
@@ -10,10 +11,12 @@ from mgm_core.segmentation import (
     CATEGORIES,
     PERSON,
     SEGMENTERS,
+    PersonNetwork,
     PortraitNetworks,
     Segmenter,
     SegmenterError,
     category_index,
+    class_odds,
     corner_aligned_logits,
     enlarged,
     portrait_deeplab,
@@ -24,7 +27,7 @@ from mgm_core.segmentation import (
 @pytest.fixture(scope="module")
 def segmenter():
     torch.manual_seed(4)
-    networks = PortraitNetworks(portrait_deeplab(), portrait_deeplab())
+    networks = PortraitNetworks(PersonNetwork(), portrait_deeplab())
     return Segmenter("portrait", networks, device="cpu", dtype="float32")
 
 
@@ -40,6 +43,22 @@ def test_the_portrait_deeplab_is_the_module_that_its_weights_are_for():
     with torch.inference_mode():
         features = network.backbone(torch.zeros(1, 3, 129, 65))["out"]
     assert features.shape == (1, 320, 17, 9)  # output stride 8
+
+
+def test_the_decoder_begins_with_enlarging_and_then_corrects_each_pixel_at_stride_2():
+    torch.manual_seed(1)
+    network = PersonNetwork().eval()
+    x = torch.rand(1, 3, 65, 97) * 2 - 1
+    with torch.inference_mode():
+        odds = network(x)
+        assert odds.shape == (1, 1, 33, 49)
+        coarse = class_odds(network.classifier(network.backbone(x)["out"]))
+        enlarged_odds = F.interpolate(coarse, (33, 49), mode="bilinear", align_corners=True)
+        torch.testing.assert_close(odds, enlarged_odds, atol=1e-4, rtol=1e-4)
+        network.edges.correction.bias.copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
+        correction = network(x) - odds
+    blocks = torch.tensor([[0.0, 1.0], [2.0, 3.0]]).repeat(17, 25)[:-1, :-1]
+    torch.testing.assert_close(correction[0, 0], blocks, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(40, 60), (300, 200), (16, 500)])
@@ -115,16 +134,11 @@ class _SeesFromAbove(torch.nn.Module):
         super().__init__()
         self.share, self.sizes = share, []
 
-    def backbone(self, x):
+    def forward(self, x):
         self.sizes.append(tuple(x.shape))
-        return {"out": x}
-
-    def classifier(self, x):
         height, width = x.shape[2:]
-        logits = torch.zeros(1, len(CATEGORIES), height, width)
         area = torch.arange(height)[:, None] < self.share * height
-        logits[0, PERSON] = torch.where(area, 9.0, -9.0).expand(height, width)
-        return logits
+        return torch.where(area, 9.0, -9.0).expand(1, 1, height, width)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +194,9 @@ class _Bystander(torch.nn.Module):
         logits[0, self.category, :60, -60:] = 9.0
         return logits
 
+    def forward(self, x):
+        return class_odds(self.classifier(x))
+
 
 @pytest.mark.parametrize(("category", "stays"), [("person", False), ("bird", True)])
 def test_bystanders_are_people_and_not_the_rest_of_a_flock(category, stays):
@@ -196,13 +213,11 @@ def test_people_come_from_one_network_and_the_other_categories_from_the_other(se
     every = segmenter.probabilities(image, long_side_px=129)
     x = torch.from_numpy((image * 2 - 1).transpose(2, 0, 1))[None]
     with torch.inference_mode():
-        alone = [
-            corner_aligned_logits(n, x)[0].softmax(0).numpy()
-            for n in (networks.person, networks.classes)
-        ]
-    np.testing.assert_allclose(every[PERSON], alone[0][PERSON], atol=1e-5)
+        person = networks.odds(x)[0, 0].sigmoid().numpy()
+        classes = corner_aligned_logits(networks.classes, x)[0].softmax(0).numpy()
+    np.testing.assert_allclose(every[PERSON], person, atol=1e-5)
     rest = [i for i in range(len(CATEGORIES)) if i != PERSON]
-    shares = [p[rest] / p[rest].sum(0) for p in (every, alone[1])]
+    shares = [p[rest] / p[rest].sum(0) for p in (every, classes)]
     np.testing.assert_allclose(*shares, atol=1e-5)
 
 
