@@ -66,7 +66,7 @@ def _game(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
     canvas.edit(handlers.scribbled, controls, [canvas, edits], **_AT_ONCE)
     _compute(
         [run.click],
-        stop,
+        (run, stop),
         visits,
         fn=visits.of(handlers.play),
         inputs=[edits, best, *controls],
@@ -101,7 +101,7 @@ def _loop(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
     )
     _compute(
         [run.click],
-        stop,
+        (run, stop),
         visits,
         fn=visits.of(handlers.loop),
         inputs=[*controls],
@@ -121,7 +121,7 @@ def _loupe(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> N
     controls[0].change(lambda: None, None, glass, **_AT_ONCE)
     _compute(
         [run.click],
-        stop,
+        (run, stop),
         visits,
         fn=visits.of(handlers.look),
         inputs=[*controls],
@@ -171,7 +171,7 @@ def _comparison(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits)
             pair = closeup("compare-pair", captions=("This one", "The other"))
     _compute(
         [run.click, what.input],
-        stop,
+        (run, stop),
         visits,
         fn=visits.of(handlers.compare),
         inputs=[other, what, *controls],
@@ -189,18 +189,20 @@ def _run_and_stop(label: str, name: str) -> tuple[gr.Button, gr.Button]:
 
 def _compute(
     events: Sequence[Any],
-    stop: gr.Button,
+    buttons: tuple[gr.Button, gr.Button],
     visits: Visits,
     **computing: Any,  # noqa: ANN401 - what Gradio's listeners take
 ) -> None:
-    """Compute on events; Stop is seen meanwhile, and ends it."""
+    """Compute on events; meanwhile the first button is off, and the second is seen and ends it."""
+    _, stop = buttons
 
-    def shown(visible: bool) -> gr.Button:
-        return gr.Button(visible=visible)
+    def running(on: bool) -> list[gr.Button]:
+        return [gr.Button(interactive=not on), gr.Button(visible=on)]
 
-    begun = gr.on(events, lambda: shown(True), None, stop, **_AT_ONCE)
-    running = begun.then(api_visibility="private", **computing)
-    running.then(lambda: shown(False), None, stop, **_AT_ONCE)
-    stop.click(visits.stop, None, None, cancels=[running], **_AT_ONCE).then(
-        lambda: shown(False), None, stop, **_AT_ONCE
+    begun = gr.on(events, lambda: running(True), None, list(buttons), **_AT_ONCE)
+    computed = begun.then(api_visibility="private", **computing)
+    computed.then(lambda: running(False), None, list(buttons), **_AT_ONCE)
+    # Not before the end is known may it begin anew: Gradio would end that as well.
+    stop.click(visits.stop, None, None, cancels=[computed], **_AT_ONCE).then(
+        lambda: running(False), None, list(buttons), **_AT_ONCE
     )
