@@ -46,8 +46,8 @@ _MAX_MAGNIFICATION = 1.5
 # of at least so much probability joins them: passers-by and cones, as seen in training photographs.
 _BYSTANDER_SHARE = 0.2
 _BRIDGE = 0.25
-# The network decides at stride 8: people's outlines are moved to the image's edges, at the size
-# that it is fed with. Chosen on training photographs (docs/experiments).
+# People's outlines are moved to the image's edges, at the size that the network is fed with. Chosen
+# on training photographs (docs/experiments).
 _OUTLINE_RADIUS_PX, _OUTLINE_EPSILON = 8, 1e-3
 # A view that is hardly larger than the first adds nothing.
 _MIN_MAGNIFICATION = 1.1
