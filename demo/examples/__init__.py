@@ -70,7 +70,7 @@ EXAMPLES = (
     Example("Your own rough mask", "scribble.jpg", mask="scribble-mask.png"),
     Example("A trimap", "trimap.jpg", mask="trimap-mask.png", mask_kind="trimap"),
 )
-HERO = EXAMPLES[0]
+HERO = Example("Hair in the wind", "scribble.jpg")
 
 
 @cache

@@ -34,11 +34,12 @@ _FRAME_MS = 110
 _THUMBNAIL_PX = 144
 # The scribble: lines from corner to corner in px of its photo, and their width.
 _SCRIBBLE = (
-    ((480, 90), (470, 330), (560, 560), (620, 800), (480, 980)),
-    ((300, 980), (330, 760), (420, 620)),
-    ((700, 980), (720, 760), (600, 300)),
+    ((530, 190), (470, 400), (560, 620), (620, 800), (480, 980)),
+    ((430, 260), (350, 480), (300, 760), (300, 980)),
+    ((590, 240), (660, 480), (720, 980)),
 )
 _SCRIBBLE_PX = 230
+_KNOWN = 0.05  # alpha nearer to 0 or 1 counts as known in the trimap
 _TRIMAP_PX = 51  # diameter of the kernel by which the trimap's known regions shrink
 
 
@@ -97,8 +98,8 @@ def _write_masks(models: Models) -> None:
     trimap = next(e for e in EXAMPLES if e.mask_kind == "trimap")
     alpha = computed(replace(trimap, mask=None, mask_kind="detect"), models).alpha
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_TRIMAP_PX, _TRIMAP_PX))
-    foreground = cv2.erode((alpha == 1).astype(np.uint8), kernel)
-    background = cv2.erode((alpha == 0).astype(np.uint8), kernel)
+    foreground = cv2.erode((alpha >= 1 - _KNOWN).astype(np.uint8), kernel)
+    background = cv2.erode((alpha <= _KNOWN).astype(np.uint8), kernel)
     known = np.where(foreground, 1.0, np.where(background, 0.0, 128 / 255)).astype(np.float32)
     (PICTURES / "trimap-mask.png").write_bytes(encode_png(known))
 
