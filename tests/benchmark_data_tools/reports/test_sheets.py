@@ -110,9 +110,9 @@ class _LeftHalf:
 
 
 def test_photographs_are_cut_out_as_the_product_does(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Segmenter, "load", lambda name: _LeftHalf())
+    monkeypatch.setattr(Segmenter, "load", lambda name, **settings: _LeftHalf())
     network = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32")
-    monkeypatch.setattr(Matter, "load", lambda **settings: network)
+    monkeypatch.setattr(Matter, "load", lambda weights, **settings: network)
     photos = tmp_path / "photos"
     photos.mkdir()
     generator = np.random.default_rng(0)
