@@ -33,6 +33,8 @@ class FindsRed:
 
 
 class TakesGuidance:
+    device = "cpu"
+
     def matte(self, image, guidance, **_):
         return Matte(*[guidance.astype(np.float32)] * 6)
 
