@@ -10,7 +10,14 @@ import gradio as gr
 import numpy as np
 
 from demo.backend.orders import File, Order
-from demo.backend.publishing import Product, for_page, product, publish, zipped
+from demo.backend.publishing import (
+    Product,
+    encoded_for_page,
+    for_page,
+    product,
+    publish,
+    zipped,
+)
 from demo.backend.robustness import (
     PAPER_GROWTH_PERCENT,
     Trial,
@@ -20,7 +27,7 @@ from demo.backend.robustness import (
     read_sizes,
     trials,
 )
-from demo.backend.studio import Studio, View, overlay, tinted
+from demo.backend.studio import Seen, Studio, View, overlay, tinted
 from demo.backend.visits import capitalised, report_refusals, report_waiting, sentence
 from demo.controls import CONTROL_NAMES, PER_PHOTO, Controls
 from demo.examples import EXAMPLES
@@ -246,11 +253,19 @@ class Handlers:
             # The visitor is offered to reduce it.
             yield nothing
             return
+        seen = None if editing else self._studio.seen(order, view)
+        if seen is not None:
+            pictures = publish(*seen.before), publish(*seen.after)
+            note, pair = seen.note + hint, side_by_side(*pictures)
+            last = LastResult(controls.photo, pictures, note, pair)
+            yield Shown(pictures, note, None, pair, last, gr.Row(visible=True))
+            return
         report_waiting(progress, 0.4)
         if view != "guidance" and (editing or self._example_result(order, view) is None):
             self._studio.reserve(order)
         progress(0.05, "Reading the photo")
-        before = for_page(self._studio.picture(order.photo))
+        photo = encoded_for_page(self._studio.picture(order.photo))
+        before = publish(*photo)
         note = ""
         canvas: Canvas | None = None
 
@@ -262,6 +277,12 @@ class Handlers:
             pair = side_by_side(before, after)
             last = LastResult(controls.photo, (before, after), note, pair)
             return on_the_way(after)._replace(last=last)
+
+        def finished() -> Shown:
+            after = encoded_for_page(self._studio.view(order, view))
+            if not editing:
+                self._studio.remember(order, view, Seen(photo, after, note.removesuffix(hint)))
+            return result(publish(*after))
 
         ready = None if editing else self._example_result(order, view)
         if ready is not None:
@@ -280,16 +301,17 @@ class Handlers:
             canvas = _canvas(before, empty, controls, order) if editing else None
             yield on_the_way(before)._replace(last=None, downloads=gr.Row(visible=False))
             return
-        note = capitalised(guided.reason) + hint
+        note = capitalised(guided.reason)
         for remark in self._studio.photo(order.photo).notes:
             note += f". {html.escape(remark, quote=False)}"
         transparent = self._studio.photo(order.photo).alpha is not None
         if transparent and not order.recipe.ignore_transparency:
             note += ". What is transparent in the photo stays so"
+        note += hint
         if editing:
             canvas = _canvas(before, guided.guidance, controls, order)
         if view == "guidance":
-            yield result(for_page(self._studio.view(order, view)))
+            yield finished()
             return
         if not self._studio.has_matte(order):
             yield on_the_way(for_page(self._studio.view(order, "guidance")))
@@ -300,7 +322,7 @@ class Handlers:
         progress(0.5, "Refining hair" if order.recipe.refine else "Cutting out")
         self._studio.matte(order)
         progress(0.8, "Finding the subject's own colours")
-        yield result(for_page(self._studio.view(order, view)))
+        yield finished()
 
     @staticmethod
     def stopped(

@@ -82,9 +82,14 @@ def for_page(pixels: Floats) -> str:
     Returns:
         The file's path.
     """
+    return publish(*encoded_for_page(pixels))
+
+
+def encoded_for_page(pixels: Floats) -> tuple[bytes, str]:
+    """Return what `for_page` publishes: a file's content and its name."""
     if pixels.ndim == 2:
-        return publish(encode_png(pixels), "plane.png")
-    return publish(encode_jpeg(pixels), "picture.jpg")
+        return encode_png(pixels), "plane.png"
+    return encode_jpeg(pixels), "picture.jpg"
 
 
 def product(studio: Studio, order: Order, wanted: Product) -> str:

@@ -7,7 +7,7 @@ The stages are those of `mgm_core.cutout`. Each asks the one before it and keeps
 import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -57,6 +57,20 @@ _TINT = np.array([0.36, 0.30, 0.95], np.float32)
 _TINT_SHARE = 0.55
 LARGE_PIXELS = 4_000_000
 """What has more waits in a lane of its own, so that small photos need not wait for it."""
+
+
+class Seen(NamedTuple):
+    """What the page shows of a finished view, encoded.
+
+    Args:
+        before: the photo's content and name.
+        after: the view's.
+        note: the line about the guidance.
+    """
+
+    before: tuple[bytes, str]
+    after: tuple[bytes, str]
+    note: str
 
 
 class Studio:
@@ -325,6 +339,17 @@ class Studio:
         behind = self.background(order)
         return render(self.foreground(order), self.matte(order).alpha, behind, order.recipe)
 
+    def seen(self, order: Order, view: View) -> Seen | None:
+        """Return what was shown of a finished view, if that is still known."""
+        key = _seen_key(order, view)
+        if key not in self._memory:
+            return None
+        return self._memory.get(key, lambda: None)  # it may have left since
+
+    def remember(self, order: Order, view: View, seen: Seen) -> None:
+        """Keep what is shown of a finished view, so that it is there again at once."""
+        self._memory.get(_seen_key(order, view), lambda: seen)
+
     def view(self, order: Order, view: View) -> Floats:
         """Return what is to be looked at: (H, W, 3) colours or an (H, W) plane."""
         match view:
@@ -386,6 +411,11 @@ def _probability_key(photo: File, recipe: Recipe) -> Hashable:
 def _category_key(photo: File, recipe: Recipe) -> Hashable:
     settings = recipe.segmenter, recipe.segmenter_side_px, recipe.threshold
     return "category", photo.digest, *settings
+
+
+def _seen_key(order: Order, view: View) -> Hashable:
+    files = (None if file is None else file.digest for file in (order.mask, order.backdrop))
+    return "seen", view, order.photo.digest, *files, order.recipe.to_json(), order.perturb_px
 
 
 def _matte_key(order: Order, guided: Guided) -> Hashable:

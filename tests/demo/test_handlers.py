@@ -86,6 +86,26 @@ def test_an_examples_result_is_there_without_any_network(handlers, matter, monke
             handlers.example(SimpleNamespace(example=sent))
 
 
+def test_a_view_that_was_shown_is_there_at_once_until_something_changes(
+    handlers, photo, monkeypatch
+):
+    controls = DEFAULTS.with_values(photo=photo)
+    *_, first = shown(handlers, "cut-out", controls)
+    *_, masked = shown(handlers, "guidance", controls)
+    made = []
+    view = handlers._studio.view
+    monkeypatch.setattr(handlers._studio, "view", lambda *a: made.append(a) or view(*a))
+    assert shown(handlers, "cut-out", controls) == [first]
+    assert shown(handlers, "guidance", controls) == [masked]
+    assert made == []
+    hinted = controls.with_values(background="picture")
+    ((_, note, _, _),) = shown(handlers, "cut-out", hinted)
+    assert note == f"{first[1]}. Add the picture that goes behind"
+    *_, green = shown(handlers, "cut-out", controls.with_values(background="colour"))
+    assert green[0] != first[0]
+    assert len(made) == 1
+
+
 def test_another_photo_starts_anew_and_an_example_keeps_what_belongs_to_it(handlers, photo):
     result, controls, hero, about, *rest = handlers.start_photo(photo, None)
     assert (result.visible, controls.visible, hero.visible) == (True, True, False)
