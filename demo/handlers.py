@@ -278,7 +278,7 @@ class Handlers:
             last = LastResult(controls.photo, (before, after), note, pair)
             return on_the_way(after)._replace(last=last)
 
-        def finished() -> Shown:
+        def final_result() -> Shown:
             after = encoded_for_page(self._studio.view(order, view))
             if not editing:
                 self._studio.remember(order, view, Seen(photo, after, note.removesuffix(hint)))
@@ -311,7 +311,7 @@ class Handlers:
         if editing:
             canvas = _canvas(before, guided.guidance, controls, order)
         if view == "guidance":
-            yield finished()
+            yield final_result()
             return
         if not self._studio.has_matte(order):
             yield on_the_way(for_page(self._studio.view(order, "guidance")))
@@ -322,7 +322,7 @@ class Handlers:
         progress(0.5, "Refining hair" if order.recipe.refine else "Cutting out")
         self._studio.matte(order)
         progress(0.8, "Finding the subject's own colours")
-        yield finished()
+        yield final_result()
 
     @staticmethod
     def stopped(
