@@ -172,7 +172,14 @@ def cut_out(
     else:
         found = _read_mask(given, max_megapixels)
         guided = guidance_from_mask(found.mask, recipe.mask_kind, recipe.category, note=found.note)
-    made = cut_out_guided(seen.image, guided, models.matter(), recipe, seen.alpha)
+    made = cut_out_guided(
+        seen.image,
+        guided,
+        models.matter(),
+        recipe,
+        seen.alpha,
+        foreground_network=models.foreground_network,
+    )
     return Result(made, seen, backdrop)
 
 

@@ -212,6 +212,7 @@ def open_service(
     from benchmark_data_tools.annotation.places.folder_copy import FolderCopy, restore_from_folder
     from benchmark_data_tools.annotation.server.service import Service
 
+    verify_bundled()
     disk = durability.SPACE_DISK
     folder = durability.safe_folder(folder, disk)
     users = Users(folder)
@@ -234,7 +235,6 @@ def open_service(
     if copy_to:
         restore_from_folder(folder, copy_to)
     clear_up(folder, recursive=True)
-    verify_bundled()
     store = Store.open(folder, database=database)
     warning = durability.warning(folder, copied=bool(hub_dataset or copy_to), disk=disk)
     copy: durability.HubCopy | FolderCopy | None = None

@@ -17,6 +17,9 @@ import numpy as np
 T = TypeVar("T")
 
 
+_MISSING = object()
+
+
 class Memory:
     """Results by key, the least recently used leaving first.
 
@@ -54,19 +57,30 @@ class Memory:
             key: all that the result depends on.
             make: computes the result.
         """
+        found = self.find(key, _MISSING)
+        if found is not _MISSING:
+            return found  # type: ignore[return-value] # a key has results of one type
+        made = make()
+        self.put(key, made)
+        return made
+
+    def find(self, key: Hashable, default: object = None) -> object:
+        """Return the result of this key, or the default if it is not there."""
         with self._lock:
             self._forget_old()
-            if key in self._results:
-                result, size, _ = self._results.pop(key)
-                self._results[key] = (result, size, self._clock())
-                return result  # type: ignore[return-value] # a key has results of one type
-        made = make()
+            if key not in self._results:
+                return default
+            result, size, _ = self._results.pop(key)
+            self._results[key] = (result, size, self._clock())
+            return result
+
+    def put(self, key: Hashable, result: object) -> None:
+        """Keep a result in place of what was there."""
         with self._lock:
             self._results.pop(key, None)
-            self._results[key] = (made, size_in_bytes(made), self._clock())
+            self._results[key] = (result, size_in_bytes(result), self._clock())
             while self.held_bytes > self._max_bytes:
                 self._results.popitem(last=False)
-        return made
 
     def forget_old(self) -> None:
         """Drop what was not used for `keep_s`."""

@@ -341,14 +341,13 @@ class Studio:
 
     def seen(self, order: Order, view: View) -> Seen | None:
         """Return what was shown of a finished view, if that is still known."""
-        key = _seen_key(order, view)
-        if key not in self._memory:
-            return None
-        return self._memory.get(key, lambda: None)  # it may have left since
+        seen = self._memory.find(_seen_key(order, view))
+        assert seen is None or isinstance(seen, Seen), "the key is of these alone"
+        return seen
 
     def remember(self, order: Order, view: View, seen: Seen) -> None:
         """Keep what is shown of a finished view, so that it is there again at once."""
-        self._memory.get(_seen_key(order, view), lambda: seen)
+        self._memory.put(_seen_key(order, view), seen)
 
     def view(self, order: Order, view: View) -> Floats:
         """Return what is to be looked at: (H, W, 3) colours or an (H, W) plane."""

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 import mgm_core
-from mgm_core import Click, ImageError, NoSubjectError, cut_out, read_image, write_image
+from mgm_core import Click, ImageError, NoSubjectError, api, cut_out, read_image, write_image
+from mgm_core.foreground.learned import NetworkEstimator
 
 SIZE = 64
 
@@ -32,6 +33,18 @@ def mask():
 @pytest.fixture(scope="module")
 def expected(photo, mask):
     return cut_out(photo, mask=mask, quality="fast")
+
+
+def test_best_loads_its_networks_once_where_it_is_told_to_compute(photo, mask, monkeypatch):
+    loaded = []
+    load = NetworkEstimator.load
+    monkeypatch.setattr(
+        NetworkEstimator, "load", lambda **where: loaded.append(where) or load(**where)
+    )
+    monkeypatch.setattr(api, "_models", {})
+    for _ in range(2):
+        cut_out(photo, mask=mask, quality="best", device="cpu")
+    assert loaded == [{"device": "cpu", "dtype": "auto"}]
 
 
 def test_the_public_names_are_complete():

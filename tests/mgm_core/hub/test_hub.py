@@ -102,7 +102,7 @@ def test_what_is_pushed_is_loaded_again(hub, kind, loaded, name):
     assert files.keys() >= {"model.safetensors", "README.md"}
     card = ModelCard(files["README.md"].decode())
     assert (card.data.license, card.data.license_name) == ("other", "research-use-only")
-    assert card.data.library_name == "mgm"
+    assert card.data.to_dict()["library_name"] == "mgm"
     assert "Licence: research use only" in card.text
     assert f"{kind.__name__}.from_pretrained" in card.text
     again = kind.from_pretrained("ada/matting")
