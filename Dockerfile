@@ -13,6 +13,7 @@ COPY --chown=app demo demo
 COPY --chown=app mgm_core mgm_core
 COPY --chown=app benchmark_data_tools benchmark_data_tools
 USER app
+RUN python -m mgm_core.engines.compile
 ENV GRADIO_SERVER_NAME=0.0.0.0 PORT=7860 PYTHONUNBUFFERED=1
 EXPOSE 7860
 HEALTHCHECK --start-period=60s CMD python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/')"

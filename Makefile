@@ -44,6 +44,7 @@ $(BIN)/python:
 
 .venv/installed: requirements.txt requirements.lock | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt -c requirements.lock
+	$(BIN)/python -m mgm_core.engines.compile
 	touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed | $(BIN)/python

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from demo.backend.zerogpu import lends_a_gpu, on_gpu
 from mgm_core.arrays import Floats
 from mgm_core.choices import BUNDLED, DEFAULT_WEIGHTS, WORKING_MEGAPIXELS, SegmenterError
 from mgm_core.cutout import MattingNetwork, SegmentingNetwork
-from mgm_core.foreground.estimate import estimate_foreground
+from mgm_core.engines.compile import compile_kernels, specimen
+from mgm_core.foreground.estimate import ForegroundMethod, estimate_foreground
 from mgm_core.models import Models as CoreModels
 from mgm_core.recipe import Recipe
 from mgm_core.runtime.lazy import Lazy, LazyByName
@@ -127,17 +126,21 @@ class Models:
         return thread
 
     def _warm_up(self, segmenter: str, on_broken: Callable[[str], None] | None) -> None:
-        image = np.full((64, 64, 3), 0.5, np.float32)
-        guidance = np.zeros((64, 64), np.float32)
-        guidance[16:48, 16:48] = 1
+        image, alpha = specimen()
         try:
             if self._lent:  # what is loaded here is not on the GPU, and no one waits for it yet
-                self._warm_up_colours(image, guidance)
+                compile_kernels()
+                self._warm_up_colours(image, alpha, Recipe().foreground)
                 self.loaded = True
                 return
             self.segmenter(segmenter).probability(image)
-            alpha = self.matter().matte(image, guidance, refine=True).alpha
-            self._warm_up_colours(image, alpha)
+            matter = self.matter()
+            # First what a page shows first.
+            matter.matte(image, alpha)
+            self._warm_up_colours(image, alpha, "multilevel")
+            compile_kernels()
+            matter.matte(image, alpha, refine=True)
+            self._warm_up_colours(image, alpha, Recipe().foreground)
             self.loaded = True
         except Exception as error:  # whatever it is, the first visitor meets it again and sees it
             if on_broken is not None and isinstance(error, ValueError):
@@ -145,8 +148,8 @@ class Models:
                 return
             _logger.exception("the networks could not be made ready ahead of the first visitor")
 
-    def _warm_up_colours(self, image: Floats, alpha: Floats) -> None:
-        estimate_foreground(image, alpha, Recipe().foreground, network=self.foreground_network)
+    def _warm_up_colours(self, image: Floats, alpha: Floats, method: ForegroundMethod) -> None:
+        estimate_foreground(image, alpha, method, network=self.foreground_network)
 
 
 class _OnLentGpu:
