@@ -28,7 +28,7 @@ from training.tasks.prn import PRNTask
 from training.tasks.segmenter import SegmenterTask
 from training.tools.bundle import bundle
 from training.tools.pack import pack
-from training.tools.permissive_data import permissive_data
+from training.tools.permissive_data import MASKS_BY_HAND, permissive_data
 from training.tools.profile import profile_run
 from training.tools.segmenter_scores import Scores
 from training.tools.sheets import example_sheet, guidance_sheet
@@ -174,7 +174,9 @@ def _permissive_data(arguments: list[str]) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--network", type=Path, required=True, help="makes the masks of portraits")
     parser.add_argument("--weights", type=Path, action="append", default=[], help="further starts")
-    parser.add_argument("--masks", type=Path, help="folder of masks corrected by hand")
+    parser.add_argument(
+        "--masks", type=Path, default=MASKS_BY_HAND, help="folder of masks corrected by hand"
+    )
     options = parser.parse_args(arguments)
     for line in permissive_data(
         options.data, options.out, options.network, options.weights, options.masks

@@ -4,8 +4,9 @@
 
 Every file of DATA is looked up in `training/data/licences.py`. What is permissive is copied into
 OUT; what is not is counted and named by its folder. Of the CC0 portraits, those kept for
-development stay out; the others get masks of people by the network (Apache-2.0) at several scales,
-or those of --masks, corrected by hand, and cut-outs made from them. OUT/LICENCES.tsv names every
+development stay out; the others get masks of people: those corrected by hand
+(`training/data/cc0_masks`, or --masks), else the network's (Apache-2.0) at several scales, and
+cut-outs made from them. OUT/LICENCES.tsv names every
 file with its hash, licence and origin; a configuration with `data.licences = "LICENCES.tsv"` trains
 on nothing else.
 """
@@ -30,7 +31,10 @@ from training.data.licences import WEIGHTS, Licence, licence_of, sha256
 from training.data.sources import PICTURE_SUFFIXES
 from training.tools.segmenter_scores import load_segmenter
 
-__all__ = ["gather", "permissive_data", "several_scales"]
+__all__ = ["MASKS_BY_HAND", "gather", "permissive_data", "several_scales"]
+
+MASKS_BY_HAND = Path(__file__).parents[1] / "data" / "cc0_masks"
+"""Of 31 CC0 portraits; begun by DeepLabV3 (Apache-2.0) and corrected in the annotation tool."""
 
 LONG_SIDES_PX = (385, 513, 769)
 # A portrait of which so much is doubtful needs a mask by hand.
@@ -83,13 +87,18 @@ def _pictures(data: Path) -> Iterator[Path]:
         yield from sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
 
 
-def _add_masks(out: Path, segmenter: Segmenter, by_hand: Path | None) -> Iterator[Row]:
+def _add_masks(out: Path, segmenter: Segmenter, by_hand: Path) -> Iterator[Row]:
     """Write a mask and a cut-out of each portrait; one that is doubtful is taken out again."""
     for path in tqdm(sorted((out / "portraits" / "images").iterdir()), desc="masks"):
         image = read_image(path)
-        corrected = None if by_hand is None else by_hand / f"{path.stem}.png"
-        if corrected is not None and corrected.is_file():
+        corrected = by_hand / f"{path.stem}.png"
+        if corrected.is_file():
             mask, origin = read_mask(corrected), "mask by hand"
+            if mask.shape != image.shape[:2]:
+                raise ConfigError(
+                    f"{corrected} must have the size of its portrait, {image.shape[:2]}, got "
+                    f"{mask.shape}: name another folder with --masks"
+                )
         else:
             chance = several_scales(image, segmenter)
             low, high = DOUBTFUL
@@ -126,12 +135,13 @@ def _weights(paths: list[Path]) -> Iterator[Row]:
 
 
 def permissive_data(
-    data: Path, out: Path, network: Path, weights: list[Path], by_hand: Path | None
+    data: Path, out: Path, network: Path, weights: list[Path], by_hand: Path
 ) -> Iterator[str]:
     """Gather the data; yield a line for all that was taken or refused of one origin.
 
     Raises:
-        ConfigError: Weights are not permissive, or `out` holds something.
+        ConfigError: Weights are not permissive, `out` holds something, or a mask by hand has not
+            its portrait's size.
     """
     starts = list(_weights([network, *weights]))
     if out.exists() and any(out.iterdir()):

@@ -120,6 +120,14 @@ def test_permissive_data_is_gathered_with_masks_and_the_rest_refused(tmp_path, m
     mask = tool.read_mask(out / "portraits/masks/001.png")
     np.testing.assert_array_equal(mask, dark[..., 0] * 2)
     assert main(command) == 1  # the folder is not empty any more
+    assert main([*command[:2], str(tmp_path / "sizes"), *command[3:]]) == 1
+    assert "must have the size of its portrait" in capsys.readouterr().err
     network.write_bytes(b"others")
     assert main([*command[:2], str(tmp_path / "new"), *command[3:]]) == 1
     assert "weights must be known and permissive" in capsys.readouterr().err
+
+
+def test_masks_by_hand_are_of_portraits_that_may_be_trained_on():
+    names = {path.stem for path in tool.MASKS_BY_HAND.glob("*.png")}
+    assert len(names) == 31
+    assert not names & CC0_PORTRAITS
