@@ -24,7 +24,7 @@ from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.foreground.estimate import ForegroundMethod, estimate_foreground
 from mgm_core.guidance import from_binary_mask, from_trimap
 from mgm_core.matting.laplacian import TOLERANCE, MattingLaplacian, smooth_compression_noise
-from mgm_core.matting.matter import Matter
+from mgm_core.matting.matter import Matter, refine_at_half
 from mgm_core.matting.refine import (
     BAND_KERNEL_PX,
     ROUNDS,
@@ -59,6 +59,7 @@ class Variant:
         samples: Whether there are colour samples, and the solution by them.
         smooths: Whether compression noise is smoothed.
         fuses: Whether the fusion network weights the candidates, in place of their plain mean.
+        at_half: Whether one view is refined once at half the size, as `--quality fast` does.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Variant:
     samples: bool = True
     smooths: bool = True
     fuses: bool = True
+    at_half: bool = False
 
     def candidates(
         self, image: Colours, mean: Plane, unknown: Booleans
@@ -99,6 +101,7 @@ PRODUCT = Variant("as bundled")
 VARIANTS: tuple[Variant, ...] = (
     PRODUCT,
     Variant("the matting network alone", refines=False),
+    Variant("one view, one round, at half the size", magnified=False, rounds=1, at_half=True),
     Variant("one view", magnified=False),
     *(Variant(f"rounds: {n}", rounds=n) for n in (1, 2, 3)),
     *(Variant(f"without prior weight {weight:g}", left_out=(weight,)) for weight in PRIOR_WEIGHTS),
@@ -278,6 +281,8 @@ def _alpha(
         rounds=variant.rounds,
         candidates=variant.candidates,
     )
+    if variant.at_half:
+        return refine_at_half(refiner, image, guide, views[0], known)
     return refiner(image, guide, views, unknown)
 
 

@@ -145,7 +145,7 @@ def run_clips(
     Raises:
         ValueError: The folder is not as wanted, or a clip shows no subject.
     """
-    recipe = recipe or Recipe(quality="fast")
+    recipe = recipe or Recipe(quality="fast", refine="off")
     ways = {"followed": 0.0} if first_mask else {f"smoothing {share:g}": share for share in shares}
     for name, folder in find_clips(data).items():
         frames, truths = (list(_stems(folder / part).values()) for part in ("com", "pha"))

@@ -4,7 +4,8 @@
 |---|---|
 | `prn_mobilenet_v2`, or other bundled weights | this project's network |
 | `weights:PATH` | this project's network with other weights |
-| `refined:NAME`, `refined:weights:PATH` | either, and its alpha refined, as the product does |
+| `refined:NAME`, `refined:weights:PATH` | either, and its alpha refined, as `--quality best` does |
+| `half:NAME`, `half:weights:PATH` | either, refined at half the size, as `--quality fast` does |
 | `closed_form` `knn` `learning_based` `large_kernel` `random_walk` `shared_sampling` | PyMatting |
 | `folder:PATH` | predictions of any other method, one picture an image |
 | `guidance` | the guidance itself, taken as the matte: what is there to be gained |
@@ -17,7 +18,7 @@ project's, with bundled weights) or `network:PATH`; it may be left out (see FORE
 import functools
 import hashlib
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeGuard, cast, get_args
@@ -28,6 +29,7 @@ from benchmark_data_tools.data.layouts import files_by_name
 from benchmark_data_tools.data.samples import read_colours, read_grey, sha256
 from benchmark_data_tools.protocols import Case
 from mgm_core.arrays import Floats
+from mgm_core.choices import Refinement
 from mgm_core.foreground.estimate import (
     ForegroundEstimator,
     ForegroundMethod,
@@ -55,7 +57,7 @@ CLOSED_FORM = "closed_form"
 FOREGROUNDS = {CLOSED_FORM: CLOSED_FORM}
 DEFAULT_FOREGROUND = "multilevel"
 
-REFINED = "refined:"
+REFINED: Mapping[str, Refinement] = {"refined:": "full", "half:": "half"}
 
 
 class AlphaMethod(Protocol):
@@ -171,7 +173,7 @@ def parse(text: str, table: str) -> MethodSpec:
         raise ValueError(
             f"method must not name a foreground method outside table 3, got {text}: write {alpha}"
         )
-    network = alpha.removeprefix(REFINED)
+    network = _network_and_refinement(alpha)[0]
     for part in (network, foreground):
         kind, colon, path = part.partition(":")
         named = colon and kind in ("weights", "folder", "network")
@@ -182,7 +184,7 @@ def parse(text: str, table: str) -> MethodSpec:
     if network != alpha:
         if not network.startswith("weights:") and network not in ours:
             raise ValueError(
-                f"method must name a matting network after {REFINED}, one of "
+                f"method must name a matting network after {' or '.join(REFINED)}, one of "
                 f"{', '.join(ours)} or weights:PATH, got {alpha}: correct its name"
             )
     elif alpha.partition(":")[0] not in ("weights", "folder") and alpha not in known:
@@ -205,6 +207,14 @@ def _parts(text: str) -> tuple[str, str | None]:
     return (alpha, foreground) if known else (text, None)
 
 
+def _network_and_refinement(name: str) -> tuple[str, Refinement]:
+    """Split `refined:NETWORK`."""
+    for prefix, refinement in REFINED.items():
+        if name.startswith(prefix):
+            return name.removeprefix(prefix), refinement
+    return name, "off"
+
+
 def _matting_networks() -> list[str]:
     encoders = get_args(EncoderName)
     return [n for n, found in bundled().items() if found.architecture.split("/")[0] in encoders]
@@ -223,9 +233,9 @@ def identity(spec: MethodSpec) -> dict[str, str]:
     for role, name in (("alpha", spec.alpha), ("refiner", spec.refiner)):
         if name is None or name in ("guidance", "truth"):
             continue
-        if name.startswith(REFINED):
+        name, refinement = _network_and_refinement(name)
+        if refinement != "off":
             found[f"{role}_fusion_sha256"] = sha256(bundled_path(FUSION_WEIGHTS))
-            name = name.removeprefix(REFINED)
         kind, _, path = name.partition(":")
         if kind == "folder":
             found[f"{role}_sha256"] = _sha256_of_folder(Path(path))
@@ -249,7 +259,7 @@ def alpha_method(name: str) -> AlphaMethod:
     Returns:
         The method.
     """
-    network = name.removeprefix(REFINED)
+    network, refinement = _network_and_refinement(name)
     kind, _, path = network.partition(":")
     if kind == "folder":
         return _FromFolder(Path(path))
@@ -261,7 +271,7 @@ def alpha_method(name: str) -> AlphaMethod:
         return lambda case, name, variant: case.pictures.alpha
     # float32 wherever it runs, so that figures of two machines compare.
     matter = Matter.load(Path(path) if kind == "weights" else network, dtype="float32")
-    return _ours(matter, refine=network != name)
+    return _ours(matter, refine=refinement)
 
 
 @functools.lru_cache(maxsize=2)
@@ -340,7 +350,7 @@ def check_folder(spec: MethodSpec, variants: list[str], names: list[str]) -> Non
             _existing(files, name, folder)
 
 
-def _ours(matter: Matter, *, refine: bool) -> AlphaMethod:
+def _ours(matter: Matter, *, refine: Refinement) -> AlphaMethod:
     def predict(case: Case, name: str, variant: str) -> Floats:
         known = from_trimap(case.trimap) if case.enforce and case.trimap is not None else None
         matte = matter.matte(case.pictures.image, case.guidance, known=known, refine=refine)

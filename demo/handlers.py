@@ -315,11 +315,11 @@ class Handlers:
             return
         if not self._studio.has_matte(order):
             yield on_the_way(for_page(self._studio.view(order, "guidance")))
-            if order.recipe.refine:
+            if order.recipe.refine == "full":
                 progress(0.3, "Cutting out")
                 quick = replace(order, recipe=order.recipe.with_quality("fast"))
                 yield on_the_way(for_page(self._studio.view(quick, view)))
-        progress(0.5, "Refining hair" if order.recipe.refine else "Cutting out")
+        progress(0.5, "Refining hair" if order.recipe.refine == "full" else "Cutting out")
         self._studio.matte(order)
         progress(0.8, "Finding the subject's own colours")
         yield final_result()

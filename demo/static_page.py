@@ -4,8 +4,8 @@
     python -m demo.static_page FOLDER
     python -m http.server --directory FOLDER      # then http://localhost:8000
 
-The page cuts people out by ONNX Runtime Web, in the quality "fast"; photos stay on the visitor's
-device. The runtime comes from the npm registry, by npm, at the version and hash below.
+The page cuts people out by ONNX Runtime Web and the matting network alone; photos stay on the
+visitor's device. The runtime comes from the npm registry, by npm, at the version and hash below.
 """
 
 import argparse

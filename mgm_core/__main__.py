@@ -208,7 +208,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
         "--refine",
         action=argparse.BooleanOptionalAction,
         default=unset,
-        help="refine alpha where the network is uncertain; by default as --quality says",
+        help="refine alpha where the network is uncertain, at full size; by default as --quality "
+        "says",
     )
     network.add_argument(
         old_name("--refine"),
@@ -222,8 +223,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
         "--quality",
         choices=get_args(Quality),
         default=unset,
-        help="fast: the matting network alone; best: refined alpha, the default for photographs; "
-        "what --refine or --foreground say is taken instead",
+        help="fast: alpha refined at half the size; best, the default for photographs: at full "
+        "size, twice, by further views; what --refine or --foreground say is taken instead",
     )
     result.add_argument(
         "--background",
@@ -491,6 +492,8 @@ def recipe_of(options: argparse.Namespace) -> tuple[Recipe, Path | None]:
         given["own_mask"] = False
     if "quality" in given:
         recipe = recipe.with_quality(given["quality"])
+    if isinstance(given.get("refine"), bool):
+        given["refine"] = "full" if given["refine"] else "off"
     recipe = replace(recipe, **given)
     if recipe.own_mask and not mask:
         raise UsageError(

@@ -116,7 +116,7 @@ def cut_out(
 
     Args:
         photo: The photograph.
-        quality: "fast" is the matting network alone, "best" refines its alpha.
+        quality: "fast" refines alpha at half the size, "best" at full size, by further views.
         category: What to look for where no mask is given, one of `CATEGORIES`, or "auto" for a
             person, else the largest; with a mask, what it shows.
         mask: A binary or soft mask of the subject, whose kind is detected; excludes `trimap`.

@@ -3,6 +3,8 @@
 Nothing here needs PyTorch: the command line and the page list these before it is loaded.
 """
 
+from typing import Literal, TypeAlias
+
 __all__ = [
     "BUNDLED",
     "CATEGORIES",
@@ -11,6 +13,7 @@ __all__ = [
     "ENGINES",
     "SEGMENTERS",
     "WORKING_MEGAPIXELS",
+    "Refinement",
     "SegmenterError",
     "category_index",
 ]
@@ -21,6 +24,9 @@ COARSE_SIDE_PX = 1280
 WORKING_MEGAPIXELS = 2.1
 """Larger photographs are matted at this size, and what was found is enlarged along their edges. It
 holds frames of 1920x1080."""
+
+Refinement: TypeAlias = Literal["off", "half", "full"]
+"""Whether alpha is refined where it is uncertain; "half" does so once, at half the size."""
 
 CATEGORIES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",

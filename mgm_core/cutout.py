@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import numpy as np
 
 from mgm_core.arrays import Booleans, Floats, Levels
-from mgm_core.choices import CATEGORIES
+from mgm_core.choices import CATEGORIES, Refinement
 from mgm_core.compositing import (
     blurred_background,
     cast_shadow,
@@ -99,7 +99,7 @@ class MattingNetwork(Protocol):
         guidance: Floats,
         *,
         known: Floats | None = ...,
-        refine: bool = ...,
+        refine: Refinement = ...,
         levels: bool = ...,
     ) -> "Matte":
         """Return the matte of one image; see `Matter.matte`."""

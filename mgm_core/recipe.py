@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
+from mgm_core.choices import Refinement
 from mgm_core.compositing import Colour, Fit
 from mgm_core.foreground.estimate import ForegroundMethod, current_method
 from mgm_core.runtime.renamed import RECIPE_KEYS, rename_keys
@@ -60,19 +61,24 @@ class Preset(NamedTuple):
     """The settings that a quality stands for.
 
     Args:
-        refine: Whether the matting network's alpha is refined.
+        refine: Whether the matting network's alpha is refined, and how.
         foreground: How the subject's own colours are found.
     """
 
-    refine: bool
+    refine: Refinement
     foreground: ForegroundMethod
 
 
 PRESETS: Mapping[Quality, Preset] = {
-    "fast": Preset(refine=False, foreground="multilevel"),
-    "best": Preset(refine=True, foreground="network"),
+    "fast": Preset(refine="half", foreground="multilevel"),
+    "best": Preset(refine="full", foreground="network"),
 }
 
+_ALPHAS: Mapping[Refinement, str] = {
+    "off": "the network's alpha",
+    "half": "alpha refined at half the size",
+    "full": "refined alpha",
+}
 _logger = logging.getLogger(__name__)
 _MAX_EDITS = 400
 _MAX_POINTS = 4000
@@ -188,7 +194,8 @@ class Recipe(Checked):
             any.
         quality: what the two settings `refine` and `foreground` are, unless they are given: see
             `PRESETS`, and `with_quality` for how to change it.
-        refine: refine the matting network's alpha where it is uncertain.
+        refine: whether the matting network's alpha is refined where it is uncertain: "off",
+            "half" (once, at half the size) or "full".
         ignore_transparency: take a photo that is transparent in places for opaque; else the result
             is nowhere more opaque than the photo.
         keep_largest: drop what does not hang together with the largest part of the result.
@@ -211,7 +218,7 @@ class Recipe(Checked):
     edits: _Edits = ()
     drawn_on: tuple[Side, Side] | None = None
     quality: Quality = "best"
-    refine: bool = _preset()
+    refine: Refinement = _preset()  # noqa: RUF009 - a field
     ignore_transparency: bool = False
     keep_largest: bool = False
     foreground: ForegroundMethod = _preset()  # noqa: RUF009 - a field
@@ -238,8 +245,7 @@ class Recipe(Checked):
     @property
     def methods(self) -> str:
         """What finds alpha and colours, in words."""
-        alpha = "refined alpha" if self.refine else "the network's alpha"
-        return f"{self.quality}: {alpha}, {self.foreground} colours"
+        return f"{self.quality}: {_ALPHAS[self.refine]}, {self.foreground} colours"
 
     def to_json(self) -> str:
         """Return the recipe as JSON, one setting a line."""
@@ -282,6 +288,10 @@ class Recipe(Checked):
 def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     """Take keys and values by the names that they had in an earlier version, and say so."""
     settings = rename_keys(settings, RECIPE_KEYS, "settings")
+    if isinstance(refine := settings.get("refine"), bool):
+        # Off was what fast stood for; what it stands for now is taken.
+        preset = not refine and settings.get("quality") == "fast"
+        settings = settings | {"refine": "full" if refine else "half" if preset else "off"}
     if isinstance(foreground := settings.get("foreground"), str):
         settings = settings | {"foreground": current_method(foreground)}
     return settings

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from demo.backend.zerogpu import lends_a_gpu, on_gpu
 from mgm_core.arrays import Floats
-from mgm_core.choices import BUNDLED, DEFAULT_WEIGHTS, WORKING_MEGAPIXELS, SegmenterError
+from mgm_core.choices import (
+    BUNDLED,
+    DEFAULT_WEIGHTS,
+    WORKING_MEGAPIXELS,
+    Refinement,
+    SegmenterError,
+)
 from mgm_core.cutout import MattingNetwork, SegmentingNetwork
 from mgm_core.engines.compile import compile_kernels, specimen
 from mgm_core.foreground.estimate import ForegroundMethod, estimate_foreground
@@ -136,10 +142,10 @@ class Models:
             self.segmenter(segmenter).probability(image)
             matter = self.matter()
             # First what a page shows first.
-            matter.matte(image, alpha)
+            matter.matte(image, alpha, refine="half")
             self._warm_up_colours(image, alpha, "multilevel")
             compile_kernels()
-            matter.matte(image, alpha, refine=True)
+            matter.matte(image, alpha, refine="full")
             self._warm_up_colours(image, alpha, Recipe().foreground)
             self.loaded = True
         except Exception as error:  # whatever it is, the first visitor meets it again and sees it
@@ -184,24 +190,28 @@ class _OnLentGpu:
         guidance: Floats,
         *,
         known: Floats | None = None,
-        refine: bool = False,
+        refine: Refinement = "off",
         levels: bool = False,
     ) -> "Matte":
         """See `Matter.matte`; what refines computes here, as most of it is no network."""
         from mgm_core.matting.enlarge import working_size
-        from mgm_core.matting.matter import refine_views
+        from mgm_core.matting.matter import refine_at_half, refine_views
 
         options = {"known": known, "levels": levels}
         # What is reduced on the way is refined in the middle of it.
         reduced = working_size(guidance.shape, WORKING_MEGAPIXELS) != guidance.shape
-        if reduced or not refine:
+        if reduced or refine == "off":
             whole: Matte = self._computed(
                 self._segmenter, "matte", image, guidance, refine=refine, **options
             )
             return whole
 
         matte: Matte
-        matte, magnified = self._computed(self._segmenter, "views", image, guidance, **options)
         refiner = self._networks.refiner()
+        if refine == "half":
+            matte = self._computed(self._segmenter, "matte", image, guidance, **options)
+            alpha = refine_at_half(refiner, image, guidance, matte.alpha, known)
+            return replace(matte, alpha=alpha)
+        matte, magnified = self._computed(self._segmenter, "views", image, guidance, **options)
         alpha = refine_views(refiner, image, guidance, matte.alpha, magnified, known)
         return replace(matte, alpha=alpha)

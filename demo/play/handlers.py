@@ -264,8 +264,8 @@ class PlayHandlers:
 
 
 def fast(order: Order) -> Order:
-    """Return an order of the fast quality, over tiles: what is played with is made many times."""
-    return replace(order, recipe=order.recipe.with_quality("fast"))
+    """Return an order by the matting network alone: what is played with is made many times."""
+    return replace(order, recipe=replace(order.recipe.with_quality("fast"), refine="off"))
 
 
 def in_words(score: Score, highest: float) -> str:

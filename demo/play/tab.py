@@ -78,7 +78,7 @@ def _game(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
 def _loop(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
     gr.Markdown(
         "The mask shrinks and grows, and the cut-out beside it stands still. Each frame is "
-        "computed from its own mask, with the fast quality."
+        "computed from its own mask, by the matting network alone."
     )
     with gr.Row():
         run, stop = _run_and_stop("Make the loop", "loop")

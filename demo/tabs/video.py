@@ -105,6 +105,7 @@ class VideoHandlers:
             target = new_file(f"{Path(clip).stem}-cutout.{save}")
             recipe = Recipe(
                 quality="fast",
+                refine="off",
                 category=category,
                 threshold=threshold,
                 own_mask=mask is not None,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check_mask
-from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS, WORKING_MEGAPIXELS
+from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS, WORKING_MEGAPIXELS, Refinement
 from mgm_core.matting.enlarge import enlarge_alpha, reduced, working_size
 from mgm_core.matting.refine import Refiner, mean_view, unknown_region
 from mgm_core.networks.checkpoint import load_prn, prepare_for_inference
@@ -32,6 +32,7 @@ from mgm_core.networks.tiling import Run, TiledRunner, on_torch
 from mgm_core.runtime.lazy import Lazy
 from mgm_core.runtime.memory import give_back
 
+LEAST_REFINED_PX = 125_000  # images of fewer than four times as many are refined at more than half
 MARGIN_PX = 32
 FINE_TILE_PX, FINE_OVERLAP_PX, FINE_CONTEXT_PX = 768, 96, 64
 SMALLEST_PX = 16
@@ -202,7 +203,7 @@ class Matter:
         guidance: Plane,
         *,
         known: Plane | None = None,
-        refine: bool = False,
+        refine: Refinement = "off",
         levels: bool = False,
     ) -> Matte:
         """Return the matte of one image.
@@ -212,7 +213,7 @@ class Matter:
             guidance: (H, W) float32 in [0, 1].
             known: (H, W) float32; where it is 0 or 1, alpha takes its value (a trimap's known
                 regions), elsewhere it is left. None enforces nothing.
-            refine: Whether alpha is refined by the matting Laplacian.
+            refine: Whether alpha is refined where it is uncertain (`refine.py`), and how.
             levels: Whether the raw levels and their self-guidance are returned too.
 
         Raises:
@@ -228,7 +229,7 @@ class Matter:
         guidances: Sequence[Plane],
         *,
         known: Sequence[Plane | None] | None = None,
-        refine: bool = False,
+        refine: Refinement = "off",
         levels: bool = False,
     ) -> list[Matte]:
         """Return the mattes of several images of one size in one pass.
@@ -270,7 +271,11 @@ class Matter:
         for n, plane in enumerate(planes_known):
             if plane is not None:
                 planes[0, n] = _enforced(planes[0, n], plane)
-            if refine:
+            if refine == "half":
+                planes[0, n] = refine_at_half(
+                    self._refiner(), images[n], guidances[n], planes[0, n], plane
+                )
+            elif refine == "full":
                 planes[0, n] = self._refine(images[n], guidances[n], planes[0, n], plane)
         return [Matte(*planes[:, n]) for n in range(len(images))]
 
@@ -281,7 +286,7 @@ class Matter:
         guidance: Plane,
         known: Plane | None,
         *,
-        refine: bool,
+        refine: Refinement,
         levels: bool,
     ) -> Matte:
         """Matte one image at a smaller size, and enlarge what is found."""
@@ -472,6 +477,35 @@ def refine_views(
     refined = refiner(image, guidance, views, unknown)
     give_back()
     return refined
+
+
+def refine_at_half(
+    refiner: Refiner, image: Colours, guidance: Plane, alpha: Plane, known: Plane | None
+) -> Plane:
+    """Refine alpha in its unknown region once, at half the size or a little more.
+
+    What is found there is enlarged along the image's edges. The arguments are those of
+    `refine_views`.
+    """
+    give_back()  # as in `refine_views`
+    if known is not None:
+        alpha = _enforced(alpha, known)
+    unknown = unknown_region(alpha) if known is None else _unknown(known)
+    if not unknown.any():
+        return alpha
+    height, width = alpha.shape
+    scale = min(1.0, max(0.5, (LEAST_REFINED_PX / alpha.size) ** 0.5))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    small, small_guidance, view = (reduced(plane, size) for plane in (image, guidance, alpha))
+    if known is None:
+        where = unknown_region(view)
+    else:
+        small_known = reduced(known, size)
+        view, where = _enforced(view, small_known), _unknown(small_known)
+    found = refiner(small, small_guidance, [view], where, rounds=1)
+    enlarged = enlarge_alpha(image, small, found)
+    give_back()
+    return np.where(unknown, enlarged, alpha)
 
 
 def _resized(array: Floats, size: tuple[int, int]) -> Floats:

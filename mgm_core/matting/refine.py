@@ -182,7 +182,12 @@ class Refiner:
         return cls(load_fusion(weights), device=device, dtype=dtype, run=run)
 
     def __call__(
-        self, image: Colours, guidance: Plane, views: Sequence[Plane], unknown: Booleans
+        self,
+        image: Colours,
+        guidance: Plane,
+        views: Sequence[Plane],
+        unknown: Booleans,
+        rounds: int | None = None,
     ) -> Plane:
         """Refine alpha.
 
@@ -192,6 +197,7 @@ class Refiner:
             views: One or two alphas, (H, W) float32 in [0, 1]; the first is refined. One stands for
                 both.
             unknown: (H, W) bool; the other pixels keep their alpha.
+            rounds: How often alpha is refined; None is the refiner's own number.
 
         Returns:
             (H, W) float32 in [0, 1].
@@ -218,7 +224,9 @@ class Refiner:
                 part = around(wanted, _CONTEXT_PX)
                 share = down_share[part[0], None] * right_share[part[1]]
                 part = _inside(tile, part)
-                found = self._refine_part(image, guidance, views, unknown, part)
+                found = self._refine_part(
+                    image, guidance, views, unknown, part, rounds or self._rounds
+                )
                 np.add(refined[part], share * found, out=refined[part], where=unknown[part])
         return refined
 
@@ -229,11 +237,12 @@ class Refiner:
         views: Sequence[Plane],
         unknown: Booleans,
         part: tuple[slice, slice],
+        rounds: int,
     ) -> Plane:
         """Refine what is solved at once; what is known there means nothing."""
         where, views = unknown[part], [view[part] for view in views]
         find = self._candidates(image[part], mean_view(views), where)
-        for _ in range(self._rounds):
+        for _ in range(rounds):
             candidates = find(views)
             # What the solver held would else stay beside what the network takes, and likewise.
             give_back()

@@ -9,8 +9,8 @@
 
 The options on guidance, network and result are those of photographs (`python -m mgm_core --help`),
 --settings included. Every frame goes the way of a photograph, with what was decided about the
-frame before (`smoothing.py`). Clips are cut out with --quality fast unless another is given, since
-refining every frame takes long.
+frame before (`smoothing.py`). Clips are cut out by the matting network alone unless a quality is
+given, since refining every frame takes long.
 """
 
 import argparse
@@ -316,6 +316,7 @@ def _files(options: argparse.Namespace) -> Iterator[tuple[Path, str]]:
 def _run(options: argparse.Namespace, clip: Path, target: str) -> None:
     if "quality" not in options:
         options.quality = "fast"  # also with settings, which were made for a photograph
+        options.refine = vars(options).get("refine", False)
     recipe, picture_path = photographs.recipe_of(options)
     pictures = _check_output(options, clip, target, picture_path)
     transparent = recipe.background.kind == "transparent"

@@ -36,7 +36,7 @@ def _found(pictures, guidance, models, variants):
     return [
         ablation._alpha(pictures.image, guide, known, views, matter, load_fusion(), variant)
         for variant in variants
-    ], matter.matte(pictures.image, guide, known=known, refine=True).alpha
+    ], matter.matte(pictures.image, guide, known=known, refine="full").alpha
 
 
 @pytest.mark.parametrize("guidance", ["trimap", "mask"])

@@ -48,7 +48,7 @@ def test_paths_are_read_whole(tmp_path):
         ("folder:/nowhere", "method must name what exists, got folder:/nowhere: check the path"),
         ("weights:", "method must name what exists, got weights:: check the path"),
         ("portrait", "method must be one of prn_"),
-        ("refined:knn", "method must name a matting network after refined:, one of prn_"),
+        ("refined:knn", "method must name a matting network after refined: or half:, one of prn_"),
         ("refined:weights:/nowhere", "method must name what exists, got weights:/nowhere: check"),
         ("truth+network", "must not name a foreground method outside table 3, got truth+network"),
         ("knn+multilevel", "must not name a foreground method outside table 3, got knn+multil"),

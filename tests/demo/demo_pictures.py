@@ -50,7 +50,7 @@ class FakeMatter:
     seen: list = field(default_factory=list)
     refined: list = field(default_factory=list)
 
-    def matte(self, image, guidance, *, known=None, refine=False, levels=False):
+    def matte(self, image, guidance, *, known=None, refine="off", levels=False):
         self.seen.append((guidance, known))
         self.refined.append(refine)
         alpha = np.clip(cv2.GaussianBlur(guidance, (5, 5), 0), 0, 1)

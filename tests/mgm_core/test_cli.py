@@ -162,7 +162,7 @@ def test_what_is_given_beside_settings_overrides_them(tmp_path, photos):
         shift_px=-3,
         edits=SAVED.edits,
         drawn_on=SAVED.drawn_on,
-        refine=False,
+        refine="off",
         keep_largest=True,
         foreground="multilevel",
         background=Background(
@@ -181,19 +181,20 @@ def test_a_quality_is_a_preset_over_which_an_explicit_option_wins(tmp_path):
 
     assert recipe("--quality", "fast") == Recipe(quality="fast")
     assert recipe("--quality", "best") == Recipe()
-    assert recipe("--quality", "fast", "--refine").refine
+    assert recipe("--quality", "fast", "--refine").refine == "full"
+    assert recipe("--quality", "fast", "--no-refine").refine == "off"
     assert recipe("--foreground", "raw", "--quality", "fast") == Recipe(
         quality="fast", foreground="raw"
     )
     # Settings that depart from their own quality were chosen.
     assert recipe_from(tmp_path, "--quality", "fast")[0] == replace(
-        SAVED, quality="fast", refine=False
+        SAVED, quality="fast", refine="half"
     )
 
 
 def test_an_option_by_its_old_name_is_taken_and_said_to_be_old(caplog):
     old = old_name("--refine").removeprefix("--")
-    for given, refine in ((f"--{old}", True), (f"--no-{old}", False)):
+    for given, refine in ((f"--{old}", "full"), (f"--no-{old}", "off")):
         options = parser().parse_args(["a", "-o", "b", "--quality", "fast", given])
         assert recipe_of(options)[0] == Recipe(quality="fast", refine=refine)
         new = given.replace(old, "refine")

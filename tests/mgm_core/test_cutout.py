@@ -36,7 +36,7 @@ HEIGHT, WIDTH = 20, 30
 class TakesGuidance:
     """Returns the guidance as alpha."""
 
-    def matte(self, image, guidance, *, known=None, refine=False):
+    def matte(self, image, guidance, *, known=None, refine="off"):
         self.refine = refine
         return Matte(*[guidance] * 6)
 
@@ -187,15 +187,15 @@ def test_shadow_and_light_in_their_order(scene):
 
 def test_alpha_is_refined_unless_the_recipe_says_otherwise(mask):
     image, matter = np.zeros((HEIGHT, WIDTH, 3), np.float32), TakesGuidance()
-    for recipe, followed in ((Recipe(), True), (Recipe(refine=False), False)):
+    for recipe, followed in ((Recipe(), "full"), (Recipe(refine="off"), "off")):
         predict_matte(image, Guided(mask, ""), matter, recipe)
-        assert matter.refine is followed
+        assert matter.refine == followed
 
 
 class _LosesAll:
     """Returns no subject at all."""
 
-    def matte(self, image, guidance, *, known=None, refine=False):
+    def matte(self, image, guidance, *, known=None, refine="off"):
         return Matte(*[np.zeros_like(guidance)] * 6)
 
 
@@ -230,7 +230,7 @@ def test_what_lies_deep_inside_a_found_person_or_animal_is_no_hole():
 class _HasGap:
     """Returns the guidance with a gap in it."""
 
-    def matte(self, image, guidance, *, known=None, refine=False):
+    def matte(self, image, guidance, *, known=None, refine="off"):
         alpha = guidance.copy()
         alpha[20:24, 33:36] = 0.2
         return Matte(*[alpha] * 6)
@@ -289,7 +289,7 @@ def test_a_click_cuts_out_what_no_segmenter_finds():
     away = Edit("click_remove", points=((30, 20),))
     with pytest.raises(NoSubjectError):
         guidance_from_segmenter(image, FindsNothing(), Recipe(edits=(away,)))
-    recipe = Recipe(edits=(click,), refine=False, foreground="raw")
+    recipe = Recipe(edits=(click,), refine="off", foreground="raw")
     guided = guidance_from_segmenter(image, FindsNothing(), recipe)
     made = cut_out(image, guided, TakesGuidance(), recipe)
     assert made.alpha[12:28, 22:38].min() == 1

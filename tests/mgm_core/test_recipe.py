@@ -31,7 +31,7 @@ FULL = Recipe(
     ),
     drawn_on=(640, 480),
     quality="fast",
-    refine=True,
+    refine="full",
     keep_largest=True,
     foreground="raw",
     background=Background("gradient", "#102030", "#ffffff", 45, "contain", 0.25, 1, 2.5, 3),
@@ -48,8 +48,8 @@ STORED = Path(__file__).parents[1] / "data" / "stored"
     ("name", "changes"),
     [
         ("recipe_2026-11-23.json", {"foreground": "multilevel"}),
-        ("recipe_2026-11-26.json", {"foreground": "network", "refine": True}),
-        ("recipe_2026-11-28.json", {"foreground": "network", "refine": True}),
+        ("recipe_2026-11-26.json", {"foreground": "network", "refine": "full"}),
+        ("recipe_2026-11-28.json", {"foreground": "network", "refine": "full"}),
     ],
 )
 def test_recipes_that_earlier_versions_stored_are_read(name, changes):
@@ -97,10 +97,10 @@ def test_a_quality_stands_for_what_finds_alpha_and_colours_unless_they_are_given
         read = Recipe.from_json(f'{{"version": 1, "quality": "{quality}", "foreground": "raw"}}')
         assert read == Recipe(quality=quality, refine=refine, foreground="raw")
     assert Recipe() == Recipe(quality="best")
-    assert PRESETS["fast"] == (False, "multilevel")
-    assert json.loads(Recipe(quality="fast").to_json())["refine"] is False
+    assert PRESETS["fast"] == ("half", "multilevel")
+    assert json.loads(Recipe(quality="fast").to_json())["refine"] == "half"
     assert Recipe(quality="fast", foreground="raw").methods == (
-        "fast: the network's alpha, raw colours"
+        "fast: alpha refined at half the size, raw colours"
     )
 
 
@@ -109,19 +109,27 @@ def test_another_quality_leaves_what_was_chosen():
     assert Recipe(quality="fast").with_quality("best") == Recipe()
     chosen = Recipe(foreground="raw", keep_largest=True)
     assert chosen.with_quality("fast") == Recipe(
-        quality="fast", refine=False, foreground="raw", keep_largest=True
+        quality="fast", refine="half", foreground="raw", keep_largest=True
     )
-    assert Recipe(refine=False).with_quality("best").refine is False
+    assert Recipe(refine="off").with_quality("best").refine == "off"
 
 
 def test_settings_without_a_version_are_of_this_one():
     assert Recipe.from_json('{"shift_px": 4}') == Recipe(shift_px=4)
 
 
+def test_a_refinement_that_was_on_or_off_is_read():
+    assert Recipe.from_json('{"refine": true}') == Recipe()
+    assert Recipe.from_json('{"refine": true, "quality": "fast"}').refine == "full"
+    assert Recipe.from_json('{"refine": false}').refine == "off"
+    # It was what fast stood for, and nobody's choice.
+    assert Recipe.from_json('{"refine": false, "quality": "fast"}') == Recipe(quality="fast")
+
+
 def test_keys_of_an_earlier_version_are_read_and_said_to_be_old(caplog):
     (old,) = RECIPE_KEYS
     settings = f'{{"version": 1, "{old}": false, "foreground": "raw"}}'
-    assert Recipe.from_json(settings) == Recipe(refine=False, foreground="raw")
+    assert Recipe.from_json(settings) == Recipe(refine="off", foreground="raw")
     assert f"{old} is now called refine; the next version drops it" in caplog.text
     assert Recipe.from_json('{"version": 1, "foreground": "fused"}').foreground == "network"
     assert "foreground fused is no more: network takes its place" in caplog.text
@@ -170,7 +178,7 @@ def test_numbers_come_in_the_type_of_the_setting():
         ('{"version": 1, "shift_px": 1e999}', "shift_px must be a whole number, got inf"),
         ('{"version": 1, "shift_px": 1' + 400 * "0" + "}", "shift_px must lie between -200 and"),
         ('{"version": 1, "quality": "good"}', "quality must be one of fast, best, got 'good'"),
-        ('{"version": 1, "refine": "yes"}', "refine must be true or false, got 'yes'"),
+        ('{"version": 1, "refine": "yes"}', "refine must be one of off, half, full, got 'yes'"),
         ('{"version": 1, "keep_largest": 1}', "keep_largest must be true or false, got 1"),
         ('{"version": 1, "category": null}', "category must be text, got None"),
         ('{"version": 1, "mask_kind": ["trimap"]}', "mask_kind must be one of detect, binary_mask"),

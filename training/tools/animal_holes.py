@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     models = Models(options.weights)
     matter, segmenter = models.matter(), models.segmenter()
-    recipe = Recipe(refine=not options.fast)
+    recipe = Recipe(refine="off" if options.fast else "full")
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
     sums = dict.fromkeys(GUIDANCES, 0)

@@ -41,7 +41,7 @@ def test_warming_up_loads_and_uses_both(segmenter, matter):
     models = Models(lambda: matter, lambda name: segmenter)
     models.warm_up("portrait").join()
     assert segmenter.seen == ["person"]
-    assert matter.refined == [False, True]  # what a page shows first comes first
+    assert matter.refined == ["half", "full"]  # what a page shows first comes first
 
 
 def test_a_failure_to_warm_up_is_logged_and_shown_to_the_first_visitor(segmenter, caplog):

@@ -113,9 +113,9 @@ def test_another_photo_is_another_result(studio, matter, order, tmp_path):
 
 def test_alpha_without_refinement_is_another(studio, matter, order):
     studio.result(order)
-    studio.result(replace(order, recipe=replace(order.recipe, refine=False)))
+    studio.result(replace(order, recipe=replace(order.recipe, refine="off")))
     studio.result(order)
-    assert matter.refined == [True, False]
+    assert matter.refined == ["full", "off"]
 
 
 def test_the_result_is_equation_1(studio, order):

@@ -128,16 +128,23 @@ def test_what_is_no_network_computes_here(spaces, monkeypatch):
         refined.append(len(spaces.calls))
         return 1 - views[0]
 
+    def refine_once(image, guidance, views, unknown, rounds):
+        return refine(image, guidance, views, unknown)
+
     models = Models(FakeMatter, lambda name: FakeSegmenter())
     monkeypatch.setattr(models._networks, "refiner", lambda: refine)
     matter = models.matter()
     plain = matter.matte(photo_pixels(), subject_mask(), levels=True)
     assert spaces.calls == [(None, "matte")]
-    found = matter.matte(photo_pixels(), subject_mask(), refine=True, levels=True)
+    found = matter.matte(photo_pixels(), subject_mask(), refine="full", levels=True)
     assert spaces.calls[1:] == [(None, "views")]
     assert refined == [2]
     assert np.array_equal(found.alpha, 1 - plain.alpha)
     assert np.array_equal(found.os4, plain.os4)
+    monkeypatch.setattr(models._networks, "refiner", lambda: refine_once)
+    matter.matte(photo_pixels(), subject_mask(), refine="half")
+    assert spaces.calls[2:] == [(None, "matte")]
+    assert refined == [2, 3]
 
 
 IN_A_SPACE = """

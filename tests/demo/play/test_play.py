@@ -74,7 +74,7 @@ def test_a_scribble_is_cut_out_and_scored(handlers, values, matter):
     # A worse one later leaves the best as it is.
     assert handlers.play(edits, 99.0, gr.Progress(), *values)[2] == 99
     # Quality is the fast one, whatever the page's.
-    assert matter.refined == [False, False]
+    assert matter.refined == ["off", "off"]
 
 
 def test_the_score_is_the_share_that_was_mended():

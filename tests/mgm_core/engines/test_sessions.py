@@ -41,14 +41,14 @@ def scene(pictures):
 
 @pytest.fixture(scope="module")
 def by_torch(scene):
-    return Models(dtype="float32", device="cpu").matter().matte(*scene, refine=True).alpha
+    return Models(dtype="float32", device="cpu").matter().matte(*scene, refine="full").alpha
 
 
 @pytest.mark.parametrize("engine", OTHERS)
 def test_an_engines_alpha_is_torchs(cache, scene, by_torch, engine):
     """The difference is that PyTorch decodes fine levels in windows (`sparse.py`): its bound."""
     matter = Models(dtype="float32", engine=engine).matter()
-    difference = np.abs(matter.matte(*scene, refine=True).alpha - by_torch)
+    difference = np.abs(matter.matte(*scene, refine="full").alpha - by_torch)
     assert difference.mean() < 1 / 255
     assert np.quantile(difference, 0.999) < 12 / 255
     assert matter.device.type == "cpu"

@@ -286,7 +286,7 @@ def test_a_cut_out_asks_the_network_that_its_owner_has_loaded(monkeypatch):
             image,
             cutout.Guided(alpha, ""),
             models.matter(),
-            Recipe(refine=False, foreground="network"),
+            Recipe(refine="off", foreground="network"),
             foreground_network=models.foreground_network,
         )
     assert loaded == [{"device": "cpu", "dtype": "float32"}]

@@ -311,7 +311,7 @@ def test_above_the_working_size_the_cost_stays_and_what_is_found_is_enlarged():
             image, guidance = _pair(250 * scale, 300 * scale)
             pixels.clear()
             refined.clear()
-            matte = matter.matte(image, guidance, refine=True, levels=True)
+            matte = matter.matte(image, guidance, refine="full", levels=True)
             found[limit, scale] = sum(pixels), sum(refined)
             assert all(plane.shape == guidance.shape for plane in vars(matte).values())
             assert set(np.unique(matte.self_guidance_os1)) <= {0, 1}

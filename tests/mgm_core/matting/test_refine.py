@@ -232,7 +232,7 @@ def test_matter_refines_where_alpha_is_uncertain_or_the_trimap_is_unknown():
     image, _, view = _composite(64, 90)
     plain = matter.matte(image, view).alpha
     assert not calls
-    refined = matter.matte(image, view, refine=True).alpha
+    refined = matter.matte(image, view, refine="full").alpha
     views, unknown = calls[0]
     assert len(views) == VIEWS
     assert (views[0] == plain).all()
@@ -240,11 +240,41 @@ def test_matter_refines_where_alpha_is_uncertain_or_the_trimap_is_unknown():
     assert (unknown == unknown_region(np.stack(views).mean(0))).all()
     assert (refined == np.where(unknown, np.float32(0.25), plain)).all()
     known = np.where((view > 0) & (view < 1), np.float32(0.5), view)
-    enforced = matter.matte(image, known, known=known, refine=True).alpha
+    enforced = matter.matte(image, known, known=known, refine="full").alpha
     views, unknown = calls[1]
     assert (unknown == (known == 0.5)).all()
     assert all((each[~unknown] == known[~unknown]).all() for each in views)
     assert (enforced == np.where(known == 0.5, np.float32(0.25), known)).all()
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0])
+def test_half_the_size_is_refined_once_and_enlarged_where_it_was_uncertain(monkeypatch, scale):
+    torch.manual_seed(3)
+    calls = []
+
+    def refiner(image, guidance, views, unknown, rounds):
+        assert image.shape[:2] == guidance.shape == unknown.shape
+        calls.append((views, unknown, rounds))
+        return np.where(unknown, np.float32(0.25), views[0])
+
+    image, _, view = _composite(64, 90)
+    monkeypatch.setattr("mgm_core.matting.matter.LEAST_REFINED_PX", scale**2 * view.size)
+    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=lambda: refiner)
+    plain = matter.matte(image, view).alpha
+    refined = matter.matte(image, view, refine="half").alpha
+    (((small,), where, rounds),) = calls
+    assert rounds == 1
+    assert small.shape == (64 * scale, 90 * scale)
+    assert (where == unknown_region(small)).all()
+    unknown = unknown_region(plain)
+    assert (refined[~unknown] == plain[~unknown]).all()
+    assert np.abs(refined[unknown] - plain[unknown]).max() > 0.1
+    known = np.where((view > 0) & (view < 1), np.float32(0.5), view)
+    enforced = matter.matte(image, known, known=known, refine="half").alpha
+    assert (enforced[known != 0.5] == known[known != 0.5]).all()
+    whole = np.ones_like(view)
+    assert (matter.matte(image, whole, known=whole, refine="half").alpha == 1).all()
+    assert len(calls) == 2  # there was nothing to refine
 
 
 def test_what_one_view_is_sure_of_and_another_denies_is_unknown(monkeypatch):
@@ -275,7 +305,7 @@ def test_a_large_image_has_one_view(monkeypatch):
     monkeypatch.setattr("mgm_core.matting.matter.VIEWS_PX", 64 * 64 * (1.001 + 1.05**2))
     for side in (64, 65):
         plane = np.zeros((side, side), np.float32)
-        matter.matte(np.zeros((side, side, 3), np.float32), plane, refine=True)
+        matter.matte(np.zeros((side, side, 3), np.float32), plane, refine="full")
     assert counts == [2, 1]
     assert VIEWS_PX > 1000 * 1200 * (1 + 1.05**2)  # a photograph of a common size has two
 

@@ -21,7 +21,7 @@ from mgm_core.video.__main__ import matte_clip
 from mgm_core.video.exr import encode_exr
 from mgm_core.video.files import Clip, VideoError, check_target, write_clip
 
-RAW = Recipe(foreground="raw", refine=False)
+RAW = Recipe(foreground="raw", refine="off")
 
 
 class FindsRed:
@@ -96,7 +96,7 @@ def test_pixels_become_square_without_losing_lines(tmp_path, aspect, size):
 @pytest.mark.parametrize("name", ["o.mp4", "o.webm", "o.mov", "o"])
 def test_every_target_shows_a_wide_clip_at_its_width(tmp_path, name):
     clip = anamorphic(tmp_path / "a.mp4", Fraction(3, 2))
-    behind = Recipe(foreground="raw", refine=False, background=Background("colour", "#000000"))
+    behind = Recipe(foreground="raw", refine="off", background=Background("colour", "#000000"))
     cut(clip, tmp_path / name, behind)
     if name == "o":
         assert read_image(tmp_path / "o" / "frame_00001.png").shape == (48, 96, 3)
@@ -123,7 +123,7 @@ def test_what_is_transparent_in_a_clip_stays_so(tmp_path, name, codec, pix_fmt):
         assert frame.alpha[:, :24].max() < 0.05
         assert frame.alpha[24, 34] > 0.95
         assert not frame.pixels[..., :3][frame.alpha == 0].any()
-    ignored = Recipe(foreground="raw", refine=False, ignore_transparency=True)
+    ignored = Recipe(foreground="raw", refine="off", ignore_transparency=True)
     assert cut(path, tmp_path / "p.zip", ignored)[0].alpha[24, 20] > 0.95
 
 

@@ -27,6 +27,7 @@ from mgm_core.video.files import Clip
 from mgm_core.video.smoothing import TemporalSmoother
 
 ASTRONAUT = Path(__file__).parents[2] / "data" / "photos" / "astronaut.png"
+RAW_ALPHA = Recipe(quality="fast", refine="off")
 RAW = Recipe(quality="fast", foreground="raw")
 
 
@@ -42,7 +43,7 @@ class TakesGuidance:
     def __init__(self):
         self.count = 0
 
-    def matte(self, image, guidance, *, known=None, refine=False):
+    def matte(self, image, guidance, *, known=None, refine="off"):
         self.refined = refine
         self.count += 1
         return Matte(*[guidance.astype(np.float32)] * 6)
@@ -241,7 +242,7 @@ def test_a_background_picture_is_held_to_the_limit(clip, tmp_path, caplog):
 @pytest.mark.parametrize("quality", ["fast", "best"])
 def test_frames_are_refined_if_the_recipe_says_so(clip, tmp_path, quality):
     _, matter = run(clip, tmp_path / "out.zip", Recipe(quality=quality, foreground="raw"))
-    assert matter.refined is PRESETS[quality].refine
+    assert matter.refined == PRESETS[quality].refine
 
 
 def test_the_command_with_the_bundled_networks(tmp_path, caplog):
@@ -257,8 +258,8 @@ def test_the_command_with_the_bundled_networks(tmp_path, caplog):
     settings = tmp_path / "settings.json"
     settings.write_text(Recipe().to_json())
     assert video.main([str(clip), "-o", str(target), "--settings", str(settings)]) == 0
-    # Fast, although the settings say best.
-    assert f"cutout.zip: 4 frames, {Recipe(quality='fast').methods}" in caplog.text
+    # By the network alone, although the settings say best.
+    assert f"cutout.zip: 4 frames, {RAW_ALPHA.methods}" in caplog.text
 
     def alphas(path):
         with zipfile.ZipFile(path) as archive:
@@ -276,7 +277,7 @@ def test_the_command_with_the_bundled_networks(tmp_path, caplog):
                 tmp_path / "single.zip",
                 Segmenter.load(device="cpu"),
                 Matter.load(device="cpu"),
-                Recipe(quality="fast"),
+                RAW_ALPHA,
                 smoother=TemporalSmoother(0),
             )
         ]
