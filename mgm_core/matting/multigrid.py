@@ -13,7 +13,7 @@ Source: Briggs, Henson and McCormick, "A Multigrid Tutorial", 2000.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -78,7 +78,7 @@ class VCycle:
         length: int,
         weights: Floats,
         blocks: list[tuple[int, int]],
-        pool: ThreadPoolExecutor,
+        pool: Executor,
     ) -> None:
         rows, columns = (found.astype(np.int32) for found in np.nonzero(pixels))
         self._matrix = values, places, own

@@ -11,7 +11,6 @@ Source: Gastal and Oliveira, "Shared Sampling for Real-Time Alpha Matting", 2010
 for probability and edges. The paper has nothing of the kind.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 import cv2
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.matting.solver import Integers, row_blocks
+from mgm_core.runtime.workers import executor
 
 __all__ = ["sample_alpha"]
 
@@ -72,14 +72,14 @@ def sample_alpha(image: Colours, alpha: Plane, unknown: Booleans) -> Plane:
     distances = np.stack([_distance(foreground), _distance(background)])
     blocks = row_blocks(len(rows))
     gathered = image, rows, columns, distances, _directions(), means, pairs
-    with ThreadPoolExecutor(len(blocks)) as pool:
+    with executor(len(blocks)) as pool:
         list(pool.map(lambda block: _gather(*gathered, *block), blocks))
     numbers = np.full(unknown.shape, -1, np.int32)
     numbers[left] = np.arange(len(rows), dtype=np.int32)
     found, confidence = np.empty((2, len(rows)), np.float32)
     apart = np.float32(np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=1).mean())
     shared = image, rows, columns, numbers, pairs, apart, found, confidence
-    with ThreadPoolExecutor(len(blocks)) as pool:
+    with executor(len(blocks)) as pool:
         list(pool.map(lambda block: _share(*shared, *block), blocks))
     sampled = foreground.astype(np.float32)
     sampled[left] = found
@@ -106,7 +106,7 @@ def _expand(
     found = labels.copy()
     blocks = row_blocks(len(rows))
     expanded = image, rows, columns, labels, offsets.astype(np.int32), found
-    with ThreadPoolExecutor(len(blocks)) as pool:
+    with executor(len(blocks)) as pool:
         list(pool.map(lambda block: _find_alike(*expanded, *block), blocks))
     return found == 1, found == 0
 

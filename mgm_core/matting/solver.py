@@ -10,7 +10,7 @@ Source: Hestenes and Stiefel, "Methods of Conjugate Gradients for Solving Linear
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mgm_core.arrays import Booleans, Floats
 from mgm_core.matting.multigrid import VCycle
 from mgm_core.runtime.cancellation import checkpoint
+from mgm_core.runtime.workers import executor
 
 __all__ = ["LANES", "REACH_PX", "StencilMatrix", "multiply", "row_blocks", "solve"]
 
@@ -137,7 +138,7 @@ def solve(
     blocks = row_blocks(len(found))
     if most_steps < 1 or (squares <= limits).all():
         return found
-    with ThreadPoolExecutor(len(blocks)) as pool:
+    with executor(len(blocks)) as pool:
 
         def each(work: Callable[..., Doubles], *given: object) -> Doubles:
             parts = [pool.submit(work, *given, *block) for block in blocks]

@@ -2,16 +2,39 @@
 
 import contextvars
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from mgm_core.runtime.cancellation import Cancellation, cancellable
 
-__all__ = ["work_on"]
+__all__ = ["executor", "work_on"]
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+P = ParamSpec("P")
+
+
+def executor(threads: int) -> Executor:
+    """Return a pool of so many threads; one is the caller's own, whose processor time it counts as.
+
+    >>> with executor(1) as pool:
+    ...     list(pool.map(abs, [-1, 2]))
+    [1, 2]
+    """
+    return ThreadPoolExecutor(threads) if threads > 1 else _AtOnce()
+
+
+class _AtOnce(Executor):
+    """Computes in the thread that asks, as it asks."""
+
+    def submit(self, fn: Callable[P, Made], /, *args: P.args, **kwargs: P.kwargs) -> Future[Made]:
+        future: Future[Made] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def work_on(
