@@ -39,6 +39,7 @@ CATEGORIES = (
 )  # fmt: skip
 SEGMENTERS = [
     ("Portrait (bundled)", "portrait"),
+    ("Portrait, free for any use (bundled)", "portrait_permissive"),
     ("DeepLabV3 ResNet-50 (download, 160 MB)", "deeplabv3_resnet50"),
     ("DeepLabV3 ResNet-101 (download, 233 MB)", "deeplabv3_resnet101"),
     ("DeepLabV3 MobileNetV3 (download, 42 MB)", "deeplabv3_mobilenet_v3_large"),

@@ -11,6 +11,7 @@ __all__ = [
     "COARSE_SIDE_PX",
     "DEFAULT_WEIGHTS",
     "ENGINES",
+    "PERMISSIVE",
     "SEGMENTERS",
     "WORKING_MEGAPIXELS",
     "Refinement",
@@ -38,13 +39,17 @@ CATEGORIES = (
 BUNDLED = "portrait"
 """The segmenter whose weights come with the package."""
 
+PERMISSIVE = "portrait_permissive"
+"""A segmenter that was trained on nothing but what is free for any use; bundled too."""
+
 SEGMENTERS = (
     BUNDLED,
+    PERMISSIVE,
     "deeplabv3_resnet50",
     "deeplabv3_resnet101",
     "deeplabv3_mobilenet_v3_large",
 )
-"""Of all but the bundled one, torchvision's weights are downloaded once."""
+"""Of the last three, torchvision's weights are downloaded once."""
 
 ENGINES = ("torch", "onnxruntime", "openvino")
 """What can compute the matting and fusion networks; the first is the default."""

@@ -2,10 +2,12 @@
 
 All are torchvision's DeepLabV3. `portrait` is bundled and small, on MobileNetV2: one network for
 people, trained further, and one for the other categories, as it was, so that neither costs the
-other anything. The others are torchvision's own weights, which are downloaded once. The paper
+other anything. `portrait_permissive` likewise, its network for people trained on nothing but what
+is free for any use. The others are torchvision's own weights, which are downloaded once. The paper
 thresholds the probability at 0.5 (section 5).
 """
 
+import functools
 import math
 import threading
 import urllib.error
@@ -23,7 +25,14 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
-from mgm_core.choices import BUNDLED, CATEGORIES, SEGMENTERS, SegmenterError, category_index
+from mgm_core.choices import (
+    BUNDLED,
+    CATEGORIES,
+    PERMISSIVE,
+    SEGMENTERS,
+    SegmenterError,
+    category_index,
+)
 from mgm_core.matting.enlarge import guided_filter
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device, turn
@@ -189,10 +198,10 @@ class PortraitNetworks(nn.Module):
         return torch.cat([others[:, :PERSON], person, others[:, PERSON:]], dim=1)
 
 
-def bundled_network() -> nn.Module:
-    """Return the bundled segmenter's network: image in [-1, 1] to logits at its size."""
+def bundled_network(name: str = BUNDLED) -> nn.Module:
+    """Return a bundled segmenter's network: image in [-1, 1] to logits at its size."""
     return PortraitNetworks(
-        _bundled(BUNDLED, PersonNetwork()), _bundled(BUNDLED_CLASSES, portrait_deeplab())
+        _bundled(name, PersonNetwork()), _bundled(BUNDLED_CLASSES, portrait_deeplab())
     )
 
 
@@ -229,9 +238,17 @@ _WEIGHTS = {
 }
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _KINDS = {
-    BUNDLED: _Kind(
-        bundled_network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 513, corner_aligned=True, magnified=True
-    ),
+    **{
+        name: _Kind(
+            functools.partial(bundled_network, name),
+            (0.5, 0.5, 0.5),
+            (0.5, 0.5, 0.5),
+            513,
+            corner_aligned=True,
+            magnified=True,
+        )
+        for name in (BUNDLED, PERMISSIVE)
+    },
     **{
         name: _Kind(_downloaded(name), _IMAGENET_MEAN, _IMAGENET_STD, 520, corner_aligned=False)
         for name in _WEIGHTS
@@ -305,9 +322,9 @@ class Segmenter:
             image: (H, W, 3) float32 in [0, 1].
             category: One of `CATEGORIES`.
             long_side_px: Long side that the network is fed with; None for its default, where the
-                bundled segmenter takes a second, magnified view of small subjects.
+                bundled segmenters take a second, magnified view of small subjects.
 
-        The bundled segmenter leaves people out who are much smaller than the largest, and people's
+        The bundled segmenters leave people out who are much smaller than the largest, and people's
         outlines follow the image's edges.
 
         Returns:
@@ -328,7 +345,7 @@ class Segmenter:
                 )[0]
                 odds = (odds + magnified) / 2
         small: Plane = odds[0].sigmoid().cpu().numpy()
-        if index == PERSON and self.name == BUNDLED:
+        if index == PERSON and isinstance(self.network, PortraitNetworks):
             seen = _resized(image, small.shape[::-1])
             small = guided_filter(seen, small, _OUTLINE_RADIUS_PX, _OUTLINE_EPSILON)
             small = without_bystanders(small)

@@ -9,6 +9,7 @@ from torchvision.models import segmentation as torchvision_segmentation
 from mgm_core.matting.enlarge import guided_filter
 from mgm_core.segmentation import (
     CATEGORIES,
+    PERMISSIVE,
     PERSON,
     SEGMENTERS,
     PersonNetwork,
@@ -87,7 +88,7 @@ def test_bad_settings_are_named(segmenter):
         Segmenter.load("sam")
 
 
-@pytest.mark.parametrize("name", [n for n in SEGMENTERS if n != "portrait"])
+@pytest.mark.parametrize("name", [n for n in SEGMENTERS if "deeplab" in n])
 def test_without_network_the_bundled_one_is_named(name, monkeypatch, tmp_path):
     def refuse(*_args, **_options):
         raise urllib.error.URLError("no route to host")
@@ -115,6 +116,16 @@ def test_a_downloaded_segmenter_loads_from_torchvisions_cache(monkeypatch, tmp_p
     image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(segmenter.network(image)["out"], network.eval()(image)["out"])
+
+
+def test_the_permissive_segmenter_finds_the_same_person_by_weights_of_its_own(pictures):
+    research, permissive = (Segmenter.load(n, device="cpu") for n in ("portrait", PERMISSIVE))
+    found = [s.probability(pictures["astronaut"]) for s in (research, permissive)]
+    assert not np.array_equal(*found)
+    a, b = (p > 0.5 for p in found)
+    assert (a & b).sum() > 0.75 * (a | b).sum()  # with or without her helmet
+    cat = permissive.probability(pictures["chelsea"], "cat")
+    assert (cat[100:250, 150:300] > 0.5).mean() > 0.9  # the other categories are `portrait`'s
 
 
 def test_the_bundled_segmenter_finds_the_person_and_the_cat(pictures):
