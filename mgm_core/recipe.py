@@ -90,8 +90,7 @@ Coordinate: TypeAlias = Annotated[float, Within(-100_000, 100_000)]
 Side: TypeAlias = Annotated[int, Within(1, 100_000)]
 
 
-def _preset() -> Any:  # noqa: ANN401 - as `field`
-    return field(default=None)
+_BY_QUALITY: Any = None  # the default of what a quality's preset decides
 
 
 @dataclass(frozen=True)
@@ -218,10 +217,10 @@ class Recipe(Checked):
     edits: _Edits = ()
     drawn_on: tuple[Side, Side] | None = None
     quality: Quality = "best"
-    refine: Refinement = _preset()  # noqa: RUF009 - a field
+    refine: Refinement = _BY_QUALITY
     ignore_transparency: bool = False
     keep_largest: bool = False
-    foreground: ForegroundMethod = _preset()  # noqa: RUF009 - a field
+    foreground: ForegroundMethod = _BY_QUALITY
     background: Background = field(default_factory=Background)
     shadow: Shadow = field(default_factory=Shadow)
     light_wrap: Annotated[float, Within(0, 1)] = 0.0
@@ -289,7 +288,7 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     """Take keys and values by the names that they had in an earlier version, and say so."""
     settings = rename_keys(settings, RECIPE_KEYS, "settings")
     if isinstance(refine := settings.get("refine"), bool):
-        # Off was what fast stood for; what it stands for now is taken.
+        # An earlier version's fast recipes hold false: its preset, which is "half" now.
         preset = not refine and settings.get("quality") == "fast"
         settings = settings | {"refine": "full" if refine else "half" if preset else "off"}
     if isinstance(foreground := settings.get("foreground"), str):

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import fields, is_dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Memory:
         """
         found = self.find(key, _MISSING)
         if found is not _MISSING:
-            return found  # type: ignore[return-value] # a key has results of one type
+            return cast("T", found)  # a key has results of one type
         made = make()
         self.put(key, made)
         return made

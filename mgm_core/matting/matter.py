@@ -485,11 +485,9 @@ def refine_at_half(
     """Refine alpha in its unknown region once, at half the size or a little more.
 
     What is found there is enlarged along the image's edges. The arguments are those of
-    `refine_views`.
+    `refine_views`; alpha has known values already.
     """
     give_back()  # as in `refine_views`
-    if known is not None:
-        alpha = _enforced(alpha, known)
     unknown = unknown_region(alpha) if known is None else _unknown(known)
     if not unknown.any():
         return alpha
@@ -497,11 +495,7 @@ def refine_at_half(
     scale = min(1.0, max(0.5, (LEAST_REFINED_PX / alpha.size) ** 0.5))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     small, small_guidance, view = (reduced(plane, size) for plane in (image, guidance, alpha))
-    if known is None:
-        where = unknown_region(view)
-    else:
-        small_known = reduced(known, size)
-        view, where = _enforced(view, small_known), _unknown(small_known)
+    where = unknown_region(view) if known is None else _unknown(reduced(known, size))
     found = refiner(small, small_guidance, [view], where, rounds=1)
     enlarged = enlarge_alpha(image, small, found)
     give_back()

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 
 
 def executor(threads: int) -> Executor:
-    """Return a pool of so many threads; one is the caller's own, whose processor time it counts as.
+    """Return a pool of so many threads. A pool of one computes in the caller's own thread.
 
     >>> with executor(1) as pool:
     ...     list(pool.map(abs, [-1, 2]))
@@ -32,7 +32,7 @@ class _AtOnce(Executor):
         future: Future[Made] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:
+        except Exception as error:  # whatever the call raises is its future's, as in a pool
             future.set_exception(error)
         return future
 

@@ -20,7 +20,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,7 +48,7 @@ from mgm_core.cutout import (
 from mgm_core.files.outputs import UsageError, check_outputs
 from mgm_core.foreground.estimate import ForegroundEstimator, estimate_foreground
 from mgm_core.images import SubjectMask, read_subject_mask
-from mgm_core.recipe import Recipe
+from mgm_core.recipe import PRESETS, Recipe
 from mgm_core.runtime.cancellation import Cancelled, checkpoint
 from mgm_core.runtime.partial import clear_up
 from mgm_core.runtime.renamed import RenamedOption, old_name
@@ -314,10 +314,12 @@ def _files(options: argparse.Namespace) -> Iterator[tuple[Path, str]]:
 
 
 def _run(options: argparse.Namespace, clip: Path, target: str) -> None:
+    chosen = "quality" in options or "refine" in options
     if "quality" not in options:
         options.quality = "fast"  # also with settings, which were made for a photograph
-        options.refine = vars(options).get("refine", False)
     recipe, picture_path = photographs.recipe_of(options)
+    if not chosen and recipe.refine == PRESETS["fast"].refine:
+        recipe = replace(recipe, refine="off")
     pictures = _check_output(options, clip, target, picture_path)
     transparent = recipe.background.kind == "transparent"
     if clip_kind(target) == "mp4" and transparent:
