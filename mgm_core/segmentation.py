@@ -20,9 +20,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v2, segmentation
-from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.choices import (
@@ -37,6 +34,13 @@ from mgm_core.matting.enlarge import guided_filter
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device, turn
 from mgm_core.runtime.cancellation import add_checkpoints
+from mgm_core.runtime.torchvision_models import (
+    ASPP,
+    DeepLabV3,
+    IntermediateLayerGetter,
+    mobilenet_v2,
+    segmentation,
+)
 from mgm_core.weights import bundled_path
 
 PERSON = CATEGORIES.index("person")

@@ -10,7 +10,8 @@ of the authors' public checkpoints, so that these load by name (see `checkpoint.
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v2
+
+from mgm_core.runtime.torchvision_models import mobilenet_v2
 
 INPUT_CHANNELS = 4  # red, green, blue, guidance
 
