@@ -8,8 +8,11 @@ so that the optimiser's steps keep the proportions of the original training.
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numba import njit
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 NORM_EPS = 1e-5
@@ -92,22 +95,35 @@ class DilatedDepthwise(torch.autograd.Function):
         (x, weight), dilation = ctx.saved_tensors, ctx.dilation
         of_y = gradients[0].to(x.dtype)
         of_x = F.conv2d(of_y, weight.flip(2, 3), None, 1, dilation, dilation, x.shape[1])
-        rows, columns = _overlaps(x.shape[2], dilation), _overlaps(x.shape[3], dilation)
-        of_weight = torch.empty_like(weight, dtype=torch.float32)
-        for i, (y_rows, x_rows) in enumerate(rows):
-            for j, (y_columns, x_columns) in enumerate(columns):
-                product = of_y[:, :, y_rows, y_columns] * x[:, :, x_rows, x_columns]
-                of_weight[:, 0, i, j] = product.sum((0, 2, 3), dtype=torch.float32)
-        return of_x, of_weight, of_y.sum((0, 2, 3), dtype=torch.float32), None
+        of_weight = np.zeros((3, 3, x.shape[1]), np.float32)
+        _add_weight_gradient(_channels_last(x), _channels_last(of_y), dilation, of_weight)
+        of_taps = torch.from_numpy(of_weight).permute(2, 0, 1)[:, None]
+        return of_x, of_taps, of_y.sum((0, 2, 3), dtype=torch.float32), None
 
 
-def _overlaps(length: int, dilation: int) -> list[tuple[slice, slice]]:
-    """Return, for each of a kernel's three taps, which outputs and which inputs it joins."""
-    shifts = (-dilation, 0, dilation)
-    return [
-        (slice(max(0, -s), length - max(0, s)), slice(max(0, s), length - max(0, -s)))
-        for s in shifts
-    ]
+def _channels_last(x: Tensor) -> NDArray[np.float32]:
+    return x.permute(0, 2, 3, 1).float().contiguous().numpy()
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _add_weight_gradient(
+    x: NDArray[np.float32], of_y: NDArray[np.float32], dilation: int, total: NDArray[np.float32]
+) -> None:
+    """Add the gradient of a depthwise 3x3 kernel, (3, 3, C); x and of_y are (N, H, W, C)."""
+    count, height, width, channels = x.shape
+    for n in range(count):
+        for row in range(height):
+            for i in range(3):
+                x_row = row + (i - 1) * dilation
+                if not 0 <= x_row < height:
+                    continue
+                for column in range(width):
+                    for j in range(3):
+                        x_column = column + (j - 1) * dilation
+                        if not 0 <= x_column < width:
+                            continue
+                        for c in range(channels):
+                            total[i, j, c] += of_y[n, row, column, c] * x[n, x_row, x_column, c]
 
 
 def _pairs(module: nn.Module) -> list[tuple[nn.Sequential, int]]:
