@@ -236,14 +236,23 @@ def gradient_background(crop_px: int, generator: Generator) -> Colours:
 def match_background(
     background: Colours, foreground: Colours, alpha: Plane, generator: Generator
 ) -> Colours:
-    """Move a background's colours towards the subject's, so that contrast tells less."""
-    weight = alpha.sum()
-    if weight < 1.0:
+    """Move a background's colours towards the subject's at one place, as white cloth before white.
+
+    Means are taken through a soft window around that place.
+    """
+    height, width = alpha.shape
+    sigma = AUGMENTATION.matched_window * max(height, width)
+    top, left = generator.random(2) * (height, width)
+    row = np.exp(-0.5 * ((np.arange(width) - left) / sigma) ** 2)
+    column = np.exp(-0.5 * ((np.arange(height) - top) / sigma) ** 2)
+    window = np.outer(column, row).astype(np.float32) + AUGMENTATION.matched_elsewhere
+    weight = alpha * window
+    if weight.sum() < AUGMENTATION.matched_elsewhere:
         return background
-    mean = (foreground * alpha[..., None]).sum((0, 1)) / weight
+    here = (foreground * weight[..., None]).sum((0, 1)) / weight.sum()
+    behind = (background * window[..., None]).sum((0, 1)) / window.sum()
     share = np.float32(generator.uniform(*AUGMENTATION.matched_shares))
-    shifted = background + share * (mean - background.mean((0, 1)))
-    moved: Colours = np.clip(shifted, 0.0, 1.0).astype(np.float32)
+    moved: Colours = np.clip(background + share * (here - behind), 0.0, 1.0).astype(np.float32)
     return moved
 
 

@@ -30,8 +30,10 @@ class AugmentationConfig:
         grey_probability: How often a photograph has no colours.
         dark_probability: How often a photograph is dark, as dark hair before dark ground.
         dark_factors: What a dark one's colours are multiplied by.
-        matched_probability: How often a background takes the subject's mean colour.
+        matched_probability: How often a background takes the subject's colour at one place.
         matched_shares: How far it goes there.
+        matched_window: How far that place reaches, one sigma as a share of the crop's side.
+        matched_elsewhere: What a pixel far from it weighs; one in its middle weighs 1.
         background_zooms: Logarithms of a background's side in px over the crop's.
         least_background_px: Smallest such side.
         defocus_probability: How often a background is out of focus.
@@ -82,6 +84,8 @@ class AugmentationConfig:
     dark_factors: Range = (0.12, 0.5)
     matched_probability: float = 0.3
     matched_shares: Range = (0.4, 1.0)
+    matched_window: float = 0.12
+    matched_elsewhere: float = 1e-3
     background_zooms: Range = (-0.6, 0.9)
     least_background_px: int = 32
     defocus_probability: float = 0.35

@@ -191,14 +191,23 @@ def test_foregrounds_merge_as_their_twin():
         np.testing.assert_allclose(found[1][i, 0], merged, atol=1e-6)
 
 
-def test_backgrounds_move_towards_the_subject_by_their_share():
-    background, foreground = _colours(2) * 0.5, _colours(2, seed=1) * 0.5 + 0.25
-    alpha = torch.ones(2, 1, 48, 48)
+def test_backgrounds_move_towards_the_subject_at_a_place_by_their_share():
+    background = torch.full((3, 3, 48, 48), 0.5)
+    foreground = torch.full((3, 3, 48, 48), 0.2)
+    foreground[:, :, 24:] = 0.7  # rows below
+    alpha = torch.zeros(3, 1, 48, 48)
+    alpha[:2, :, 6:42, 6:42] = 1
+    places = np.array([[0.1, 0.5], [0.9, 0.5], [0.5, 0.5]])
     found = device_augmentation.match_background(
-        background, foreground, alpha, np.array([0.0, 1.0])
+        background, foreground, alpha, np.array([0.5, 1.0, 1.0]), places
     )
-    torch.testing.assert_close(found[0], background[0])
-    assert found[1].mean((1, 2)).sub(foreground[1].mean((1, 2))).abs().max() < 0.01
+    assert found[0].sub(0.35).abs().max() < 0.02
+    assert found[1].sub(0.7).abs().max() < 0.02
+    torch.testing.assert_close(found[2], background[2])  # nobody there
+    untouched = device_augmentation.match_background(
+        background, foreground, alpha, np.zeros(3), places
+    )
+    torch.testing.assert_close(untouched, background)
 
 
 @pytest.mark.parametrize("quality", [35, 60, 95])

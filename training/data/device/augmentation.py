@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mgm_core.networks.refinement import dilated
 from training.data.augmentation import JPEG_BLOCK_PX
+from training.data.augmentation_config import AUGMENTATION
 
 Drawn = NDArray[Any]
 
@@ -100,13 +101,28 @@ def merge_foregrounds(
 
 
 def match_background(
-    background: Tensor, foreground: Tensor, alpha: Tensor, shares: Drawn
+    background: Tensor, foreground: Tensor, alpha: Tensor, shares: Drawn, places: Drawn
 ) -> Tensor:
-    """Move backgrounds' mean colours towards the subjects' by these shares, 0 for not at all."""
-    weight = alpha.sum((2, 3), keepdim=True)
-    mean = (foreground * alpha).sum((2, 3), keepdim=True) / weight.clamp_min(1)
-    move = on(alpha.device, shares) * (mean - background.mean((2, 3), keepdim=True)) * (weight > 1)
-    return (background + move).clamp_(0, 1)
+    """Move backgrounds' colours by these shares towards the subjects' at one place each.
+
+    Args:
+        background: (N, 3, S, S).
+        foreground: (N, 3, S, S).
+        alpha: (N, 1, S, S).
+        shares: (N,), 0 for not at all.
+        places: (N, 2), rows and columns as shares of S.
+    """
+    device, side = alpha.device, alpha.shape[-1]
+    axis = torch.linspace(0, 1, side, device=device)
+    off = (axis - on(device, places, 3)) / AUGMENTATION.matched_window
+    column, row = (-0.5 * off.square()).exp().unbind(1)
+    window = column[:, None, :, None] * row[:, None, None, :] + AUGMENTATION.matched_elsewhere
+    weight = alpha * window
+    total = weight.sum((2, 3), keepdim=True)
+    here = (foreground * weight).sum((2, 3), keepdim=True) / total.clamp_min(1e-6)
+    behind = (background * window).mean((2, 3), keepdim=True) / window.mean((2, 3), keepdim=True)
+    seen = total >= AUGMENTATION.matched_elsewhere
+    return (background + on(device, shares) * (here - behind) * seen).clamp_(0, 1)
 
 
 @lru_cache(maxsize=4)

@@ -128,7 +128,10 @@ class DeviceComposites:
         self._add_distractors(background, generator)
         shares = generator.uniform(*AUGMENTATION.matched_shares, self.count)
         shares *= generator.random(self.count) < AUGMENTATION.matched_probability
-        background = augmentation.match_background(background, foreground, subject.alpha, shares)
+        places = generator.random((self.count, 2))
+        background = augmentation.match_background(
+            background, foreground, subject.alpha, shares, places
+        )
         grey = self._relit(foreground, background, generator)
         alpha = subject.alpha
         image = alpha * foreground + (1 - alpha) * background

@@ -22,6 +22,7 @@ from mgm_core.choices import CATEGORIES
 from mgm_core.segmentation import PERSON, subject_px
 from training.config import Config, ConfigError, DataConfig, SourceConfig
 from training.data import augmentation
+from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import Example, names_left_out
 from training.data.segmenter.lights import relight
 from training.data.segmenter.subjects import NO_PEOPLE, WITH_PEOPLE
@@ -43,6 +44,8 @@ _OTHERS_PROBABILITY = 0.15
 _GROUPS = (0.6, 0.25, 0.15)
 # The largest person of an example, as the square root of its area, as a share of the crop's side.
 _LARGEST = 0.8
+# The blur of a mask, in px, inside which a photograph keeps its colours while those behind change.
+_SEAM_PX = 2.0
 # The largest picture's long side, as a multiple of the crop's.
 _MAX_MAGNIFICATION = 3.5
 
@@ -154,6 +157,10 @@ class Photographed:
         image, subject = close_view(photograph, self.data, generator)
         if self.kind == "photo_mask":
             known = np.ones(subject.shape, bool)
+            if generator.random() < AUGMENTATION.matched_probability:
+                behind = augmentation.match_background(image, image, subject, generator)
+                blurred = cv2.GaussianBlur(subject, (0, 0), _SEAM_PX).astype(np.float32)
+                image = _over(image, blurred, behind)
         elif self.kind == "hair_mask":
             known = subject > 0.5
         else:
@@ -206,6 +213,8 @@ class Composed:
             else:
                 colours, alpha = close_view(cutout, data, generator)
             colours = augmentation.jitter(colours, generator, 0.6)
+            if generator.random() < AUGMENTATION.matched_probability:
+                image = augmentation.match_background(image, colours, alpha, generator)
             image = _over(colours, alpha, image)
             subject = 1 - (1 - subject) * (1 - alpha)
         return Scene(image, subject, np.ones(subject.shape, bool))
