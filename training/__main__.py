@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mgm_core.images import ImageError
+from mgm_core.runtime.memory import keep_freed
 from mgm_core.weights import CheckpointError
 from training.config import Config, ConfigError, load
 from training.data.licences import require_permissive
@@ -82,6 +83,7 @@ def _train(arguments: list[str]) -> int:
     config = load(options.config, options.corrections)
     require_permissive(config)
     if not options.profile:
+        keep_freed()
         Trainer(config, _task(config), options.resume).run()
         return 0
     with tempfile.TemporaryDirectory() as folder:

@@ -6,10 +6,12 @@ Source: mallopt(3) and malloc_trim(3). Other systems have other allocators, and 
 import ctypes
 import sys
 
-__all__ = ["give_back", "share_arenas"]
+__all__ = ["give_back", "keep_freed", "share_arenas"]
 
-_M_ARENA_MAX = -8
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _ARENAS = 2
+_NEVER = 2**31 - 1
+_AT_ONCE = 2**28
 
 
 def share_arenas() -> bool:
@@ -21,10 +23,25 @@ def share_arenas() -> bool:
     Returns:
         Whether it could be asked to; other systems have other allocators.
     """
-    if sys.platform != "linux":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and mallopt(_M_ARENA_MAX, _ARENAS) == 1
+    return _set_option(_M_ARENA_MAX, _ARENAS)
+
+
+def keep_freed() -> bool:
+    """Let glibc's malloc keep all freed memory, for programs that soon ask for as much again.
+
+    By default large arrays go back to the system one by one, which clears each anew: a quarter of
+    the time of a training's step on a CPU goes there, for the sake of 0.3 GB.
+
+    Returns:
+        Whether it could be asked to; other systems have other allocators.
+    """
+    options = (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _AT_ONCE)
+    return all(_set_option(option, value) for option, value in options)
+
+
+def _set_option(option: int, value: int) -> bool:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    return mallopt is not None and mallopt(option, value) == 1
 
 
 def give_back() -> bool:
