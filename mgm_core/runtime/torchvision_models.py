@@ -22,22 +22,35 @@ def _is_compile_supported(device_type: str) -> bool:
     return bool(is_compile_supported(device_type))
 
 
+class _StandIn(ModuleType):
+    """A module that gives way to the real one as soon as anything else is asked of it."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        _give_way()
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def _give_way() -> None:
+    for name in _COMPILER:
+        if isinstance(sys.modules.get(name), _StandIn):
+            del sys.modules[name]
+
+
 @contextmanager
 def _without_compiler() -> Iterator[None]:
-    """Let a module that stands in answer for the compiler, unless that was imported already."""
+    """Let modules that stand in answer for the compiler, unless that was imported already."""
     importlib.import_module("torch")  # before anything stands in for a part of it
-    if sys.modules.keys() & {"torchvision", *_COMPILER}:
-        yield
-        return
-    package, utils = (ModuleType(name) for name in _COMPILER)
-    package.__path__ = []
-    vars(utils)["is_compile_supported"] = _is_compile_supported
-    sys.modules.update(zip(_COMPILER, (package, utils), strict=True))
+    if not sys.modules.keys() & {"torchvision", *_COMPILER}:
+        package, utils = (_StandIn(name) for name in _COMPILER)
+        package.__path__ = []
+        vars(utils)["is_compile_supported"] = _is_compile_supported
+        sys.modules.update(zip(_COMPILER, (package, utils), strict=True))
     try:
         yield
     finally:
-        for name in _COMPILER:
-            del sys.modules[name]
+        _give_way()
 
 
 with _without_compiler():

@@ -18,12 +18,23 @@ assert torch._dynamo.utils.is_compile_supported("cpu")
 print(torch.compile(lambda x: x + 1, backend="eager")(torch.zeros(1)).item())
 """
 
+# As the package `spaces` lends a GPU: calls of torchvision's own operators ask the compiler.
+WITH_A_MODE = """
+from torch.overrides import TorchFunctionMode
+class Mode(TorchFunctionMode):
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
+        return function(*arguments, **(keywords or {}))
+with Mode():
+    import mgm_core.segmentation
+"""
+
 
 @pytest.mark.parametrize(
     ("first", "absent"),
     [
         ("import mgm_core.segmentation", True),
         ("import torch._dynamo, mgm_core.segmentation", False),
+        (WITH_A_MODE, False),
     ],
 )
 def test_torchvision_and_the_compiler_work_as_ever(first, absent):
