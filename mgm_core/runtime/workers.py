@@ -32,7 +32,7 @@ class _AtOnce(Executor):
         future: Future[Made] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # whatever the call raises is its future's, as in a pool
+        except Exception as error:  # a pool raises it from the future's result(), not from here
             future.set_exception(error)
         return future
 
