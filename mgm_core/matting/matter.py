@@ -164,6 +164,7 @@ class Matter:
             tile_px=min(tile_px, FINE_TILE_PX),
             overlap_px=min(overlap_px, FINE_OVERLAP_PX),
             context_px=FINE_CONTEXT_PX,
+            gives_wanted=run is None,
         )
         self._refiner = refiner or Lazy(lambda: Refiner.load(device=str(self.device), dtype=dtype))
 
@@ -408,12 +409,12 @@ class Matter:
         planes[4:] = planes[4:] > 0  # self-guidance of any tile
         return planes
 
-    def _alpha_of(self, image: Tensor, guidance: Tensor) -> Tensor:
-        """Return alpha, (N, 1, H, W)."""
+    def _alpha_of(self, image: Tensor, guidance: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Return alpha, (N, 1, H, W), where it is wanted."""
         network = self.network
         # GPUs are quick with whole pictures, and slow when they are asked where to compute.
         if image.device.type == "cpu" and isinstance(network, PRN) and network.fuses_progressively:
-            return network.sparse_alpha(image, guidance)[0]
+            return network.sparse_alpha(image, guidance, wanted)[0]
         return self._refined(image, guidance).alpha
 
     def _levels_of(self, image: Tensor, guidance: Tensor) -> Tensor:

@@ -99,12 +99,16 @@ class PRN(nn.Module):
         """Whether finer levels are taken only where coarser ones are uncertain."""
         return self.fusion == "progressive"
 
-    def sparse_alpha(self, image: Tensor, guidance: Tensor) -> tuple[Tensor, float]:
+    def sparse_alpha(
+        self, image: Tensor, guidance: Tensor, wanted: Tensor | None = None
+    ) -> tuple[Tensor, float]:
         """Return alpha, its finer levels decoded only where they are taken (`sparse.py`).
 
         Args:
             image: (N, 3, H, W) RGB in [0, 1]; H and W multiples of 32.
             guidance: (N, 1, H, W) in [0, 1].
+            wanted: (1, 1, H, W) bool, the pixels that count: elsewhere alpha may be the coarsest
+                level's. None: all.
 
         Returns:
             Alpha, (N, 1, H, W), and the share of it whose finer levels were not decoded.
@@ -117,6 +121,8 @@ class PRN(nn.Module):
         self_guidance = self_guidance_mask(os8, [TEST_KERNELS_PX[0]] * len(os8))
         # Stride 1 may be taken a little beyond where stride 4 is.
         needed = dilated(self_guidance, [TEST_KERNELS_PX[1]] * len(os8))
+        if wanted is not None:
+            needed = needed & dilated(wanted, TEST_KERNELS_PX[1:])
         os4, os1, skipped = os8.clone(), os8.clone(), 0.0
 
         def decode(*given: Tensor) -> tuple[Tensor, ...]:

@@ -51,6 +51,8 @@ class TiledRunner:
         margin_px: Of the surroundings that are seen on every side, cropped from the result.
         context_px: With `wanted`, tiles are computed from their first to their last row and column
             with a wanted pixel, and so many around them; None: whole tiles.
+        gives_wanted: Whether the network is given `wanted` as its last plane, and may leave out
+            the other pixels.
 
     Raises:
         ValueError: The tiles leave no room for overlap and margin.
@@ -66,12 +68,14 @@ class TiledRunner:
         padding: Literal["reflect", "edge"],
         margin_px: int = 0,
         context_px: int | None = None,
+        gives_wanted: bool = False,
     ) -> None:
         smallest_px = 2 * (stride + margin_px)
         check_tiles(tile_px, overlap_px, smallest_px=smallest_px, usual_px=1024)
         self.tile_px, self.overlap_px = tile_px, overlap_px
         self._run, self._stride = run, stride
         self._padding, self._margin_px, self._context_px = padding, margin_px, context_px
+        self._gives_wanted = gives_wanted
 
     def __call__(
         self, *planes: Floats, wanted: Booleans | None = None, into: Floats | None = None
@@ -121,6 +125,9 @@ class TiledRunner:
             return self._window(planes, (rows[0][0], columns[0][0]))
         if into is not None:
             np.copyto(into, 0, where=True if wanted is None else wanted)
+        given = planes
+        if wanted is not None and self._gives_wanted:
+            given = *planes, wanted[None, None]
         for down, down_share in rows:
             for right, right_share in columns:
                 tile = down, right
@@ -128,7 +135,7 @@ class TiledRunner:
                     continue
                 checkpoint()
                 part = tile if wanted is None else self._part(wanted, tile)
-                found = self._window(planes, part)
+                found = self._window(given, part)
                 if into is None:
                     into = np.zeros((*found.shape[:2], height, width), np.float32)
                 inner = _within(part, tile)

@@ -76,6 +76,14 @@ def test_sparse_alpha_is_the_dense_one_but_for_what_lies_far_beyond_the_halo(
     assert difference.quantile(0.999) < 12 / 255
     assert not sparse.equal(dense)
 
+    wanted = torch.zeros(1, 1, 384, 768, dtype=torch.bool)
+    wanted[..., 60:90, 90:150] = True
+    with torch.inference_mode():
+        part, less = network.sparse_alpha(image, guidance, wanted)
+    assert less > skipped
+    assert (part - dense)[wanted].abs().mean() < 1 / 255
+    assert not part[~wanted].equal(sparse[~wanted])
+
 
 def test_a_batch_is_decoded_as_its_images_are():
     torch.manual_seed(0)

@@ -116,6 +116,18 @@ def test_as_many_pixels_as_fit_are_one_tile_whatever_their_shape():
     assert above.pixels < 1.45 * below.pixels
 
 
+def test_the_network_is_told_what_is_wanted():
+    def run(plane, wanted):
+        assert wanted.dtype == np.bool_
+        return np.where(wanted, plane, np.nan)
+
+    given, wanted = planes(150, 170), np.zeros((150, 170), np.bool_)
+    wanted[30:100, 20:150:3] = True
+    found = runner(run, gives_wanted=True)(given, wanted=wanted)
+    np.testing.assert_allclose(found[..., wanted], given[..., wanted], rtol=1e-6)
+    assert not found[..., ~wanted].any()
+
+
 def test_cost_grows_with_what_is_wanted_and_not_in_steps():
     height, width = 320, 320
     given, pixels = planes(height, width), []
