@@ -25,6 +25,7 @@ from training.data import augmentation
 from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import Example, names_left_out
 from training.data.segmenter.lights import relight
+from training.data.segmenter.prints import print_on
 from training.data.segmenter.subjects import NO_PEOPLE, WITH_PEOPLE
 from training.data.sources import (
     Backgrounds,
@@ -40,6 +41,8 @@ from training.data.sources import (
 
 # How often a composite shows what is no person, instead of people.
 _OTHERS_PROBABILITY = 0.15
+# How often a person's clothes have a print.
+_PRINT_PROBABILITY = 0.3
 # How often a composite shows one, two and three people.
 _GROUPS = (0.6, 0.25, 0.15)
 # The largest person of an example, as the square root of its area, as a share of the crop's side.
@@ -114,7 +117,11 @@ class SegmenterExamples(Dataset[Example]):
         generator = np.random.default_rng([self.config.run.seed, index, 2])
         which = int(np.searchsorted(self.cumulative_shares, generator.random(), side="right"))
         scene = self.scenes[min(which, len(self.scenes) - 1)].draw(generator)
-        image = relight(scene.image, scene.subject if scene.known.all() else None, generator)
+        image, subject = scene.image, scene.subject if scene.known.all() else None
+        printed = subject is not None and scene.category == PERSON
+        if printed and generator.random() < _PRINT_PROBABILITY:
+            image = print_on(image, scene.subject, generator)
+        image = relight(image, subject, generator)
         image = augmentation.camera(image, generator)
         return {
             "image": _bytes(image),
