@@ -125,7 +125,7 @@ class TiledRunner:
             return self._window(planes, (rows[0][0], columns[0][0]))
         if into is not None:
             np.copyto(into, 0, where=True if wanted is None else wanted)
-        given = planes
+        given: tuple[Floats | Booleans, ...] = planes
         if wanted is not None and self._gives_wanted:
             given = *planes, wanted[None, None]
         for down, down_share in rows:
@@ -154,7 +154,7 @@ class TiledRunner:
         top, left = tile[0].start, tile[1].start
         return np.s_[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
 
-    def _window(self, planes: tuple[Floats, ...], tile: tuple[slice, slice]) -> Floats:
+    def _window(self, planes: tuple[Floats | Booleans, ...], tile: tuple[slice, slice]) -> Floats:
         """Compute one tile: (N, C', h, w)."""
         pads, window = [], []
         for part, length in zip(tile, planes[0].shape[2:], strict=True):

@@ -39,7 +39,8 @@ def print_on(image: Colours, subject: Plane, generator: Generator) -> Colours:
     if not len(places):
         return image
     top, left = (int(v) for v in places[generator.integers(len(places))])
-    axes = np.exp(generator.uniform(*np.log(_LENGTHS), 2)) * side
+    low, high = (np.log(length) for length in _LENGTHS)
+    axes = np.exp(generator.uniform(low, high, 2)) * side
     angle = float(generator.uniform(0, 180))
     shape = np.zeros(subject.shape, np.uint8)
     if generator.random() < 0.5:
@@ -59,7 +60,8 @@ def _colour(image: Colours, subject: Plane, generator: Generator) -> Colours:
     """Return the colour of a place behind the subject in half of all cases, (3,)."""
     behind = np.argwhere(subject < 0.02)
     if len(behind) and generator.random() < 0.5:
-        return image[tuple(behind[generator.integers(len(behind))])]
+        top, left = behind[generator.integers(len(behind))]
+        return np.asarray(image[top, left])
     if generator.random() < 0.5:
         return np.full(3, generator.choice([0.03, 0.5, 0.95]), np.float32)
     return generator.random(3, dtype=np.float32)
