@@ -21,12 +21,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from benchmark_data_tools.annotation.commands import add_subcommands
 from benchmark_data_tools.data.layouts import LAYOUTS, find_samples, read_subset
 from mgm_core.batch.cluster import check_ray
 from mgm_core.files.outputs import UsageError, check_outputs
+from mgm_core.networks.hardware import DtypeName
 from mgm_core.runtime.reporting import allow_any_name
 
 if TYPE_CHECKING:
@@ -249,6 +250,7 @@ def speed(options: argparse.Namespace) -> int:
         repeats=options.repeats,
         rivals=not options.no_rivals,
         processes=not options.no_processes,
+        dtype=options.dtype,
     )
     print(machine())
     report(measure(plan, say=lambda line: print(line, flush=True)), options.out)
@@ -421,6 +423,7 @@ def _parser() -> argparse.ArgumentParser:
     timing.add_argument("--repeats", type=int, default=3)
     timing.add_argument("--no-rivals", action="store_true", help="no PyMatting, no rembg")
     timing.add_argument("--no-processes", action="store_true", help="no memory and start-up")
+    timing.add_argument("--dtype", choices=get_args(DtypeName), default="auto")
     timing.set_defaults(command=speed)
 
     measuring = commands.add_parser("measure", help="how long the metrics take")

@@ -34,6 +34,7 @@ from mgm_core.guidance import trimap_from_probability
 from mgm_core.images import encode_png, read_image, write_image
 from mgm_core.models import Models
 from mgm_core.networks.checkpoint import load_prn
+from mgm_core.networks.hardware import DtypeName
 from mgm_core.networks.prn import STRIDE
 from mgm_core.recipe import Quality, Recipe
 
@@ -65,6 +66,7 @@ class Plan:
         repeats: How often each is run, after once to warm up.
         rivals: Whether PyMatting and, where it is installed, rembg run too.
         processes: Whether `mgm` is also run in processes of its own, for memory and start-up.
+        dtype: What all networks but the reference compute in.
     """
 
     photo: Path
@@ -74,6 +76,7 @@ class Plan:
     repeats: int = 3
     rivals: bool = True
     processes: bool = True
+    dtype: DtypeName = "auto"
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def machine() -> dict[str, object]:
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "torch_takes": torch.backends.cpu.get_cpu_capability(),
     }
 
 
@@ -136,7 +140,7 @@ def measure(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str
             f"{list(plan.megapixels)}: 3 and 1 would do"
         )
     whole = read_image(plan.photo)
-    models = {name: Models(name) for name in plan.networks}
+    models = {name: Models(name, dtype=plan.dtype) for name in plan.networks}
     per_megapixel: float | None = None
     at_one: dict[str, float] = {}
     rows = []
