@@ -15,6 +15,7 @@ from demo.backend.robustness import read_sizes, trials
 from demo.backend.studio import Studio
 from demo.backend.visits import Visits, report_refusals
 from demo.web.uploads import upload, uploaded
+from mgm_core.choices import ANIMAL
 from mgm_core.compositing import Fit, composite, fit_background, solid_background
 from mgm_core.cutout import opaque
 from mgm_core.foreground.estimate import ForegroundMethod, current_method
@@ -216,7 +217,9 @@ def add_endpoints(api: Api, visits: Visits) -> None:
             upload(label) for label in ("Photo", "Mask", "Cut-out", "Background")
         )
         kind = gr.Textbox("detect", label=", ".join(get_args(MaskKind)))
-        category = gr.Textbox(_DEFAULT.category, label=f"{AUTO}, or one of the 20 of PASCAL VOC")
+        category = gr.Textbox(
+            _DEFAULT.category, label=f"{AUTO}, {ANIMAL}, or one of the 20 of PASCAL VOC"
+        )
         threshold = gr.Number(_DEFAULT.threshold, label="Probability from which a pixel is subject")
         points = gr.JSON(label="Clicks, px: [[x, y], [x, y, false]] adds and removes")
         # Gradio's own is no JSON schema, and makes MCP clients' calls fail.

@@ -30,12 +30,12 @@ from mgm_core import __version__
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.recipe import AUTO, BackgroundKind, Quality
 
-# The segmenter's 21 categories but for the background. They are written down here, and held to
-# the network's by a test, as importing them means importing PyTorch before the page is up.
+# All animals, and the segmenter's 21 categories but for the background. A test holds them to the
+# core's, whose order does not suit a page.
 CATEGORIES = (
-    "person", "cat", "dog", "horse", "bird", "cow", "sheep", "potted plant", "chair", "sofa",
-    "dining table", "tv monitor", "bottle", "bicycle", "motorbike", "car", "bus", "train", "boat",
-    "aeroplane",
+    "person", "animal", "cat", "dog", "horse", "bird", "cow", "sheep", "potted plant", "chair",
+    "sofa", "dining table", "tv monitor", "bottle", "bicycle", "motorbike", "car", "bus", "train",
+    "boat", "aeroplane",
 )  # fmt: skip
 SEGMENTERS = [
     ("Portrait (bundled)", "portrait"),
@@ -419,7 +419,7 @@ def _robustness(handlers: Handlers, controls: list[Any], visits: Visits) -> None
 def _controls(parts: dict[str, Any], quality: Quality) -> None:
     with gr.Accordion("Subject"):
         parts["category"] = gr.Dropdown(
-            [("Auto: people first, then the largest", AUTO)]
+            [("Auto: people first, then animals or the largest", AUTO)]
             + [(name.capitalize(), name) for name in CATEGORIES],
             value=AUTO,
             label="Cut out a",

@@ -31,6 +31,7 @@ from mgm_core.batch.photograph import CutOut, Done, Order
 from mgm_core.batch.report import Report
 from mgm_core.batch.watching import changes, check_watching
 from mgm_core.choices import (
+    ANIMAL,
     CATEGORIES,
     COARSE_SIDE_PX,
     DEFAULT_WEIGHTS,
@@ -38,7 +39,7 @@ from mgm_core.choices import (
     SEGMENTERS,
     WORKING_MEGAPIXELS,
     SegmenterError,
-    category_index,
+    classes_of,
 )
 from mgm_core.compositing import Fit
 from mgm_core.cutout import opaque
@@ -146,11 +147,11 @@ def add_options(p: argparse.ArgumentParser) -> None:
     guidance.add_argument("--segmenter", choices=SEGMENTERS, default=unset)
     guidance.add_argument(
         "--category",
-        choices=(AUTO, *CATEGORIES),
+        choices=(AUTO, ANIMAL, *CATEGORIES),
         default=unset,
         metavar="NAME",
-        help="one of VOC's 20, default person; auto: a person, else the largest; with --mask, what "
-        "it shows",
+        help="one of VOC's 20, default person; animal: all animals; auto: a person, else animals "
+        "or the largest thing; with --mask, what it shows",
     )
     guidance.add_argument("--threshold", type=float, default=unset, help="probability, default 0.5")
     guidance.add_argument(
@@ -306,7 +307,7 @@ def _run(options: argparse.Namespace, done: list[Job | UrlJob]) -> int:
     try:
         recipe, picture_path = recipe_of(options)
         if recipe.category != AUTO:
-            category_index(recipe.category)
+            classes_of(recipe.category)
         planned = planned_of(options, recipe, picture_path)
         picture = None
         if picture_path is not None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mgm_core.arrays import Floats, check_image, check_mask
-from mgm_core.choices import category_index
+from mgm_core.choices import classes_of
 from mgm_core.corrections.clicking import Click
 from mgm_core.cutout import (
     Cutout,
@@ -117,8 +117,9 @@ def cut_out(
     Args:
         photo: The photograph.
         quality: "fast" refines alpha at half the size, "best" at full size, by further views.
-        category: What to look for where no mask is given, one of `CATEGORIES`, or "auto" for a
-            person, else the largest; with a mask, what it shows.
+        category: What to look for where no mask is given, one of `CATEGORIES`, "animal" for
+            all animals, or "auto" for a person, else animals or the largest thing; with a mask,
+            what it shows.
         mask: A binary or soft mask of the subject, whose kind is detected; excludes `trimap`.
         trimap: 0 is background, 0.5 unknown, 1 foreground; known pixels keep their values.
         points: Places (x, y) in px on what to add; a `Click` can also take away. They go on from
@@ -141,7 +142,7 @@ def cut_out(
     if mask is not None and trimap is not None:
         raise ValueError("mask and trimap must not both be given, got both: leave one out")
     if category != AUTO:
-        category_index(category)
+        classes_of(category)
     given = mask if mask is not None else trimap
     if trimap is not None and points:
         raise ValueError(

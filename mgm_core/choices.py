@@ -6,6 +6,8 @@ Nothing here needs PyTorch: the command line and the page list these before it i
 from typing import Literal, TypeAlias
 
 __all__ = [
+    "ANIMAL",
+    "ANIMALS",
     "BUNDLED",
     "CATEGORIES",
     "COARSE_SIDE_PX",
@@ -16,7 +18,8 @@ __all__ = [
     "WORKING_MEGAPIXELS",
     "Refinement",
     "SegmenterError",
-    "category_index",
+    "classes_of",
+    "with_article",
 ]
 
 DEFAULT_WEIGHTS = "prn_mobilenet_v2"
@@ -35,6 +38,10 @@ CATEGORIES = (
     "train", "tv monitor",
 )  # fmt: skip
 """The 21 classes of PASCAL VOC, in the order of the networks' outputs."""
+
+ANIMALS = ("bird", "cat", "cow", "dog", "horse", "sheep")
+ANIMAL = "animal"
+"""The category of all animals together: several at once, or one that looks like two of them."""
 
 BUNDLED = "portrait"
 """The segmenter whose weights come with the package."""
@@ -59,14 +66,24 @@ class SegmenterError(RuntimeError):
     """A segmenter cannot be had; the message says what to do."""
 
 
-def category_index(category: str) -> int:
-    """Return a category's place among the 21.
+def classes_of(category: str) -> tuple[int, ...]:
+    """Return which of the 21 classes make up a category: one, or all animals.
 
     Raises:
         ValueError: There is none of this name.
     """
+    if category == ANIMAL:
+        return tuple(CATEGORIES.index(animal) for animal in ANIMALS)
     if category not in CATEGORIES:
-        raise ValueError(
-            f"category must be one of {', '.join(CATEGORIES)}, got {category!r}: choose one"
-        )
-    return CATEGORIES.index(category)
+        names = ", ".join((ANIMAL, *CATEGORIES))
+        raise ValueError(f"category must be one of {names}, got {category!r}: choose one")
+    return (CATEGORIES.index(category),)
+
+
+def with_article(category: str) -> str:
+    """Return a category as a sentence names it.
+
+    >>> with_article("dog"), with_article("animal")
+    ('a dog', 'an animal')
+    """
+    return f"{'an' if category[0] in 'aeiou' else 'a'} {category}"

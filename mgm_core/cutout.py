@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import numpy as np
 
 from mgm_core.arrays import Booleans, Floats, Levels
-from mgm_core.choices import CATEGORIES, Refinement
+from mgm_core.choices import ANIMAL, ANIMALS, CATEGORIES, Refinement, classes_of, with_article
 from mgm_core.compositing import (
     blurred_background,
     cast_shadow,
@@ -73,7 +73,7 @@ _NOTHING = np.empty((0, 0), np.float32)
 _SMALLEST_SUBJECT = 0.001  # of the photo's area
 # Chosen on training photographs (docs/experiments).
 _CERTAIN_PROBABILITY = 0.98
-_BODIES = ("person", "bird", "cat", "cow", "dog", "horse", "sheep")
+_BODIES = ("person", ANIMAL, *ANIMALS)
 
 
 class SegmentingNetwork(Protocol):
@@ -279,6 +279,8 @@ def resolve_category(image: Floats, segmenter: SegmentingNetwork, recipe: Recipe
 def largest_category(probabilities: Floats, threshold: float) -> str:
     """Return the category to cut out of a photo: a person if there is one, else the largest.
 
+    All animals count as one: what looks like a cat here and like a dog there is one animal.
+
     Args:
         probabilities: (21, h, w) float32 in [0, 1], in the order of `CATEGORIES`.
         threshold: Probability from which a pixel counts.
@@ -289,6 +291,9 @@ def largest_category(probabilities: Floats, threshold: float) -> str:
     found = (probabilities[1:] >= threshold).mean(axis=(1, 2))
     if found[CATEGORIES.index("person") - 1] >= _SMALLEST_SUBJECT:
         return "person"
+    animals = (probabilities[[*classes_of(ANIMAL)]].sum(axis=0) >= threshold).mean()
+    if animals >= max(_SMALLEST_SUBJECT, found.max()):
+        return ANIMAL
     if found.max() < _SMALLEST_SUBJECT:
         raise NoSubjectError(
             "the photo must show a person, an animal or a thing that the segmenter knows, got "
@@ -310,7 +315,7 @@ def guidance_from_probability(probability: Floats, recipe: Recipe = _AS_THE_PAPE
     guidance = from_probability(probability, recipe.threshold)
     if not guidance.any():
         raise NoSubjectError(
-            f"the photo must show a {recipe.category}, got none at a threshold of "
+            f"the photo must show {with_article(recipe.category)}, got none at a threshold of "
             f"{recipe.threshold:g} (highest probability {probability.max():.2f}): lower the "
             "threshold, choose another subject, or bring a mask"
         )

@@ -54,7 +54,7 @@ VERSION = 1
 
 SHIFT_LIMIT_PX = 200
 AUTO = "auto"
-"""The category that stands for whatever a photo shows: people first, else the largest."""
+"""The category that stands for what a photo shows: people first, else animals or the largest."""
 
 
 class Preset(NamedTuple):
@@ -181,7 +181,7 @@ class Recipe(Checked):
     Args:
         segmenter: which segmenter makes the guidance where no mask is brought.
         category: what it looks for, and what a mask shows: persons have no holes deep inside;
-            `AUTO` looks for people first, else for the largest of the 20.
+            `AUTO` looks for people first, else for animals or the largest thing.
         threshold: probability from which a pixel is subject; 0.5 in the paper.
         segmenter_side_px: long side that the segmenter is fed with once; None for its default.
         own_mask: the guidance is a mask that has to be brought, and not a segmenter's.

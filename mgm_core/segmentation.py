@@ -28,7 +28,7 @@ from mgm_core.choices import (
     PERMISSIVE,
     SEGMENTERS,
     SegmenterError,
-    category_index,
+    classes_of,
 )
 from mgm_core.matting.enlarge import guided_filter
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
@@ -101,14 +101,14 @@ def corner_aligned_logits(network: nn.Module, x: Tensor) -> Tensor:
     return _corner_aligned(deeplab.classifier(deeplab.backbone(x)["out"]), x)
 
 
-def class_odds(logits: Tensor, index: int = PERSON) -> Tensor:
-    """Return the log-odds of a class against all others, (N, 21, h, w) -> (N, 1, h, w)."""
-    others = _without(logits, index)
-    return logits[:, index : index + 1] - others.logsumexp(dim=1, keepdim=True)
+def class_odds(logits: Tensor, classes: Sequence[int] = (PERSON,)) -> Tensor:
+    """Return the log-odds of any of some classes, (N, 21, h, w) -> (N, 1, h, w)."""
+    these = logits[:, [*classes]].logsumexp(dim=1, keepdim=True)
+    return these - _without(logits, classes).logsumexp(dim=1, keepdim=True)
 
 
-def _without(logits: Tensor, index: int) -> Tensor:
-    return torch.cat([logits[:, :index], logits[:, index + 1 :]], dim=1)
+def _without(logits: Tensor, classes: Sequence[int]) -> Tensor:
+    return logits[:, [i for i in range(logits.shape[1]) if i not in classes]]
 
 
 def subject_px(subject: Booleans) -> float:
@@ -197,7 +197,7 @@ class PortraitNetworks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits of the 21 categories at the input's size, (N, 21, H, W)."""
-        others = _without(corner_aligned_logits(self.classes, x), PERSON)
+        others = _without(corner_aligned_logits(self.classes, x), (PERSON,))
         person = self.odds(x) + others.logsumexp(dim=1, keepdim=True)
         return torch.cat([others[:, :PERSON], person, others[:, PERSON:]], dim=1)
 
@@ -324,7 +324,7 @@ class Segmenter:
 
         Args:
             image: (H, W, 3) float32 in [0, 1].
-            category: One of `CATEGORIES`.
+            category: One of `CATEGORIES`, or `ANIMAL`.
             long_side_px: Long side that the network is fed with; None for its default, where the
                 bundled segmenters take a second, magnified view of small subjects.
 
@@ -337,29 +337,29 @@ class Segmenter:
         Raises:
             ValueError: The category is unknown or `long_side_px` is out of range.
         """
-        index = category_index(category)
-        odds = self._odds(image, long_side_px, index)
+        classes = classes_of(category)
+        odds = self._odds(image, long_side_px, classes)
         if long_side_px is None and self._kind.magnified:
             subject = subject_px((odds > 0).cpu().numpy())
             times = min(_CLOSE_PX / subject, _MAX_MAGNIFICATION)
             if times > _MIN_MAGNIFICATION:
-                magnified = self._odds(image, round(times * self.default_long_side_px), index)
+                magnified = self._odds(image, round(times * self.default_long_side_px), classes)
                 odds = F.interpolate(
                     odds[None], magnified.shape[1:], mode="bilinear", align_corners=True
                 )[0]
                 odds = (odds + magnified) / 2
         small: Plane = odds[0].sigmoid().cpu().numpy()
-        if index == PERSON and isinstance(self.network, PortraitNetworks):
+        if classes == (PERSON,) and isinstance(self.network, PortraitNetworks):
             seen = _resized(image, small.shape[::-1])
             small = guided_filter(seen, small, _OUTLINE_RADIUS_PX, _OUTLINE_EPSILON)
             small = without_bystanders(small)
         return enlarged(small, image.shape[:2], corner_aligned=self._kind.corner_aligned)
 
-    def _odds(self, image: Colours, long_side_px: int | None, index: int) -> Tensor:
-        """Return the log-odds of a category, (1, h, w)."""
-        if index == PERSON and isinstance(self.network, PortraitNetworks):
+    def _odds(self, image: Colours, long_side_px: int | None, classes: tuple[int, ...]) -> Tensor:
+        """Return the log-odds of any of some classes, (1, h, w)."""
+        if classes == (PERSON,) and isinstance(self.network, PortraitNetworks):
             return self._computed(image, long_side_px, self.network.odds)
-        return class_odds(self._computed(image, long_side_px, self._logits)[None], index)[0]
+        return class_odds(self._computed(image, long_side_px, self._logits)[None], classes)[0]
 
     def _logits(self, x: Tensor) -> Tensor:
         if isinstance(self.network, PortraitNetworks):

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 
 from mgm_core import __version__
 from mgm_core.api import cut_out
-from mgm_core.choices import CATEGORIES
+from mgm_core.choices import ANIMAL, CATEGORIES
 from mgm_core.images import encode_png
 from mgm_core.recipe import AUTO
 from mgm_core.runtime.admission import Admission, BusyError, Visitor, await_turn, within
@@ -101,7 +101,7 @@ def make_app(
             Form(description="'#rrggbb', 'gradient:#rrggbb,#rrggbb,ANGLE', 'blur[:PERCENT]'"),
         ] = None,
         category: Annotated[
-            str, Form(description=f"{AUTO}, or one of {', '.join(CATEGORIES[1:])}")
+            str, Form(description=f"{AUTO}, {ANIMAL}, or one of {', '.join(CATEGORIES[1:])}")
         ] = "person",
         quality: Annotated[Literal["fast", "best"], Form()] = "best",
         result: Annotated[

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from mgm_core import __main__ as photographs
 from mgm_core.arrays import Floats
-from mgm_core.choices import SegmenterError
+from mgm_core.choices import SegmenterError, with_article
 from mgm_core.cutout import (
     Guided,
     MattingNetwork,
@@ -199,8 +199,8 @@ def matte_clip(
             yield CutOutFrame(number, frame.image, alpha, pixels)
         if not found:
             raise NoSubjectError(
-                f"the clip must show a {recipe.category}, got none in {source.frames_read} "
-                "frames: choose another category or a lower threshold"
+                f"the clip must show {with_article(recipe.category)}, got none in "
+                f"{source.frames_read} frames: choose another category or a lower threshold"
             )
 
 

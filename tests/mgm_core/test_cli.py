@@ -264,7 +264,7 @@ def test_a_picture_of_the_settings_has_to_be_named(tmp_path):
         (None, "--settings must be a file, got"),
         (b"\x89PNG", "settings must be JSON, got something else"),
         (b'{"version": 1, "shade": 1}', "shade must be one of the keys"),
-        (b'{"version": 1, "category": "unicorn"}', "category must be one of background, aeroplane"),
+        (b'{"version": 1, "category": "unicorn"}', "category must be one of animal, background"),
         (b'{"version": 1, "segmenter": "sam"}', "segmenter must be one of portrait"),
     ],
 )

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mgm_core.choices import CATEGORIES
 from mgm_core.compositing import (
     blurred_background,
     cast_shadow,
@@ -22,6 +23,7 @@ from mgm_core.cutout import (
     guidance_from_probability,
     guidance_from_segmenter,
     guidance_of_frame,
+    largest_category,
     make_background,
     predict_matte,
     render,
@@ -56,6 +58,33 @@ def scene(mask):
     generator = np.random.default_rng(5)
     image, foreground = generator.random((2, HEIGHT, WIDTH, 3)).astype(np.float32)
     return image, mask * np.float32(0.75), foreground
+
+
+@pytest.mark.parametrize(
+    ("shares", "category"),
+    [
+        ({"person": 2, "dog": 90}, "person"),
+        ({"dog": 20, "car": 30}, "car"),
+        ({"dog": 20, "cat": 20, "car": 30}, "animal"),
+        ({"bird": 1}, "animal"),
+        ({"sofa": 1}, "sofa"),
+    ],
+)
+def test_people_come_first_then_animals_together_or_the_largest_thing(shares, category):
+    probabilities, taken = np.zeros((21, 100), np.float32), 0
+    for name, share in shares.items():
+        probabilities[CATEGORIES.index(name), taken : taken + share] = 0.8
+        taken += share
+    assert largest_category(probabilities.reshape(21, 10, 10), 0.5) == category
+
+
+def test_an_animal_is_one_that_looks_like_several():
+    probabilities = np.zeros((21, 4, 4), np.float32)
+    for name in ("cat", "dog", "sheep"):
+        probabilities[CATEGORIES.index(name)] = 0.3
+    assert largest_category(probabilities, 0.5) == "animal"
+    with pytest.raises(NoSubjectError, match=r"got none at a threshold of 0\.95"):
+        largest_category(probabilities, 0.95)
 
 
 def test_the_probability_is_thresholded_at_and_above():

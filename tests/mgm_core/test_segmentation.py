@@ -16,8 +16,8 @@ from mgm_core.segmentation import (
     PortraitNetworks,
     Segmenter,
     SegmenterError,
-    category_index,
     class_odds,
+    classes_of,
     corner_aligned_logits,
     enlarged,
     portrait_deeplab,
@@ -80,8 +80,8 @@ def test_enlarging_keeps_corners_where_they_are():
 
 
 def test_bad_settings_are_named(segmenter):
-    with pytest.raises(ValueError, match=r"category must be one of background, .* got 'unicorn'"):
-        category_index("unicorn")
+    with pytest.raises(ValueError, match=r"category must be one of animal, .* got 'unicorn'"):
+        classes_of("unicorn")
     with pytest.raises(ValueError, match="long_side_px must lie between 65 and 2049, got 20"):
         segmenter.probability(_image(40, 40), long_side_px=20)
     with pytest.raises(ValueError, match=r"segmenter must be one of portrait, .* got 'sam'"):
@@ -211,7 +211,7 @@ class _Bystander(torch.nn.Module):
 
 @pytest.mark.parametrize(("category", "stays"), [("person", False), ("bird", True)])
 def test_bystanders_are_people_and_not_the_rest_of_a_flock(category, stays):
-    networks = PortraitNetworks(*(_Bystander(category_index(category)) for _ in range(2)))
+    networks = PortraitNetworks(*(_Bystander(classes_of(category)[0]) for _ in range(2)))
     segmenter = Segmenter("portrait", networks, device="cpu", dtype="float32")
     found = segmenter.probability(_image(100, 100), category)
     assert found[50, 5] > 0.9
@@ -232,12 +232,12 @@ def test_people_come_from_one_network_and_the_other_categories_from_the_other(se
     np.testing.assert_allclose(*shares, atol=1e-5)
 
 
-def test_a_probability_is_the_softmax_of_its_category_a_persons_along_the_images_edges(segmenter):
+def test_a_probability_is_the_softmax_of_its_classes_a_persons_along_the_images_edges(segmenter):
     image = _image(129, 97)
     every = segmenter.probabilities(image, long_side_px=129)
-    for category in ("person", "dog", "background"):
+    for category in ("person", "dog", "background", "animal"):
         alone = segmenter.probability(image, category, long_side_px=129)
-        softmax = every[CATEGORIES.index(category)]
+        softmax = every[[*classes_of(category)]].sum(axis=0)
         if category == "person":
             softmax = guided_filter(image, softmax, 8, 1e-3)
         np.testing.assert_allclose(alone, softmax, atol=1e-5)

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mgm_core.arrays import Colours, Floats, Plane
-from mgm_core.choices import DEFAULT_WEIGHTS
+from mgm_core.arrays import Colours, Plane
+from mgm_core.choices import ANIMAL, DEFAULT_WEIGHTS
 from mgm_core.compositing import composite, fit_background, solid_background
 from mgm_core.cutout import (
     Guided,
@@ -72,7 +72,7 @@ def composites(cutouts: Path, backgrounds: Path, keep_out_percent: int = 8) -> I
         ValueError: An animal is missing, or no background is held out.
     """
     source = RGBACutouts(cutouts, LONG_SIDE_PX, lambda name: name not in HELD_OUT_ANIMALS)
-    if missing := HELD_OUT_ANIMALS.keys() - {path.stem for path in source.paths}:
+    if missing := HELD_OUT_ANIMALS - {path.stem for path in source.paths}:
         raise ValueError(
             f"cutouts must hold the animals that are held out, got none named "
             f"{', '.join(sorted(missing))}: name the folder cutouts/people of the training data"
@@ -119,16 +119,13 @@ def holes(alpha: Plane, truth: Plane) -> int:
 
 
 def _guided(animal: Composite, segmenter: Segmenter) -> Iterator[tuple[str, Guided | None]]:
-    categories = HELD_OUT_ANIMALS[animal.name]
-    right = guidance_from_mask(
-        (animal.alpha >= 0.5).astype(np.float32), "binary_mask", categories[0]
-    )
+    right = guidance_from_mask((animal.alpha >= 0.5).astype(np.float32), "binary_mask", ANIMAL)
     yield "right", right
     yield "eroded", right.shifted(-SHIFT_PX)
     yield "dilated", right.shifted(SHIFT_PX)
-    found: Floats = np.max([segmenter.probability(animal.image, c) for c in categories], axis=0)
+    found = segmenter.probability(animal.image, ANIMAL)
     try:
-        yield "segmenter", guidance_from_probability(found, Recipe(category=categories[0]))
+        yield "segmenter", guidance_from_probability(found, Recipe(category=ANIMAL))
     except NoSubjectError:
         yield "segmenter", None
 
