@@ -331,7 +331,7 @@ def test_nothing_is_lost_and_no_rule_is_broken_on_sqlite(tmp_path):
         shutil.copytree(tmp_path / "template", folder)
         return Store.open(folder)
 
-    run(copy, 30)
+    run(copy, 20)
 
 
 def test_nothing_is_lost_and_no_rule_is_broken_on_postgresql(postgres):

@@ -68,7 +68,9 @@ def page(address):
 
 def test_a_portrait_is_cut_out_in_the_browser_as_in_python(page, pictures, tmp_path):
     photo, cutout = tmp_path / "photo.png", tmp_path / "cutout.png"
-    image = cv2.resize(pictures["astronaut"], (256, 256), interpolation=cv2.INTER_AREA)
+    # Without the helmet, which the segmenter doubts: there rounding decides.
+    head = pictures["astronaut"][:360, 60:420]
+    image = cv2.resize(head, (256, 256), interpolation=cv2.INTER_AREA)
     write_image(photo, image)
     page.set_input_files("#photo", photo)
     status = page.locator("#status")

@@ -33,7 +33,7 @@ def mini_report(mini_benchmark, untrained, tmp_path_factory):
     results = folder / "results"
     run(mini_benchmark, results, "1", "--method", "closed_form", "--method", untrained)
     run(mini_benchmark, results, "2", "--method", "guidance", "--refiner", untrained)
-    run(mini_benchmark, results, "3", "--method", "truth", "--method", "truth+closed_form")
+    run(mini_benchmark, results, "3", "--method", "truth", "--method", "truth+multilevel")
     run(mini_benchmark, results, "4", "--method", untrained)
     probability = str(mini_benchmark / "5" / "probability")
     run(mini_benchmark, results, "5", "--method", "guidance", "--probability", probability)
