@@ -419,7 +419,7 @@ def _robustness(handlers: Handlers, controls: list[Any], visits: Visits) -> None
 def _controls(parts: dict[str, Any], quality: Quality) -> None:
     with gr.Accordion("Subject"):
         parts["category"] = gr.Dropdown(
-            [("Auto: people first, then animals or the largest", AUTO)]
+            [("Auto: people first, then the largest", AUTO)]
             + [(name.capitalize(), name) for name in CATEGORIES],
             value=AUTO,
             label="Cut out a",
