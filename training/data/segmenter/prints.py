@@ -1,6 +1,6 @@
 """Prints, panels and patches on clothes: parts of another colour, which belong to the person.
 
-Source: ours. Without them a network takes a white panel before a white wall for a hole.
+Source: ours. They are to teach that a white panel before a white wall is no hole.
 """
 
 import cv2
@@ -20,7 +20,7 @@ _EDGE_PX = 0.7
 
 
 def print_on(image: Colours, subject: Plane, generator: Generator) -> Colours:
-    """Give a part of the subject the colour of what is behind it, white, black or any other.
+    """Give a part of the subject the colour of what is behind it, white, grey, black or any other.
 
     The cloth's folds stay. A subject too thin for a print is returned as it is.
 
