@@ -154,6 +154,7 @@ def test_nobody_is_kept_out(browser, address, size, theme):
     viewport = {"width": width, "height": height}
     with visit(browser, address, viewport=viewport, color_scheme=theme) as page:
         expect(page.locator("#examples button").first).to_be_visible()
+        expect(page.locator(".loading")).to_have_count(0)  # Gradio's own, of a part yet to come
         assert violations(page, ours) == {}
         page.locator("#examples button").nth(1).click()
         expect(page.locator("#result img").last).to_be_visible()
