@@ -117,7 +117,7 @@ def machine() -> dict[str, object]:
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "torch_takes": torch.backends.cpu.get_cpu_capability(),
+        "torch_capability": torch.backends.cpu.get_cpu_capability(),
     }
 
 

@@ -54,7 +54,7 @@ VERSION = 1
 
 SHIFT_LIMIT_PX = 200
 AUTO = "auto"
-"""The category that stands for what a photo shows: people first, else animals or the largest."""
+"""The category that stands for what a photo shows: people, else animals or the largest thing."""
 
 
 class Preset(NamedTuple):

@@ -10,7 +10,7 @@ Source: Hestenes and Stiefel, "Methods of Conjugate Gradients for Solving Linear
 """
 
 from collections.abc import Callable
-from concurrent.futures import wait
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -161,7 +161,7 @@ def solve(
             before, energies = energies, each(_energies, residual, downhill)
             shares = np.divide(energies, before, out=np.zeros(LANES), where=before > 0)
             turned = matrix.own, shares.astype(np.float32), downhill, direction
-            wait([pool.submit(_turn, *turned, *block) for block in blocks])
+            list(pool.map(partial(_turn, *turned), *zip(*blocks, strict=True)))
             curvatures = each(_multiply, *matrix[:3], weights, direction, product)
             unsolved = (squares > limits) & (curvatures > 0)
             lengths = np.divide(energies, curvatures, out=np.zeros(LANES), where=unsolved)
