@@ -107,3 +107,17 @@ def test_threads_share_the_rows_and_find_the_same(system, monkeypatch, threads):
     monkeypatch.undo()
     alone = solve(matrix, weights, wanted, np.zeros_like(wanted), limits, 200)
     np.testing.assert_allclose(found, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("work", ["_energies", "_multiply", "_turn", "_move"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_threads_error_reaches_the_caller(system, monkeypatch, threads, work):
+    def failing(*_):
+        raise ArithmeticError(work)
+
+    _, matrix, weights, wanted = system
+    monkeypatch.setattr("mgm_core.matting.solver._LEAST_ROWS", 1)
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    monkeypatch.setattr(f"mgm_core.matting.solver.{work}", failing)
+    with pytest.raises(ArithmeticError, match=work):
+        solve(matrix, weights, wanted, np.zeros_like(wanted), np.zeros(LANES, np.float32), 9)
