@@ -56,7 +56,9 @@ class SourceConfig:
         kind: "rgba", "fg_alpha" (folders `fg` and `alpha`), "shapes" (photographs, which give
             random shapes their colours), "hair" (folders `images` and `masks`: portraits that hair
             is grown on), "photo_mask" (folders `images` and `masks`: photographs that are shown
-            as they are, supervised away from the outline), and for the segmenter alone
+            as they are, supervised away from the outline), "photo_cutout" (folders `images` and
+            `cutouts`: photographs as they are, supervised by the alpha of cut-outs that a teacher
+            made of them), and for the segmenter alone
             "hair_mask" (folders `image` and `hair`: photographs of which only the hair is known)
             or "photograph" (one folder of photographs of which nothing is known).
         path: Folder, relative to `data.root`.
@@ -68,7 +70,16 @@ class SourceConfig:
         keep_out: A list of `held_out.py` whose pictures are kept likewise; empty for none.
     """
 
-    kind: Literal["rgba", "fg_alpha", "shapes", "hair", "photo_mask", "hair_mask", "photograph"]
+    kind: Literal[
+        "rgba",
+        "fg_alpha",
+        "shapes",
+        "hair",
+        "photo_mask",
+        "photo_cutout",
+        "hair_mask",
+        "photograph",
+    ]
     path: str
     share: float = 1.0
     leave_out: str = ""

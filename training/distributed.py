@@ -95,8 +95,9 @@ class _SynchronisedNorm(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         count = x.numel() // x.shape[1] * world_size()
-        mean: Tensor = _Sum.apply(x.sum((0, 2, 3))) / count
-        centred = x - mean[:, None, None]
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # bf16 cannot add up a batch
+        mean: Tensor = _Sum.apply(wide.sum((0, 2, 3))) / count
+        centred = wide - mean[:, None, None]
         variance: Tensor = _Sum.apply(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             momentum = self.momentum if self.momentum is not None else 0.1
@@ -104,8 +105,8 @@ class _SynchronisedNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, momentum)
             self.running_var.lerp_(variance * count / max(1, count - 1), momentum)
         scale = torch.rsqrt(variance + self.eps) * self.weight
-        normalised: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
-        return normalised
+        normalised = centred * scale[:, None, None] + self.bias[:, None, None]
+        return normalised.to(x.dtype)
 
 
 def synchronised(module: nn.Module, device: torch.device) -> nn.Module:

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from training_data import config_text, write_training_data
 
 from training.config import load
+from training.distributed import _SynchronisedNorm
 from training.loop import Trainer
 from training.tasks.prn import PRNTask
 
@@ -53,6 +55,17 @@ def test_two_processes_compute_what_one_does(tmp_path):
         losses[count] = json.loads(out.read_text())
     assert len(losses[1]) == 3
     assert losses[2] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_batch_norm_of_several_processes_in_bf16(monkeypatch):
+    monkeypatch.setattr("training.distributed.dist.all_reduce", lambda x: None)
+    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    one, several = torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3)
+    several.__class__ = _SynchronisedNorm
+    expected, found = one(x), several(x.bfloat16())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.01)
+    torch.testing.assert_close(several.running_var, one.running_var, atol=0, rtol=0.01)
 
 
 def test_a_batch_that_cannot_be_shared(tmp_path, monkeypatch):

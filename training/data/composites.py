@@ -28,6 +28,7 @@ from training.data.sources import (
     Cutout,
     ForegroundAlphaFolders,
     LeaveOut,
+    PhotographsWithCutouts,
     PhotographsWithMasks,
     Remembered,
     RGBACutouts,
@@ -53,12 +54,18 @@ def open_source(config: SourceConfig, root: Path, max_side_px: int) -> Source:
     kinds: dict[
         str,
         type[
-            RGBACutouts | ForegroundAlphaFolders | GrownHair | PhotographsWithMasks | RandomShapes
+            RGBACutouts
+            | ForegroundAlphaFolders
+            | GrownHair
+            | PhotographsWithCutouts
+            | PhotographsWithMasks
+            | RandomShapes
         ],
     ] = {
         "rgba": RGBACutouts,
         "fg_alpha": ForegroundAlphaFolders,
         "hair": GrownHair,
+        "photo_cutout": PhotographsWithCutouts,
         "photo_mask": PhotographsWithMasks,
         "shapes": RandomShapes,
     }
@@ -94,10 +101,10 @@ def cumulative_shares(config: Config) -> NDArray[np.float64]:
     Raises:
         ConfigError: No source has exact alpha.
     """
-    if all(s.kind == "photo_mask" for s in config.data.sources):
+    if all(s.kind in ("photo_mask", "photo_cutout") for s in config.data.sources):
         raise ConfigError(
             "data.sources must hold a source with exact alpha (rgba, fg_alpha, hair or shapes), "
-            "got photo_mask alone: add one"
+            "got photographs alone: add one"
         )
     shares = np.array([s.share for s in config.data.sources])
     return np.cumsum(shares / shares.sum())
@@ -220,9 +227,9 @@ class Composites(Dataset[Example]):
 
         Returns:
             `image`, `foreground`, `background` (3, S, S), `alpha`, `guidance` (1, S, S), float32
-            in [0, 1], and `supervised` (1, S, S), 1 where alpha is exact, else 0. Where it is not
-            exact everywhere, foreground and background are the same, so that the composition loss
-            is zero.
+            in [0, 1], and `supervised` (1, S, S), 1 where alpha may be trusted, else 0. Where it is
+            not exact everywhere, foreground and background are the same, so that the composition
+            loss is zero.
         """
         data = self.config.data
         generator = np.random.default_rng([self.config.run.seed, index])
@@ -254,9 +261,10 @@ class Composites(Dataset[Example]):
         else:
             image = augmentation.jitter(foreground, generator, 0.5)
             foreground = background = image
-            alpha = (alpha > 0.5).astype(np.float32)
-            band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ROUGH_BAND_PX, ROUGH_BAND_PX))
-            supervised = (cv2.dilate(alpha, band) == cv2.erode(alpha, band)).astype(np.float32)
+            if not cutout.taught:
+                alpha = (alpha > 0.5).astype(np.float32)
+                band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ROUGH_BAND_PX, ROUGH_BAND_PX))
+                supervised = (cv2.dilate(alpha, band) == cv2.erode(alpha, band)).astype(np.float32)
         planes = [image, foreground, background, alpha, supervised]
         if data.camera:
             planes = self._taken(planes, generator)

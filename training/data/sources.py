@@ -42,13 +42,15 @@ class Cutout:
         rgba: (H, W, 4) uint8, straight colours, defined where alpha is 0 too.
         centres: (M, 2) int32 x and y of pixels to centre crops on: the unknown region's, or the
             subject's where alpha is binary.
-        exact: Whether alpha is true everywhere; where it is not, only pixels far from the outline
-            may be trusted.
+        exact: Whether alpha and colours are true everywhere.
+        taught: Whether alpha that is not exact comes from a teacher and is trusted everywhere;
+            otherwise only pixels far from the outline are.
     """
 
     rgba: Bytes
     centres: NDArray[np.int32]
     exact: bool = True
+    taught: bool = False
 
 
 class Source(Protocol):
@@ -149,7 +151,11 @@ def as_cutout(rgba: Bytes, exact: bool = True) -> Cutout:
     Raises:
         ValueError: Alpha is empty.
     """
-    alpha = rgba[..., 3]
+    return Cutout(spread_colours(rgba), _crop_centres(rgba[..., 3]), exact)
+
+
+def _crop_centres(alpha: Bytes) -> NDArray[np.int32]:
+    """Return pixels to centre crops on, (M, 2) x and y."""
     if not alpha.any():
         raise ValueError("alpha must not be empty, got 0 everywhere: leave the file out")
     unknown = (alpha > 2) & (alpha < 253)
@@ -159,8 +165,7 @@ def as_cutout(rgba: Bytes, exact: bool = True) -> Cutout:
     if len(y) > UNKNOWN_SAMPLES:
         chosen = np.linspace(0, len(y) - 1, UNKNOWN_SAMPLES).astype(np.int64)
         y, x = y[chosen], x[chosen]
-    centres = np.stack([x, y], axis=1).astype(np.int32)
-    return Cutout(spread_colours(rgba), centres, exact)
+    return np.stack([x, y], axis=1).astype(np.int32)
 
 
 class RGBACutouts:
@@ -287,6 +292,39 @@ class PhotographsWithMasks:
                 f"{self.pairs[index][0].name!r}: correct or leave out the pair"
             )
         return _with_mask(image, (mask > 127).astype(np.uint8))
+
+
+class PhotographsWithCutouts:
+    """Photographs and the cut-outs that a teacher made of them: `images/` and `cutouts/`.
+
+    They are shown as they are, with the cut-outs' alpha.
+
+    Args:
+        folder: Folder that holds `images` and `cutouts` (RGBA) with pictures of the same names.
+        max_side_px: Larger pictures are reduced to this long side.
+        leave_out: Tells of a name (without suffix) whether it is not to be used.
+    """
+
+    def __init__(
+        self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
+    ) -> None:
+        self.pairs = pairs_by_name(folder, "images", "cutouts", leave_out)
+        self.max_side_px = max_side_px
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Cutout:
+        """Return pair `index`; crops are centred on pixels of which the teacher was unsure."""
+        image = _read(self.pairs[index][0], "RGB", self.max_side_px)
+        alpha = _read(self.pairs[index][1], "RGBA", self.max_side_px)[..., 3]
+        if image.shape[:2] != alpha.shape:
+            raise ValueError(
+                f"image and cut-out must have one size, got {image.shape[:2]} and {alpha.shape} "
+                f"for {self.pairs[index][0].name!r}: correct or leave out the pair"
+            )
+        return Cutout(np.dstack([image, alpha]), _crop_centres(alpha), exact=False, taught=True)
 
 
 class PhotographsWithHair:

@@ -107,6 +107,7 @@ def _items_of(source: SourceConfig, root: Path) -> Iterator[_Item]:
         "rgba": (("", "RGBA"),),
         "fg_alpha": (("fg", "RGB"), ("alpha", "L")),
         "photo_mask": (("images", "RGB"), ("masks", "L")),
+        "photo_cutout": (("images", "RGB"), ("cutouts", "RGBA")),
         "hair": (("images", "RGB"), ("masks", "L")),
         "shapes": (("", "RGB"),),
     }[source.kind]

@@ -1,6 +1,7 @@
 """Examples made on the computing device: every step against the twin that makes them one by one."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -322,6 +323,20 @@ def test_composites_obey_the_equation(tmp_path, data):
     rough = batch["supervised"].flatten(1).min(1).values == 0
     assert set(alpha[rough].unique().tolist()) <= {0.0, 1.0}
     torch.testing.assert_close(batch["foreground"][rough], batch["image"][rough])
+
+
+def test_a_teachers_alpha_is_trusted_everywhere(tmp_path, data):
+    (data / "taught/images").mkdir(parents=True)
+    for path in (data / "cutouts").iterdir():
+        cv2.imwrite(str(data / "taught/images" / path.name), cv2.imread(str(path)))
+    shutil.copytree(data / "cutouts", data / "taught/cutouts")
+    sources = '[[data.sources]]\nkind = "photo_cutout"\npath = "taught"\nshare = 8.0\n'
+    batch = DeviceComposites(_config(tmp_path, data, EVERYTHING, sources), CPU).batch(0)
+    as_it_is = (batch["foreground"] == batch["background"]).flatten(1).all(1)
+    taught = as_it_is & (batch["supervised"] == 1).flatten(1).all(1)
+    assert taught.sum() >= 2
+    alpha = batch["alpha"][taught]
+    assert ((alpha > 0.1) & (alpha < 0.9)).any()
 
 
 def test_distractors_are_in_no_alpha(tmp_path, data):

@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from training_data import write_training_data
 
 from training.config import ConfigError, load
@@ -9,6 +10,7 @@ from training.data.composites import Composites
 from training.data.sources import (
     Backgrounds,
     ForegroundAlphaFolders,
+    PhotographsWithCutouts,
     PhotographsWithMasks,
     Remembered,
     RGBACutouts,
@@ -135,6 +137,26 @@ def test_rough_masks_are_not_trusted_near_their_outline(tmp_path, data):
     edge = np.abs(np.diff(example["alpha"][0].numpy(), axis=1)) > 0
     assert edge.any()
     assert (example["supervised"][0, :, 1:].numpy()[edge] == 0).all()
+
+
+def test_a_teachers_alpha_is_trusted_everywhere(tmp_path, data):
+    (data / "taught/images").mkdir(parents=True)
+    (data / "cutouts").rename(data / "taught/cutouts")
+    for path in (data / "taught/cutouts").iterdir():
+        cv2.imwrite(str(data / "taught/images" / path.name), cv2.imread(str(path)))
+    sources = '[[data.sources]]\nkind = "photo_cutout"\npath = "taught"\nshare = 1e6\n'
+    config = _config(tmp_path, data, PAIRS + sources)
+    example = Composites(config)[0]
+    assert (example["supervised"] == 1).all()
+    assert (example["foreground"] == example["background"]).all()
+    alpha = example["alpha"]
+    assert ((alpha > 0.1) & (alpha < 0.9)).any()
+    pack(config, tmp_path / "packed", limit_mb=1.0)
+    there = _config(tmp_path, tmp_path / "packed", PAIRS + sources)
+    torch.testing.assert_close(Composites(there)[0]["alpha"], alpha, atol=0.02, rtol=0)
+    cv2.imwrite(str(data / "taught/images/0.png"), np.zeros((5, 5, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"must have one size, got \(5, 5\) and \(90, 100\) for"):
+        PhotographsWithCutouts(data / "taught")[0]
 
 
 def test_data_that_cannot_be_trained_on(tmp_path, data):

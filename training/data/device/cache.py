@@ -89,6 +89,7 @@ class DeviceCache:
         self.images = DeviceImages(capacity, count, device)
         self.centres = np.zeros((count, _CENTRES, 2), np.int32)
         self.exact = np.ones(count, bool)
+        self.taught = np.zeros(count, bool)
         self.touched = np.zeros((count, 4), bool)  # top, bottom, left, right
         self.photographs = np.arange(len(photographs))
         for slot, picture in enumerate(photographs):
@@ -154,6 +155,7 @@ class DeviceCache:
         chosen = np.linspace(0, len(cutout.centres) - 1, _CENTRES).astype(np.int64)
         self.centres[slot] = cutout.centres[chosen]
         self.exact[slot] = cutout.exact
+        self.taught[slot] = cutout.taught
         subject = cutout.rgba[..., 3] > _OPAQUE
         sides = (subject[0], subject[-1], subject[:, 0], subject[:, -1])
         self.touched[slot] = [side.mean() >= _TOUCHING_SHARE for side in sides]

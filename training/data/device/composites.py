@@ -141,10 +141,11 @@ class DeviceComposites:
             image[rough] = self._jittered(rough_colours, generator, 0.5)
             foreground[rough] = background[rough] = image[rough]
             inside = rough_alpha > 0.5
-            alpha[rough] = inside.float()
+            taught = on(self.device, self.cache.taught[slots[rough]], 4) > 0
+            alpha[rough] = torch.where(taught, rough_alpha, inside.float())
             band = [ROUGH_BAND_PX] * len(rough)
             sure = dilated(inside, band) == augmentation.erode(inside, band)
-            supervised[rough] = sure.float()
+            supervised[rough] = (sure | taught).float()
         example = {
             "image": image,
             "foreground": foreground,
