@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mgm_core.arrays import Bytes, Floats
 
 LeaveOut = Callable[[str], bool]
+Pixels: TypeAlias = Bytes | Floats
 log = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
@@ -220,36 +221,70 @@ def pairs_by_name(
     return pairs
 
 
-class ForegroundAlphaFolders:
-    """The published layout of Composition-1k and Distinctions-646: `fg/` and `alpha/`.
+class PairedPictures:
+    """Pictures of the same names in two folders, which `FOLDERS` names.
 
     Args:
-        folder: Folder that holds `fg` and `alpha` with pictures of the same names.
+        folder: Folder that holds both folders with pictures of the same names.
         max_side_px: Larger pictures are reduced to this long side.
         leave_out: Tells of a name (without suffix) whether it is not to be used.
     """
 
+    FOLDERS: ClassVar[tuple[str, str]] = ("images", "masks")
+
     def __init__(
-        self, folder: Path, max_side_px: int = 1600, leave_out: LeaveOut = nothing
+        self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
     ) -> None:
-        self.pairs = pairs_by_name(folder, "fg", "alpha", leave_out)
+        self.pairs = pairs_by_name(folder, *self.FOLDERS, leave_out)
         self.max_side_px = max_side_px
 
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.pairs)
 
+    def read_pair(self, index: int, modes: tuple[str, str], words: str) -> tuple[Bytes, Bytes]:
+        """Return both pictures of pair `index`, in Pillow's modes.
+
+        Args:
+            index: Of the pair.
+            modes: Of the first and of the second.
+            words: What they are called in an error.
+
+        Raises:
+            ValueError: Their sizes differ.
+        """
+        first, second = (
+            _read(path, mode, self.max_side_px)
+            for path, mode in zip(self.pairs[index], modes, strict=True)
+        )
+        check_one_size(first, second, words, self.pairs[index][0])
+        return first, second
+
+
+def check_one_size(first: Pixels, second: Pixels, words: str, path: Path) -> None:
+    """Raise unless two pictures have one height and width.
+
+    Args:
+        first: (H, W) or (H, W, C).
+        second: The same.
+        words: What they are called in the error.
+        path: Of the first.
+    """
+    if first.shape[:2] != second.shape[:2]:
+        raise ValueError(
+            f"{words} must have one size, got {first.shape[:2]} and {second.shape[:2]} for "
+            f"{path.name!r}: correct or leave out the pair"
+        )
+
+
+class ForegroundAlphaFolders(PairedPictures):
+    """The published layout of Composition-1k and Distinctions-646: `fg/` and `alpha/`."""
+
+    FOLDERS = ("fg", "alpha")
+
     def __getitem__(self, index: int) -> Cutout:
         """Return pair `index` as a cut-out."""
-        foreground_path, alpha_path = self.pairs[index]
-        foreground = _read(foreground_path, "RGB", self.max_side_px)
-        alpha = _read(alpha_path, "L", self.max_side_px)
-        if foreground.shape[:2] != alpha.shape:
-            raise ValueError(
-                f"foreground and alpha must have one size, got {foreground.shape[:2]} and "
-                f"{alpha.shape} for {foreground_path.name!r}: correct or leave out the pair"
-            )
-        return as_cutout(np.dstack([foreground, alpha]))
+        return as_cutout(np.dstack(self.read_pair(index, ("RGB", "L"), "foreground and alpha")))
 
 
 def _with_mask(image: Bytes, mask: Bytes) -> Cutout:
@@ -261,69 +296,30 @@ def _with_mask(image: Bytes, mask: Bytes) -> Cutout:
     return Cutout(np.dstack([image, mask * np.uint8(255)]), centres, exact=False)
 
 
-class PhotographsWithMasks:
+class PhotographsWithMasks(PairedPictures):
     """Photographs with rough binary masks of their subjects: `images/` and `masks/`.
 
     They are shown as they are, since no true alpha is known at the outline.
-
-    Args:
-        folder: Folder that holds `images` and `masks` with pictures of the same names.
-        max_side_px: Larger pictures are reduced to this long side.
-        leave_out: Tells of a name (without suffix) whether it is not to be used.
     """
-
-    def __init__(
-        self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
-    ) -> None:
-        self.pairs = pairs_by_name(folder, "images", "masks", leave_out)
-        self.max_side_px = max_side_px
-
-    def __len__(self) -> int:
-        """Return the number of pairs."""
-        return len(self.pairs)
 
     def __getitem__(self, index: int) -> Cutout:
         """Return pair `index`; crops are centred on the subject's outline."""
-        image = _read(self.pairs[index][0], "RGB", self.max_side_px)
-        mask = _read(self.pairs[index][1], "L", self.max_side_px)
-        if image.shape[:2] != mask.shape:
-            raise ValueError(
-                f"image and mask must have one size, got {image.shape[:2]} and {mask.shape} for "
-                f"{self.pairs[index][0].name!r}: correct or leave out the pair"
-            )
+        image, mask = self.read_pair(index, ("RGB", "L"), "image and mask")
         return _with_mask(image, (mask > 127).astype(np.uint8))
 
 
-class PhotographsWithCutouts:
+class PhotographsWithCutouts(PairedPictures):
     """Photographs and the cut-outs that a teacher made of them: `images/` and `cutouts/`.
 
     They are shown as they are, with the cut-outs' alpha.
-
-    Args:
-        folder: Folder that holds `images` and `cutouts` (RGBA) with pictures of the same names.
-        max_side_px: Larger pictures are reduced to this long side.
-        leave_out: Tells of a name (without suffix) whether it is not to be used.
     """
 
-    def __init__(
-        self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
-    ) -> None:
-        self.pairs = pairs_by_name(folder, "images", "cutouts", leave_out)
-        self.max_side_px = max_side_px
-
-    def __len__(self) -> int:
-        """Return the number of pairs."""
-        return len(self.pairs)
+    FOLDERS = ("images", "cutouts")
 
     def __getitem__(self, index: int) -> Cutout:
         """Return pair `index`; crops are centred on pixels of which the teacher was unsure."""
-        image = _read(self.pairs[index][0], "RGB", self.max_side_px)
-        alpha = _read(self.pairs[index][1], "RGBA", self.max_side_px)[..., 3]
-        if image.shape[:2] != alpha.shape:
-            raise ValueError(
-                f"image and cut-out must have one size, got {image.shape[:2]} and {alpha.shape} "
-                f"for {self.pairs[index][0].name!r}: correct or leave out the pair"
-            )
+        image, cutout = self.read_pair(index, ("RGB", "RGBA"), "image and cut-out")
+        alpha = cutout[..., 3]
         return Cutout(np.dstack([image, alpha]), _crop_centres(alpha), exact=False, taught=True)
 
 
