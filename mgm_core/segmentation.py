@@ -59,8 +59,8 @@ _MAX_MAGNIFICATION = 1.5
 # of at least so much probability joins them: passers-by and cones, as seen in training photographs.
 _BYSTANDER_SHARE = 0.2
 _BRIDGE = 0.25
-# People's outlines are moved to the image's edges, at the size that the network is fed with. Chosen
-# on training photographs (docs/experiments).
+# Outlines are moved to the image's edges, at the size that the network is fed with. Chosen on
+# training photographs (docs/experiments).
 _OUTLINE_RADIUS_PX, _OUTLINE_EPSILON = 8, 1e-3
 # A view that is hardly larger than the first adds nothing.
 _MIN_MAGNIFICATION = 1.1
@@ -328,8 +328,8 @@ class Segmenter:
             long_side_px: Long side that the network is fed with; None for its default, where the
                 bundled segmenters take a second, magnified view of small subjects.
 
-        The bundled segmenters leave people out who are much smaller than the largest, and people's
-        outlines follow the image's edges.
+        The outlines of the bundled segmenters follow the image's edges, and people who are much
+        smaller than the largest are left out.
 
         Returns:
             (H, W) float32 in [0, 1].
@@ -349,10 +349,11 @@ class Segmenter:
                 )[0]
                 odds = (odds + magnified) / 2
         small: Plane = odds[0].sigmoid().cpu().numpy()
-        if classes == (PERSON,) and isinstance(self.network, PortraitNetworks):
+        if isinstance(self.network, PortraitNetworks):
             seen = _resized(image, small.shape[::-1])
             small = guided_filter(seen, small, _OUTLINE_RADIUS_PX, _OUTLINE_EPSILON)
-            small = without_bystanders(small)
+            if classes == (PERSON,):
+                small = without_bystanders(small)
         return enlarged(small, image.shape[:2], corner_aligned=self._kind.corner_aligned)
 
     def _odds(self, image: Colours, long_side_px: int | None, classes: tuple[int, ...]) -> Tensor:
