@@ -15,7 +15,6 @@ import numpy as np
 from mgm_core.arrays import Floats, check_image, check_mask
 from mgm_core.choices import WORKING_MEGAPIXELS
 from mgm_core.matting.enlarge import enlarge_colours, reduced, working_size
-from mgm_core.runtime.memory import give_back
 from mgm_core.runtime.renamed import FOREGROUNDS
 
 __all__ = ["ForegroundEstimator", "ForegroundMethod", "current_method", "estimate_foreground"]
@@ -92,10 +91,8 @@ def estimate_foreground(
     else:
         small = reduced(image, size)
         small_foreground = estimate(small, reduced(alpha, size))
-        give_back()
         into = image if overwrite else np.empty_like(image)
         enlarge_colours(image, small, small_foreground, alpha, into)
-        give_back()
         return into
     # In place: at 50 megapixels each copy takes 0.6 GB.
     foreground = np.array(found, np.float32, copy=np.may_share_memory(found, image) or None)

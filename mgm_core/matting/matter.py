@@ -30,7 +30,6 @@ from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
 from mgm_core.networks.tiling import Run, TiledRunner, on_torch
 from mgm_core.runtime.lazy import Lazy
-from mgm_core.runtime.memory import give_back
 
 LEAST_REFINED_PX = 125_000  # images of fewer than four times as many are refined at more than half
 MARGIN_PX = 32
@@ -467,17 +466,13 @@ def refine_views(
         magnified: Alpha of the magnified view, likewise, or None.
         known: As for `Matter.matte`.
     """
-    # What the network held would else stay beside what refinement takes.
-    give_back()
     views = [alpha] if magnified is None else [alpha, magnified]
     if known is None:
         unknown = unknown_region(mean_view(views))
     else:
         unknown = _unknown(known)
         views = [_enforced(view, known) for view in views]
-    refined = refiner(image, guidance, views, unknown)
-    give_back()
-    return refined
+    return refiner(image, guidance, views, unknown)
 
 
 def refine_at_half(
@@ -488,7 +483,6 @@ def refine_at_half(
     What is found there is enlarged along the image's edges. The arguments are those of
     `refine_views`; alpha has known values already.
     """
-    give_back()  # as in `refine_views`
     unknown = unknown_region(alpha) if known is None else _unknown(known)
     if not unknown.any():
         return alpha
@@ -498,9 +492,7 @@ def refine_at_half(
     small, small_guidance, view = (reduced(plane, size) for plane in (image, guidance, alpha))
     where = unknown_region(view) if known is None else _unknown(reduced(known, size))
     found = refiner(small, small_guidance, [view], where, rounds=1)
-    enlarged = enlarge_alpha(image, small, found)
-    give_back()
-    return np.where(unknown, enlarged, alpha)
+    return np.where(unknown, enlarge_alpha(image, small, found), alpha)
 
 
 def _resized(array: Floats, size: tuple[int, int]) -> Floats:

@@ -32,7 +32,6 @@ from mgm_core.networks.tiling import (
     tiles,
 )
 from mgm_core.runtime.cancellation import checkpoint
-from mgm_core.runtime.memory import give_back
 
 __all__ = [
     "BAND_KERNEL_PX",
@@ -243,13 +242,9 @@ class Refiner:
         where, views = unknown[part], [view[part] for view in views]
         find = self._candidates(image[part], mean_view(views), where)
         for _ in range(rounds):
-            candidates = find(views)
-            # What the solver held would else stay beside what the network takes, and likewise.
-            give_back()
-            planes = image[part].transpose(2, 0, 1), guidance[part][None], candidates
+            planes = image[part].transpose(2, 0, 1), guidance[part][None], find(views)
             fused = self._fuse(*(plane[None] for plane in planes), wanted=where)[0, 0]
             views = [np.where(where, fused, views[0])] * VIEWS
-            give_back()
         return views[0]
 
 
