@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mgm_core.networks.blocks import split_up_convolutions
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.fusion_net import FusionNetwork
 from mgm_core.networks.prn import PRN, EncoderName, Fusion
@@ -304,12 +305,14 @@ def _encoder_of(state: State) -> str:
 
 
 def prepare_for_inference(network: Network, device: torch.device) -> Network:
-    """Return a network as it computes fastest: batch norm folded, on its device, channels last.
+    """Return a network as it computes fastest on its device: batch norm folded, channels last.
 
     Its layers are checkpoints at which work may be cancelled.
     """
     network = network.eval()
     fold_batch_norm(network)
+    if device.type == "cpu":
+        split_up_convolutions(network)
     add_checkpoints(network)
     return network.to(device).to(memory_format=torch.channels_last)
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mgm_core.networks.blocks import UpStage, conv_norm_relu
 from mgm_core.networks.encoder import INPUT_CHANNELS
 from mgm_core.networks.two_colours import COARSE_PLANES, FINE_PLANES, line_ends, places_on_lines
 
@@ -154,14 +155,6 @@ class UNetDecoder(nn.Module):
         return os4, to_alpha(self.refine_OS1(x), 1)
 
 
-def _conv_bn_relu(in_channels: int, channels: int, dilation: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 3, padding=dilation, dilation=dilation, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-    )
-
-
 class _Residual(nn.Module):
     """A 3x3 convolution beside an identity path."""
 
@@ -186,8 +179,8 @@ class LightContext(nn.Module):
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
         )
-        self.near = _conv_bn_relu(channels, width, dilation=2)
-        self.far = _conv_bn_relu(channels, width, dilation=4)
+        self.near = conv_norm_relu(channels, width, dilation=2)
+        self.far = conv_norm_relu(channels, width, dilation=4)
         self.pooled = nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU(inplace=True))
         self.project = nn.Sequential(
             nn.Conv2d(channels + 3 * width, channels, 1, bias=False),
@@ -203,10 +196,6 @@ class LightContext(nn.Module):
         return projected
 
 
-def _enlarged(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
 class LightDecoder(nn.Module):
     """Two 3x3 convolutions a stage, made for CPUs; the last level works on 2x2 blocks of pixels.
 
@@ -219,14 +208,12 @@ class LightDecoder(nn.Module):
         super().__init__()
         c2, c4, c8, c16, c32 = encoder_channels
         self.context = LightContext(c32, 128)
-        self.stage16 = nn.Sequential(*_conv_bn_relu(128 + c16, 96), _Residual(96), _Residual(96))
-        self.stage8 = nn.Sequential(*_conv_bn_relu(96 + c8, 64), _Residual(64), _Residual(64))
-        self.stage4 = nn.Sequential(
-            *_conv_bn_relu(64 + c4 + COARSE_PLANES, 48), _Residual(48), _Residual(48)
-        )
+        self.stage16 = UpStage(128, c16, 96, _Residual(96), _Residual(96))
+        self.stage8 = UpStage(96, c8, 64, _Residual(64), _Residual(64))
+        self.stage4 = UpStage(64, c4 + COARSE_PLANES, 48, _Residual(48), _Residual(48))
         self.narrow = nn.Conv2d(48, 24, 1)  # before enlarging: four times fewer pixels
-        self.stage2 = _conv_bn_relu(24 + c2 + 4 * INPUT_CHANNELS + FINE_PLANES, 32)
-        self.stage1 = _conv_bn_relu(32, 32)
+        self.stage2 = UpStage(24, c2 + 4 * INPUT_CHANNELS + FINE_PLANES, 32)
+        self.stage1 = conv_norm_relu(32, 32)
         self.residual1 = _Residual(32)
         self.head_os8 = alpha_head(64, 32)
         self.head_os4 = alpha_head(48, 24)
@@ -242,8 +229,8 @@ class LightDecoder(nn.Module):
         self, x1: Tensor, x8: Tensor, x16: Tensor, x32: Tensor
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return what `fine` takes at stride 8, and the raw alpha there."""
-        x = self.stage16(torch.cat([_enlarged(self.context(x32)), x16], dim=1))
-        x = self.stage8(torch.cat([_enlarged(x), x8], dim=1))
+        x = self.stage16(self.context(x32), x16)
+        x = self.stage8(x, x8)
         logits8 = self.head_os8(x)
         ends = line_ends(x1, to_alpha(logits8.detach(), 1))
         return (x, ends), to_alpha(logits8, 8)
@@ -254,11 +241,10 @@ class LightDecoder(nn.Module):
         """Return the raw alphas at strides 4 and 1 from what `coarse` returned."""
         x, ends = deep
         coarse, fine = places_on_lines(x1, ends)
-        x = self.stage4(torch.cat([_enlarged(x), x4, coarse.to(x.dtype)], dim=1))
+        x = self.stage4(x, x4, coarse.to(x.dtype))
         os4 = to_alpha(self.head_os4(x), 4)
         # Rounded as the next convolution would: puts planes together faster.
         x1, fine = x1.to(x2.dtype), fine.to(x2.dtype)
-        finest = [_enlarged(self.narrow(x)), x2, F.pixel_unshuffle(x1, 2), fine]
-        x = self.stage2(torch.cat(finest, dim=1))
+        x = self.stage2(self.narrow(x), x2, F.pixel_unshuffle(x1, 2), fine)
         x = self.residual1(x + self.stage1(x))
         return os4, to_alpha(self.head_os1(x), 1)

@@ -10,16 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mgm_core.networks.blocks import UpStage, conv_norm_relu
 from mgm_core.networks.encoder import INPUT_CHANNELS, MobileNetV2Encoder
 from mgm_core.networks.prn import IMAGE_MEAN, IMAGE_STD
-
-
-def _stage(in_channels: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-    )
 
 
 class ForegroundNetwork(nn.Module):
@@ -36,12 +29,12 @@ class ForegroundNetwork(nn.Module):
         super().__init__()
         self.encoder = MobileNetV2Encoder()
         c2, c4, c8, c16, c32 = MobileNetV2Encoder.channels
-        self.stage16 = _stage(c32 + c16, 96)
-        self.stage8 = _stage(96 + c8, 64)
-        self.stage4 = _stage(64 + c4, 48)
+        self.stage16 = UpStage(c32, c16, 96)
+        self.stage8 = UpStage(96, c8, 64)
+        self.stage4 = UpStage(64, c4, 48)
         self.narrow = nn.Conv2d(48, 24, 1)
-        self.stage2 = _stage(24 + c2 + 4 * INPUT_CHANNELS, 32)
-        self.stage1 = _stage(32, 32)
+        self.stage2 = UpStage(24, c2 + 4 * INPUT_CHANNELS, 32)
+        self.stage1 = conv_norm_relu(32, 32)
         self.head = nn.Conv2d(32, 4 * 6, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         assert self.head.bias is not None
@@ -73,11 +66,11 @@ class ForegroundNetwork(nn.Module):
         """
         inputs = torch.cat([(image - self.image_mean) / self.image_std, alpha], dim=1)
         x1, x2, x4, x8, x16, x32 = self.encoder(inputs)
-        x = self.stage16(torch.cat([_enlarged(x32), x16], dim=1))
-        x = self.stage8(torch.cat([_enlarged(x), x8], dim=1))
-        x = self.stage4(torch.cat([_enlarged(x), x4], dim=1))
+        x = self.stage16(x32, x16)
+        x = self.stage8(x, x8)
+        x = self.stage4(x, x4)
         x1 = x1.to(x2.dtype)  # as the next convolution would: puts planes together faster
-        x = self.stage2(torch.cat([_enlarged(self.narrow(x)), x2, F.pixel_unshuffle(x1, 2)], 1))
+        x = self.stage2(self.narrow(x), x2, F.pixel_unshuffle(x1, 2))
         x = x + self.stage1(x)
         foreground, background = F.pixel_shuffle(self.head(x), 2).chunk(2, dim=1)
         return (
@@ -106,7 +99,3 @@ def unseen(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:
     behind = 1 - alpha
     across = behind * foreground - alpha * background
     return behind * across / (alpha.square() + behind.square())
-
-
-def _enlarged(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mgm_core.networks.blocks import conv_norm_relu
+from mgm_core.networks.blocks import UpStage, conv_norm_relu
 
 __all__ = ["CANDIDATES", "PRIOR_WEIGHTS", "STRIDE", "VIEWS", "FusionNetwork"]
 
@@ -45,9 +45,9 @@ class FusionNetwork(nn.Module):
         self.stage4 = _two_convolutions(w2, w4)
         self.stage8 = _two_convolutions(w4, w8)
         self.stage16 = _two_convolutions(w8, w16)
-        self.back8 = conv_norm_relu(w16 + w8, w8)
-        self.back4 = conv_norm_relu(w8 + w4, w4)
-        self.back2 = conv_norm_relu(w4 + w2, w2)
+        self.back8 = UpStage(w16, w8, w8)
+        self.back4 = UpStage(w8, w4, w4)
+        self.back2 = UpStage(w4, w2, w2)
         self.fine = conv_norm_relu(w2 // 4 + inputs, w1)
         # A score a candidate, and the push.
         self.head = nn.Conv2d(w1, candidates + 1, 3, padding=1)
@@ -81,9 +81,9 @@ class FusionNetwork(nn.Module):
         x4 = self.stage4(F.max_pool2d(x2, 2))
         x8 = self.stage8(F.max_pool2d(x4, 2))
         x16 = self.stage16(F.max_pool2d(x8, 2))
-        x = self.back8(torch.cat([_enlarge(x16), x8], dim=1))
-        x = self.back4(torch.cat([_enlarge(x), x4], dim=1))
-        x = self.back2(torch.cat([_enlarge(x), x2], dim=1))
+        x = self.back8(x16, x8)
+        x = self.back4(x, x4)
+        x = self.back2(x, x2)
         # Rounded as the next convolution would: puts planes together faster.
         x = self.fine(torch.cat([F.pixel_shuffle(x, 2), x1.to(x.dtype)], dim=1))
         scores: Tensor = self.head(x)
@@ -92,7 +92,3 @@ class FusionNetwork(nn.Module):
 
 def _two_convolutions(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(conv_norm_relu(in_channels, channels), conv_norm_relu(channels, channels))
-
-
-def _enlarge(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,0 +1,46 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mgm_core.networks.blocks import UpStage, split_up_convolutions
+from mgm_core.networks.checkpoint import fold_batch_norm
+
+
+def _stage():
+    torch.manual_seed(3)
+    stage = UpStage(5, 4, 6, nn.Conv2d(6, 2, 1))
+    nn.init.uniform_(stage[1].weight, 0.5, 1.5)
+    nn.init.normal_(stage[1].bias)
+    nn.init.normal_(stage[1].running_mean)
+    nn.init.uniform_(stage[1].running_var, 0.5, 1.5)
+    return stage.eval()
+
+
+def test_an_up_stage_is_its_layers_over_enlarged_and_skip_features():
+    stage = _stage()
+    deep, *skip = torch.rand(2, 5, 3, 4), torch.rand(2, 1, 6, 8), torch.rand(2, 3, 6, 8)
+    enlarged = deep.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    x = F.conv2d(torch.cat([enlarged, *skip], 1), stage[0].weight, padding=1)
+    x = F.batch_norm(x, stage[1].running_mean, stage[1].running_var, stage[1].weight, stage[1].bias)
+    torch.testing.assert_close(stage(deep, *skip), stage[3](x.relu()))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (4, 5)])
+def test_a_split_up_convolution_computes_the_same_at_borders_too(size):
+    stage = _stage()
+    deep = torch.randn(1, 5, *size)
+    skip = torch.randn(1, 4, *(2 * side for side in size))
+    with torch.inference_mode():
+        before = stage(deep, skip)
+        fold_batch_norm(stage)
+        split_up_convolutions(stage)
+        split_up_convolutions(stage)  # a network made ready twice
+        assert any(isinstance(m, nn.ConvTranspose2d) for m in stage.modules())
+        torch.testing.assert_close(stage(deep, skip), before, atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_learned_keeps_its_names():
+    assert set(UpStage(5, 4, 6).state_dict()) == set(
+        nn.Sequential(nn.Conv2d(9, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU()).state_dict()
+    )
