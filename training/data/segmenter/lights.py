@@ -49,11 +49,6 @@ def night(image: Colours, generator: Generator) -> Colours:
     return np.asarray(dark, np.float32)
 
 
-def high_key(image: Colours, generator: Generator) -> Colours:
-    """Overexpose the scene: what is pale hardly differs from what else is."""
-    return np.asarray(1 - cv2.pow(1 - image, generator.uniform(1.4, 3.0)), np.float32)
-
-
 def backlight(image: Colours, subject: Plane, generator: Generator) -> Colours:
     """Put the light behind the subject: from a dim front to a black silhouette.
 
@@ -79,15 +74,10 @@ def relight(image: Colours, subject: Plane | None, generator: Generator) -> Colo
         subject: (H, W) share of the subject, None where it is unknown: no light from behind.
         generator: Draws everything.
     """
-    everywhere: tuple[Callable[[Colours, Generator], Colours], ...] = (
-        grey,
-        stage_light,
-        night,
-        high_key,
-    )
+    everywhere: tuple[Callable[[Colours, Generator], Colours], ...] = (grey, stage_light, night)
     draw = generator.random()
-    if draw < 0.4:
+    if draw < 0.3:
         image = everywhere[int(draw * 10)](image, generator)
-    elif draw < 0.52 and subject is not None:
+    elif draw < 0.42 and subject is not None:
         image = backlight(image, subject, generator)
     return jitter(image, generator, 0.8)
