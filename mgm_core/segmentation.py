@@ -31,9 +31,8 @@ from mgm_core.choices import (
     classes_of,
 )
 from mgm_core.matting.enlarge import guided_filter
-from mgm_core.networks.checkpoint import load_checked, read_safetensors
+from mgm_core.networks.checkpoint import load_checked, prepare_for_inference, read_safetensors
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device, turn
-from mgm_core.runtime.cancellation import add_checkpoints
 from mgm_core.runtime.torchvision_models import (
     ASPP,
     DeepLabV3,
@@ -268,7 +267,7 @@ class Segmenter:
 
     Args:
         name: One of `SEGMENTERS`.
-        network: The network, in evaluation mode.
+        network: The network, whose batch norms are folded.
         device: Where it computes.
         dtype: What it computes in.
     """
@@ -280,8 +279,7 @@ class Segmenter:
         self._kind = _kind(name)
         self.device = resolve_device(device)
         self.dtype = best_dtype(self.device, dtype)
-        self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
-        add_checkpoints(self.network)
+        self.network = prepare_for_inference(network, self.device)
         self._lock = threading.Lock()
 
     @classmethod
