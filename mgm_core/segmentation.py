@@ -267,7 +267,7 @@ class Segmenter:
 
     Args:
         name: One of `SEGMENTERS`.
-        network: The network, whose batch norms are folded.
+        network: The network; it is prepared for inference in place.
         device: Where it computes.
         dtype: What it computes in.
     """

@@ -68,7 +68,7 @@ class UpStage(nn.Sequential):
 
 
 class _SplitUpConv2d(nn.Module):
-    """What an `UpConv2d` computes, with fewer products.
+    """Computes what an `UpConv2d` does, with fewer products.
 
     Of enlarged features, a 3x3 kernel sees each pixel up to four times. A transposed convolution of
     the features as they are sees it once, with the sum of the four weights.
@@ -90,7 +90,7 @@ class _SplitUpConv2d(nn.Module):
 
 
 def split_up_convolutions(network: nn.Module) -> None:
-    """Have a network's `UpConv2d`s compute with fewer products; the map stays the same."""
+    """Replace each `UpConv2d` by one that computes the same with fewer products, in place."""
     for stage in network.modules():
         if isinstance(stage, UpStage) and isinstance(stage[0], UpConv2d):
             stage[0] = _SplitUpConv2d(stage[0])

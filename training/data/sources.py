@@ -323,29 +323,10 @@ class PhotographsWithCutouts(PairedPictures):
         return Cutout(np.dstack([image, alpha]), _crop_centres(alpha), exact=False, taught=True)
 
 
-class PhotographsWithHair:
-    """Photographs with binary masks of hair: `image/` and `hair/`.
+class PhotographsWithHair(PairedPictures):
+    """Photographs with binary masks of hair: `image/` and `hair/`."""
 
-    Args:
-        folder: Folder that holds `image` and `hair` with pictures of the same names.
-        max_side_px: Larger pictures are reduced to this long side.
-        leave_out: Tells of a name (without suffix) whether it is not to be used.
-    """
-
-    def __init__(
-        self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
-    ) -> None:
-        masks = {p.stem: p for p in pictures(folder / "hair")}
-        self.pairs = [
-            (p, masks[p.stem])
-            for p in pictures(folder / "image")
-            if p.stem in masks and not leave_out(p.stem)
-        ]
-        self.max_side_px = max_side_px
-
-    def __len__(self) -> int:
-        """Return the number of pairs."""
-        return len(self.pairs)
+    FOLDERS = ("image", "hair")
 
     def __getitem__(self, index: int) -> Cutout:
         """Return pair `index`, alpha 255 where hair is; masks may be of another size."""
