@@ -124,8 +124,8 @@ def test_visitors_do_not_see_each_others_pictures(browser, address, tmp_path):
     ]
     (own, _), (other, _) = (job.result(timeout=180) for job in jobs)
     own_alpha, other_alpha = read_alpha(own), read_alpha(other)
-    assert np.abs(own_alpha - other_alpha[:, ::-1]).mean() < 0.04  # a network is not quite mirrored
-    assert np.abs(own_alpha - other_alpha).mean() > 0.2
+    alike = np.abs(own_alpha - other_alpha[:, ::-1]).mean()  # a network is not quite mirrored
+    assert 4 * alike < np.abs(own_alpha - other_alpha).mean()
     with visit(browser, address) as first, visit(browser, address) as second:
         upload(first, "#photo", ASTRONAUT)
         expect(first.locator("#note")).to_contain_text("found")
