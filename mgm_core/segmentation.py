@@ -31,8 +31,9 @@ from mgm_core.choices import (
     classes_of,
 )
 from mgm_core.matting.enlarge import guided_filter
-from mgm_core.networks.checkpoint import load_checked, prepare_for_inference, read_safetensors
+from mgm_core.networks.checkpoint import load_checked, read_safetensors
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device, turn
+from mgm_core.networks.inference import prepare_for_inference
 from mgm_core.runtime.torchvision_models import (
     ASPP,
     DeepLabV3,

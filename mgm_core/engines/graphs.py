@@ -15,13 +15,13 @@ from mgm_core.choices import DEFAULT_WEIGHTS
 from mgm_core.networks.checkpoint import (
     FOREGROUND_WEIGHTS,
     FUSION_WEIGHTS,
-    fold_batch_norm,
     load_foreground,
     load_fusion,
     load_prn,
 )
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.fusion_net import CANDIDATES, FusionNetwork
+from mgm_core.networks.inference import fold_batch_norm
 from mgm_core.networks.prn import PRN
 from mgm_core.networks.refinement import TEST_KERNELS_PX, ellipse, fuse, uncertain
 from mgm_core.runtime.partial import written_whole

@@ -7,8 +7,9 @@ import numpy as np
 from torch import nn
 
 from mgm_core.arrays import Colours, Plane
-from mgm_core.networks.checkpoint import FOREGROUND_WEIGHTS, load_foreground, prepare_for_inference
+from mgm_core.networks.checkpoint import FOREGROUND_WEIGHTS, load_foreground
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
+from mgm_core.networks.inference import prepare_for_inference
 from mgm_core.networks.prn import STRIDE
 from mgm_core.networks.tiling import TiledRunner, on_torch
 

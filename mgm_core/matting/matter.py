@@ -23,9 +23,10 @@ from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check
 from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS, WORKING_MEGAPIXELS, Refinement
 from mgm_core.matting.enlarge import enlarge_alpha, reduced, working_size
 from mgm_core.matting.refine import Refiner, mean_view, unknown_region
-from mgm_core.networks.checkpoint import load_prn, prepare_for_inference
+from mgm_core.networks.checkpoint import load_prn
 from mgm_core.networks.decoder import SideOutputs
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
+from mgm_core.networks.inference import prepare_for_inference
 from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
 from mgm_core.networks.tiling import Run, TiledRunner, on_torch

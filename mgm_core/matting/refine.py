@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
-from mgm_core.networks.checkpoint import FUSION_WEIGHTS, load_fusion, prepare_for_inference
+from mgm_core.networks.checkpoint import FUSION_WEIGHTS, load_fusion
 from mgm_core.networks.fusion_net import PRIOR_WEIGHTS, STRIDE, VIEWS, FusionNetwork
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
+from mgm_core.networks.inference import prepare_for_inference
 from mgm_core.networks.refinement import self_guidance_mask
 from mgm_core.networks.tiling import (
     Run,

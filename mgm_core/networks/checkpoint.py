@@ -12,13 +12,10 @@ from typing import TypeVar, cast
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mgm_core.networks.blocks import split_up_convolutions
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.fusion_net import FusionNetwork
 from mgm_core.networks.prn import PRN, EncoderName, Fusion
-from mgm_core.runtime.cancellation import add_checkpoints
 from mgm_core.weights import CheckpointError, bundled, bundled_path
 
 FOREGROUND_WEIGHTS = "foreground_mobilenet_v2"
@@ -302,38 +299,3 @@ def _path_of(weights: str | Path) -> Path:
 
 def _encoder_of(state: State) -> str:
     return "mobilenet_v2" if "encoder.features.0.0.weight" in state else "resnet34"
-
-
-def prepare_for_inference(network: Network, device: torch.device) -> Network:
-    """Return a network as it computes fastest on its device: batch norm folded, channels last.
-
-    Its layers are checkpoints at which work may be cancelled.
-    """
-    network = network.eval()
-    fold_batch_norm(network)
-    if device.type == "cpu":
-        split_up_convolutions(network)
-    add_checkpoints(network)
-    return network.to(device).to(memory_format=torch.channels_last)
-
-
-def fold_batch_norm(module: nn.Module) -> None:
-    """Carry every batch norm that follows a convolution into it; the map stays the same.
-
-    Pairs are neighbours in a sequence, or attributes named `convN` and `bnN`, which run one after
-    the other in all our networks. The module must be in evaluation mode.
-    """
-    for child in list(module.modules()):
-        if isinstance(child, nn.Sequential):
-            pairs = [(str(i), str(i + 1)) for i in range(len(child) - 1)]
-        else:
-            pairs = [(f"conv{i}", f"bn{i}") for i in (1, 2, 3)]
-        for conv_name, norm_name in pairs:
-            conv = child._modules.get(conv_name)
-            norm = child._modules.get(norm_name)
-            if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) and isinstance(
-                norm, nn.BatchNorm2d
-            ):
-                fused = fuse_conv_bn_eval(conv, norm, isinstance(conv, nn.ConvTranspose2d))
-                setattr(child, conv_name, fused)
-                setattr(child, norm_name, nn.Identity())

@@ -11,9 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mgm_core.networks.blocks import UpStage, conv_norm_relu
 from mgm_core.networks.encoder import INPUT_CHANNELS
-from mgm_core.networks.two_colours import COARSE_PLANES, FINE_PLANES, line_ends, places_on_lines
+from mgm_core.networks.layers.blocks import Residual, UpStage, conv_norm_relu
+from mgm_core.networks.layers.two_colours import (
+    COARSE_PLANES,
+    FINE_PLANES,
+    line_ends,
+    places_on_lines,
+)
 
 
 class SideOutputs(NamedTuple):
@@ -155,19 +160,6 @@ class UNetDecoder(nn.Module):
         return os4, to_alpha(self.refine_OS1(x), 1)
 
 
-class _Residual(nn.Module):
-    """A 3x3 convolution beside an identity path."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Add what the convolution finds: (N, channels, h, w), all >= 0 before and after."""
-        return F.relu(x + self.bn1(self.conv1(x)))
-
-
 class LightContext(nn.Module):
     """A lean stand-in for ASPP: 1x1, two dilated 3x3 and pooled branches at stride 32."""
 
@@ -208,13 +200,13 @@ class LightDecoder(nn.Module):
         super().__init__()
         c2, c4, c8, c16, c32 = encoder_channels
         self.context = LightContext(c32, 128)
-        self.stage16 = UpStage(128, c16, 96, _Residual(96), _Residual(96))
-        self.stage8 = UpStage(96, c8, 64, _Residual(64), _Residual(64))
-        self.stage4 = UpStage(64, c4 + COARSE_PLANES, 48, _Residual(48), _Residual(48))
+        self.stage16 = UpStage(128, c16, 96, Residual(96), Residual(96))
+        self.stage8 = UpStage(96, c8, 64, Residual(64), Residual(64))
+        self.stage4 = UpStage(64, c4 + COARSE_PLANES, 48, Residual(48), Residual(48))
         self.narrow = nn.Conv2d(48, 24, 1)  # before enlarging: four times fewer pixels
         self.stage2 = UpStage(24, c2 + 4 * INPUT_CHANNELS + FINE_PLANES, 32)
         self.stage1 = conv_norm_relu(32, 32)
-        self.residual1 = _Residual(32)
+        self.residual1 = Residual(32)
         self.head_os8 = alpha_head(64, 32)
         self.head_os4 = alpha_head(48, 24)
         self.head_os1 = nn.Sequential(*alpha_head(32, 32, 4), nn.PixelShuffle(2))

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mgm_core.networks.blocks import UpStage, conv_norm_relu
 from mgm_core.networks.encoder import INPUT_CHANNELS, MobileNetV2Encoder
+from mgm_core.networks.layers.blocks import UpStage, conv_norm_relu
 from mgm_core.networks.prn import IMAGE_MEAN, IMAGE_STD
 
 
@@ -64,7 +64,7 @@ class ForegroundNetwork(nn.Module):
         Returns:
             Two times (N, 3, H, W), not clamped.
         """
-        inputs = torch.cat([(image - self.image_mean) / self.image_std, alpha], dim=1)
+        inputs = torch.cat([(image - self.image_mean).div_(self.image_std), alpha], dim=1)
         x1, x2, x4, x8, x16, x32 = self.encoder(inputs)
         x = self.stage16(x32, x16)
         x = self.stage8(x, x8)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mgm_core.networks.blocks import UpStage, conv_norm_relu
+from mgm_core.networks.layers.blocks import UnshuffledConv2d, UpStage, as_computed, conv_norm_relu
 
 __all__ = ["CANDIDATES", "PRIOR_WEIGHTS", "STRIDE", "VIEWS", "FusionNetwork"]
 
@@ -41,7 +41,11 @@ class FusionNetwork(nn.Module):
         super().__init__()
         w1, w2, w4, w8, w16 = _WIDTHS
         inputs = 3 + 1 + candidates
-        self.stage2 = _two_convolutions(4 * inputs, w2)
+        # From 2x2 blocks of pixels.
+        first = nn.Sequential(
+            UnshuffledConv2d(inputs, w2), nn.BatchNorm2d(w2), nn.ReLU(inplace=True)
+        )
+        self.stage2 = nn.Sequential(first, conv_norm_relu(w2, w2))
         self.stage4 = _two_convolutions(w2, w4)
         self.stage8 = _two_convolutions(w4, w8)
         self.stage16 = _two_convolutions(w8, w16)
@@ -66,7 +70,7 @@ class FusionNetwork(nn.Module):
         Returns:
             (N, 1, H, W) float32 in [0, 1].
         """
-        scores = self._scores(torch.cat([image, guidance, candidates], dim=1) - _MIDDLE)
+        scores = self._scores(torch.cat([image, guidance, candidates], dim=1).sub_(_MIDDLE))
         candidates = candidates.float()
         shares = torch.softmax(scores[:, :-1], dim=1)
         mean = (shares * candidates).sum(dim=1, keepdim=True)
@@ -77,15 +81,15 @@ class FusionNetwork(nn.Module):
 
     def _scores(self, x1: Tensor) -> Tensor:
         """Return what the U-Net finds: (N, 4 + C, H, W) around 0 to (N, C + 1, H, W) float32."""
-        x2 = self.stage2(F.pixel_unshuffle(x1, 2))
+        x1 = as_computed(x1)
+        x2 = self.stage2(x1)
         x4 = self.stage4(F.max_pool2d(x2, 2))
         x8 = self.stage8(F.max_pool2d(x4, 2))
         x16 = self.stage16(F.max_pool2d(x8, 2))
         x = self.back8(x16, x8)
         x = self.back4(x, x4)
         x = self.back2(x, x2)
-        # Rounded as the next convolution would: puts planes together faster.
-        x = self.fine(torch.cat([F.pixel_shuffle(x, 2), x1.to(x.dtype)], dim=1))
+        x = self.fine(torch.cat([F.pixel_shuffle(x, 2), x1], dim=1))
         scores: Tensor = self.head(x)
         return scores.float()
 

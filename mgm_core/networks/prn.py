@@ -92,7 +92,7 @@ class PRN(nn.Module):
         return levels
 
     def _inputs(self, image: Tensor, guidance: Tensor) -> Tensor:
-        return torch.cat([(image - self.image_mean) / self.image_std, guidance], dim=1)
+        return torch.cat([(image - self.image_mean).div_(self.image_std), guidance], dim=1)
 
     @property
     def fuses_progressively(self) -> bool:

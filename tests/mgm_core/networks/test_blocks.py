@@ -1,10 +1,8 @@
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mgm_core.networks.blocks import UpStage, split_up_convolutions
-from mgm_core.networks.checkpoint import fold_batch_norm
+from mgm_core.networks.layers.blocks import UpStage
 
 
 def _stage():
@@ -24,20 +22,6 @@ def test_an_up_stage_is_its_layers_over_enlarged_and_skip_features():
     x = F.conv2d(torch.cat([enlarged, *skip], 1), stage[0].weight, padding=1)
     x = F.batch_norm(x, stage[1].running_mean, stage[1].running_var, stage[1].weight, stage[1].bias)
     torch.testing.assert_close(stage(deep, *skip), stage[3](x.relu()))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 3), (4, 5)])
-def test_a_split_up_convolution_computes_the_same_at_borders_too(size):
-    stage = _stage()
-    deep = torch.randn(1, 5, *size)
-    skip = torch.randn(1, 4, *(2 * side for side in size))
-    with torch.inference_mode():
-        before = stage(deep, skip)
-        fold_batch_norm(stage)
-        split_up_convolutions(stage)
-        split_up_convolutions(stage)  # a network made ready twice
-        assert any(isinstance(m, nn.ConvTranspose2d) for m in stage.modules())
-        torch.testing.assert_close(stage(deep, skip), before, atol=1e-5, rtol=1e-5)
 
 
 def test_what_is_learned_keeps_its_names():

@@ -9,11 +9,11 @@ from safetensors.torch import save_file
 
 from mgm_core import weights as bundled_weights
 from mgm_core.networks.checkpoint import (
-    fold_batch_norm,
     fold_spectral_norm,
     load_prn,
     read_safetensors,
 )
+from mgm_core.networks.inference import fold_batch_norm
 from mgm_core.networks.prn import PRN
 from mgm_core.weights import CheckpointError
 

@@ -3,7 +3,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mgm_core.networks.two_colours import COARSE_PLANES, FINE_PLANES, line_ends, places_on_lines
+from mgm_core.networks.layers.two_colours import (
+    COARSE_PLANES,
+    FINE_PLANES,
+    line_ends,
+    places_on_lines,
+)
 
 SIDE = 128
 RED, BLUE = torch.tensor([1.2, -0.4, -0.6]), torch.tensor([-0.5, -0.1, 1.5])

@@ -4,10 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["UpConv2d", "UpStage", "conv_norm_relu", "split_up_convolutions"]
-
-# Each row tells which rows of the 3x3 kernel that row of the transposed 4x4 kernel adds up.
-_ROWS_ADDED = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+__all__ = [
+    "Residual",
+    "UnshuffledConv2d",
+    "UpConv2d",
+    "UpStage",
+    "as_computed",
+    "conv_norm_relu",
+]
 
 
 def conv_norm_relu(in_channels: int, channels: int, dilation: int = 1) -> nn.Sequential:
@@ -17,6 +21,45 @@ def conv_norm_relu(in_channels: int, channels: int, dilation: int = 1) -> nn.Seq
         nn.BatchNorm2d(channels),
         nn.ReLU(inplace=True),
     )
+
+
+def as_computed(x: Tensor) -> Tensor:
+    """Return features in the number format that convolutions compute in, channels last.
+
+    They would round them so themselves; to put planes together or apart is faster afterwards.
+    """
+    device = x.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    return x.to(dtype, memory_format=torch.channels_last)
+
+
+class Residual(nn.Module):
+    """A 3x3 convolution beside an identity path."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what the convolution finds: (N, channels, h, w), all >= 0 before and after."""
+        return F.relu(x + self.bn1(self.conv1(x)))
+
+
+class UnshuffledConv2d(nn.Conv2d):
+    """A 3x3 convolution at half the size, each 2x2 block of pixels a place of its own channels.
+
+    Args:
+        in_channels: Of a pixel.
+        channels: Of the output.
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__(4 * in_channels, channels, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features at half the size: (N, in_channels, H, W) -> (N, channels, H/2, W/2)."""
+        return super().forward(F.pixel_unshuffle(x, 2))
 
 
 class UpConv2d(nn.Conv2d):
@@ -65,32 +108,3 @@ class UpStage(nn.Sequential):
         for layer in layers:
             x = layer(x)
         return x
-
-
-class _SplitUpConv2d(nn.Module):
-    """Computes what an `UpConv2d` does, with fewer products.
-
-    Of enlarged features, a 3x3 kernel sees each pixel up to four times. A transposed convolution of
-    the features as they are sees it once, with the sum of the four weights.
-    """
-
-    def __init__(self, conv: UpConv2d) -> None:
-        super().__init__()
-        count = conv.deep_channels
-        deep, skip = conv.weight.detach()[:, :count], conv.weight.detach()[:, count:]
-        added = deep.new_tensor(_ROWS_ADDED)
-        self.deep = nn.ConvTranspose2d(count, conv.out_channels, 4, 2, 1, bias=False)
-        self.deep.weight = nn.Parameter(torch.einsum("yi,odij,xj->doyx", added, deep, added), False)
-        self.skip = nn.Conv2d(skip.shape[1], conv.out_channels, 3, padding=1)
-        self.skip.weight, self.skip.bias = nn.Parameter(skip, False), conv.bias
-
-    def forward(self, deep: Tensor, *skip: Tensor) -> Tensor:
-        x: Tensor = self.skip(torch.cat(skip, dim=1))
-        return x.add_(self.deep(deep))
-
-
-def split_up_convolutions(network: nn.Module) -> None:
-    """Replace each `UpConv2d` by one that computes the same with fewer products, in place."""
-    for stage in network.modules():
-        if isinstance(stage, UpStage) and isinstance(stage[0], UpConv2d):
-            stage[0] = _SplitUpConv2d(stage[0])

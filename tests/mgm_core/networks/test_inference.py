@@ -1,0 +1,95 @@
+import pytest
+import torch
+from torch import nn
+
+from mgm_core.networks import inference
+from mgm_core.networks.inference import prepare_for_inference
+from mgm_core.networks.layers.blocks import Residual, UnshuffledConv2d, UpStage, conv_norm_relu
+
+CPU = torch.device("cpu")
+EXACT = {"atol": 1e-5, "rtol": 1e-5}
+
+
+@pytest.fixture(params=["in one pass", "one by one"], autouse=True)
+def _with_and_without_onednn(request, monkeypatch):
+    if request.param == "one by one":
+        monkeypatch.setattr(inference, "_has_fused_convolution", lambda dtype: False)
+
+
+def _learned(network):
+    """Return a network with batch norms as they are after a training."""
+    torch.manual_seed(3)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias)
+            nn.init.normal_(norm.running_mean)
+            nn.init.uniform_(norm.running_var, 0.5, 1.5)
+    return network.eval()
+
+
+def _kinds(network):
+    return {type(layer) for layer in network.modules()}
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU(inplace=True), nn.ReLU6(inplace=True), nn.LeakyReLU(0.2)]
+)
+def test_a_convolution_and_its_activation_become_one(activation):
+    conv = nn.Conv2d(8, 8, 3, stride=2, padding=2, dilation=2, groups=4, bias=False)
+    network = _learned(nn.Sequential(conv, nn.BatchNorm2d(8), activation, nn.Conv2d(8, 3, 1)))
+    x = 20 * torch.randn(2, 8, 9, 12)
+    with torch.inference_mode():
+        before = network(x)
+        prepare_for_inference(network, CPU)
+        assert not _kinds(network) & {type(activation), nn.BatchNorm2d}
+        torch.testing.assert_close(network(x), before, **EXACT)
+
+
+def test_a_residual_is_added_before_its_activation():
+    network = _learned(nn.Sequential(Residual(6), Residual(6)))
+    x = torch.rand(1, 6, 7, 5)
+    given = x.clone()
+    with torch.inference_mode():
+        before = network(x)
+        prepare_for_inference(network, CPU)
+        assert Residual not in _kinds(network)
+        torch.testing.assert_close(network(x), before, **EXACT)
+    torch.testing.assert_close(x, given)
+
+
+def test_blocks_of_pixels_are_taken_where_they_are():
+    conv = UnshuffledConv2d(5, 6)
+    network = _learned(nn.Sequential(conv, nn.BatchNorm2d(6), nn.ReLU()))
+    x = torch.randn(1, 5, 8, 10)
+    with torch.inference_mode():
+        before = network(x)
+        prepare_for_inference(network, CPU)
+        assert UnshuffledConv2d not in _kinds(network)
+        torch.testing.assert_close(network(x), before, **EXACT)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (4, 5)])
+def test_an_up_convolution_computes_the_same_at_borders_too(size):
+    stage = _learned(UpStage(5, 4, 6, nn.Conv2d(6, 2, 1)))
+    deep = torch.randn(1, 5, *size)
+    skip = torch.randn(1, 4, *(2 * side for side in size))
+    with torch.inference_mode():
+        before = stage(deep, skip)
+        for _ in range(2):  # one made ready already stays as it is
+            prepare_for_inference(stage, CPU)
+            assert nn.ConvTranspose2d in _kinds(stage)
+            torch.testing.assert_close(stage(deep, skip), before, **EXACT)
+
+
+def test_a_fused_network_rounds_where_autocast_would():
+    network = _learned(nn.Sequential(conv_norm_relu(4, 8), Residual(8), conv_norm_relu(8, 2)))
+    x = torch.randn(1, 4, 9, 9)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        before = network(x)
+        prepare_for_inference(network, CPU)
+        found = network(x)
+    assert found.dtype == before.dtype == torch.bfloat16
+    torch.testing.assert_close(found, before, atol=0.05, rtol=0.05)
+    with torch.inference_mode():
+        assert network(x).dtype == torch.float32
