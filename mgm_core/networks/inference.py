@@ -4,6 +4,7 @@ Source: ours; that a convolution and the activation after it are one operator is
 compiler uses oneDNN. The compiler itself would have to run on every machine.
 """
 
+import platform
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ __all__ = ["fold_batch_norm", "prepare_for_inference", "with_fewer_passes"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
+_X86 = ("x86_64", "AMD64")
 # Each row tells which rows of the 3x3 kernel that row of the transposed 4x4 kernel adds up.
 _ROWS_ADDED = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 # oneDNN's name for each activation that may follow a convolution, and its numbers.
@@ -104,6 +106,7 @@ class _FusedConv2d(nn.Module):
         self.weight, self.bias = conv.weight, conv.bias
         self._shape = conv.padding, conv.stride, conv.dilation, conv.groups
         self._activation = _ACTIVATIONS[type(activation)](activation)
+        # Weight and bias in the number format that was last computed in.
         self._cast: tuple[Tensor, Tensor | None] = conv.weight.detach(), conv.bias
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
@@ -137,8 +140,8 @@ class _FusedConv2d(nn.Module):
 
 
 def _has_fused_convolution(dtype: torch.dtype) -> bool:
-    """Tell whether oneDNN is here and computes in this format on this CPU."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    """Tell whether oneDNN is here and has kernels of its own for this format on this CPU."""
+    if platform.machine() not in _X86 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
