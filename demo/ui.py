@@ -24,7 +24,7 @@ from demo.web.curve import curve
 from demo.web.editor import guidance_editor
 from demo.web.gallery import example_buttons, hero
 from demo.web.keeper import keep_settings, keeper
-from demo.web.uploads import SAVE, upload
+from demo.web.uploads import SAVE, arrival, upload
 from demo.web.viewer import closeup
 from mgm_core import __version__
 from mgm_core.foreground.estimate import ForegroundMethod
@@ -124,11 +124,11 @@ def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks
             elem_id="title",
         )
         with gr.Tab("Cut out"):
-            controls = _cut_out(handlers, playing, environment, visits)
+            controls, arrived = _cut_out(handlers, playing, environment, visits)
         with gr.Tab("Robustness"):
             _robustness(handlers, controls, visits)
         with gr.Tab("Play"):
-            play_tab(playing, controls, visits)
+            play_tab(playing, controls, arrived, visits)
         with gr.Tab("Several photos"):
             batch_tab(studio, environment, CATEGORIES, visits)
         with gr.Tab("Video"):
@@ -145,7 +145,7 @@ def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks
 
 def _cut_out(
     handlers: Handlers, playing: PlayHandlers, environment: Environment, visits: Visits
-) -> list[Any]:
+) -> tuple[list[Any], gr.Textbox]:
     parts: dict[str, Any] = {}
     keeping = keeper("keeper")
     with gr.Row(elem_id="stage"):
@@ -226,9 +226,10 @@ def _cut_out(
     }
     private: dict[str, Any] = {"api_visibility": "private"}
 
+    arrived, mask, backdrop = (arrival(parts[name]) for name in ("photo", "mask", "backdrop"))
     # What was made for another photo means nothing for this one.
     brought_digest = gr.State()
-    started = photo.change(
+    started = arrived.change(
         handlers.start_photo,
         [photo, brought_digest],
         [
@@ -243,8 +244,8 @@ def _cut_out(
         ],
         **at_once,
     )
-    photo.change(handlers.transparency, photo, parts["ignore_transparency"], **at_once)
-    labelled = parts["mask"].change(handlers.labels, parts["mask"], parts["label"], **at_once)
+    arrived.change(handlers.transparency, photo, parts["ignore_transparency"], **at_once)
+    labelled = mask.change(handlers.labels, parts["mask"], parts["label"], **at_once)
     examples.select(handlers.example, None, [photo, *per_photo], **at_once)
     keeping.bring(handlers.bring, None, [brought_digest, *controls], **at_once)
     editing.change(lambda on: gr.Column(visible=on), editing, editor_block, **at_once)
@@ -269,10 +270,11 @@ def _cut_out(
     steps_block.collapse(lambda: False, None, explained, **at_once)
     # A file sets what goes with it: only what the visitor does to these is a change.
     with_file = [parts["label"], parts["ignore_transparency"]]
-    seen = [part for part in controls if part not in (photo, edits, parts["mask"], *with_file)]
+    elsewhere = [parts[name] for name in ("photo", "mask", "backdrop", "edits")]
+    seen = [part for part in controls if part not in (*elsewhere, *with_file)]
     changed = gr.on(
         [
-            *(part.change for part in (view, editing, closely, *seen)),
+            *(part.change for part in (view, editing, closely, backdrop, *seen)),
             *(part.input for part in with_file),
         ],
         visits.outdate,
@@ -335,7 +337,7 @@ def _cut_out(
     )
     copied.success(None, file, None, js=COPY, **private)
     copied.failure(None, None, None, js=COPY, **private)
-    return controls
+    return controls, arrived
 
 
 def _robustness(handlers: Handlers, controls: list[Any], visits: Visits) -> None:

@@ -19,26 +19,31 @@ _AT_ONCE: dict[str, Any] = {
 }
 
 
-def play_tab(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
+def play_tab(
+    handlers: PlayHandlers, controls: Sequence[Any], arrived: gr.Textbox, visits: Visits
+) -> None:
     """Lay out the tab and wire it.
 
     Args:
         handlers: what the tab does.
-        controls: those of "Cut out", in the order of `CONTROL_NAMES`; the first is the photo.
+        controls: those of "Cut out", in the order of `CONTROL_NAMES`.
+        arrived: changes where another photo is there.
         visits: take turns.
     """
     gr.Markdown('All of this is done with the photo and the settings of "Cut out".')
     with gr.Tab("A terrible mask"):
-        _game(handlers, controls, visits)
+        _game(handlers, controls, arrived, visits)
     with gr.Tab("A loop"):
         _loop(handlers, controls, visits)
     with gr.Tab("A loupe"):
-        _loupe(handlers, controls, visits)
+        _loupe(handlers, controls, arrived, visits)
     with gr.Tab("Compare"):
         _comparison(handlers, controls, visits)
 
 
-def _game(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
+def _game(
+    handlers: PlayHandlers, controls: Sequence[Any], arrived: gr.Textbox, visits: Visits
+) -> None:
     gr.Markdown(
         "Scribble over most of the subject, as badly as you like, and leave the hair to the "
         "network. The score says how much of your mask's error it took away."
@@ -62,7 +67,7 @@ def _game(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
                 elem_id="scribble-pictures",
             )
     # A new photo is a new sheet.
-    controls[0].change(handlers.blank, controls, [canvas, edits], **_AT_ONCE)
+    arrived.change(handlers.blank, controls, [canvas, edits], **_AT_ONCE)
     canvas.edit(handlers.scribbled, controls, [canvas, edits], **_AT_ONCE)
     _compute(
         [run.click],
@@ -110,7 +115,9 @@ def _loop(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
     )
 
 
-def _loupe(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
+def _loupe(
+    handlers: PlayHandlers, controls: Sequence[Any], arrived: gr.Textbox, visits: Visits
+) -> None:
     gr.Markdown(
         "Alpha from coarse to fine, as in the paper's Figure 2: a level is computed where the one "
         "before is uncertain. The loupes show the pixels under the pointer at 200 %."
@@ -118,7 +125,7 @@ def _loupe(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> N
     with gr.Row():
         run, stop = _run_and_stop("Look closely", "loupe")
     glass = loupe("loupe")
-    controls[0].change(lambda: None, None, glass, **_AT_ONCE)
+    arrived.change(lambda: None, None, glass, **_AT_ONCE)
     _compute(
         [run.click],
         (run, stop),

@@ -21,6 +21,7 @@ SAVE = """(file) => {
   link.download = file.orig_name;
   link.click();
 }"""
+_KEY = "(file) => file ? `${file.path} ${window.mgmExamples ?? 0}` : ''"
 
 
 def upload(label: str, **options: Any) -> gr.Image:  # noqa: ANN401 - what gr.Image takes
@@ -34,6 +35,17 @@ def upload(label: str, **options: Any) -> gr.Image:  # noqa: ANN401 - what gr.Im
     # Gradio would look into the file first, and says nothing where it cannot.
     image.preprocess = sent  # type: ignore[method-assign]
     return image
+
+
+def arrival(image: gr.Image) -> gr.Textbox:
+    """Return a hidden text that changes where another file is in an image, and only then.
+
+    Or where an example is chosen again. Gradio tells of one file several times, and of an upload
+    over another on and on; of a text it tells only where it differs.
+    """
+    text = gr.Textbox(label=image.label, elem_classes="offstage")
+    image.change(None, image, text, js=_KEY, queue=False, api_visibility="private")
+    return text
 
 
 def sent(payload: ImageData | None) -> str | None:

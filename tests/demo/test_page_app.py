@@ -1,5 +1,6 @@
 """The page as an app: what it keeps, what it offers, how it treats others, and who can use it."""
 
+import re
 import time
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from axe import violations
 from playwright.sync_api import expect
-from real_page import ASTRONAUT, GAMES, cut_out, open_tab, saved, upload, visit
+from real_page import ASTRONAUT, GAMES, cut_out, open_tab, saved, settled, upload, visit
 
 from mgm_core.images import read_image, write_image
 
@@ -98,6 +99,39 @@ def test_a_photo_and_its_settings_are_there_again_when_the_page_is_opened_anew(
         expect(latest.locator("#keeper .offer")).to_be_hidden()
         later.get_by_role("button", name="Forget it").click()
         expect(later.locator("#keeper .offer")).to_be_hidden()
+
+
+def test_a_photo_over_another_and_an_example_chosen_again_are_shown_once_each(
+    browser, address, tmp_path
+):
+    other, begun, shown = tmp_path / "other.png", [], []
+    write_image(other, read_image(ASTRONAUT)[:, ::-1].copy())
+
+    def look(request):
+        if "/run/" not in request.url and "/queue/join" not in request.url:
+            return
+        first, *further = request.post_data_json["data"] or [None]
+        # What begins a photo is given its path and a state, what shows it the view first of all.
+        if isinstance(first, dict) and len(further) == 1:
+            begun.append(first["path"].rsplit("/")[-1])
+        elif first == "cut-out":
+            shown.append(further[1]["path"].rsplit("/")[-1])
+
+    with visit(browser, address) as page:
+        page.on("request", look)
+        cut_out(page, ASTRONAUT)
+        upload(page, "#photo", other)
+        expect(page.locator("#photo img")).to_have_attribute("src", re.compile("other"))
+        page.wait_for_timeout(1000)
+        settled(page)
+        assert begun == shown == ["astronaut.png", "other.png"]
+        begun.clear()
+        for _ in range(2):
+            page.locator("#examples button").first.click()
+            page.wait_for_timeout(1000)
+            settled(page)
+        assert len(begun) == 2
+        assert len(set(begun)) == 1
 
 
 def test_a_photo_that_is_too_large_is_reduced_where_the_visitor_agrees(browser, address, tmp_path):
