@@ -115,17 +115,19 @@ def test_a_clip_is_cut_out_and_played(browser, address, tmp_path):
 
 def test_visitors_do_not_see_each_others_pictures(browser, address, tmp_path):
     """Two at once, each with a photo of his own; then a third, who has only guesses."""
-    mirrored = tmp_path / "mirrored.png"
-    write_image(mirrored, read_image(ASTRONAUT)[:, ::-1].copy())
+    # Without the helmet, of which the segmenter is not sure: there rounding decides.
+    head, mirrored = tmp_path / "head.png", tmp_path / "mirrored.png"
+    write_image(head, read_image(ASTRONAUT)[:360, 60:420].copy())
+    write_image(mirrored, read_image(head)[:, ::-1].copy())
     clients = [Client(address, verbose=False, download_files=str(tmp_path)) for _ in range(2)]
     jobs = [
         client.submit(photo=handle_file(str(photo)), api_name="/matte")
-        for client, photo in zip(clients, (ASTRONAUT, mirrored), strict=True)
+        for client, photo in zip(clients, (head, mirrored), strict=True)
     ]
     (own, _), (other, _) = (job.result(timeout=180) for job in jobs)
     own_alpha, other_alpha = read_alpha(own), read_alpha(other)
-    alike = np.abs(own_alpha - other_alpha[:, ::-1]).mean()  # a network is not quite mirrored
-    assert 4 * alike < np.abs(own_alpha - other_alpha).mean()
+    assert np.abs(own_alpha - other_alpha[:, ::-1]).mean() < 0.04  # a network is not quite mirrored
+    assert np.abs(own_alpha - other_alpha).mean() > 0.2
     with visit(browser, address) as first, visit(browser, address) as second:
         upload(first, "#photo", ASTRONAUT)
         expect(first.locator("#note")).to_contain_text("found")
