@@ -1,7 +1,7 @@
 """Networks made ready for use: the same results from fewer passes over memory and fewer products.
 
-Source: ours; that a convolution and the activation after it are one operator is how PyTorch's
-compiler uses oneDNN. The compiler itself would have to run on every machine.
+Source: ours. PyTorch's compiler calls the same operators of oneDNN, but needs a C++ compiler on
+every machine.
 """
 
 import platform
@@ -35,8 +35,8 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[Any], tuple[str, list[float]]]] = 
 def prepare_for_inference(network: Network, device: torch.device) -> Network:
     """Return a network as it computes fastest on its device, changed in place.
 
-    Batch norm is folded, memory is channels last, and on CPUs it makes fewer passes over it. Its
-    layers are checkpoints at which work may be cancelled.
+    Batch norm is folded, channels come last in memory, and on CPUs the network goes over its memory
+    fewer times. Its layers are checkpoints at which work may be cancelled.
     """
     network = network.eval()
     fold_batch_norm(network)
@@ -141,7 +141,7 @@ class _FusedConv2d(nn.Module):
 
 def _has_fused_convolution(dtype: torch.dtype) -> bool:
     """Tell whether oneDNN is here and has kernels of its own for this format on this CPU."""
-    if platform.machine() not in _X86 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if platform.machine() not in _X86 or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         return False
     if dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
