@@ -1,22 +1,14 @@
 import torch
 import torch.nn.functional as F
+from learned import learned
 from torch import nn
 
 from mgm_core.networks.layers.blocks import UpStage
 
 
-def _stage():
-    torch.manual_seed(3)
-    stage = UpStage(5, 4, 6, nn.Conv2d(6, 2, 1))
-    nn.init.uniform_(stage[1].weight, 0.5, 1.5)
-    nn.init.normal_(stage[1].bias)
-    nn.init.normal_(stage[1].running_mean)
-    nn.init.uniform_(stage[1].running_var, 0.5, 1.5)
-    return stage.eval()
-
-
 def test_an_up_stage_is_its_layers_over_enlarged_and_skip_features():
-    stage = _stage()
+    torch.manual_seed(3)
+    stage = learned(UpStage(5, 4, 6, nn.Conv2d(6, 2, 1)))
     deep, *skip = torch.rand(2, 5, 3, 4), torch.rand(2, 1, 6, 8), torch.rand(2, 3, 6, 8)
     enlarged = deep.repeat_interleave(2, 2).repeat_interleave(2, 3)
     x = F.conv2d(torch.cat([enlarged, *skip], 1), stage[0].weight, padding=1)

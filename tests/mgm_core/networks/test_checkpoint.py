@@ -13,8 +13,6 @@ from mgm_core.networks.checkpoint import (
     load_prn,
     read_safetensors,
 )
-from mgm_core.networks.inference import fold_batch_norm
-from mgm_core.networks.prn import PRN
 from mgm_core.weights import CheckpointError
 
 
@@ -227,26 +225,3 @@ def test_half_precision_is_widened(tmp_path):
     assert state["a"].dtype == torch.float32
     assert state["n"].dtype == torch.int64
     assert metadata == {"encoder": "x"}
-
-
-@pytest.mark.parametrize("encoder", ["resnet34", "mobilenet_v2"])
-def test_folding_batch_norm_changes_nothing_but_the_modules(encoder):
-    torch.manual_seed(2)
-    network = PRN(encoder)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, 0, 0.1)
-            torch.nn.init.normal_(module.running_mean, 0, 0.1)
-            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
-    network.eval()
-    inputs = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
-    with torch.inference_mode():
-        before = network(*inputs)
-        count = sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
-        fold_batch_norm(network)
-        after = network(*inputs)
-    left = sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
-    assert left < count / 3
-    for a, b in zip(before, after, strict=True):
-        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)
