@@ -13,7 +13,7 @@ from demo.backend.orders import picked_colour
 from demo.backend.publishing import for_page, new_file, publish
 from demo.backend.visits import Visits, report_refusals, report_waiting
 from demo.environment import Environment
-from demo.web.uploads import SAVE, label_choice, upload, uploaded
+from demo.web.uploads import SAVE, arrival, label_choice, upload, uploaded
 from mgm_core.arrays import Floats
 from mgm_core.compositing import checkerboard, composite
 from mgm_core.cutout import opaque
@@ -319,7 +319,7 @@ def video_tab(
         [colour, picture, blur, save],
         **at_once,
     )
-    first_mask.change(handlers.labels, first_mask, label, **at_once)
+    arrival(first_mask).change(handlers.labels, first_mask, label, **at_once)
     download = gr.File(label="Download", elem_classes="offstage")
     frame.click(
         visits.of(handlers.first_frame),

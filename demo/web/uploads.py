@@ -38,10 +38,15 @@ def upload(label: str, **options: Any) -> gr.Image:  # noqa: ANN401 - what gr.Im
 
 
 def arrival(image: gr.Image) -> gr.Textbox:
-    """Return a hidden text that changes where another file is in an image, and only then.
+    """Return a hidden text whose `change` says that an image has another file.
 
-    Or where an example is chosen again. Gradio tells of one file several times, and of an upload
-    over another on and on; of a text it tells only where it differs.
+    An example that is chosen again counts as another file. The image's own `change` comes several
+    times for one file, and without end for a file that replaces another.
+
+    Args:
+        image: what visitors upload to.
+
+    Source: https://github.com/gradio-app/gradio/issues/12346
     """
     text = gr.Textbox(label=image.label, elem_classes="offstage")
     image.change(None, image, text, js=_KEY, queue=False, api_visibility="private")
