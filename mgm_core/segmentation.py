@@ -381,10 +381,9 @@ class Segmenter:
         size = [max(65, round(length * scale)) for length in (width, height)]
         if self._kind.corner_aligned:
             size = [max(1, round((length - 1) / 8)) * 8 + 1 for length in size]
-        normalised = (_resized(image, size) - np.asarray(self._kind.mean)) / np.asarray(
-            self._kind.std
-        )
-        x = torch.from_numpy(normalised.astype(np.float32).transpose(2, 0, 1))[None]
+        mean, std = (np.array(of, np.float32) for of in (self._kind.mean, self._kind.std))
+        normalised = (_resized(image, size) - mean) / std
+        x = torch.from_numpy(normalised.transpose(2, 0, 1))[None]
         with turn(self.device, self._lock), torch.inference_mode():
             x = x.to(self.device).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):

@@ -5,6 +5,7 @@ the system of each pixel. PyMatting's function of the same name gives the same c
 through a large photograph in one call, which nobody can end.
 """
 
+import cv2
 import numpy as np
 from numba import njit
 
@@ -59,9 +60,8 @@ def estimate_multilevel(image: Floats, alpha: Floats) -> Floats:
 
 def _mean_colour(image: Floats, where: np.ndarray) -> Floats:
     """Return the mean colour of some pixels as a picture of one, black where there are none."""
-    colours = image[where]
-    mean: Floats = (colours.sum(0, dtype=np.float64) / (len(colours) + 1e-5)).astype(np.float32)
-    return mean[None, None]
+    mean = cv2.mean(image, where.view(np.uint8))[:3]
+    return np.asarray(mean, np.float32)[None, None]
 
 
 def _resized(picture: Floats, size: tuple[int, int]) -> Floats:
@@ -71,7 +71,8 @@ def _resized(picture: Floats, size: tuple[int, int]) -> Floats:
     (new_height, new_width), (height, width) = size, picture.shape[:2]
     rows = np.arange(new_height) * height // new_height
     columns = np.arange(new_width) * width // new_width
-    return picture[np.ix_(rows, columns)].astype(np.float32, copy=False)
+    taken: Floats = picture.take(rows, 0).take(columns, 1)
+    return taken.astype(np.float32, copy=False)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
