@@ -35,7 +35,7 @@ async def call_all(address, photo):
         answers = {
             "segment": await call("segment", photo=photo, points=[[110, 10, False]]),
             "matte": await call("matte", progress, photo=photo, quality="fast"),
-            "apply": await call("apply", photo=photo, settings='{"quality": "fast"}'),
+            "apply": await call("apply", progress, photo=photo, settings='{"quality": "fast"}'),
             "robustness": await call("robustness", photo=photo, sizes="4"),
         }
         cutout = as_url(pictures_of(answers["matte"])[0])
