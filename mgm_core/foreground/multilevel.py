@@ -60,8 +60,7 @@ def estimate_multilevel(image: Floats, alpha: Floats) -> Floats:
 
 def _mean_colour(image: Floats, where: np.ndarray) -> Floats:
     """Return the mean colour of some pixels as a picture of one, black where there are none."""
-    mean = cv2.mean(image, where.view(np.uint8))[:3]
-    return np.asarray(mean, np.float32)[None, None]
+    return np.array([[cv2.mean(image, where.view(np.uint8))[:3]]], np.float32)
 
 
 def _resized(picture: Floats, size: tuple[int, int]) -> Floats:

@@ -68,7 +68,8 @@ def sample_alpha(image: Colours, alpha: Plane, unknown: Booleans) -> Plane:
         return np.where(unknown, foreground, alpha).astype(np.float32)
     rows, columns = (found.astype(np.int32) for found in np.nonzero(left))
     pairs = np.empty((len(rows), 2, 3), np.float32)
-    means = np.stack([image[foreground].mean(0), image[background].mean(0)])
+    sides = foreground.view(np.uint8), background.view(np.uint8)
+    means = np.array([cv2.mean(image, side)[:3] for side in sides], np.float32)
     distances = np.stack([_distance(foreground), _distance(background)])
     blocks = row_blocks(len(rows))
     gathered = image, rows, columns, distances, _directions(), means, pairs
