@@ -39,7 +39,7 @@ class NetworkEstimator:
         *,
         device: str = "auto",
         dtype: DtypeName = "auto",
-        tile_px: int = 640,
+        tile_px: int = 1088,
         overlap_px: int = 96,
     ) -> None:
         self.device = resolve_device(device)
