@@ -35,7 +35,7 @@ class NetworkConfig:
         teacher: Weights of the network that says what no label says (the segmenter alone); empty
             for `start`.
         matting: Matting weights, a bundled name or a path, whose alpha is refined (the fusion
-            network alone).
+            network) or given in place of the true one (the foreground network).
     """
 
     encoder: Literal["resnet34", "mobilenet_v2"] = "mobilenet_v2"
@@ -112,6 +112,8 @@ class DataConfig:
         random_alpha_blending: For the foreground network: any photograph as foreground.
         own_colours_probability: How often Random Alpha Blending leaves a cut-out its own colours,
             which are known where alpha is above 0 alone (our extension).
+        matted_probability: How often such a cut-out comes with the alpha that `network.matting`
+            predicts, as in use, in place of the true one (our extension).
         max_side_px: Larger foregrounds are reduced to this long side when read.
         licences: Table of licences, relative to `root`, that must free every file that is read
             (`licences.py`); empty for none.
@@ -140,6 +142,7 @@ class DataConfig:
     camera: bool = False
     random_alpha_blending: bool = True
     own_colours_probability: float = 0.0
+    matted_probability: float = 0.0
     max_side_px: int = 1000
     licences: str = ""
     on_device: bool = False

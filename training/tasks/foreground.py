@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mgm_core.arrays import Plane
-from mgm_core.networks.checkpoint import load_checked, read_safetensors
+from mgm_core.networks.checkpoint import load_checked, load_prn, read_safetensors
 from mgm_core.networks.foreground_net import ForegroundNetwork
+from mgm_core.networks.prn import PRN
 from training.config import Config, ConfigError
 from training.data import augmentation
 from training.data.composites import Composites, Example, channels_first
@@ -41,38 +42,43 @@ class ForegroundExamples(Composites):
         """Return example `index`.
 
         Returns:
-            `image`, `foreground`, `background` (3, S, S), `alpha` (1, S, S), float32 in [0, 1], and
-            `supervised` (1, S, S), 1 where the foreground is known.
+            `image`, `foreground`, `background` (3, S, S), `alpha` (1, S, S), float32 in [0, 1],
+            `supervised` (1, S, S), 1 where the foreground is known, `matted` (1, 1, 1), 1 for the
+            predicted alpha, and `guidance` (1, S, S), which tells the matting network the subject.
         """
         generator = np.random.default_rng([self.config.run.seed, index, 3])
-        crop_px = self.config.data.crop_px
+        data = self.config.data
         colours, alpha = self._crop(self._exact_cutout(generator), generator)
         supervised = np.ones_like(alpha)
-        own_colours = self.config.data.own_colours_probability
-        if not self.config.data.random_alpha_blending or (
-            own_colours > 0 and generator.random() < own_colours
-        ):
+        own = not data.random_alpha_blending or (
+            data.own_colours_probability > 0 and generator.random() < data.own_colours_probability
+        )
+        if own:
             foreground = augmentation.jitter(colours, generator)
             supervised = (alpha > 0).astype(np.float32)
         else:
             if generator.random() < BLOB_PROBABILITY:
-                alpha = random_alpha(crop_px, generator)
+                alpha = random_alpha(data.crop_px, generator)
             photograph = self.backgrounds[int(generator.integers(len(self.backgrounds)))]
-            foreground = augmentation.cropped_background(photograph, crop_px, generator)
+            foreground = augmentation.cropped_background(photograph, data.crop_px, generator)
             foreground = augmentation.jitter(foreground, generator)
         background = augmentation.jitter(self._background(generator), generator)
         if generator.random() < 0.5:
             alpha = worn(alpha, generator)
         share = alpha[..., None]
         image = share * foreground + (1 - share) * background
-        if self.config.data.camera:
+        if data.camera:
             image = augmentation.camera(image, generator)
+        matted = own and generator.random() < data.matted_probability
+        guidance = self._guidance(alpha, generator) if matted else alpha
         return {
             "image": channels_first(image),
             "foreground": channels_first(foreground),
             "background": channels_first(background),
             "alpha": torch.from_numpy(np.ascontiguousarray(alpha))[None],
             "supervised": torch.from_numpy(supervised)[None],
+            "guidance": torch.from_numpy(guidance)[None],
+            "matted": torch.full((1, 1, 1), float(matted)),
         }
 
 
@@ -105,6 +111,10 @@ class ForegroundTask:
         if config.network.frozen_norm:
             freeze_batch_norm(network.encoder)
         self.module: nn.Module = network
+        self.matting: PRN | None = None
+        if config.data.matted_probability > 0:
+            self.matting = load_prn(config.network.matting).requires_grad_(False)
+            self.matting.to(memory_format=torch.channels_last)
 
     def dataset(self) -> ForegroundExamples:
         """Open the training data."""
@@ -120,10 +130,21 @@ class ForegroundTask:
         factor = self.config.optimiser.encoder_rate_factor
         return encoder_and_rest(self.module, self.module.encoder, factor)
 
+    def given_alpha(self, batch: Example) -> Tensor:
+        """Return the alpha that the network sees: the true one, or the matting network's."""
+        alpha, matted = batch["alpha"], batch["matted"].flatten() > 0
+        if self.matting is None or not matted.any():
+            return alpha
+        network = self.matting.to(alpha.device)
+        levels = network(batch["image"][matted], batch["guidance"][matted])
+        given = alpha.clone()
+        given[matted] = network.refined(levels).alpha.to(alpha.dtype)
+        return given
+
     def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
         """Return the loss and its terms for one batch: l1, composition and Laplacian."""
         del step, fraction
-        foreground = module(batch["image"], batch["alpha"]).float()
+        foreground = module(batch["image"], self.given_alpha(batch)).float()
         supervised = batch["supervised"]
         area = mean_over_processes(supervised.sum()).clamp_min(1.0)
         difference = (foreground - batch["foreground"]) * supervised
@@ -141,9 +162,10 @@ class ForegroundTask:
         return plain_state(self.module, state)
 
     def panel(self, batch: Example) -> list[Tensor]:
-        """Return image, alpha, predicted and true foreground."""
-        predicted = self.module(batch["image"], batch["alpha"])
-        return [batch["image"], batch["alpha"], predicted, batch["foreground"]]
+        """Return image, the alpha that the network sees, predicted and true foreground."""
+        alpha = self.given_alpha(batch)
+        predicted = self.module(batch["image"], alpha)
+        return [batch["image"], alpha, predicted, batch["foreground"]]
 
     def validate(self, state: dict[str, Tensor]) -> None:
         """There is no validation for this task."""

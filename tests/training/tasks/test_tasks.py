@@ -116,6 +116,30 @@ def test_random_alpha_blending_leaves_some_cutouts_their_own_colours(tmp_path, d
         assert (row["supervised"][row["alpha"] > 0] == 1).all()
 
 
+@pytest.mark.parametrize("on_device", ["false", "true"])
+def test_some_cutouts_come_with_the_alpha_that_the_matting_network_predicts(
+    tmp_path, data, on_device
+):
+    corrections = [
+        f"data.on_device={on_device}",
+        "data.own_colours_probability=0.5",
+        "data.matted_probability=1",
+        "run.batch=16",
+    ]
+    config = _config(tmp_path, data, "foreground", corrections)
+    task = ForegroundTask(config)
+    _, batch, terms = _one_step(config, task)
+    matted = batch["matted"].flatten() == 1
+    assert 3 <= matted.sum() <= 13
+    own = (batch["supervised"] == 0).flatten(1).any(1)
+    assert not (own & ~matted).any()
+    errors = (task.given_alpha(batch) - batch["alpha"]).abs().mean((1, 2, 3))
+    assert (errors[~matted] == 0).all()
+    assert (errors[matted] > 0).all()
+    assert errors[matted].mean() < 0.2
+    assert np.isfinite(terms["loss"])
+
+
 def test_random_alphas_differ_and_are_soft():
     alphas = [random_alpha(64, np.random.default_rng(i)) for i in range(8)]
     for alpha in alphas:

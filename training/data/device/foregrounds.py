@@ -50,10 +50,17 @@ class DeviceForegrounds(DeviceComposites):
         image = alpha * foreground + (1 - alpha) * background
         if data.camera:
             image = self._photographed(image, generator, noise)
+        guidance = alpha.clone()
+        matted = own & (generator.random(n) < data.matted_probability)
+        if matted.any():
+            chosen = np.flatnonzero(matted)
+            guidance[chosen] = self._guidance(alpha[chosen], generator)
         return {
             "image": image,
             "foreground": foreground,
             "background": background,
             "alpha": alpha,
             "supervised": supervised,
+            "guidance": guidance,
+            "matted": on(self.device, matted),
         }
