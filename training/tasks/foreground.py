@@ -2,9 +2,10 @@
 
 With RAB any photograph is the foreground, any other the background, and any alpha blends them, so
 that the true foreground is known, unbiased, at every pixel. Without it, foregrounds are those of
-the cut-outs and count only where alpha is above 0, which is what the paper compares with.
+the cut-outs and count only where alpha is above 0, which is what the paper compares with. Of these,
+some come with the alpha that the matting network predicts: in use it is never the true one.
 
-Source: section 3.2 of the paper.
+Source: section 3.2 of the paper; predicted alpha is ours.
 """
 
 from pathlib import Path
