@@ -112,8 +112,8 @@ class DataConfig:
         random_alpha_blending: For the foreground network: any photograph as foreground.
         own_colours_probability: How often Random Alpha Blending leaves a cut-out its own colours,
             which are known where alpha is above 0 alone (our extension).
-        matted_probability: How often such a cut-out comes with the alpha that `network.matting`
-            predicts, as in use, in place of the true one (our extension).
+        predicted_alpha_probability: How often such a cut-out comes with the alpha that
+            `network.matting` predicts, as in use, in place of the true one (our extension).
         max_side_px: Larger foregrounds are reduced to this long side when read.
         licences: Table of licences, relative to `root`, that must free every file that is read
             (`licences.py`); empty for none.
@@ -142,7 +142,7 @@ class DataConfig:
     camera: bool = False
     random_alpha_blending: bool = True
     own_colours_probability: float = 0.0
-    matted_probability: float = 0.0
+    predicted_alpha_probability: float = 0.0
     max_side_px: int = 1000
     licences: str = ""
     on_device: bool = False

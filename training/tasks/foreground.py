@@ -44,8 +44,8 @@ class ForegroundExamples(Composites):
 
         Returns:
             `image`, `foreground`, `background` (3, S, S), `alpha` (1, S, S), float32 in [0, 1],
-            `supervised` (1, S, S), 1 where the foreground is known, `matted` (1, 1, 1), 1 for the
-            predicted alpha, and `guidance` (1, S, S), which tells the matting network the subject.
+            `supervised` (1, S, S), 1 where the foreground is known, `predicted_alpha` (1, 1, 1), 1
+            where alpha is to be predicted, and `guidance` (1, S, S), from which that is done.
         """
         generator = np.random.default_rng([self.config.run.seed, index, 3])
         data = self.config.data
@@ -70,8 +70,8 @@ class ForegroundExamples(Composites):
         image = share * foreground + (1 - share) * background
         if data.camera:
             image = augmentation.camera(image, generator)
-        matted = own and generator.random() < data.matted_probability
-        guidance = self._guidance(alpha, generator) if matted else alpha
+        predicted = own and generator.random() < data.predicted_alpha_probability
+        guidance = self._guidance(alpha, generator) if predicted else alpha
         return {
             "image": channels_first(image),
             "foreground": channels_first(foreground),
@@ -79,7 +79,7 @@ class ForegroundExamples(Composites):
             "alpha": torch.from_numpy(np.ascontiguousarray(alpha))[None],
             "supervised": torch.from_numpy(supervised)[None],
             "guidance": torch.from_numpy(guidance)[None],
-            "matted": torch.full((1, 1, 1), float(matted)),
+            "predicted_alpha": torch.full((1, 1, 1), float(predicted)),
         }
 
 
@@ -113,7 +113,7 @@ class ForegroundTask:
             freeze_batch_norm(network.encoder)
         self.module: nn.Module = network
         self.matting: PRN | None = None
-        if config.data.matted_probability > 0:
+        if config.data.predicted_alpha_probability > 0:
             self.matting = load_prn(config.network.matting).requires_grad_(False)
             self.matting.to(memory_format=torch.channels_last)
 
@@ -133,13 +133,13 @@ class ForegroundTask:
 
     def given_alpha(self, batch: Example) -> Tensor:
         """Return the alpha that the network sees: the true one, or the matting network's."""
-        alpha, matted = batch["alpha"], batch["matted"].flatten() > 0
-        if self.matting is None or not matted.any():
+        alpha, predicted = batch["alpha"], batch["predicted_alpha"].flatten() > 0
+        if self.matting is None or not predicted.any():
             return alpha
         network = self.matting.to(alpha.device)
-        levels = network(batch["image"][matted], batch["guidance"][matted])
+        levels = network(batch["image"][predicted], batch["guidance"][predicted])
         given = alpha.clone()
-        given[matted] = network.refined(levels).alpha.to(alpha.dtype)
+        given[predicted] = network.refined(levels).alpha.to(alpha.dtype)
         return given
 
     def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:

@@ -123,20 +123,20 @@ def test_some_cutouts_come_with_the_alpha_that_the_matting_network_predicts(
     corrections = [
         f"data.on_device={on_device}",
         "data.own_colours_probability=0.5",
-        "data.matted_probability=1",
+        "data.predicted_alpha_probability=1",
         "run.batch=16",
     ]
     config = _config(tmp_path, data, "foreground", corrections)
     task = ForegroundTask(config)
     _, batch, terms = _one_step(config, task)
-    matted = batch["matted"].flatten() == 1
-    assert 3 <= matted.sum() <= 13
+    predicted = batch["predicted_alpha"].flatten() == 1
+    assert 3 <= predicted.sum() <= 13
     own = (batch["supervised"] == 0).flatten(1).any(1)
-    assert not (own & ~matted).any()
+    assert not (own & ~predicted).any()
     errors = (task.given_alpha(batch) - batch["alpha"]).abs().mean((1, 2, 3))
-    assert (errors[~matted] == 0).all()
-    assert (errors[matted] > 0).all()
-    assert errors[matted].mean() < 0.2
+    assert (errors[~predicted] == 0).all()
+    assert (errors[predicted] > 0).all()
+    assert errors[predicted].mean() < 0.2
     assert np.isfinite(terms["loss"])
 
 

@@ -51,9 +51,9 @@ class DeviceForegrounds(DeviceComposites):
         if data.camera:
             image = self._photographed(image, generator, noise)
         guidance = alpha.clone()
-        matted = own & (generator.random(n) < data.matted_probability)
-        if matted.any():
-            chosen = np.flatnonzero(matted)
+        predicted = own & (generator.random(n) < data.predicted_alpha_probability)
+        if predicted.any():
+            chosen = np.flatnonzero(predicted)
             guidance[chosen] = self._guidance(alpha[chosen], generator)
         return {
             "image": image,
@@ -62,5 +62,5 @@ class DeviceForegrounds(DeviceComposites):
             "alpha": alpha,
             "supervised": supervised,
             "guidance": guidance,
-            "matted": on(self.device, matted),
+            "predicted_alpha": on(self.device, predicted),
         }
