@@ -5,11 +5,11 @@ the system of each pixel. PyMatting's function of the same name gives the same c
 through a large photograph in one call, which nobody can end.
 """
 
-import cv2
 import numpy as np
 from numba import njit
 
 from mgm_core.arrays import Floats
+from mgm_core.matting.sampling import mean_colour
 from mgm_core.runtime.cancellation import checkpoint
 
 __all__ = ["estimate_multilevel"]
@@ -34,7 +34,8 @@ def estimate_multilevel(image: Floats, alpha: Floats) -> Floats:
     """
     height, width = alpha.shape
     foreground, background = (
-        _mean_colour(image, pure) for pure in (alpha > _FOREGROUND_FROM, alpha < _BACKGROUND_TO)
+        mean_colour(image, pure)[None, None]
+        for pure in (alpha > _FOREGROUND_FROM, alpha < _BACKGROUND_TO)
     )
     levels = int(np.ceil(np.log2(max(width, height))))
     for level in range(levels + 1):
@@ -56,11 +57,6 @@ def estimate_multilevel(image: Floats, alpha: Floats) -> Floats:
                     min(top + rows, size[0]),
                 )
     return foreground
-
-
-def _mean_colour(image: Floats, where: np.ndarray) -> Floats:
-    """Return the mean colour of some pixels as a picture of one, black where there are none."""
-    return np.array([[cv2.mean(image, where.view(np.uint8))[:3]]], np.float32)
 
 
 def _resized(picture: Floats, size: tuple[int, int]) -> Floats:

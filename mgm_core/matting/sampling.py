@@ -22,7 +22,7 @@ from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.matting.solver import Integers, row_blocks
 from mgm_core.runtime.workers import executor
 
-__all__ = ["sample_alpha"]
+__all__ = ["mean_colour", "sample_alpha"]
 
 Labels: TypeAlias = NDArray[np.int8]
 
@@ -35,6 +35,19 @@ _SHARING_REACH_PX, _SHARING_STEP_PX = 5, 2
 _EXPANSION_PX, _EXPANSION_DISTANCE = 10, 0.04
 _MISFIT_SCALE = 0.1  # at which the colours explain a pixel badly, of colours in [0, 1]
 _BLUR_SIGMA_PX = 2.0  # of the alpha that replaces what is explained badly
+
+
+def mean_colour(image: Colours, where: Booleans) -> Floats:
+    """Return the mean colour of some pixels.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        where: (H, W) bool, the pixels.
+
+    Returns:
+        (3,) float32, black where there are no pixels.
+    """
+    return np.array(cv2.mean(image, where.view(np.uint8))[:3], np.float32)
 
 
 def sample_alpha(image: Colours, alpha: Plane, unknown: Booleans) -> Plane:
@@ -68,8 +81,7 @@ def sample_alpha(image: Colours, alpha: Plane, unknown: Booleans) -> Plane:
         return np.where(unknown, foreground, alpha).astype(np.float32)
     rows, columns = (found.astype(np.int32) for found in np.nonzero(left))
     pairs = np.empty((len(rows), 2, 3), np.float32)
-    sides = foreground.view(np.uint8), background.view(np.uint8)
-    means = np.array([cv2.mean(image, side)[:3] for side in sides], np.float32)
+    means = np.stack([mean_colour(image, side) for side in (foreground, background)])
     distances = np.stack([_distance(foreground), _distance(background)])
     blocks = row_blocks(len(rows))
     gathered = image, rows, columns, distances, _directions(), means, pairs

@@ -29,19 +29,21 @@ async def call_all(address, photo):
         await session.initialize()
         tools = {tool.name: tool for tool in (await session.list_tools()).tools}
 
-        async def call(name, progress=None, **sent):
+        async def call(name, **sent):
             return await session.call_tool(name, sent, progress_callback=progress)
 
         answers = {
-            "segment": await call("segment", photo=photo, points=[[110, 10, False]]),
-            "matte": await call("matte", progress, photo=photo, quality="fast"),
-            "apply": await call("apply", progress, photo=photo, settings='{"quality": "fast"}'),
+            "segment": await session.call_tool(
+                "segment", {"photo": photo, "points": [[110, 10, False]]}
+            ),
+            "matte": await call("matte", photo=photo, quality="fast"),
+            "apply": await call("apply", photo=photo, settings='{"quality": "fast"}'),
             "robustness": await call("robustness", photo=photo, sizes="4"),
         }
         cutout = as_url(pictures_of(answers["matte"])[0])
         answers["composite"] = await call("composite", cutout=cutout, colour="#00ff00")
         refused = [
-            await call("segment", progress, photo="no address"),
+            await call("segment", photo="no address"),
             await call("segment", photo=photo, category="unicorn"),
         ]
         return tools, answers, [answer for answer in refused if answer.isError]
