@@ -29,7 +29,7 @@ class NetworkEstimator:
             mode; a `ForegroundNetwork`.
         device: Where it computes; "auto" takes the fastest there is.
         dtype: What it computes in; "auto" is bf16 where the hardware has it.
-        tile_px: Side of a tile, a multiple of 32; a square megapixel is one tile.
+        tile_px: Side of a tile, a multiple of 32.
         overlap_px: How far neighbouring tiles overlap, less than half a tile.
     """
 
@@ -39,7 +39,7 @@ class NetworkEstimator:
         *,
         device: str = "auto",
         dtype: DtypeName = "auto",
-        tile_px: int = 1088,
+        tile_px: int = 640,
         overlap_px: int = 96,
     ) -> None:
         self.device = resolve_device(device)
