@@ -194,8 +194,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
         type=float,
         default=WORKING_MEGAPIXELS,
         metavar="N",
-        help="larger images are matted at this size, and the matte enlarged along their edges, "
-        "default 2.1; 0: at full size, which takes longer",
+        help="alpha and colours of larger images are found at this size and enlarged along their "
+        "edges, default 2.1; 0: at full size, which takes longer",
     )
     network.add_argument(
         "--least-side",

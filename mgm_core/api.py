@@ -180,6 +180,7 @@ def cut_out(
         recipe,
         seen.alpha,
         foreground_network=models.foreground_network,
+        working_megapixels=models.working_megapixels,
     )
     return Result(made, seen, backdrop)
 

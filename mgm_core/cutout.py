@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import numpy as np
 
 from mgm_core.arrays import Booleans, Floats, Levels
-from mgm_core.choices import ANIMAL, ANIMALS, CATEGORIES, Refinement, classes_of, with_article
+from mgm_core.choices import (
+    ANIMAL,
+    ANIMALS,
+    CATEGORIES,
+    WORKING_MEGAPIXELS,
+    Refinement,
+    classes_of,
+    with_article,
+)
 from mgm_core.compositing import (
     blurred_background,
     cast_shadow,
@@ -586,6 +594,7 @@ def cut_out(
     own_alpha: Floats | None = None,
     *,
     foreground_network: Callable[[], ForegroundEstimator] | None = None,
+    working_megapixels: float | None = WORKING_MEGAPIXELS,
     overwrite: bool = False,
 ) -> Cutout:
     """Return the subject that the guidance points to.
@@ -597,6 +606,7 @@ def cut_out(
         recipe: What is done with it.
         own_alpha: The photo's own transparency, (H, W) float32 in [0, 1], or None.
         foreground_network: Returns it, where the recipe asks for it; see `estimate_foreground`.
+        working_megapixels: Above which colours are estimated at a smaller size, likewise.
         overwrite: Whether the foreground may take the image's memory. A large photograph takes a
             third less then; a background that is the blurred photograph prevents it.
 
@@ -610,6 +620,7 @@ def cut_out(
         matte.alpha,
         recipe.foreground,
         network=foreground_network,
+        working_megapixels=working_megapixels,
         overwrite=overwrite and recipe.background.kind != "blur",
     )
     foreground = erase_foreground(foreground, own_alpha, recipe)

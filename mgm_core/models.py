@@ -32,7 +32,8 @@ class Models:
         coarse_side_px: Long side of the first pass over large photographs; None for a single pass.
         least_side_px: Long side to which smaller photographs are magnified for the matting
             network; None takes what suits it.
-        working_megapixels: At how many a photograph of more is matted; None sets no limit.
+        working_megapixels: At how many a photograph of more is matted and its colours estimated;
+            None sets no limit.
         engine: What computes matting and fusion networks: "torch", "onnxruntime" or "openvino"
             (`engines/sessions.py`). Segmenters and foreground colours stay with PyTorch.
     """
@@ -50,7 +51,7 @@ class Models:
     ) -> None:
         self._weights, self._device, self._dtype = weights, device, dtype
         self._coarse_side_px, self._least_side_px = coarse_side_px, least_side_px
-        self._working_megapixels = working_megapixels
+        self.working_megapixels = working_megapixels
         self._engine = engine
         self._matter = Lazy(self._load_matter)
         self._refiner = Lazy(self._load_refiner)
@@ -66,7 +67,7 @@ class Models:
             dtype=self._dtype,
             coarse_side_px=self._coarse_side_px,
             least_side_px=self._least_side_px,
-            working_megapixels=self._working_megapixels,
+            working_megapixels=self.working_megapixels,
             engine=self._engine,
         )
         return make, ()
@@ -125,7 +126,7 @@ class Models:
             dtype=self._dtype,
             coarse_side_px=self._coarse_side_px,
             least_side_px=self._least_side_px,
-            working_megapixels=self._working_megapixels,
+            working_megapixels=self.working_megapixels,
             refiner=self._refiner,
             run=run,
         )

@@ -106,6 +106,7 @@ class CutOut:
             recipe,
             photo.alpha,
             foreground_network=models.foreground_network,
+            working_megapixels=models.working_megapixels,
             overwrite=True,
         )
         cut = time.perf_counter()

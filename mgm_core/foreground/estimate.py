@@ -52,6 +52,7 @@ def estimate_foreground(
     method: ForegroundMethod | ForegroundEstimator = "multilevel",
     *,
     network: Callable[[], ForegroundEstimator] | None = None,
+    working_megapixels: float | None = WORKING_MEGAPIXELS,
     overwrite: bool = False,
 ) -> Floats:
     """Estimate foreground colours; where alpha is 1 they are the image's, exactly.
@@ -64,14 +65,15 @@ def estimate_foreground(
             fringe and all. Or an estimator of one's own.
         network: Returns the network of that method, such as `Models.foreground_network`, which
             loads it once. None loads the bundled one for this call.
+        working_megapixels: The colours of an image of more are estimated at this size and
+            enlarged; None sets no limit. An estimator of one's own sees the whole image.
         overwrite: Whether the colours may take the image's memory, whose values are gone then.
 
     Returns:
         (H, W, 3) float32 in [0, 1]. Where alpha is 0 the colours mean nothing.
 
     Raises:
-        ValueError: an array is out of range, their sizes differ, the image is too large, or there
-            is no such method.
+        ValueError: an array is out of range, their sizes differ, or there is no such method.
         CheckpointError: A network has no weights.
     """
     check_image("image", image)
@@ -85,7 +87,7 @@ def estimate_foreground(
     else:
         methods = ", ".join(get_args(ForegroundMethod))
         raise ValueError(f"method must be one of {methods}, got {method!r}: choose one of them")
-    size = working_size(alpha.shape, WORKING_MEGAPIXELS if method in _AT_WORKING_SIZE else None)
+    size = working_size(alpha.shape, working_megapixels if method in _AT_WORKING_SIZE else None)
     if size == alpha.shape:
         found = estimate(image, alpha)
     else:

@@ -40,7 +40,9 @@ def working_size(size: tuple[int, ...], megapixels: float | None) -> tuple[int, 
     if megapixels is None or height * width <= megapixels * 1e6:
         return height, width
     scale = (megapixels * 1e6 / (height * width)) ** 0.5
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    # Rounded down, so that the result needs no reduction itself; what is added is rounding's.
+    rows, columns = (max(1, int(length * scale + 1e-6)) for length in (height, width))
+    return rows, columns
 
 
 def reduced(array: Floats, size: tuple[int, int]) -> Floats:
@@ -175,11 +177,16 @@ def _mean(planes: Floats, side_px: int) -> Floats:
 
 
 def _solve(pairs: dict[tuple[int, int], Plane], wanted: list[Plane], epsilon: float) -> list[Plane]:
-    """Solve the symmetric equations of three unknowns at each pixel, by Cramer's rule."""
+    """Solve the symmetric equations of three unknowns at each pixel, by elimination.
+
+    Cramer's rule would lose float32's digits where the channels are alike, as in grey photographs.
+    """
     a00, a11, a22 = (pairs[i, i] + np.float32(epsilon) for i in range(3))
     a01, a02, a12 = pairs[0, 1], pairs[0, 2], pairs[1, 2]
-    b00, b01, b02 = a11 * a22 - a12 * a12, a02 * a12 - a01 * a22, a01 * a12 - a02 * a11
-    b11, b12, b22 = a00 * a22 - a02 * a02, a01 * a02 - a00 * a12, a00 * a11 - a01 * a01
-    determinant = a00 * b00 + a01 * b01 + a02 * b02
-    rows = (b00, b01, b02), (b01, b11, b12), (b02, b12, b22)
-    return [sum(b * w for b, w in zip(row, wanted, strict=True)) / determinant for row in rows]
+    by01, by02 = a01 / a00, a02 / a00
+    a11, a12, a22 = a11 - by01 * a01, a12 - by01 * a02, a22 - by02 * a02
+    by12 = a12 / a11
+    w0, w1, w2 = wanted[0], wanted[1] - by01 * wanted[0], wanted[2] - by02 * wanted[0]
+    x2 = (w2 - by12 * w1) / (a22 - by12 * a12)
+    x1 = w1 / a11 - by12 * x2
+    return [w0 / a00 - by01 * x1 - by02 * x2, x1, x2]

@@ -493,7 +493,9 @@ def refine_at_half(
     small, small_guidance, view = (reduced(plane, size) for plane in (image, guidance, alpha))
     where = unknown_region(view) if known is None else _unknown(reduced(known, size))
     found = refiner(small, small_guidance, [view], where, rounds=1)
-    return np.where(unknown, enlarge_alpha(image, small, found), alpha)
+    if size != alpha.shape:
+        found = enlarge_alpha(image, small, found)
+    return np.where(unknown, found, alpha)
 
 
 def _resized(array: Floats, size: tuple[int, int]) -> Floats:

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from mgm_core import __main__ as photographs
 from mgm_core.arrays import Floats
-from mgm_core.choices import SegmenterError, with_article
+from mgm_core.choices import WORKING_MEGAPIXELS, SegmenterError, with_article
 from mgm_core.cutout import (
     Guided,
     MattingNetwork,
@@ -101,6 +101,7 @@ def matte_clip(
     pictures: PictureFormat = "png",
     first_mask: SubjectMask | None = None,
     foreground_network: Callable[[], ForegroundEstimator] | None = None,
+    working_megapixels: float | None = WORKING_MEGAPIXELS,
 ) -> Iterator[CutOutFrame]:
     """Cut the subject out of every frame and write the new clip.
 
@@ -120,6 +121,7 @@ def matte_clip(
         first_mask: the subject in the first frame, which is then followed (`tracking.py`), whatever
             it is; of the clip's proportions. None for what the segmenter finds in each frame.
         foreground_network: as for `cut_out`.
+        working_megapixels: as for `cut_out`.
 
     Yields:
         Each frame when it was written.
@@ -178,7 +180,11 @@ def matte_clip(
         if frame.alpha is not None and not recipe.ignore_transparency:
             alpha = np.minimum(alpha, frame.alpha)  # also of what came from the frame before
         foreground = estimate_foreground(
-            image, alpha, recipe.foreground, network=foreground_network
+            image,
+            alpha,
+            recipe.foreground,
+            network=foreground_network,
+            working_megapixels=working_megapixels,
         )
         foreground = erase_foreground(foreground, frame.alpha, recipe)
         if behind is None or recipe.background.kind == "blur":
@@ -352,6 +358,7 @@ def _run(options: argparse.Namespace, clip: Path, target: str) -> None:
             pictures=pictures,
             first_mask=first_mask,
             foreground_network=models.foreground_network,
+            working_megapixels=models.working_megapixels,
         )
         for _ in tqdm(frames, total=source.frames_expected, unit="frame"):
             pass

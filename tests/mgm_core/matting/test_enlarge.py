@@ -38,6 +38,28 @@ def test_strands_come_back_from_half_the_size():
     assert after < 0.3 * before
 
 
+def test_a_grey_image_loses_no_digits():
+    step = np.zeros((200, 200), np.float32)
+    step[:, 90:] = 1
+    turn = cv2.getRotationMatrix2D((100, 100), 30, 1)
+    alpha = np.asarray(cv2.warpAffine(step, turn, (200, 200), flags=cv2.INTER_AREA), np.float32)
+    covariances = {}
+    image = np.repeat(alpha[..., None], 3, axis=2)
+    mean = cv2.blur(image, (3, 3))
+    for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
+        product = cv2.blur(image[..., i] * image[..., j], (3, 3))
+        covariances[i, j] = product - mean[..., i] * mean[..., j]
+    with_alpha = [covariances[0, 0]] * 3
+    found = enlarge._solve(covariances, with_alpha, 1e-4)
+    whole = np.zeros((3, 3, 200, 200))
+    for (i, j), plane in covariances.items():
+        whole[i, j] = whole[j, i] = plane
+    matrices = np.moveaxis(whole, (0, 1), (2, 3)) + np.float32(1e-4) * np.eye(3)
+    wanted = np.stack(with_alpha, axis=2)[..., None].astype(float)
+    exact = np.linalg.solve(matrices, wanted)[..., 0]
+    np.testing.assert_allclose(np.stack(found, axis=2), exact, atol=2e-3)
+
+
 @pytest.mark.parametrize("value", [0, 1])
 def test_what_is_certain_all_around_stays_so(value):
     image = _strands()[0]
@@ -72,10 +94,11 @@ def test_large_photographs_have_their_colours_estimated_at_the_working_size(monk
 
     monkeypatch.setitem(estimate._METHODS, "multilevel", network)
     whole = estimate.estimate_foreground(image, alpha, "multilevel")
-    monkeypatch.setattr(estimate, "WORKING_MEGAPIXELS", 64 * 64 / 1e6)
-    at_size = estimate.estimate_foreground(image, alpha, "multilevel")
-    estimate.estimate_foreground(image, alpha, network)  # an estimator of one's own sees all
-    assert seen == [(128, 128), (64, 64), (128, 128)]
+    size = {"working_megapixels": 64 * 64 / 1e6}
+    at_size = estimate.estimate_foreground(image, alpha, "multilevel", **size)
+    estimate.estimate_foreground(image, alpha, network, **size)  # one's own sees all
+    estimate.estimate_foreground(image, alpha, "multilevel", working_megapixels=None)
+    assert seen == [(128, 128), (64, 64), (128, 128), (128, 128)]
     assert (at_size[alpha == 1] == image[alpha == 1]).all()
     assert (whole == image).all()
 
@@ -104,6 +127,13 @@ def test_a_filtered_outline_moves_to_the_images_edge():
 def test_sizes_keep_their_proportions():
     assert working_size((3000, 4000), 3.0) == (1500, 2000)
     assert working_size((100, 100), None) == (100, 100)
+
+
+@pytest.mark.parametrize("size", [(2160, 3840), (1440, 3440), (2000, 6000), (5000, 5001)])
+def test_the_working_size_is_within_its_limit(size):
+    found = working_size(size, 2.1)
+    assert found[0] * found[1] <= 2.1e6
+    assert working_size(found, 2.1) == found
 
 
 def test_strips_give_what_the_whole_gives(monkeypatch):

@@ -252,10 +252,13 @@ def test_half_the_size_is_refined_once_and_enlarged_where_it_was_uncertain(monke
     torch.manual_seed(3)
     calls = []
 
+    def squares(size):
+        return np.indices(size, np.float32).sum(0) % 2
+
     def refiner(image, guidance, views, unknown, rounds):
         assert image.shape[:2] == guidance.shape == unknown.shape
         calls.append((views, unknown, rounds))
-        return np.where(unknown, np.float32(0.25), views[0])
+        return np.where(unknown, squares(unknown.shape), views[0])
 
     image, _, view = _composite(64, 90)
     monkeypatch.setattr("mgm_core.matting.matter.LEAST_REFINED_PX", scale**2 * view.size)
@@ -269,6 +272,8 @@ def test_half_the_size_is_refined_once_and_enlarged_where_it_was_uncertain(monke
     unknown = unknown_region(plain)
     assert (refined[~unknown] == plain[~unknown]).all()
     assert np.abs(refined[unknown] - plain[unknown]).max() > 0.1
+    if scale == 1:
+        assert (refined[unknown] == squares(plain.shape)[unknown]).all()
     known = np.where((view > 0) & (view < 1), np.float32(0.5), view)
     enforced = matter.matte(image, known, known=known, refine="half").alpha
     assert (enforced[known != 0.5] == known[known != 0.5]).all()
