@@ -21,6 +21,7 @@ from benchmark_data_tools.metrics import foreground_errors, mse, sad
 from benchmark_data_tools.regions import unknown as unknown_of
 from benchmark_data_tools.regions import whole
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
+from mgm_core.engines.compile import compile_kernels
 from mgm_core.foreground.estimate import ForegroundMethod, estimate_foreground
 from mgm_core.guidance import from_binary_mask, from_trimap
 from mgm_core.matting.laplacian import TOLERANCE, MattingLaplacian, smooth_compression_noise
@@ -125,7 +126,8 @@ class Row:
         images: How many.
         mse: Mean over images; of the unknown region with a trimap, else of the whole image.
         sad: The same.
-        change: Geometric mean over images of the squared error, of that of the product.
+        change: Geometric mean over images of the squared error, of that of the product, or, of
+            foreground methods, of multilevel.
         seconds: Processor time an image, of what is refined or estimated.
     """
 
@@ -172,14 +174,16 @@ def ablate(
         say: Is called with each image's name when it is done.
         variants: What is tried; the product is always the first.
         guidances: What guides.
-        models: The networks; None loads the bundled ones, on the CPU.
+        models: The networks; None loads the bundled ones, on the CPU, which see images as large as
+            they are.
 
     Returns:
         A row a variant and guidance, then the foreground methods where there are true colours.
     """
     variants = [PRODUCT, *(v for v in variants if replace(v, name=PRODUCT.name) != PRODUCT)]
-    models = models or Models(device="cpu")
+    models = models or Models(device="cpu", coarse_side_px=None, working_megapixels=None)
     network = load_fusion()
+    compile_kernels()  # is no part of any time
     found: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for sample in samples:
         pictures = load(sample)

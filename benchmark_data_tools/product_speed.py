@@ -144,7 +144,7 @@ def measure(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str
     per_megapixel: float | None = None
     at_one: dict[str, float] = {}
     rows = []
-    for size in sorted(plan.megapixels):
+    for size in sorted(plan.megapixels, key=lambda size: (size != 1, size)):
         image = resized(whole, size)
         ways = dict(_ways(plan, models, image))
         runs: dict[str, list[Stages]] = {name: [] for name in ways}
@@ -173,6 +173,7 @@ def measure(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str
             )
             rows.append(row)
             say(line(row))
+    rows.sort(key=lambda row: row.megapixels)
     found: dict[str, Any] = {"machine": machine(), "rows": [asdict(row) for row in rows]}
     found["processes"] = []
     if plan.processes:
@@ -341,6 +342,7 @@ def _processes(
             for quality in plan.qualities:
                 command = ["-m", "mgm_core", str(photo), "-o", str(photo.with_suffix(".png"))]
                 command += ["--quality", quality, "--max-megapixels", "89"]
+                command += ["--weights", plan.networks[0], "--dtype", plan.dtype]
                 found = [_process(*command) for _ in range(plan.repeats if size <= 1 else 1)]
                 seconds, peak_kb = (median(each) for each in zip(*found, strict=True))
                 warm = [

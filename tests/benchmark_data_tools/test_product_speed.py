@@ -44,6 +44,28 @@ def test_every_quality_is_timed_stage_by_stage_beside_the_reference(
     assert "fast, prn_mobilenet_v2" in capsys.readouterr().out
 
 
+def test_growth_is_from_a_megapixel_on_and_processes_run_what_was_measured(tmp_path, monkeypatch):
+    photo, commands = tmp_path / "photo.png", []
+    write_image(photo, np.zeros((50, 80, 3), np.float32))
+
+    def ways(plan, models, image):
+        yield "fast, prn_resnet34", lambda: {"all": float(image.shape[0] * image.shape[1])}
+
+    def process(*command):
+        commands.append(command)
+        return 1.0, 1e6
+
+    monkeypatch.setattr(product_speed, "_ways", ways)
+    monkeypatch.setattr(product_speed, "_process", process)
+    plan = Plan(photo, (2, 0.25, 1), ["prn_resnet34"], ["fast"], rivals=False, dtype="float32")
+    rows = measure(plan)["rows"]
+    assert [row["megapixels"] for row in rows] == [0.25, 1, 2]
+    assert [row["growth"] for row in rows] == pytest.approx([0.25, 1, 2], rel=0.01)
+    cut_out = [" ".join(command) for command in commands if "--quality" in command]
+    assert len(cut_out) == 3 + 3 + 1  # repeated up to a megapixel
+    assert all("--weights prn_resnet34 --dtype float32" in command for command in cut_out)
+
+
 def test_sizes_keep_the_proportions():
     image = np.zeros((100, 200, 3), np.float32)
     assert resized(image, 0.08).shape == (200, 400, 3)
