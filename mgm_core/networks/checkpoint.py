@@ -7,7 +7,7 @@ is checked, and a bundled file whose SHA-256 differs from the manifest's is refu
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar, cast, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -45,7 +45,13 @@ def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
             and their scales do not fit together.
     """
     state, metadata = _read_part(path)
-    for number in range(2, int(metadata.get(PARTS, "1")) + 1):
+    parts = metadata.get(PARTS, "1")
+    if not (parts.isascii() and parts.isdigit()):
+        raise CheckpointError(
+            f"weights must name the number of their parts, got {parts!r} in {path}: the file was "
+            "changed; fetch or bundle it again"
+        )
+    for number in range(2, int(parts) + 1):
         state |= _read_part(part_path(path, number))[0]
     return _widen(state, path), metadata
 
@@ -243,6 +249,11 @@ def load_prn(weights: str | Path) -> PRN:
         raise CheckpointError(
             f"weights must be of a resnet34 or mobilenet_v2 network, got {encoder!r} in {path}: "
             "give weights of a matting network"
+        )
+    if fusion not in get_args(Fusion):
+        raise CheckpointError(
+            f"weights must name a fusion of {', '.join(get_args(Fusion))}, got {fusion!r} in "
+            f"{path}: the file was changed; fetch or bundle it again"
         )
     network = PRN(cast("EncoderName", encoder), cast("Fusion", fusion))
     load_checked(network, state, str(path))

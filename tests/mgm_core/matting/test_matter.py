@@ -178,6 +178,15 @@ def test_what_is_far_from_all_guidance_fades_out():
     assert not within_reach(alpha, np.zeros_like(alpha)).any()
 
 
+def test_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert resolve_device("cuda") == torch.device("cuda")
+    assert resolve_device("cuda:0").index == 0
+    with pytest.raises(ValueError, match="must be on this machine, got 'cuda:7'"):
+        resolve_device("cuda:7")
+
+
 def test_devices_and_dtypes(tmp_path):
     assert resolve_device("cpu").type == "cpu"
     with pytest.raises(ValueError, match="device must be auto, cpu"):

@@ -100,6 +100,21 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
         load_prn(path)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"encoder": "vgg"}, "must be of a resnet34 or mobilenet_v2 network, got 'vgg'"),
+        ({"encoder": "mobilenet_v2", "fusion": "x"}, "must name a fusion of progressive, .*'x'"),
+        ({"parts": "x"}, "must name the number of their parts, got 'x'"),
+    ],
+)
+def test_a_file_whose_metadata_mean_nothing(tmp_path, metadata, message):
+    path = tmp_path / "odd.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata)
+    with pytest.raises(CheckpointError, match=f"{message} in .*odd.safetensors"):
+        load_prn(path)
+
+
 @pytest.mark.parametrize("name", ["none.pth", "none.safetensors"])
 def test_a_missing_file(tmp_path, name):
     with pytest.raises(CheckpointError, match=r"weights must exist, got .*none"):
