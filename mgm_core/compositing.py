@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 import cv2
 import numpy as np
 
-from mgm_core.arrays import Floats, check_image, check_mask
+from mgm_core.arrays import Booleans, Floats, check_image, check_mask
 
 __all__ = [
     "Colour",
@@ -17,6 +17,7 @@ __all__ = [
     "composite",
     "fit_background",
     "gradient_background",
+    "mean_colour",
     "rgba",
     "rgba_over_shadow",
     "soft_shadow",
@@ -259,6 +260,19 @@ def _interpolated(image: Floats, span: _Span, axis: int) -> Floats:
     after = np.minimum(before + 1, span.source - 1)
     resized: Floats = (1 - share) * image.take(before, axis) + share * image.take(after, axis)
     return resized.astype(np.float32)
+
+
+def mean_colour(image: Floats, where: Booleans) -> Floats:
+    """Return the mean colour of some pixels.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        where: (H, W) bool, the pixels.
+
+    Returns:
+        (3,) float32, black where there are no pixels.
+    """
+    return np.array(cv2.mean(image, where.view(np.uint8))[:3], np.float32)
 
 
 def blurred_background(

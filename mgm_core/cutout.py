@@ -7,7 +7,7 @@ Source: section 5 of the paper for the order and the threshold; Eq. 1 for what a
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cutout",
-    "CutoutSettings",
     "Guided",
     "MattingNetwork",
     "NoSubjectError",
@@ -72,9 +71,6 @@ __all__ = [
     "resolve_category",
     "shadow_of",
 ]
-
-CutoutSettings: TypeAlias = Recipe
-"""A recipe's name where only its settings up to the foreground count, as in clips."""
 
 _AS_THE_PAPER = Recipe()
 _NOTHING = np.empty((0, 0), np.float32)

@@ -47,8 +47,9 @@ PERSON = CATEGORIES.index("person")
 THRESHOLD = 0.5
 BUNDLED_CLASSES = "portrait_classes"
 
-# The MobileNetV2 block whose output is at stride 4, and its channels; those of the ASPP.
-_FINE_BLOCK, _FINE_CHANNELS, _DEEP_CHANNELS = 3, 24, 256
+# The MobileNetV2 block whose output is at stride 4, and its channels; those of the ASPP and of the
+# decoder.
+_FINE_BLOCK, _FINE_CHANNELS, _DEEP_CHANNELS, _DECODER_CHANNELS = 3, 24, 256, 32
 _USUAL_ODDS = 4.0  # brings log-odds to the features' size
 
 # A subject smaller than this, as the square root of its area in px, gets a second view, magnified
@@ -72,8 +73,7 @@ class _Kind:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     long_side_px: int
-    corner_aligned: bool
-    magnified: bool = False
+    bundled: bool
 
 
 def portrait_deeplab() -> nn.Module:
@@ -122,18 +122,18 @@ class EdgeDecoder(nn.Module):
     Its last layer begins at zero, so that an untrained one only enlarges.
     """
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.deep = nn.Conv2d(_DEEP_CHANNELS, _FINE_CHANNELS, 1)
         self.layers = nn.Sequential(
-            nn.Conv2d(2 * _FINE_CHANNELS + 1, width, 3, padding=1),
+            nn.Conv2d(2 * _FINE_CHANNELS + 1, _DECODER_CHANNELS, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1),
+            nn.Conv2d(_DECODER_CHANNELS, _DECODER_CHANNELS, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1),
+            nn.Conv2d(_DECODER_CHANNELS, _DECODER_CHANNELS, 3, padding=1),
             nn.ReLU(),
         )
-        self.correction = nn.Conv2d(width, 4, 1)  # a 2x2 block of each cell
+        self.correction = nn.Conv2d(_DECODER_CHANNELS, 4, 1)  # a 2x2 block of each cell
         for parameter in self.correction.parameters():
             nn.init.zeros_(parameter)
 
@@ -248,13 +248,12 @@ _KINDS = {
             (0.5, 0.5, 0.5),
             (0.5, 0.5, 0.5),
             513,
-            corner_aligned=True,
-            magnified=True,
+            bundled=True,
         )
         for name in (BUNDLED, PERMISSIVE)
     },
     **{
-        name: _Kind(_downloaded(name), _IMAGENET_MEAN, _IMAGENET_STD, 520, corner_aligned=False)
+        name: _Kind(_downloaded(name), _IMAGENET_MEAN, _IMAGENET_STD, 520, bundled=False)
         for name in _WEIGHTS
     },
 }
@@ -327,18 +326,16 @@ class Segmenter:
             long_side_px: Long side that the network is fed with; None for its default, where the
                 bundled segmenters take a second, magnified view of small subjects.
 
-        The outlines of the bundled segmenters follow the image's edges, and people who are much
-        smaller than the largest are left out.
-
         Returns:
-            (H, W) float32 in [0, 1].
+            (H, W) float32 in [0, 1]. The outlines of the bundled segmenters follow the image's
+            edges, and people who are much smaller than the largest are left out.
 
         Raises:
             ValueError: The category is unknown or `long_side_px` is out of range.
         """
         classes = classes_of(category)
         odds = self._odds(image, long_side_px, classes)
-        if long_side_px is None and self._kind.magnified:
+        if long_side_px is None and self._kind.bundled:
             subject = subject_px((odds > 0).cpu().numpy())
             times = min(_CLOSE_PX / subject, _MAX_MAGNIFICATION)
             if times > _MIN_MAGNIFICATION:
@@ -353,7 +350,7 @@ class Segmenter:
             small = guided_filter(seen, small, _OUTLINE_RADIUS_PX, _OUTLINE_EPSILON)
             if classes == (PERSON,):
                 small = without_bystanders(small)
-        return enlarged(small, image.shape[:2], corner_aligned=self._kind.corner_aligned)
+        return enlarged(small, image.shape[:2], corner_aligned=self._kind.bundled)
 
     def _odds(self, image: Colours, long_side_px: int | None, classes: tuple[int, ...]) -> Tensor:
         """Return the log-odds of any of some classes, (1, h, w)."""
@@ -379,7 +376,7 @@ class Segmenter:
         height, width = image.shape[:2]
         scale = side / max(height, width)
         size = [max(65, round(length * scale)) for length in (width, height)]
-        if self._kind.corner_aligned:
+        if self._kind.bundled:
             size = [max(1, round((length - 1) / 8)) * 8 + 1 for length in size]
         mean, std = (np.array(of, np.float32) for of in (self._kind.mean, self._kind.std))
         normalised = (_resized(image, size) - mean) / std

@@ -17,10 +17,11 @@ from benchmark_data_tools.reports.tables import REGIONS, UNITS, Series, read_res
 from benchmark_data_tools.runner import Job, Plan, job_case
 from mgm_core.arrays import Floats
 from mgm_core.compositing import composite, solid_background
-from mgm_core.cutout import CutoutSettings, NoSubjectError, cut_out, guidance_from_segmenter
+from mgm_core.cutout import NoSubjectError, cut_out, guidance_from_segmenter
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import ImageError, read_image, write_image
 from mgm_core.models import Models
+from mgm_core.recipe import Recipe
 
 COLUMNS = ("image", "guidance", "prediction", "truth", "error", "composite")
 WORST_COLOUR = (1.0, 0.0, 1.0)
@@ -119,7 +120,7 @@ def photo_sheets(
     files = files_by_name(folder)
     models = Models()
     out.mkdir(parents=True, exist_ok=True)
-    settings = CutoutSettings(category=category)
+    recipe = Recipe(category=category)
     failures = []
     cells: list[Floats] = []
     for number, (name, file) in enumerate(tqdm(files.items(), unit="photo", desc="photos"), 1):
@@ -130,9 +131,9 @@ def photo_sheets(
             pictures.append(image)
             cutout = cut_out(
                 image,
-                guidance_from_segmenter(image, models.segmenter(), settings),
+                guidance_from_segmenter(image, models.segmenter(), recipe),
                 models.matter(),
-                settings,
+                recipe,
                 foreground_network=models.foreground_network,
             )
             behind = solid_background(plain, *cutout.alpha.shape)

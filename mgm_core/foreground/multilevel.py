@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from mgm_core.arrays import Floats
-from mgm_core.matting.sampling import mean_colour
+from mgm_core.compositing import mean_colour
 from mgm_core.runtime.cancellation import checkpoint
 
 __all__ = ["estimate_multilevel"]

@@ -19,10 +19,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
+from mgm_core.compositing import mean_colour
 from mgm_core.matting.solver import Integers, row_blocks
 from mgm_core.runtime.workers import executor
 
-__all__ = ["mean_colour", "sample_alpha"]
+__all__ = ["sample_alpha"]
 
 Labels: TypeAlias = NDArray[np.int8]
 
@@ -35,19 +36,6 @@ _SHARING_REACH_PX, _SHARING_STEP_PX = 5, 2
 _EXPANSION_PX, _EXPANSION_DISTANCE = 10, 0.04
 _MISFIT_SCALE = 0.1  # at which the colours explain a pixel badly, of colours in [0, 1]
 _BLUR_SIGMA_PX = 2.0  # of the alpha that replaces what is explained badly
-
-
-def mean_colour(image: Colours, where: Booleans) -> Floats:
-    """Return the mean colour of some pixels.
-
-    Args:
-        image: (H, W, 3) float32 in [0, 1].
-        where: (H, W) bool, the pixels.
-
-    Returns:
-        (3,) float32, black where there are no pixels.
-    """
-    return np.array(cv2.mean(image, where.view(np.uint8))[:3], np.float32)
 
 
 def sample_alpha(image: Colours, alpha: Plane, unknown: Booleans) -> Plane:

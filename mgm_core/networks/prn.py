@@ -111,7 +111,8 @@ class PRN(nn.Module):
                 level's. None: all.
 
         Returns:
-            Alpha, (N, 1, H, W), and the share of it whose finer levels were not decoded.
+            Alpha, (N, 1, H, W), and the share of it whose finer levels were not decoded, 0 where
+            windows with their halos cover as much as the picture has.
         """
         assert self.fuses_progressively
         *taps, deep = self.encoder.taps(self._inputs(image, guidance))
@@ -142,7 +143,7 @@ class PRN(nn.Module):
                     plane.copy_(found)
             else:
                 decode_windows(decode, one, where, into)
-                skipped += 1 - decoded_share(where, needed.shape[2:])
+                skipped += max(0.0, 1 - decoded_share(where, needed.shape[2:]))
         return refine(SideOutputs(os8, os4, os1)).alpha, skipped / len(os8)
 
     def refined(self, levels: SideOutputs) -> Refined:

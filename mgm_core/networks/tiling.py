@@ -18,13 +18,13 @@ from torch import Tensor
 from mgm_core.arrays import Booleans, Floats
 from mgm_core.networks.hardware import turn
 from mgm_core.runtime.cancellation import checkpoint
+from mgm_core.runtime.memory import is_out_of_memory
 
 __all__ = [
     "Run",
     "TiledRunner",
     "around",
     "check_tiles",
-    "is_out_of_memory",
     "on_torch",
     "shares",
     "spans",
@@ -175,20 +175,6 @@ class TiledRunner:
             slice(self._margin_px, self._margin_px + part.stop - part.start) for part in tile
         )
         return found[:, :, rows, columns]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory was short, the computer's or a GPU's; PyTorch says it in many words.
-
-    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
-    True
-    >>> is_out_of_memory(RuntimeError("sizes do not match"))
-    False
-    """
-    said = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in said for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )
 
 
 def _within(part: tuple[slice, slice], tile: tuple[slice, slice]) -> tuple[slice, slice]:

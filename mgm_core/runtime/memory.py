@@ -1,4 +1,4 @@
-"""What glibc's malloc keeps of freed memory, and how it gives it back.
+"""What glibc's malloc keeps of freed memory, how it gives it back, and what shows a shortage.
 
 Source: mallopt(3) and malloc_trim(3). Other systems have other allocators, and nothing is done.
 """
@@ -6,7 +6,7 @@ Source: mallopt(3) and malloc_trim(3). Other systems have other allocators, and 
 import ctypes
 import sys
 
-__all__ = ["give_back", "keep_freed", "share_arenas"]
+__all__ = ["give_back", "is_out_of_memory", "keep_freed", "share_arenas"]
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _ARENAS = 2
@@ -54,3 +54,23 @@ def give_back() -> bool:
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     return trim is not None and trim(0) == 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory was short, the computer's or a GPU's.
+
+    PyTorch raises a RuntimeError for both, and says it in many words.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    True
+    >>> is_out_of_memory(RuntimeError("sizes do not match"))
+    False
+    """
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(
+            words in said
+            for words in ("out of memory", "can't allocate memory", "not enough memory")
+        )
+    )

@@ -5,6 +5,8 @@ import sys
 import traceback
 from io import TextIOWrapper
 
+from mgm_core.runtime.memory import is_out_of_memory
+
 __all__ = ["Failures", "allow_any_name", "reason_of", "refused_by_disk"]
 
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -19,7 +21,7 @@ def allow_any_name() -> None:
 
 def reason_of(error: Exception) -> str | None:
     """Return what a user can make of an error; None for a fault of the program itself."""
-    if isinstance(error, MemoryError) or _is_torchs_shortage(error):
+    if is_out_of_memory(error):
         return (
             "memory must be enough for the photo, got too little: give fewer "
             "--working-megapixels, or shrink the photo "
@@ -33,14 +35,6 @@ def reason_of(error: Exception) -> str | None:
 def refused_by_disk(error: OSError) -> bool:
     """Tell whether a disk is full, read-only or broken."""
     return error.errno in _OF_DISKS
-
-
-def _is_torchs_shortage(error: Exception) -> bool:
-    """PyTorch has a class for a GPU's memory, and a plain RuntimeError for the computer's."""
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in said or "can't allocate memory" in said or "not enough memory" in said
-    )
 
 
 class Failures:
