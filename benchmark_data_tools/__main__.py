@@ -240,7 +240,7 @@ def make_video(options: argparse.Namespace) -> int:
 
 def speed(options: argparse.Namespace) -> int:
     """Print how long a photograph takes, and write it as JSON and a chart."""
-    from benchmark_data_tools.product_speed import Plan, machine, measure, report
+    from benchmark_data_tools.speed import Plan, machine, measure, report
 
     plan = Plan(
         photo=options.photo,
@@ -269,7 +269,7 @@ def ablate(options: argparse.Namespace) -> int:
 
 def measure(options: argparse.Namespace) -> int:
     """Print how long the metrics take."""
-    from benchmark_data_tools.speed import metric_seconds
+    from benchmark_data_tools.metric_speed import metric_seconds
 
     seconds = metric_seconds(options.height, options.width, options.repeats)
     print(f"{options.width}x{options.height}, processor seconds on one core:")

@@ -183,10 +183,14 @@ def _solve(pairs: dict[tuple[int, int], Plane], wanted: list[Plane], epsilon: fl
     """
     a00, a11, a22 = (pairs[i, i] + np.float32(epsilon) for i in range(3))
     a01, a02, a12 = pairs[0, 1], pairs[0, 2], pairs[1, 2]
-    by01, by02 = a01 / a00, a02 / a00
+    by01, by02 = _over(a01, a00), _over(a02, a00)
     a11, a12, a22 = a11 - by01 * a01, a12 - by01 * a02, a22 - by02 * a02
-    by12 = a12 / a11
+    by12 = _over(a12, a11)
     w0, w1, w2 = wanted[0], wanted[1] - by01 * wanted[0], wanted[2] - by02 * wanted[0]
-    x2 = (w2 - by12 * w1) / (a22 - by12 * a12)
-    x1 = w1 / a11 - by12 * x2
-    return [w0 / a00 - by01 * x1 - by02 * x2, x1, x2]
+    x2 = _over(w2 - by12 * w1, a22 - by12 * a12)
+    x1 = _over(w1, a11) - by12 * x2
+    return [_over(w0, a00) - by01 * x1 - by02 * x2, x1, x2]
+
+
+def _over(numerator: Plane, denominator: Plane) -> Plane:
+    return np.asarray(numerator / denominator, np.float32)

@@ -17,7 +17,7 @@ from demo.controls import CONTROL_NAMES, Controls
 from demo.environment import Environment
 from demo.examples import EXAMPLES
 from demo.ui import CATEGORIES, SEGMENTERS, build
-from mgm_core import segmentation
+from mgm_core import choices
 from mgm_core.choices import ANIMAL
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
 from mgm_core.recipe import Background, Recipe
@@ -25,8 +25,8 @@ from mgm_core.runtime.admission import Admission
 
 
 def test_the_page_offers_what_the_core_has():
-    assert {*CATEGORIES, "background"} == {ANIMAL, *segmentation.CATEGORIES}
-    assert tuple(name for _, name in SEGMENTERS) == segmentation.SEGMENTERS
+    assert {*CATEGORIES, "background"} == {ANIMAL, *choices.CATEGORIES}
+    assert tuple(name for _, name in SEGMENTERS) == choices.SEGMENTERS
 
 
 def test_handlers_get_the_controls_in_their_order(studio):

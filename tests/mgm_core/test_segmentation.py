@@ -6,23 +6,17 @@ import torch
 import torch.nn.functional as F
 from torchvision.models import segmentation as torchvision_segmentation
 
+from mgm_core.choices import CATEGORIES, PERMISSIVE, SEGMENTERS, SegmenterError, classes_of
 from mgm_core.matting.enlarge import guided_filter
-from mgm_core.segmentation import (
-    CATEGORIES,
-    PERMISSIVE,
+from mgm_core.networks.segmenter_net import (
     PERSON,
-    SEGMENTERS,
     PersonNetwork,
     PortraitNetworks,
-    Segmenter,
-    SegmenterError,
     class_odds,
-    classes_of,
     corner_aligned_logits,
-    enlarged,
     portrait_deeplab,
-    without_bystanders,
 )
+from mgm_core.segmentation import Segmenter, enlarged, without_bystanders
 
 
 @pytest.fixture(scope="module")

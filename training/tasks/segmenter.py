@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
-from mgm_core.segmentation import PERSON, PersonNetwork
+from mgm_core.networks.segmenter_net import PERSON, PersonNetwork
 from training.config import Config, ConfigError
 from training.data.composites import Example
 from training.data.segmenter.examples import SegmenterExamples

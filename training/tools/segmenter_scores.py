@@ -19,13 +19,8 @@ from mgm_core.arrays import Colours
 from mgm_core.choices import BUNDLED
 from mgm_core.images import read_image, read_mask, write_image
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
-from mgm_core.segmentation import (
-    PERSON,
-    THRESHOLD,
-    PortraitNetworks,
-    Segmenter,
-    portrait_deeplab,
-)
+from mgm_core.networks.segmenter_net import PERSON, PortraitNetworks, portrait_deeplab
+from mgm_core.segmentation import THRESHOLD, Segmenter
 from training.config import Config, ConfigError, SourceConfig
 from training.data.segmenter.hard_portraits import hard_portraits
 from training.data.sources import is_held_out, limit_size, pictures

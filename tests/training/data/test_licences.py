@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from training_data import config_text, write_training_data
 
 from mgm_core.images import write_image
-from mgm_core.segmentation import portrait_deeplab
+from mgm_core.networks.segmenter_net import portrait_deeplab
 from training.__main__ import main
 from training.config import ConfigError, load
 from training.data import licences

@@ -4,7 +4,8 @@ import pytest
 from training_data import config_text, write_training_data
 
 from mgm_core.choices import CATEGORIES
-from mgm_core.segmentation import PERSON, subject_px
+from mgm_core.networks.segmenter_net import PERSON
+from mgm_core.segmentation import subject_px
 from training.config import ConfigError, load
 from training.data.held_out import CC0_PORTRAITS, HARD_PEOPLE
 from training.data.segmenter import lights

@@ -8,7 +8,7 @@ from training_data import config_text, write_training_data
 
 from mgm_core.choices import CATEGORIES
 from mgm_core.images import read_image, write_image
-from mgm_core.segmentation import PERSON, PersonNetwork
+from mgm_core.networks.segmenter_net import PERSON, PersonNetwork
 from training.__main__ import main
 from training.config import ConfigError, load
 from training.data.held_out import HARD_PEOPLE

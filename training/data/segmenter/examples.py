@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 
 from mgm_core.arrays import Colours, Plane
 from mgm_core.choices import CATEGORIES
-from mgm_core.segmentation import PERSON, subject_px
+from mgm_core.networks.segmenter_net import PERSON
+from mgm_core.segmentation import subject_px
 from training.config import Config, ConfigError, DataConfig, SourceConfig
 from training.data import augmentation
 from training.data.augmentation_config import AUGMENTATION
