@@ -21,7 +21,8 @@ import numpy as np
 from numba import njit
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
-from mgm_core.matting.solver import LANES, Integers, StencilMatrix, multiply, solve
+from mgm_core.matting.solver import multiply, solve
+from mgm_core.matting.stencil import LANES, Integers, StencilMatrix
 
 __all__ = ["TOLERANCE", "MattingLaplacian", "smooth_compression_noise"]
 

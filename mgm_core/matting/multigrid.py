@@ -15,21 +15,18 @@ Source: Briggs, Henson and McCormick, "A Multigrid Tutorial", 2000.
 from collections.abc import Callable
 from concurrent.futures import Executor
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from mgm_core.arrays import Booleans, Floats
+from mgm_core.arrays import Floats
+from mgm_core.matting.stencil import ALL_LANES, LANES, SIDE, Integers, StencilMatrix, index
 
 __all__ = ["VCycle"]
 
-Integers: TypeAlias = NDArray[np.int32]
-
-# Indices without a sign need no check for one, and let the compiler take all lanes at once.
-_index = np.uint64
-_LANES, _SIDE, _MIDDLE, _COARSE_MIDDLE = _index(4), _index(5), _index(12), _index(4)
+# Where a pixel itself is among its neighbours, on the finest grid and on the others.
+_MIDDLE, _COARSE_MIDDLE = SIDE**2 // index(2), index(4)
 _COARSEST = 64  # a grid of no more unknowns is not made coarser
 _GRIDS = 6  # beyond 64 px, what is far off tells nothing
 
@@ -59,11 +56,7 @@ class VCycle:
     """One V-cycle over the grids of some pixels. Memory: some 150 bytes a pixel.
 
     Args:
-        pixels: (H, W) bool, in whose order the rows are.
-        values: (N, 25) float32, the matrix as `StencilMatrix` has it.
-        places: (N, 5) int32, likewise.
-        own: (N,) int32, likewise.
-        length: Of padded vectors.
+        matrix: (N, N).
         weights: (N, LANES) float32, each right-hand side's own diagonal.
         blocks: First and last row of each thread's block.
         pool: What runs them.
@@ -71,26 +64,22 @@ class VCycle:
 
     def __init__(
         self,
-        pixels: Booleans,
-        values: Floats,
-        places: Integers,
-        own: Integers,
-        length: int,
+        matrix: StencilMatrix,
         weights: Floats,
         blocks: list[tuple[int, int]],
         pool: Executor,
     ) -> None:
+        pixels, length = matrix.pixels, matrix.length
         rows, columns = (found.astype(np.int32) for found in np.nonzero(pixels))
-        self._matrix = values, places, own
+        self._matrix = matrix[:3]
         self._weights = weights
-        self._inverse = np.float32(1) / (values[:, values.shape[1] // 2, None] + weights)
-        self._grids = _grids(rows, columns, pixels.shape, values, weights)
+        self._inverse = np.float32(1) / (matrix.diagonal[:, None] + weights)
+        self._grids = _grids(rows, columns, pixels.shape, matrix.values, weights)
         self._blocks = _whole_cells(blocks, rows)
         self._pool = pool
-        lanes = weights.shape[1]
-        self._down = [np.zeros((length, lanes), np.float32) for _ in self._blocks]
-        self._up = [np.zeros((length, lanes), np.float32) for _ in self._blocks]
-        self._all = np.zeros((length, lanes), np.float32)
+        self._down = [np.zeros((length, LANES), np.float32) for _ in self._blocks]
+        self._up = [np.zeros((length, LANES), np.float32) for _ in self._blocks]
+        self._all = np.zeros((length, LANES), np.float32)
         self._vectors = [(grid.vector(), grid.vector()) for grid in self._grids]
 
     def __call__(self, residual: Floats, found: Floats) -> None:
@@ -116,7 +105,7 @@ class VCycle:
             up, (first, last) = self._up[b], block
             if first < last:
                 # With the lines before and after, which are other threads'.
-                part = slice(places[first, 0], places[last - 1, 4] + 5)
+                part = slice(places[first, 0], places[last - 1, -1] + int(SIDE))
                 up[part] = self._all[part]
                 _fine_up(*self._matrix, self._inverse, residual, up, found, first, last)
 
@@ -214,17 +203,17 @@ def _fine_down(
     last: int,
 ) -> None:
     """Sweep a block forwards from zero; `swept` is zero outside of the block."""
-    sums = np.empty(4, np.float32)
-    for row in range(_index(first), _index(last)):
-        for lane in range(_LANES):
+    sums = np.empty(LANES, np.float32)
+    for row in range(index(first), index(last)):
+        for lane in range(ALL_LANES):
             sums[lane] = residual[row, lane]
         for k in range(_MIDDLE):
             value = values[row, k]
-            place = _index(places[row, k // _SIDE]) + k % _SIDE
-            for lane in range(_LANES):
+            place = index(places[row, k // SIDE]) + k % SIDE
+            for lane in range(ALL_LANES):
                 sums[lane] -= value * swept[place, lane]
-        place = _index(own[row])
-        for lane in range(_LANES):
+        place = index(own[row])
+        for lane in range(ALL_LANES):
             swept[place, lane] = everything[place, lane] = sums[lane] * inverse[row, lane]
 
 
@@ -242,19 +231,19 @@ def _fine_restrict(
     last: int,
 ) -> None:
     """Add up what is left of a block's residual in the coarser grid's cells."""
-    sums = np.empty(4, np.float32)
-    for row in range(_index(first), _index(last)):
-        place = _index(own[row])
-        for lane in range(_LANES):
+    sums = np.empty(LANES, np.float32)
+    for row in range(index(first), index(last)):
+        place = index(own[row])
+        for lane in range(ALL_LANES):
             sums[lane] = residual[row, lane] - weights[row, lane] * everything[place, lane]
-        for line in range(_SIDE):
-            place = _index(places[row, line])
-            for k in range(_SIDE):
-                value = values[row, _SIDE * line + k]
-                for lane in range(_LANES):
+        for line in range(SIDE):
+            place = index(places[row, line])
+            for k in range(SIDE):
+                value = values[row, SIDE * line + k]
+                for lane in range(ALL_LANES):
                     sums[lane] -= value * everything[place + k, lane]
-        parent = _index(parents[row])
-        for lane in range(_LANES):
+        parent = index(parents[row])
+        for lane in range(ALL_LANES):
             right[parent, lane] += sums[lane]
 
 
@@ -268,9 +257,9 @@ def _fine_correct(
     last: int,
 ) -> None:
     """Add the coarser grid's correction to a block."""
-    for row in range(_index(first), _index(last)):
-        place, parent = _index(own[row]), _index(parents[row])
-        for lane in range(_LANES):
+    for row in range(index(first), index(last)):
+        place, parent = index(own[row]), index(parents[row])
+        for lane in range(ALL_LANES):
             everything[place, lane] += correction[parent, lane]
 
 
@@ -287,21 +276,21 @@ def _fine_up(
     last: int,
 ) -> None:
     """Sweep a block backwards, from what `swept` holds."""
-    sums = np.empty(4, np.float32)
-    for n in range(_index(last - first)):
-        row = _index(last - 1) - n
-        place = _index(own[row])
-        for lane in range(_LANES):  # less what the pixel itself counts, which is added up below
+    sums = np.empty(LANES, np.float32)
+    for n in range(index(last - first)):
+        row = index(last - 1) - n
+        place = index(own[row])
+        for lane in range(ALL_LANES):  # less what the pixel itself counts, which is added up below
             own_part = values[row, _MIDDLE] * swept[place, lane]
             sums[lane] = residual[row, lane] + own_part
-        for line in range(_SIDE):
-            place = _index(places[row, line])
-            for k in range(_SIDE):
-                value = values[row, _SIDE * line + k]
-                for lane in range(_LANES):
+        for line in range(SIDE):
+            place = index(places[row, line])
+            for k in range(SIDE):
+                value = values[row, SIDE * line + k]
+                for lane in range(ALL_LANES):
                     sums[lane] -= value * swept[place + k, lane]
-        place = _index(own[row])
-        for lane in range(_LANES):
+        place = index(own[row])
+        for lane in range(ALL_LANES):
             swept[place, lane] = found[row, lane] = sums[lane] * inverse[row, lane]
 
 
@@ -310,15 +299,15 @@ def _down(
     values: Floats, neighbours: Integers, inverse: Floats, right: Floats, found: Floats
 ) -> None:
     """Sweep a coarser grid forwards from zero."""
-    sums = np.empty(4, np.float32)
-    for row in range(_index(len(values))):
-        for lane in range(_LANES):
+    sums = np.empty(LANES, np.float32)
+    for row in range(index(len(values))):
+        for lane in range(ALL_LANES):
             sums[lane] = right[row, lane]
         for k in range(_COARSE_MIDDLE):
-            value, other = values[row, k], _index(neighbours[row, k])
-            for lane in range(_LANES):
+            value, other = values[row, k], index(neighbours[row, k])
+            for lane in range(ALL_LANES):
                 sums[lane] -= value * found[other, lane]
-        for lane in range(_LANES):
+        for lane in range(ALL_LANES):
             found[row, lane] = sums[lane] * inverse[row, lane]
 
 
@@ -327,21 +316,21 @@ def _restrict(
     values: Floats, neighbours: Integers, parents: Integers, found: Floats, right: Floats
 ) -> None:
     """Add up what a forward sweep from zero leaves: its upper neighbours' share."""
-    for row in range(_index(len(values))):
-        parent = _index(parents[row])
+    for row in range(index(len(values))):
+        parent = index(parents[row])
         for k in range(_COARSE_MIDDLE):
-            upper = _COARSE_MIDDLE + _index(1) + k
-            value, other = values[row, upper], _index(neighbours[row, upper])
-            for lane in range(_LANES):
+            upper = _COARSE_MIDDLE + index(1) + k
+            value, other = values[row, upper], index(neighbours[row, upper])
+            for lane in range(ALL_LANES):
                 right[parent, lane] -= value * found[other, lane]
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _correct(parents: Integers, correction: Floats, found: Floats) -> None:
     """Add a coarser grid's correction."""
-    for row in range(_index(len(parents))):
-        parent = _index(parents[row])
-        for lane in range(_LANES):
+    for row in range(index(len(parents))):
+        parent = index(parents[row])
+        for lane in range(ALL_LANES):
             found[row, lane] += correction[parent, lane]
 
 
@@ -350,14 +339,14 @@ def _up(
     values: Floats, neighbours: Integers, inverse: Floats, right: Floats, found: Floats
 ) -> None:
     """Sweep a coarser grid backwards."""
-    sums = np.empty(4, np.float32)
-    for n in range(_index(len(values))):
-        row = _index(len(values) - 1) - n
-        for lane in range(_LANES):
+    sums = np.empty(LANES, np.float32)
+    for n in range(index(len(values))):
+        row = index(len(values) - 1) - n
+        for lane in range(ALL_LANES):
             sums[lane] = right[row, lane] + values[row, _COARSE_MIDDLE] * found[row, lane]
-        for k in range(_index(9)):
-            value, other = values[row, k], _index(neighbours[row, k])
-            for lane in range(_LANES):
+        for k in range(index(9)):
+            value, other = values[row, k], index(neighbours[row, k])
+            for lane in range(ALL_LANES):
                 sums[lane] -= value * found[other, lane]
-        for lane in range(_LANES):
+        for lane in range(ALL_LANES):
             found[row, lane] = sums[lane] * inverse[row, lane]

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.compositing import mean_colour
-from mgm_core.matting.solver import Integers, row_blocks
+from mgm_core.matting.solver import row_blocks
+from mgm_core.matting.stencil import Integers
 from mgm_core.runtime.workers import executor
 
 __all__ = ["sample_alpha"]

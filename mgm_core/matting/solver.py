@@ -12,81 +12,24 @@ Source: Hestenes and Stiefel, "Methods of Conjugate Gradients for Solving Linear
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
-import cv2
 import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from mgm_core.arrays import Booleans, Floats
+from mgm_core.arrays import Floats
 from mgm_core.matting.multigrid import VCycle
+from mgm_core.matting.stencil import ALL_LANES, LANES, SIDE, Integers, StencilMatrix, index
 from mgm_core.runtime.cancellation import checkpoint
 from mgm_core.runtime.workers import executor
 
-__all__ = ["LANES", "REACH_PX", "StencilMatrix", "multiply", "row_blocks", "solve"]
+__all__ = ["multiply", "row_blocks", "solve"]
 
-Integers: TypeAlias = NDArray[np.int32]
 Doubles: TypeAlias = NDArray[np.float64]
 
-LANES = 4
-"""How many right-hand sides are solved together: one vector register of single precision."""
-
-REACH_PX = 2
-"""Pixels share windows of 3x3 px with those up to so far away."""
-
-# Indices without a sign need no check for one, and let the compiler take all lanes at once.
-_index = np.uint64
-_ALL, _SIDE = _index(LANES), _index(2 * REACH_PX + 1)
 _LEAST_ROWS = 4096  # of a thread: below that, starting it takes longer
-
-
-class StencilMatrix(NamedTuple):
-    """A symmetric matrix over some pixels, each of which knows those up to 2 px away.
-
-    Vectors that it is multiplied with are padded: they also hold the pixels around, as zeros, so
-    that the five neighbours in a line lie side by side, and one place stands for all of them.
-
-    Args:
-        values: (N, 25) float32, what a pixel's neighbours count, line by line; 0 for those that
-            are not among the pixels.
-        places: (N, 5) int32, where in a padded vector each line of neighbours begins.
-        own: (N,) int32, where in a padded vector each pixel is.
-        length: Of a padded vector.
-        pixels: (H, W) bool, which they are.
-    """
-
-    values: Floats
-    places: Integers
-    own: Integers
-    length: int
-    pixels: Booleans
-
-    @classmethod
-    def zeros(cls, pixels: Booleans) -> "StencilMatrix":
-        """Return the matrix of pixels (H, W) that know nothing of each other yet."""
-        reach = np.ones((2 * REACH_PX + 1, 2 * REACH_PX + 1), np.uint8)
-        padded = np.pad(pixels.astype(np.uint8), REACH_PX)
-        held = cv2.dilate(padded, reach).ravel()
-        numbers = (np.cumsum(held, dtype=np.int32) - 1).astype(np.int32)
-        width = padded.shape[1]
-        own = np.flatnonzero(padded)
-        lines = np.arange(-REACH_PX, REACH_PX + 1) * width - REACH_PX
-        places = numbers[own[:, None] + lines]
-        values = np.zeros((len(own), len(lines) ** 2), np.float32)
-        return cls(values, places, numbers[own], int(numbers[-1]) + 1, pixels)
-
-    @property
-    def diagonal(self) -> Floats:
-        """What each pixel counts itself, (N,)."""
-        return self.values[:, self.values.shape[1] // 2]
-
-    def pad(self, vectors: Floats) -> Floats:
-        """Return vectors (N, LANES) with the pixels around, (length, LANES)."""
-        padded = np.zeros((self.length, LANES), np.float32)
-        padded[self.own] = vectors
-        return padded
 
 
 def multiply(matrix: StencilMatrix, vectors: Floats) -> Floats:
@@ -145,16 +88,7 @@ def solve(
             total: Doubles = np.sum([part.result() for part in parts], axis=0)
             return total
 
-        cycle = VCycle(
-            matrix.pixels,
-            matrix.values,
-            matrix.places,
-            matrix.own,
-            matrix.length,
-            weights,
-            blocks,
-            pool,
-        )
+        cycle = VCycle(matrix, weights, blocks, pool)
         for _ in range(most_steps):
             checkpoint()
             cycle(residual, downhill)
@@ -194,17 +128,17 @@ def _multiply(
     """Write rows of the product with padded vectors; return their products with these."""
     curvatures = np.zeros(LANES)
     sums = np.empty(LANES, np.float32)
-    for row in range(_index(first), _index(last)):
-        here = _index(own[row])
-        for lane in range(_ALL):
+    for row in range(index(first), index(last)):
+        here = index(own[row])
+        for lane in range(ALL_LANES):
             sums[lane] = weights[row, lane] * vectors[here, lane]
-        for line in range(_SIDE):
-            place = _index(places[row, line])
-            for k in range(_SIDE):
-                value = values[row, _SIDE * line + k]
-                for lane in range(_ALL):
+        for line in range(SIDE):
+            place = index(places[row, line])
+            for k in range(SIDE):
+                value = values[row, SIDE * line + k]
+                for lane in range(ALL_LANES):
                     sums[lane] += value * vectors[place + k, lane]
-        for lane in range(_ALL):
+        for lane in range(ALL_LANES):
             product[row, lane] = sums[lane]
             curvatures[lane] += vectors[here, lane] * sums[lane]
     return curvatures
@@ -214,8 +148,8 @@ def _multiply(
 def _energies(residual: Floats, downhill: Floats, first: int, last: int) -> Doubles:
     """Return the products of two vectors."""
     energies = np.zeros(LANES)
-    for row in range(_index(first), _index(last)):
-        for k in range(_ALL):
+    for row in range(index(first), index(last)):
+        for k in range(ALL_LANES):
             energies[k] += residual[row, k] * downhill[row, k]
     return energies
 
@@ -233,9 +167,9 @@ def _move(
 ) -> Doubles:
     """Go along the direction, in place; return the squares of what is left."""
     squares = np.zeros(LANES)
-    for row in range(_index(first), _index(last)):
-        place = _index(own[row])
-        for k in range(_ALL):
+    for row in range(index(first), index(last)):
+        place = index(own[row])
+        for k in range(ALL_LANES):
             found[row, k] += lengths[k] * direction[place, k]
             rest = residual[row, k] - lengths[k] * product[row, k]
             residual[row, k] = rest
@@ -253,7 +187,7 @@ def _turn(
     last: int,
 ) -> None:
     """Turn to the next direction, in place."""
-    for row in range(_index(first), _index(last)):
-        place = _index(own[row])
-        for k in range(_ALL):
+    for row in range(index(first), index(last)):
+        place = index(own[row])
+        for k in range(ALL_LANES):
             direction[place, k] = downhill[row, k] + shares[k] * direction[place, k]

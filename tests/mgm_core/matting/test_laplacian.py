@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mgm_core.matting.laplacian import MattingLaplacian, smooth_compression_noise
-from mgm_core.matting.solver import LANES, multiply
+from mgm_core.matting.solver import multiply
+from mgm_core.matting.stencil import LANES
 
 EPSILON = 1e-7  # pymatting's, in the windows' covariance
 

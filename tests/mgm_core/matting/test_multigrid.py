@@ -7,7 +7,8 @@ import pytest
 from mgm_core.matting import multigrid, solver
 from mgm_core.matting.laplacian import MattingLaplacian
 from mgm_core.matting.multigrid import VCycle
-from mgm_core.matting.solver import LANES, multiply, solve
+from mgm_core.matting.solver import multiply, solve
+from mgm_core.matting.stencil import LANES
 
 GENERATOR = np.random.default_rng(0)
 
@@ -35,8 +36,7 @@ def weights(matrix):
 def _cycle(matrix, weights, pool, threads=1):
     edges = np.linspace(0, len(matrix.own), threads + 1).astype(int).tolist()
     blocks = list(itertools.pairwise(edges))
-    parts = matrix.pixels, matrix.values, matrix.places, matrix.own, matrix.length
-    return VCycle(*parts, weights, blocks, pool)
+    return VCycle(matrix, weights, blocks, pool)
 
 
 def _dense(matrix):

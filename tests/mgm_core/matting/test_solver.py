@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mgm_core.matting.solver import LANES, StencilMatrix, multiply, row_blocks, solve
+from mgm_core.matting.solver import multiply, row_blocks, solve
+from mgm_core.matting.stencil import LANES, StencilMatrix
 from mgm_core.runtime.cancellation import Cancellation, Cancelled, cancellable
 
 PIXELS = np.zeros((8, 9), np.bool_)  # up to borders, with a hole and one alone
