@@ -81,10 +81,10 @@ class Variant:
         """Return what finds candidates by views, as `CandidateAlphas` does."""
         smooth = smooth_compression_noise(image) if self.smooths else image
         samples = sample_alpha(smooth, mean, unknown) if self.samples else None
+        laplacian = MattingLaplacian(smooth, mean, unknown, tolerance=self.tolerance)
 
         def find(views: Sequence[Plane]) -> Floats:
             mean = mean_view(views)
-            laplacian = MattingLaplacian(smooth, mean, unknown, tolerance=self.tolerance)
             chosen = [weight for weight in PRIOR_WEIGHTS if weight not in self.left_out]
             sampled = mean if samples is None else samples
             priors = [mean] * len(chosen) + [sampled] * self.samples

@@ -78,10 +78,11 @@ class MattingLaplacian:
                 f"image, alpha and unknown must have one size, got {image.shape[:2]}, "
                 f"{alpha.shape} and {unknown.shape}: resize them"
             )
-        self._alpha, self._unknown, self._tolerance = alpha, unknown, tolerance
-        count = np.count_nonzero(unknown)
+        self._alpha, self._tolerance = alpha, tolerance
+        self._places = np.flatnonzero(unknown)
+        count = len(self._places)
         numbers = np.full(unknown.shape, -1, np.int32)
-        numbers[unknown] = np.arange(count, dtype=np.int32)
+        numbers.ravel()[self._places] = np.arange(count, dtype=np.int32)
         # What the known pixels contribute: L_uk a_k.
         self._known = np.zeros(count, np.float32)
         self._matrix = StencilMatrix.zeros(unknown)
@@ -108,26 +109,26 @@ class MattingLaplacian:
                 f"{len(weights)}: solve for the others next"
             )
         for prior in priors:
-            if prior.shape != self._unknown.shape:
+            if prior.shape != self._alpha.shape:
                 raise ValueError(
-                    f"priors must have the image's size {self._unknown.shape}, got "
+                    f"priors must have the image's size {self._alpha.shape}, got "
                     f"{prior.shape}: resize them"
                 )
         if min(weights) <= 0:
             raise ValueError(f"weights must be above 0, got {min(weights):g}: 1e-3 is usual")
-        solved = np.stack([np.where(self._unknown, p, self._alpha) for p in priors])
-        solved = solved.astype(np.float32, copy=False)
-        if not self._unknown.any():
+        solved: Floats = np.empty((count, *self._alpha.shape), np.float32)
+        solved[:] = self._alpha
+        if not len(self._places):
             return solved
         # A lane without a prior of its own repeats the last one, and costs nothing.
         lanes = [min(k, count - 1) for k in range(LANES)]
-        prior_ = np.ascontiguousarray(solved[lanes][:, self._unknown].T)
+        prior_ = np.stack([priors[k].take(self._places) for k in lanes], axis=1, dtype=np.float32)
         weight = np.array(weights, np.float32)[lanes] * _confidence(prior_)
         wanted = weight * prior_ - self._known[:, None]
         residual = self._known[:, None] + multiply(self._matrix, prior_)
         tolerances: Floats = np.float32(self._tolerance) * np.linalg.norm(residual, axis=0)
         found = solve(self._matrix, weight, wanted, prior_, tolerances, _MOST_STEPS)
-        solved[:, self._unknown] = found.T[:count].clip(0, 1)
+        solved.reshape(count, -1)[:, self._places] = found.T[:count].clip(0, 1)
         return solved
 
 

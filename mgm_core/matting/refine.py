@@ -74,7 +74,9 @@ def unknown_region(alpha: Plane, kernel_px: int = BAND_KERNEL_PX) -> Booleans:
 
 
 class CandidateAlphas:
-    """What the fusion network chooses from, round after round; colours are sampled once.
+    """What the fusion network chooses from, round after round.
+
+    Colours are sampled and the matting Laplacian is made up once: neither changes with the rounds.
 
     Args:
         image: (H, W, 3) float32 in [0, 1].
@@ -84,12 +86,12 @@ class CandidateAlphas:
 
     def __init__(self, image: Colours, mean: Plane, unknown: Booleans) -> None:
         # Imported on use, as they start a compiler.
-        from mgm_core.matting.laplacian import smooth_compression_noise
+        from mgm_core.matting.laplacian import MattingLaplacian, smooth_compression_noise
         from mgm_core.matting.sampling import sample_alpha
 
-        self._smooth = smooth_compression_noise(image)
-        self._samples = sample_alpha(self._smooth, mean, unknown)
-        self._unknown = unknown
+        smooth = smooth_compression_noise(image)
+        self._samples = sample_alpha(smooth, mean, unknown)
+        self._laplacian = MattingLaplacian(smooth, mean, unknown)
 
     def __call__(self, views: Sequence[Plane]) -> Floats:
         """Return the candidates by alphas of the image, (H, W) float32 in [0, 1].
@@ -97,12 +99,9 @@ class CandidateAlphas:
         Returns:
             (CANDIDATES, H, W) float32 in [0, 1].
         """
-        from mgm_core.matting.laplacian import MattingLaplacian
-
         mean = mean_view(views)
-        laplacian = MattingLaplacian(self._smooth, mean, self._unknown)
         priors = [mean] * len(PRIOR_WEIGHTS) + [self._samples]
-        solutions = laplacian.solve(priors, [*PRIOR_WEIGHTS, SAMPLED_PRIOR_WEIGHT])
+        solutions = self._laplacian.solve(priors, [*PRIOR_WEIGHTS, SAMPLED_PRIOR_WEIGHT])
         return np.stack([*views, mean, *solutions[:-1], self._samples, solutions[-1]])
 
 
