@@ -95,24 +95,35 @@ def make_space(
         The files, relative to the folder.
 
     Raises:
-        ValueError: the folder holds something else, or lies within the project.
+        ValueError: the folder holds something else or the project, or lies within its code.
     """
-    if folder.resolve().is_relative_to(root.resolve() / "demo"):
-        raise ValueError(f"folder must lie outside of the demo, got {folder}: choose another")
+    target, project = folder.resolve(), root.resolve()
+    if project.is_relative_to(target) or any(
+        target.is_relative_to(project / part) for part in _FOLDERS
+    ):
+        raise ValueError(
+            f"folder must neither hold the project nor lie in its {', '.join(_FOLDERS)}, got "
+            f"{folder}: choose another"
+        )
+    # Every Space has these attributes, and hardly anything else does.
+    attributes = folder / ".gitattributes"
     if folder.exists():
         others = {path.name for path in folder.iterdir()} - {".git"}
-        if others and "app.py" not in others:
+        earlier = attributes.is_file() and attributes.read_bytes() == _ATTRIBUTES.encode()
+        if others and not earlier:
             raise ValueError(
                 f"folder must be new, empty or an earlier Space, got {folder} with "
                 f"{min(others)} in it: choose another"
             )
-        for other in others:
+        for other in others - {attributes.name}:
             path = folder / other
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
+    # First, so that a run that was interrupted can be repeated.
+    attributes.write_text(_ATTRIBUTES, encoding="utf-8")
     for part in _FOLDERS:
         shutil.copytree(root / part, folder / part, ignore=shutil.ignore_patterns(*_LEFT_OUT))
     for part in _FILES:
@@ -132,7 +143,6 @@ def make_space(
     head = front_matter((root / "README.md").read_text(encoding="utf-8"))
     head = with_settings(head, name=name, annotate=annotate)
     (folder / "README.md").write_text(f"{head}{_BODY}{Environment.table()}\n", encoding="utf-8")
-    (folder / ".gitattributes").write_text(_ATTRIBUTES, encoding="utf-8")
     return sorted(
         path.relative_to(folder)
         for path in folder.rglob("*")

@@ -1,4 +1,5 @@
 import re
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -93,8 +94,47 @@ def test_other_folders_are_left_alone(tmp_path, capsys):
     assert main([str(tmp_path)]) == 1
     assert "error: folder must be new" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").read_text() == "mine"
-    with pytest.raises(ValueError, match="folder must lie outside of the demo"):
-        make_space(ROOT / "demo" / "space")
+
+
+def test_a_project_is_never_taken_for_a_space(tmp_path):
+    project = tmp_path / "project"
+    for part in ("demo/space.py", "mgm_core/recipe.py", "app.py", "benchmark_data_tools/a.py"):
+        (project / part).parent.mkdir(parents=True, exist_ok=True)
+        (project / part).write_text("mine")
+    (tmp_path / "link").symlink_to(project)
+    inside = [project / part / "space" for part in ("demo", "mgm_core", "benchmark_data_tools")]
+    for folder in (project, tmp_path / "link", tmp_path, *inside):
+        with pytest.raises(ValueError, match=r"folder must neither hold the project nor lie in it"):
+            make_space(folder, project)
+    with pytest.raises(ValueError, match=r"an earlier Space, got .* with app.py in it"):
+        make_space(project)  # somebody else's
+    assert all(path.read_text() == "mine" for path in project.rglob("*") if path.is_file())
+    assert len([path for path in project.rglob("*") if path.is_file()]) == 4
+
+
+@pytest.fixture
+def small_project(tmp_path):
+    project = tmp_path / "project"
+    for part in ("demo", "mgm_core", "benchmark_data_tools"):
+        (project / part).mkdir(parents=True)
+        (project / part / "code.py").write_text("code")
+    for name in ("app.py", "LICENSE", "requirements.txt", "README.md"):
+        shutil.copy2(ROOT / name, project / name)
+    return project
+
+
+def test_a_space_may_lie_in_the_projects_build_folder(small_project):
+    for _ in range(2):
+        files = make_space(small_project / "build" / "space", small_project)
+        assert Path("demo/code.py") in files
+
+
+def test_a_run_that_was_interrupted_can_be_repeated(small_project, tmp_path):
+    app = (small_project / "app.py").rename(tmp_path / "app.py")
+    with pytest.raises(FileNotFoundError):
+        make_space(tmp_path / "space", small_project)
+    app.rename(small_project / "app.py")
+    assert Path("app.py") in make_space(tmp_path / "space", small_project)
 
 
 def test_a_readme_without_front_matter_is_refused():
