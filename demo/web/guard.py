@@ -357,13 +357,16 @@ class _Form:
     def __init__(self, scope: Scope) -> None:
         self._size = 0
         self._is_file = False
+        self._name, self._value = b"", b""
         kind = dict(scope["headers"]).get(b"content-type", b"")
         boundary = parse_options_header(kind)[1].get(b"boundary")
         self._parser = boundary and MultipartParser(
             boundary,
             {
                 "on_part_begin": self._begin,
-                "on_header_value": self._value,
+                "on_header_field": self._add_to_name,
+                "on_header_value": self._add_to_value,
+                "on_header_end": self._end_header,
                 "on_part_data": self._data,
             },
         )
@@ -375,8 +378,17 @@ class _Form:
     def _begin(self) -> None:
         self._is_file = False
 
-    def _value(self, data: bytes, start: int, end: int) -> None:
-        self._is_file = self._is_file or b"filename" in data[start:end]
+    def _add_to_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _add_to_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        # As Gradio reads it: of several, the last counts.
+        if self._name.lower() == b"content-disposition":
+            self._is_file = b"filename" in parse_options_header(self._value)[1]
+        self._name, self._value = b"", b""
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         self._size += 0 if self._is_file else end - start

@@ -261,6 +261,35 @@ def test_a_form_holds_files_alone(ask):
     assert send(ask, b"no form at all").status_code == 400
 
 
+def test_a_file_is_one_wherever_the_network_cuts_its_form(ask, monkeypatch):
+    monkeypatch.setattr("demo.web.guard.FIELD_BYTES", 20)
+    ask = ask(most_bytes=10**6)
+    file, field = form((b'; filename="a.png"', b"x" * 30)), form((b"", b"x" * 30))
+
+    async def in_two(content, cut):
+        yield content[:cut]
+        yield content[cut:]
+
+    assert {send(ask, in_two(file, cut)).status_code for cut in range(len(file))} == {200}
+    assert {send(ask, in_two(field, cut)).status_code for cut in range(len(field))} == {400}
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (b'Content-Disposition: form-data; name="filename"', 400),
+        (b'Content-Disposition: form-data; name="a; filename=b"', 400),
+        (b'Content-Disposition: form-data; name="a"\r\nX-Other: form-data; filename="b"', 400),
+        (b"content-disposition: form-data; name=a; filename=b", 200),
+        (b'Content-Disposition: form-data; name="a"; filename=""', 200),
+    ],
+)
+def test_a_part_is_a_file_by_its_disposition_alone(ask, header, status):
+    part = b"--%s\r\n%s\r\n\r\n" % (BOUNDARY.encode(), header) + b"x" * 70_000
+    content = part + b"\r\n--%s--\r\n" % BOUNDARY.encode()
+    assert send(ask(most_bytes=10**6), content).status_code == status
+
+
 @pytest.mark.parametrize(
     ("path", "page"),
     [
