@@ -96,20 +96,28 @@ class UploadShares:
     ) -> None:
         self._most_bytes, self._window_s, self._clock = most_bytes, window_s, clock
         self._uploads: dict[str, deque[tuple[float, int]]] = {}
+        self._bytes: Counter[str] = Counter()
 
     def left_bytes(self, address: str) -> int:
         """Return what an address may still upload."""
-        since = self._clock() - self._window_s
-        for known, uploads in list(self._uploads.items()):
-            while uploads and uploads[0][0] < since:
-                uploads.popleft()
-            if not uploads:
-                del self._uploads[known]
-        return self._most_bytes - sum(size for _, size in self._uploads.get(address, ()))
+        self._forget_old(address)
+        return self._most_bytes - self._bytes[address]
 
     def count(self, address: str, size: int) -> None:
         """Count what an address uploaded."""
+        for known in list(self._uploads):
+            self._forget_old(known)
         self._uploads.setdefault(address, deque()).append((self._clock(), size))
+        self._bytes[address] += size
+
+    def _forget_old(self, address: str) -> None:
+        uploads = self._uploads.get(address, deque())
+        since = self._clock() - self._window_s
+        while uploads and uploads[0][0] < since:
+            self._bytes[address] -= uploads.popleft()[1]
+        if not uploads:
+            self._uploads.pop(address, None)
+            self._bytes.pop(address, None)
 
 
 class _TooMuchError(Exception):
@@ -166,6 +174,7 @@ class Guard:
         self._elsewhere = tuple(f"/{path}" for path in elsewhere)
         self._addresses = addresses
         self._uploading: Counter[str] = Counter()
+        self._arriving_bytes: Counter[str] = Counter()
         self._sending: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -213,12 +222,15 @@ class Guard:
 
     async def _take_upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         address = scope["client"][0] if scope.get("client") else ""
-        left = self._shares.left_bytes(address)
         full = PlainTextResponse(
             "uploads must fit into your share, got more: wait some minutes, or send smaller files",
             429,
         )
-        if left <= 0 or self._uploading[address] >= UPLOADS_AT_ONCE:
+
+        def left_bytes() -> int:
+            return self._shares.left_bytes(address) - self._arriving_bytes[address]
+
+        if left_bytes() <= 0 or self._uploading[address] >= UPLOADS_AT_ONCE:
             await full(scope, receive, send)
             return
         size = 0
@@ -229,8 +241,10 @@ class Guard:
             message = await receive()
             body = message.get("body", b"")
             size += len(body)
+            # All uploads of an address that are under way have one share.
+            self._arriving_bytes[address] += len(body)
             form.read(body)
-            if size > left:
+            if left_bytes() < 0:
                 raise _TooMuchError
             return message
 
@@ -249,8 +263,9 @@ class Guard:
             await PlainTextResponse(DISK_FULL, 507)(scope, receive, send)
         finally:
             self._uploading[address] -= 1
+            self._arriving_bytes[address] -= size
             if not self._uploading[address]:
-                del self._uploading[address]
+                del self._uploading[address], self._arriving_bytes[address]
             self._shares.count(address, size)
 
     async def _take_json(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -244,12 +244,49 @@ def test_uploads_are_let_in_up_to_a_share(ask):
     assert send(ask, b"").status_code == 429  # nothing is left
 
 
+def test_uploads_under_way_have_one_share_together(behind):
+    guard = guard_before(behind, most_bytes=5000)
+    file = form((b'; filename="a.png"', b"x" * 3000))
+    kind = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+    async def post(address, content):
+        transport = httpx.ASGITransport(guard, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            path = "/gradio_api/upload"
+            return (await client.post(path, content=content, headers=kind)).status_code
+
+    async def attack():
+        arrived, released = asyncio.Event(), asyncio.Event()
+
+        async def slowly():
+            yield file[:2500]
+            arrived.set()
+            await released.wait()
+            yield file[2500:]
+
+        slow = asyncio.create_task(post("203.0.113.7", slowly()))
+        await arrived.wait()
+        during = await post("203.0.113.7", file), await post("203.0.113.8", file)
+        released.set()
+        return during, await slow
+
+    # What was sent in vain counts, too: nothing is left for the first one's end.
+    assert asyncio.run(attack()) == ((429, 200), 429)
+    assert not guard._arriving_bytes
+
+
 def test_shares_come_back():
     now = [0.0]
     shares = UploadShares(100, 60, clock=lambda: now[0])
     shares.count("a", 80)
     assert (shares.left_bytes("a"), shares.left_bytes("b")) == (20, 100)
+    now[0] = 30
+    shares.count("a", 15)
+    assert shares.left_bytes("a") == 5
     now[0] = 61
+    assert shares.left_bytes("a") == 85
+    now[0] = 91
+    shares.count("b", 1)
     assert shares.left_bytes("a") == 100
 
 
