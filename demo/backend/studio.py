@@ -231,11 +231,12 @@ class Studio:
 
         Alpha is the network's own here, not refined.
         """
-        guided = self.guidance(order)
-        return self._memory.get(
+        guided, image = self.guidance(order), self.image(order.photo)
+        return self._in_turn(
             ("levels", _matte_key(order, guided)),
+            image,
             lambda: self.models.matter().matte(
-                self.image(order.photo), guided.guidance, known=guided.known, levels=True
+                image, guided.guidance, known=guided.known, levels=True
             ),
         )
 

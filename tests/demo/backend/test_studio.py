@@ -2,16 +2,19 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from demo_pictures import SUBJECT, photo_pixels, subject_mask
+from demo_pictures import SUBJECT, FakeMatter, FakeSegmenter, photo_pixels, subject_mask
 
+from demo.backend.models import Models
 from demo.backend.orders import File, Order
-from demo.backend.studio import overlay
+from demo.backend.studio import Studio, overlay
 from mgm_core.compositing import blurred_background, checkerboard, composite
 from mgm_core.corrections.editing import apply_edits
 from mgm_core.cutout import Guided
 from mgm_core.guidance import dilate, erode
 from mgm_core.images import write_image
 from mgm_core.recipe import Background, Edit, Recipe, Shadow
+from mgm_core.runtime.admission import Admission, Visitor
+from mgm_core.runtime.cancellation import checkpoint
 
 
 @pytest.fixture
@@ -172,6 +175,32 @@ def test_every_view_shows_what_it_says(studio, order):
     assert np.array_equal(studio.view(order, "foreground"), photo_pixels())
     shown = [studio.view(order, view)[0, 0] for view in ("os8", "os4", "os1", "g4", "g1")]
     assert shown == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+@pytest.mark.parametrize("stage", ["matte", "levels", "foreground"])
+def test_what_takes_long_is_made_in_turn_and_within_its_time(order, memory, stage):
+    admission = Admission({"photo": 1})
+
+    class WatchedMatter(FakeMatter):
+        def matte(self, *args, **options):
+            running.append(admission.running)
+            checkpoint()
+            return super().matte(*args, **options)
+
+    running = []
+    models = Models(WatchedMatter, lambda name: FakeSegmenter())
+    hasty, patient = (
+        Studio(models, memory, max_megapixels=1.0, max_seconds=seconds) for seconds in (0, 60)
+    )
+    visitor = Visitor("203.0.113.7")
+    with admission.visit(visitor) as visit, visit.active():
+        with pytest.raises(ValueError, match="a photo must take at most 0 s, took longer"):
+            getattr(hasty, stage)(order)
+        getattr(patient, stage)(order)
+    assert set(running) == {1}
+    with admission.visit(visitor) as visit, visit.active():
+        getattr(patient, stage)(order)
+        assert not visit.has_place  # what is there needs no turn
 
 
 def test_the_overlay_tints_the_subject_alone():
