@@ -42,13 +42,16 @@ class Memory:
         self._lock = threading.Lock()
 
     def __contains__(self, key: Hashable) -> bool:
-        """Tell whether a result is there."""
-        return key in self._results
+        """Tell whether a result is there, and so need not be made."""
+        with self._lock:
+            self._forget_old()
+            return key in self._results
 
     @property
     def held_bytes(self) -> int:
         """What the kept results hold together."""
-        return sum(size for _, size, _ in self._results.values())
+        with self._lock:
+            return self._sum_of_bytes()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the result of this key, made now if it is not there.
@@ -79,13 +82,16 @@ class Memory:
         with self._lock:
             self._results.pop(key, None)
             self._results[key] = (result, size_in_bytes(result), self._clock())
-            while self.held_bytes > self._max_bytes:
+            while self._sum_of_bytes() > self._max_bytes:
                 self._results.popitem(last=False)
 
     def forget_old(self) -> None:
         """Drop what was not used for `keep_s`."""
         with self._lock:
             self._forget_old()
+
+    def _sum_of_bytes(self) -> int:
+        return sum(size for _, size, _ in self._results.values())
 
     def _forget_old(self) -> None:
         oldest = self._clock() - self._keep_s

@@ -1,3 +1,6 @@
+import itertools
+import sys
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +55,41 @@ def test_what_was_not_used_for_long_is_forgotten():
     memory.forget_old()
     assert "old" not in memory
     assert "used" in memory
+
+
+def test_what_is_too_old_is_not_there_before_anybody_sweeps_it():
+    now = 0.0
+    memory = Memory(1000, 60, clock=lambda: now)
+    computes(memory, "old")
+    now = 60.0
+    assert "old" in memory
+    now = 61.0
+    assert "old" not in memory
+    assert computes(memory, "old")
+
+
+def test_what_is_held_is_summed_while_others_put():
+    memory = Memory(10**6, 60)
+    ended = threading.Event()
+
+    def put():
+        for number in itertools.cycle(range(2000)):
+            if ended.is_set():
+                return
+            memory.put(number, of_bytes(number % 7))
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(500):
+            assert memory.held_bytes <= 10**6
+            assert -1 not in memory
+    finally:
+        sys.setswitchinterval(before)
+        ended.set()
+        thread.join()
 
 
 def test_memory_stays_flat():
