@@ -12,6 +12,9 @@ from mgm_core.recipe import read_colour as read_hex
 GROW_LIMIT_PX = 30
 """Lower than the recipe's own limit: larger ellipses take minutes on large photos."""
 
+# A number or a percentage, as CSS has them in colours.
+_CHANNEL = r"(\d+(?:\.\d*)?|\.\d+)(%?)"
+
 
 @dataclass(frozen=True)
 class File:
@@ -73,6 +76,9 @@ class Order:
 def picked_colour(text: str) -> str:
     """Read what a colour picker gives, "#rrggbb" or "rgb(r, g, b)", alpha being ignored.
 
+    As in CSS, red, green and blue are numbers up to 255 or percentages of it, and alpha is a number
+    or a percentage after a comma or a slash.
+
     Returns:
         "#rrggbb", as a recipe has it.
 
@@ -81,10 +87,16 @@ def picked_colour(text: str) -> str:
     """
     if match := re.fullmatch(r"(#[0-9a-fA-F]{6})(?:[0-9a-fA-F]{2})?", text.strip()):
         return match[1].lower()
-    if re.fullmatch(r"rgba?\([\d\s.,%]+\)", text.strip()):
-        levels = [round(float(number)) for number in re.findall(r"\d+(?:\.\d*)?", text)[:3]]
-        if len(levels) == 3 and max(levels) <= 0xFF:
-            return "#" + bytes(levels).hex()
+    if re.fullmatch(
+        rf"rgba?\(\s*{_CHANNEL}[\s,]+{_CHANNEL}[\s,]+{_CHANNEL}([\s,/]+{_CHANNEL})?\s*\)",
+        text.strip(),
+    ):
+        levels = [
+            float(number) * 0xFF / 100 if percent else float(number)
+            for number, percent in re.findall(_CHANNEL, text)[:3]
+        ]
+        if max(levels) < 0xFF + 0.5:
+            return "#" + bytes(int(level + 0.5) for level in levels).hex()
     raise ValueError(f"colour must look like #1a2b3c, got {text!r}: pick it anew")
 
 

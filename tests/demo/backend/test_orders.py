@@ -13,7 +13,36 @@ def test_colours_of_a_picker_are_read(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "red", "#12345", "rgb(1, 2)", "rgb(300, 0, 0)", "#3366cc;x", "rgb(., ., .)"]
+    ("text", "colour"),
+    [
+        ("rgb(100%, 0%, 0%)", "#ff0000"),
+        ("rgb(20%, 40%, 80%)", "#3366cc"),
+        ("rgb(30% 50% 0.5%)", "#4d8001"),
+        ("rgba(51, 102, 204, 50%)", "#3366cc"),
+        ("rgb(51 102 204 / 50%)", "#3366cc"),
+        ("rgb(51 102 204 / .5)", "#3366cc"),
+        ("rgb(.6, 0, 255)", "#0100ff"),
+    ],
+)
+def test_numbers_and_percentages_mean_what_they_mean_in_css(text, colour):
+    assert picked_colour(text) == colour
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "red",
+        "#12345",
+        "rgb(1, 2)",
+        "rgb(300, 0, 0)",
+        "#3366cc;x",
+        "rgb(., ., .)",
+        "rgb(101%, 0%, 0%)",
+        "rgb(1, 2, 3, 4, 5)",
+        "rgb(1 2 3 %)",
+        "rgb(" + "1" * 10**5 + ", 0, 0)",
+    ],
 )
 def test_what_is_no_colour_is_refused(text):
     with pytest.raises(ValueError, match=r"colour must look like #1a2b3c, got .*: pick it anew"):
