@@ -39,7 +39,6 @@ from mgm_core.choices import (
     SEGMENTERS,
     WORKING_MEGAPIXELS,
     SegmenterError,
-    classes_of,
 )
 from mgm_core.compositing import Fit
 from mgm_core.cutout import opaque
@@ -306,8 +305,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace, done: list[Job | UrlJob]) -> int:
     try:
         recipe, picture_path = recipe_of(options)
-        if recipe.category != AUTO:
-            classes_of(recipe.category)
         planned = planned_of(options, recipe, picture_path)
         picture = None
         if picture_path is not None:

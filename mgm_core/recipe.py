@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
-from mgm_core.choices import Refinement
+from mgm_core.choices import SEGMENTERS, Refinement, classes_of
 from mgm_core.compositing import Colour, Fit
 from mgm_core.foreground.estimate import ForegroundMethod, current_method
 from mgm_core.runtime.renamed import RECIPE_KEYS, rename_keys
@@ -228,6 +228,13 @@ class Recipe(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.category != AUTO:
+            classes_of(self.category)
+        if self.segmenter not in SEGMENTERS:
+            raise ValueError(
+                f"segmenter must be one of {', '.join(SEGMENTERS)}, got {shown(self.segmenter)}: "
+                "choose one"
+            )
         for name, value in PRESETS[self.quality]._asdict().items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)

@@ -34,3 +34,11 @@ def test_a_program_chooses_a_label_and_ignores_transparency(api, photo, tmp_path
     for ignored, expected in ((False, 0), (True, 1)):
         cutout, _ = api.matte(given, ignore_transparency=ignored)
         assert read_alpha(cutout)[26, 22] == expected
+
+
+def test_an_unknown_category_is_refused_with_a_mask_too(api, photo, mask):
+    message = r"Category must be one of animal, .*, got 'persn'\. Choose one\."
+    with pytest.raises(gr.Error, match=message):
+        api.matte(photo, mask, category="persn")
+    with pytest.raises(gr.Error, match=message):
+        api.apply(photo, '{"own_mask": true, "category": "persn"}', mask)

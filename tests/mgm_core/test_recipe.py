@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from mgm_core.choices import ANIMAL, CATEGORIES, SEGMENTERS
 from mgm_core.recipe import (
+    AUTO,
     PRESETS,
     VERSION,
     Background,
@@ -181,6 +183,14 @@ def test_numbers_come_in_the_type_of_the_setting():
         ('{"version": 1, "refine": "yes"}', "refine must be one of off, half, full, got 'yes'"),
         ('{"version": 1, "keep_largest": 1}', "keep_largest must be true or false, got 1"),
         ('{"version": 1, "category": null}', "category must be text, got None"),
+        (
+            '{"version": 1, "category": "persn"}',
+            "category must be one of animal, .* got 'persn': ch",
+        ),
+        (
+            '{"version": 1, "segmenter": "sam"}',
+            "segmenter must be one of portrait, .*, got 'sam': c",
+        ),
         ('{"version": 1, "mask_kind": ["trimap"]}', "mask_kind must be one of detect, binary_mask"),
         ('{"version": 1, "drawn_on": [640]}', r"drawn_on must hold more values, got \[640\]"),
         ('{"version": 1, "drawn_on": [640, 0]}', r"drawn_on\[1\] must lie between 1 and 100000"),
@@ -196,6 +206,14 @@ def test_settings_that_cannot_be_meant_are_refused(text, message):
     [
         (lambda: Recipe(threshold=1.2), "threshold must lie between 0.01 and 0.99, got 1.2: move"),
         (lambda: Recipe(foreground="x"), "foreground must be one of multilevel, .*, got 'x': choo"),
+        (
+            lambda: Recipe(category="persn"),
+            "category must be one of animal, .*, got 'persn': choose",
+        ),
+        (
+            lambda: Recipe(segmenter="sam"),
+            "segmenter must be one of portrait, .*, got 'sam': choose",
+        ),
         (lambda: Background("x"), "background.kind must be one of transparent, colour, grad"),
         (
             lambda: Background(fit="x"),
@@ -209,6 +227,13 @@ def test_settings_that_cannot_be_meant_are_refused(text, message):
 def test_no_recipe_is_out_of_its_ranges_whoever_makes_it(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_every_name_that_can_be_chosen_makes_a_recipe():
+    for category in (AUTO, ANIMAL, *CATEGORIES):
+        assert Recipe(category=category).category == category
+    for segmenter in SEGMENTERS:
+        assert Recipe(segmenter=segmenter).segmenter == segmenter
 
 
 def test_what_a_browser_sends_is_read():
