@@ -53,7 +53,7 @@ def read_sizes(text: str) -> tuple[int, ...]:
     """Read a list of kernel diameters, "10, 20, 30", into signed ones on both sides of 0.
 
     Args:
-        text: whole numbers with anything but digits between them.
+        text: whole numbers with commas, semicolons or blanks between them.
 
     Returns:
         Erosions, 0 and dilations, rising.

@@ -31,7 +31,7 @@ def test_sizes_are_taken_on_both_sides():
     assert read_sizes("5;5 0") == (-5, 0, 5)
 
 
-@pytest.mark.parametrize("text", ["", "ten", "10.5", "-10"])
+@pytest.mark.parametrize("text", ["", "ten", "10.5", "-10", "10/20", "10x20"])
 def test_what_are_no_sizes_is_refused(text):
     with pytest.raises(ValueError, match=r"sizes must be whole numbers, got .*: write 10, 20, 30"):
         read_sizes(text)
