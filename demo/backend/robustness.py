@@ -95,7 +95,7 @@ def trials(
         reference, base, whole = unperturbed, 0.0, float(unperturbed.sum(dtype=np.float64)) / 1000
     else:
         reference = studio.fitting_mask(order, truth).mask
-        base = whole = _sad(unperturbed, reference)
+        base = whole = sad_thousands(unperturbed, reference)
     if not whole:
         raise ValueError(
             "the guidance as it is must give a result that differs from the true alpha, got the "
@@ -106,19 +106,20 @@ def trials(
     for size in sizes:
         perturbed = replace(order, perturb_px=size)
         guidance, alpha = studio.guidance(perturbed).guidance, studio.matte(perturbed).alpha
-        sad = _sad(alpha, reference)
+        sad = sad_thousands(alpha, reference)
         yield Trial(
             size,
             guidance,
             alpha,
             sad=sad,
             mse=float(np.square(alpha - reference).mean(dtype=np.float64)) * 1000,
-            guidance_sad=_sad(guidance, reference),
+            guidance_sad=sad_thousands(guidance, reference),
             change_percent=100 * (sad - base) / whole,
         )
 
 
-def _sad(plane: Floats, reference: Floats) -> float:
+def sad_thousands(plane: Floats, reference: Floats) -> float:
+    """Return the sum of absolute differences of two planes, in thousands."""
     return float(np.abs(plane - reference).sum(dtype=np.float64)) / 1000
 
 

@@ -120,7 +120,7 @@ class Studio:
         photo = self.photo(file)
         if photo.alpha is None:
             return photo.image
-        return composite(photo.image, photo.alpha, _tiles(photo.alpha))
+        return composite(photo.image, photo.alpha, page_tiles(photo.alpha))
 
     def mask(self, file: File, label: int | None = None) -> SubjectMask:
         """Return a mask file's values, (H, W), of a map of labels the subject's."""
@@ -390,11 +390,11 @@ def over_tiles(foreground: Floats, alpha: Floats, recipe: Recipe) -> Floats:
         alpha: (H, W) float32 in [0, 1].
         recipe: its shadow; tiles shed no light.
     """
-    return render(foreground, alpha, _tiles(alpha), replace(recipe, light_wrap=0))
+    return render(foreground, alpha, page_tiles(alpha), replace(recipe, light_wrap=0))
 
 
-def _tiles(alpha: Floats) -> Floats:
-    """Return tiles that look alike on the page whatever the photo's size."""
+def page_tiles(alpha: Floats) -> Floats:
+    """Return tiles for what is transparent, (H, W, 3), which look alike whatever its size."""
     height, width = alpha.shape
     return checkerboard(height, width, tile_px=max(4, max(height, width) // 56))
 

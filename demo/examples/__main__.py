@@ -22,15 +22,14 @@ from PIL import Image
 
 from demo.backend.studio import over_tiles, overlay
 from demo.examples import EXAMPLES, HERO, PICTURES, Example
+from demo.play.loop import FRAME_MS, KERNELS_PX, there_and_back
 from mgm_core.arrays import Bytes, Floats
 from mgm_core.cutout import Cutout, Guided, cut_out, guidance_from_mask, guidance_from_segmenter
 from mgm_core.images import encode_jpeg, encode_png, read_image, read_mask
 from mgm_core.models import Models
 from mgm_core.weights import bundled
 
-HERO_KERNELS_PX = (-30, -24, -18, -12, -6, 0, 6, 12, 18, 24, 30)
 _HERO_SIDE_PX = 340
-_FRAME_MS = 110
 _THUMBNAIL_PX = 144
 # The scribble: lines from corner to corner in px of its photo, and their width.
 _SCRIBBLE = (
@@ -109,7 +108,7 @@ def _write_hero(models: Models) -> dict[str, object]:
     image = read_image(HERO.photo_path)
     guided = guided_of(HERO, image, models)
     frames, masks, alphas = [], [], []
-    for kernel_px in HERO_KERNELS_PX:
+    for kernel_px in KERNELS_PX:
         moved = guided.shifted(kernel_px)
         made = cut_out(
             image,
@@ -123,16 +122,15 @@ def _write_hero(models: Models) -> dict[str, object]:
         shown = over_tiles(made.foreground, made.alpha, made.recipe)
         pair = overlay(image, moved.guidance), shown
         frames.append(np.hstack([_levels(picture, _HERO_SIDE_PX) for picture in pair]))
-    still = HERO_KERNELS_PX.index(0)
+    still = KERNELS_PX.index(0)
     _write_webp(PICTURES / "hero-still.webp", [frames[still]], quality=80)
-    there_and_back = [*frames[still:], *frames[-2::-1], *frames[1:still]]
-    _write_webp(PICTURES / "hero.webp", there_and_back, quality=62)
+    _write_webp(PICTURES / "hero.webp", there_and_back(frames), quality=62)
 
     def moves(planes: Sequence[Floats]) -> list[float]:
         return [round(float(np.abs(p - planes[still]).sum()) / 1000, 2) for p in planes]
 
     return {
-        "kernels_px": HERO_KERNELS_PX,
+        "kernels_px": KERNELS_PX,
         "mask_sad_thousands": moves(masks),
         "alpha_sad_thousands": moves(alphas),
         "subject_thousands": round(float(alphas[still].sum()) / 1000, 1),
@@ -152,7 +150,7 @@ def _levels(picture: Floats, side_px: int) -> Bytes:
 def _write_webp(path: Path, frames: Sequence[Bytes], quality: int) -> None:
     first, *others = (Image.fromarray(frame) for frame in frames)
     first.save(
-        path, save_all=True, append_images=others, duration=_FRAME_MS, loop=0, quality=quality,
+        path, save_all=True, append_images=others, duration=FRAME_MS, loop=0, quality=quality,
         method=6,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from demo.backend.orders import File, Order
 from demo.backend.publishing import for_page, publish
-from demo.backend.robustness import Trial, disagreement, heat, trials
+from demo.backend.robustness import Trial, disagreement, heat, sad_thousands, trials
 from demo.backend.studio import Studio, over_tiles, overlay, tinted
 from demo.backend.visits import report_refusals, report_waiting
 from demo.controls import Controls
@@ -135,7 +135,7 @@ class PlayHandlers:
             progress(0.5, "Cutting out by yours")
             terrible = self._by_mask(good, scribble)
             alpha = self._studio.matte(terrible).alpha
-            score = Score(_sad(scribble, reference), _sad(alpha, reference))
+            score = Score(sad_thousands(scribble, reference), sad_thousands(alpha, reference))
             picture = self._studio.picture(good.photo)
             pictures = [
                 (for_page(overlay(picture, scribble)), "Your mask"),
@@ -257,8 +257,8 @@ class PlayHandlers:
                 )
             shown = for_page(pictures[0]), for_page(pictures[1])
             note = (
-                f"They differ by {_sad(ours, theirs.alpha):.2f} thousand pixels (SAD of alpha), "
-                f"MSE {1000 * np.square(ours - theirs.alpha).mean():.2f} thousandths."
+                f"They differ by {sad_thousands(ours, theirs.alpha):.2f} thousand pixels (SAD of "
+                f"alpha), MSE {1000 * np.square(ours - theirs.alpha).mean():.2f} thousandths."
             )
             return gr.Column(visible=True), shown, side_by_side(*shown), note
 
@@ -283,14 +283,10 @@ def measured(done: Sequence[Trial]) -> str:
     """Say by how much masks and results of a loop differ from the ones in its middle."""
     still = next(trial for trial in done if trial.grow_px == 0)
     subject = max(float(still.alpha.sum()), 1.0) / 1000
-    mask = max(_sad(trial.guidance, still.guidance) for trial in done)
-    result = max(_sad(trial.alpha, still.alpha) for trial in done)
+    mask = max(sad_thousands(trial.guidance, still.guidance) for trial in done)
+    result = max(sad_thousands(trial.alpha, still.alpha) for trial in done)
     return (
         f"The mask moves by {done[0].grow_px} to {done[-1].grow_px} px: it changes by up to "
         f"{100 * mask / subject:.1f} % of the subject, the cut-out by up to "
         f"{100 * result / subject:.1f} %."
     )
-
-
-def _sad(first: Floats, second: Floats) -> float:
-    return float(np.abs(first - second).sum(dtype=np.float64)) / 1000

@@ -12,11 +12,19 @@ from PIL import Image
 from demo.play.card import reduced
 from mgm_core.arrays import Bytes, Floats
 
-__all__ = ["KERNELS_PX", "encode_frame", "encode_gif", "encode_mp4", "loop_frame", "there_and_back"]
+__all__ = [
+    "FRAME_MS",
+    "KERNELS_PX",
+    "encode_frame",
+    "encode_gif",
+    "encode_mp4",
+    "loop_frame",
+    "there_and_back",
+]
 
 KERNELS_PX = (-30, -24, -18, -12, -6, 0, 6, 12, 18, 24, 30)
 """What the mask is eroded and dilated by, as signed kernel diameters in px."""
-_FRAME_MS = 110
+FRAME_MS = 110
 _PANEL_PX = 480
 # Players show a short MP4 once: it holds the loop several times.
 _ROUNDS = 4
@@ -60,7 +68,7 @@ def encode_gif(frames: Sequence[Bytes]) -> bytes:
         for frame in frames
     )
     file = BytesIO()
-    first.save(file, "GIF", save_all=True, append_images=others, duration=_FRAME_MS, loop=0)
+    first.save(file, "GIF", save_all=True, append_images=others, duration=FRAME_MS, loop=0)
     return file.getvalue()
 
 
@@ -73,12 +81,12 @@ def encode_mp4(frames: Sequence[Bytes]) -> bytes:
     with TemporaryDirectory(prefix="mgm-") as folder:
         path = Path(folder, "loop.mp4")
         with av.open(str(path), "w", options={"movflags": "faststart"}) as out:
-            stream = out.add_stream("libx264", Fraction(1000, _FRAME_MS), {"crf": "18"})
+            stream = out.add_stream("libx264", Fraction(1000, FRAME_MS), {"crf": "18"})
             stream.height, stream.width = frames[0].shape[:2]
             stream.pix_fmt = "yuv420p"
             for number, pixels in enumerate([*frames] * _ROUNDS):
                 frame = VideoFrame.from_ndarray(pixels, "rgb24")
-                frame.pts, frame.time_base = number, Fraction(_FRAME_MS, 1000)
+                frame.pts, frame.time_base = number, Fraction(FRAME_MS, 1000)
                 out.mux(stream.encode(frame))
             out.mux(stream.encode(None))
         return path.read_bytes()

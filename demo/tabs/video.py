@@ -11,11 +11,12 @@ import gradio as gr
 from demo.backend.models import Models
 from demo.backend.orders import picked_colour
 from demo.backend.publishing import for_page, new_file, publish
+from demo.backend.studio import page_tiles
 from demo.backend.visits import Visits, report_refusals, report_waiting
 from demo.environment import Environment
 from demo.web.uploads import SAVE, arrival, label_choice, upload, uploaded
 from mgm_core.arrays import Floats
-from mgm_core.compositing import checkerboard, composite
+from mgm_core.compositing import composite
 from mgm_core.cutout import opaque
 from mgm_core.images import encode_png, read_labels, read_photo, read_subject_mask
 from mgm_core.recipe import Background, BackgroundKind, Recipe
@@ -181,9 +182,8 @@ def on_page(pixels: Floats) -> Floats:
     """Return a finished frame as it is shown: over tiles where it is transparent, (H, W, 3)."""
     if pixels.shape[2] == 3:
         return pixels
-    height, width = pixels.shape[:2]
-    tiles = checkerboard(height, width, tile_px=max(4, max(height, width) // 56))
-    return composite(pixels[..., :3], pixels[..., 3], tiles)
+    alpha = pixels[..., 3]
+    return composite(pixels[..., :3], alpha, page_tiles(alpha))
 
 
 def _so_far(done: int, expected: int | None, seconds: float) -> str:

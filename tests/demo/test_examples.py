@@ -5,7 +5,8 @@ import pytest
 
 from demo.backend.studio import over_tiles
 from demo.examples import EXAMPLES, PICTURES, manifest
-from demo.examples.__main__ import HERO_KERNELS_PX, computed, digest
+from demo.examples.__main__ import computed, digest
+from demo.play.loop import KERNELS_PX
 from demo.web.gallery import claim
 from mgm_core.images import read_image, read_mask
 from mgm_core.models import Models
@@ -37,7 +38,7 @@ def test_every_file_is_there(example):
 def test_the_hero_is_small_and_says_what_was_measured():
     assert (PICTURES / "hero.webp").stat().st_size < 400_000
     measured = json.loads((PICTURES / "manifest.json").read_text())["hero"]
-    assert tuple(measured["kernels_px"]) == HERO_KERNELS_PX
+    assert tuple(measured["kernels_px"]) == KERNELS_PX
     subject = measured["subject_thousands"]
     mask, result = (100 * max(measured[f"{p}_sad_thousands"]) / subject for p in ("mask", "alpha"))
     assert f"{mask:.1f} % of the subject" in claim()
