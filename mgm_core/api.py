@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mgm_core.arrays import Floats, check_image, check_mask
-from mgm_core.choices import classes_of
 from mgm_core.corrections.clicking import Click
 from mgm_core.cutout import (
     Cutout,
@@ -28,7 +27,7 @@ from mgm_core.cutout import cut_out as cut_out_guided
 from mgm_core.files.formats import encode, format_of, writable
 from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask, write_whole
 from mgm_core.models import Models
-from mgm_core.recipe import AUTO, Background, Edit, Quality, Recipe, read_background
+from mgm_core.recipe import Background, Edit, Quality, Recipe, read_background
 
 __all__ = ["Picture", "Result", "cut_out"]
 
@@ -141,8 +140,6 @@ def cut_out(
     """
     if mask is not None and trimap is not None:
         raise ValueError("mask and trimap must not both be given, got both: leave one out")
-    if category != AUTO:
-        classes_of(category)
     given = mask if mask is not None else trimap
     if trimap is not None and points:
         raise ValueError(
