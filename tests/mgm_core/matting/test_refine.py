@@ -1,3 +1,4 @@
+import functools
 import re
 
 import numpy as np
@@ -6,7 +7,13 @@ import torch
 
 from mgm_core.matting.laplacian import MattingLaplacian, smooth_compression_noise
 from mgm_core.matting.matter import VIEWS_PX, Matter
-from mgm_core.matting.refine import CandidateAlphas, Refiner, mean_view, unknown_region
+from mgm_core.matting.refine import (
+    BAND_KERNEL_PX,
+    CandidateAlphas,
+    Refiner,
+    mean_view,
+    unknown_region,
+)
 from mgm_core.matting.sampling import sample_alpha
 from mgm_core.networks.fusion_net import (
     CANDIDATES,
@@ -313,6 +320,47 @@ def test_a_large_image_has_one_view(monkeypatch):
         matter.matte(np.zeros((side, side, 3), np.float32), plane, refine="full")
     assert counts == [2, 1]
     assert VIEWS_PX > 1000 * 1200 * (1 + 1.05**2)  # a photograph of a common size has two
+
+
+def test_a_second_round_fuses_what_the_first_left_undecided():
+    image, _, view = _composite(48, 60)
+    unknown = np.zeros(view.shape, np.bool_)
+    unknown[10:40, 10:50] = True
+    view = np.where(unknown, view, np.float32(0))
+    rounds = []
+
+    class Given:
+        def __init__(self, *_):
+            rounds.append([])
+
+        def __call__(self, views):
+            rounds[-1].append(views[0].copy())
+            return np.zeros((CANDIDATES, *view.shape), np.float32)
+
+    def run(*planes, left):
+        alpha = np.full((1, 1, *planes[0].shape[2:]), len(rounds[-1]) / 10, np.float32)
+        return np.where(np.arange(planes[0].shape[3]) < left, alpha, np.float32(0.99))
+
+    def refined(left):
+        refiner = Refiner(
+            FusionNetwork(),
+            device="cpu",
+            dtype="float32",
+            rounds=3,
+            candidates=Given,
+            run=functools.partial(run, left=left),
+        )
+        return refiner(image, view, [view], unknown)
+
+    alpha = refined(left=30)
+    near = BAND_KERNEL_PX // 2
+    assert len(rounds[0]) == 3
+    # The last round's alpha where all rounds were undecided, and around; else that of the first.
+    assert (alpha[10:40, 10:30] == np.float32(0.3)).all()
+    assert (alpha[10:40, 30 + near : 50] == np.float32(0.99)).all()
+    assert (alpha[~unknown] == view[~unknown]).all()
+    assert (refined(left=0)[unknown] == np.float32(0.99)).all()
+    assert len(rounds[1]) == 1  # nothing was left for a second round
 
 
 def test_a_second_round_starts_from_the_alpha_of_the_first(refiner):
