@@ -9,14 +9,9 @@ from demo.backend.visits import Visits
 from demo.play.handlers import PlayHandlers
 from demo.play.loupe import loupe
 from demo.web.editor import guidance_editor
+from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.uploads import upload
 from demo.web.viewer import closeup
-
-_AT_ONCE: dict[str, Any] = {
-    "queue": False,
-    "api_visibility": "private",
-    "show_progress": "hidden",
-}
 
 
 def play_tab(
@@ -67,8 +62,8 @@ def _game(
                 elem_id="scribble-pictures",
             )
     # A new photo is a new sheet.
-    arrived.change(handlers.blank, controls, [canvas, edits], **_AT_ONCE)
-    canvas.edit(handlers.scribbled, controls, [canvas, edits], **_AT_ONCE)
+    arrived.change(handlers.blank, controls, [canvas, edits], **AT_ONCE)
+    canvas.edit(handlers.scribbled, controls, [canvas, edits], **AT_ONCE)
     _compute(
         [run.click],
         (run, stop),
@@ -102,7 +97,7 @@ def _loop(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
         lambda: (*(gr.DownloadButton(value=None, interactive=False) for _ in "gm"), ""),
         None,
         [gif, mp4, measured],
-        **_AT_ONCE,
+        **AT_ONCE,
     )
     _compute(
         [run.click],
@@ -125,7 +120,7 @@ def _loupe(
     with gr.Row():
         run, stop = _run_and_stop("Look closely", "loupe")
     glass = loupe("loupe")
-    arrived.change(lambda: None, None, glass, **_AT_ONCE)
+    arrived.change(lambda: None, None, glass, **AT_ONCE)
     _compute(
         [run.click],
         (run, stop),
@@ -206,10 +201,10 @@ def _compute(
     def running(on: bool) -> list[gr.Button]:
         return [gr.Button(interactive=not on), gr.Button(visible=on)]
 
-    begun = gr.on(events, lambda: running(True), None, list(buttons), **_AT_ONCE)
-    computed = begun.then(api_visibility="private", **computing)
-    computed.then(lambda: running(False), None, list(buttons), **_AT_ONCE)
+    begun = gr.on(events, lambda: running(True), None, list(buttons), **AT_ONCE)
+    computed = begun.then(**PRIVATE, **computing)
+    computed.then(lambda: running(False), None, list(buttons), **AT_ONCE)
     # Not before the end is known may it begin anew: Gradio would end that as well.
-    stop.click(visits.stop, None, None, cancels=[computed], **_AT_ONCE).then(
-        lambda: running(False), None, list(buttons), **_AT_ONCE
+    stop.click(visits.stop, None, None, cancels=[computed], **AT_ONCE).then(
+        lambda: running(False), None, list(buttons), **AT_ONCE
     )

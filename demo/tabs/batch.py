@@ -5,7 +5,7 @@ import logging
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import cv2
 import gradio as gr
@@ -22,6 +22,7 @@ from demo.backend.visits import (
     shortage_of,
 )
 from demo.environment import Environment
+from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.uploads import uploaded
 from mgm_core.arrays import Floats
 from mgm_core.foreground.estimate import ForegroundMethod
@@ -313,11 +314,6 @@ def batch_tab(
                 interactive=False,
                 elem_id="batch-download",
             )
-    at_once: dict[str, Any] = {
-        "queue": False,
-        "api_visibility": "private",
-        "show_progress": "hidden",
-    }
     background.change(
         lambda kind: (
             gr.ColorPicker(visible=kind == "colour"),
@@ -325,7 +321,7 @@ def batch_tab(
         ),
         background,
         [colour, wanted],
-        **at_once,
+        **AT_ONCE,
     )
     run.click(
         lambda: (
@@ -336,12 +332,12 @@ def batch_tab(
         ),
         None,
         [gallery, file, note, stop],
-        **at_once,
+        **AT_ONCE,
     ).then(
         visits.of(handlers.cut_out),
         [photos, category, grow, threshold, foreground, background, colour, wanted, settings],
         [gallery, file, note],
-        api_visibility="private",
+        **PRIVATE,
         show_progress_on=gallery,
-    ).then(lambda: gr.Button(visible=False), None, stop, **at_once)
-    stop.click(visits.stop, None, None, **at_once)
+    ).then(lambda: gr.Button(visible=False), None, stop, **AT_ONCE)
+    stop.click(visits.stop, None, None, **AT_ONCE)

@@ -4,7 +4,7 @@ import html
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import gradio as gr
 
@@ -14,6 +14,7 @@ from demo.backend.publishing import for_page, new_file, publish
 from demo.backend.studio import page_tiles
 from demo.backend.visits import Visits, report_refusals, report_waiting
 from demo.environment import Environment
+from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.uploads import SAVE, arrival, label_choice, upload, uploaded
 from mgm_core.arrays import Floats
 from mgm_core.compositing import composite
@@ -301,11 +302,6 @@ def video_tab(
             file = gr.DownloadButton(
                 "Download", variant="primary", interactive=False, elem_id="clip-download"
             )
-    at_once: dict[str, Any] = {
-        "queue": False,
-        "api_visibility": "private",
-        "show_progress": "hidden",
-    }
     background.change(
         lambda kind: (
             gr.ColorPicker(visible=kind == "colour"),
@@ -317,17 +313,17 @@ def video_tab(
         ),
         background,
         [colour, picture, blur, save],
-        **at_once,
+        **AT_ONCE,
     )
-    arrival(first_mask).change(handlers.labels, first_mask, label, **at_once)
+    arrival(first_mask).change(handlers.labels, first_mask, label, **AT_ONCE)
     download = gr.File(label="Download", elem_classes="offstage")
     frame.click(
         visits.of(handlers.first_frame),
         [clip, size],
         download,
         show_progress_on=frame,
-        api_visibility="private",
-    ).success(None, download, None, js=SAVE, api_visibility="private")
+        **PRIVATE,
+    ).success(None, download, None, js=SAVE, **PRIVATE)
     inputs = [clip, category, threshold, size, background, colour, picture, blur, save]
     inputs += [first_mask, label, ignore]
     run.click(
@@ -340,12 +336,12 @@ def video_tab(
         ),
         None,
         [latest, result, file, note, stop],
-        **at_once,
+        **AT_ONCE,
     ).then(
         visits.of(handlers.cut_out),
         inputs,
         [latest, result, file, note],
-        api_visibility="private",
+        **PRIVATE,
         show_progress_on=latest,
-    ).then(lambda: gr.Button(visible=False), None, stop, **at_once)
-    stop.click(visits.stop, None, None, **at_once)
+    ).then(lambda: gr.Button(visible=False), None, stop, **AT_ONCE)
+    stop.click(visits.stop, None, None, **AT_ONCE)

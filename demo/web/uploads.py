@@ -12,6 +12,8 @@ import gradio as gr
 from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
 
+from demo.web.events import PRIVATE
+
 # The file is fetched from where the handler put it, so that nothing is encoded before it is asked
 # for; a visible DownloadButton would have to hold its file beforehand.
 SAVE = """(file) => {
@@ -49,7 +51,7 @@ def arrival(image: gr.Image) -> gr.Textbox:
     Source: https://github.com/gradio-app/gradio/issues/12346
     """
     text = gr.Textbox(label=image.label, elem_classes="offstage")
-    image.change(None, image, text, js=_KEY, queue=False, api_visibility="private")
+    image.change(None, image, text, js=_KEY, queue=False, **PRIVATE)
     return text
 
 

@@ -16,7 +16,8 @@ from demo.backend.visits import LANES, Visits
 from demo.controls import CONTROL_NAMES, Controls
 from demo.environment import Environment
 from demo.examples import EXAMPLES
-from demo.ui import CATEGORIES, SEGMENTERS, build
+from demo.tabs.settings import CATEGORIES, SEGMENTERS
+from demo.ui import build
 from mgm_core import choices
 from mgm_core.choices import ANIMAL
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
