@@ -54,7 +54,7 @@ SAMPLED_PRIOR_WEIGHT = 1e-2
 ROUNDS = 2
 """How often alpha is refined; the views of the second round are the alpha of the first."""
 
-_DECIDED_ALPHA = 0.02  # what is as near to 0 or 1 after a round is not fused again
+_FINAL_ALPHA = 0.02  # what is as near to 0 or 1 after a round stays as it is
 _CONTEXT_PX = 32  # what is seen around the unknown region
 _FUSION_TILE_PX, _FUSION_OVERLAP_PX = 384, 32
 
@@ -246,16 +246,16 @@ class Refiner:
             planes = image[part].transpose(2, 0, 1), guidance[part][None], find(views)
             fused = self._fuse(*(plane[None] for plane in planes), wanted=where)[0, 0]
             views = [np.where(where, fused, views[0])] * VIEWS
-            # What is decided stays, and the next round fuses a third less.
-            where = where & _undecided(views[0])
+            # The next round fuses a third less.
+            where = where & _still_unknown(views[0])
             if not where.any():
                 break
         return views[0]
 
 
-def _undecided(alpha: Plane) -> Booleans:
+def _still_unknown(alpha: Plane) -> Booleans:
     """Return where alpha is not near 0 or 1, and what is around, (H, W) bool."""
-    between = (alpha > _DECIDED_ALPHA) & (alpha < 1 - _DECIDED_ALPHA)
+    between = (alpha > _FINAL_ALPHA) & (alpha < 1 - _FINAL_ALPHA)
     return unknown_region(np.where(between, alpha, np.float32(0)))
 
 

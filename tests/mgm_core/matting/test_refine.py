@@ -322,7 +322,7 @@ def test_a_large_image_has_one_view(monkeypatch):
     assert VIEWS_PX > 1000 * 1200 * (1 + 1.05**2)  # a photograph of a common size has two
 
 
-def test_a_second_round_fuses_what_the_first_left_undecided():
+def test_a_second_round_fuses_what_the_first_left_between():
     image, _, view = _composite(48, 60)
     unknown = np.zeros(view.shape, np.bool_)
     unknown[10:40, 10:50] = True
@@ -355,7 +355,7 @@ def test_a_second_round_fuses_what_the_first_left_undecided():
     alpha = refined(left=30)
     near = BAND_KERNEL_PX // 2
     assert len(rounds[0]) == 3
-    # The last round's alpha where all rounds were undecided, and around; else that of the first.
+    # The last round's alpha where no round came near 0 or 1, and around; else that of the first.
     assert (alpha[10:40, 10:30] == np.float32(0.3)).all()
     assert (alpha[10:40, 30 + near : 50] == np.float32(0.99)).all()
     assert (alpha[~unknown] == view[~unknown]).all()
