@@ -17,7 +17,7 @@ from mgm_core import __version__
 from mgm_core.api import cut_out
 from mgm_core.choices import ANIMAL, CATEGORIES
 from mgm_core.images import encode_png
-from mgm_core.recipe import AUTO
+from mgm_core.recipe import AUTO, read_background
 from mgm_core.runtime.admission import Admission, BusyError, Visitor, await_turn, within
 from mgm_core.runtime.cancellation import Cancelled
 from mgm_core.runtime.reporting import reason_of
@@ -137,6 +137,8 @@ def make_app(
                 return encode_png(made.picture)
 
         try:
+            if isinstance(behind, str):
+                _check_background(behind)
             with admission.visit(Visitor(address)) as visit:
                 async with _cancelled_with(request, visit.token.cancel):
                     data = await anyio.to_thread.run_sync(work)
@@ -152,6 +154,19 @@ def make_app(
         return Response(data, media_type="image/png")
 
     return app
+
+
+def _check_background(text: str) -> None:
+    """Raise unless a text is a background: `cut_out` opens any other text as a file's path.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if read_background(text) is None:
+        raise ValueError(
+            "background must be none, #rrggbb, gradient:#rrggbb,#rrggbb,ANGLE, blur or "
+            f"blur:PERCENT, got {text!r:.60}: send a picture as background_picture"
+        )
 
 
 @asynccontextmanager

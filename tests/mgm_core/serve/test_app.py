@@ -1,6 +1,8 @@
+import re
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -90,6 +92,36 @@ def test_a_request_is_answered_with_what_the_library_gives(files):
         assert "image/png" in described["responses"]["200"]["content"]
         assert "multipart/form-data" in described["requestBody"]["content"]
         assert client.get("/healthz").json() == {"running": 0, "waiting": 0}
+
+
+def test_a_background_in_words_never_names_a_file_of_the_server(files, monkeypatch, tmp_path):
+    secret = tmp_path / "scan.png"
+    secret.write_bytes(files["photo"])
+    given = []
+
+    def composited(*_, background, **__):
+        given.append(background)
+        return SimpleNamespace(picture=np.zeros((4, 4, 3), np.float32))
+
+    monkeypatch.setattr(service, "cut_out", composited)
+    with serving(make_app()) as client:
+        for text, message in (
+            (str(secret), "background must be none, #rrggbb, .* send a picture as background_pict"),
+            ("http://127.0.0.1/scan.png", "background must be none, #rrggbb"),
+            ("#00ff00\n", "background must be none, #rrggbb"),
+            ("blur:1000", "blur"),
+        ):
+            answer = client.post("/cut-out", files=files, data={"background": text})
+            assert answer.status_code == 422, text
+            assert re.search(message, answer.json()["detail"])
+        assert given == []
+        for text in ("none", "#00ff00", "gradient:#000000,#ffffff,90", "blur:5"):
+            answer = client.post("/cut-out", files=files, data={"background": text})
+            assert answer.status_code == 200, text
+        picture = {**files, "background_picture": files["photo"]}
+        answer = client.post("/cut-out", files=picture, data={"background": str(secret)})
+        assert answer.status_code == 200
+        assert given[-1] == files["photo"]
 
 
 def test_who_leaves_frees_the_turn_and_who_comes_too_many_is_told(files, monkeypatch):
