@@ -11,7 +11,7 @@ import uvicorn
 
 from mgm_core import cut_out
 from mgm_core.images import encode_png, read_image, read_photo
-from mgm_core.runtime.admission import Admission
+from mgm_core.runtime.admission import Admission, Visitor
 from mgm_core.runtime.cancellation import checkpoint
 from mgm_core.serve import app as service
 from mgm_core.serve.__main__ import main
@@ -166,6 +166,28 @@ def test_what_takes_too_long_is_refused(files, monkeypatch):
         late = client.post("/cut-out", files=files)
         assert late.status_code == 422
         assert "a photograph must take at most 0.1 s" in late.json()["detail"]
+
+
+def test_waiting_for_a_turn_takes_none_of_the_time_to_compute(files, monkeypatch):
+    def short(*_, **__):
+        checkpoint()
+        return SimpleNamespace(picture=np.zeros((4, 4, 3), np.float32))
+
+    monkeypatch.setattr(service, "cut_out", short)
+    admission, codes = Admission({"photo": 1}), []
+    with serving(make_app(admission, Limits(seconds=1))) as client:
+
+        def ask():
+            codes.append(client.post("/cut-out", files=files).status_code)
+
+        with admission.visit(Visitor("another")) as earlier:
+            earlier.await_turn("photo")
+            asking = threading.Thread(target=ask)
+            asking.start()
+            until(lambda: admission.waiting == 1)
+            time.sleep(1.2)
+        asking.join()
+    assert codes == [200]
 
 
 def test_a_wrong_command_line_says_what_to_do(capsys):
