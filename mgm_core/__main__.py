@@ -579,6 +579,9 @@ def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None
     wanted = {"alpha": options.save_alpha, "foreground": options.save_foreground}
     sides = [side for side, is_wanted in wanted.items() if is_wanted]
     masks = options.mask or options.trimap
+    weights = _weights(options.weights)
+    also_read = [picture, options.settings, weights if isinstance(weights, Path) else None]
+    also_written = [options.report] if options.report is not None else []
     if any(is_url(name) for name in (*options.inputs, options.output, masks or "")):
         far = plan_urls(
             options.inputs,
@@ -587,6 +590,8 @@ def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None
             recursive=options.recursive,
             format_name=options.format_name,
             sides=sides,
+            also_read=also_read,
+            also_written=also_written,
         )
         _check_form(far.form, recipe, options)
         return far
@@ -600,19 +605,12 @@ def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None
         may_exist=options.skip_existing,
         may_be_empty=options.watch,
     )
-    weights = _weights(options.weights)
     check_outputs(
         [
             *(path for job in planned.jobs for path in (job.target, *job.sides.values())),
-            *([options.report] if options.report is not None else ()),
+            *also_written,
         ],
-        [
-            *(job.source for job in planned.jobs),
-            *(job.mask for job in planned.jobs),
-            picture,
-            options.settings,
-            weights if isinstance(weights, Path) else None,
-        ],
+        [*(job.source for job in planned.jobs), *(job.mask for job in planned.jobs), *also_read],
     )
     _check_form(planned.form, recipe, options)
     return planned

@@ -20,6 +20,7 @@ __all__ = [
     "Plan",
     "UsageError",
     "check_outputs",
+    "file_identities",
     "names_a_folder",
     "normalised",
     "plan",
@@ -205,25 +206,41 @@ def normalised(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
+def file_identities(path: Path | str) -> list[object]:
+    """Return what two paths share where they lead to one file."""
+    path = Path(path)
+    found: list[object] = [path.resolve()]
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return found
+    return [*found, (state.st_dev, state.st_ino)]
+
+
+def check_outputs(
+    outputs: Iterable[Path | str],
+    inputs: Iterable[Path | str | None],
+    identities: Callable[[Path | str], list[object]] = file_identities,
+) -> None:
     """Hold every result to be a file of its own, which is neither read nor written twice.
 
     Args:
         outputs: what is to be written.
         inputs: what is read; None counts for nothing.
+        identities: returns what two names share where they lead to one file.
 
     Raises:
         UsageError: a result is one of the inputs or another result.
     """
-    read: dict[object, Path] = {}
+    read: dict[object, Path | str] = {}
     for path in inputs:
         if path is not None and path != PIPE:
-            read |= dict.fromkeys(_identities(path), path)
-    written: dict[object, Path] = {}
+            read |= dict.fromkeys(identities(path), path)
+    written: dict[object, Path | str] = {}
     for path in outputs:
         if path == PIPE:
             continue
-        for identity in _identities(path):
+        for identity in identities(path):
             if identity in read:
                 raise UsageError(
                     f"no result may replace a file that is read, but {path} would be written over "
@@ -234,17 +251,7 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> Non
                     f"every result must be a file of its own, but {path} would be written twice, "
                     f"also as {written[identity]}: rename a photograph, or use two folders"
                 )
-        written |= dict.fromkeys(_identities(path), path)
-
-
-def _identities(path: Path) -> list[object]:
-    """Return what two paths share where they lead to one file."""
-    found: list[object] = [path.resolve()]
-    try:
-        state = path.stat()
-    except (OSError, ValueError):
-        return found
-    return [*found, (state.st_dev, state.st_ino)]
+        written |= dict.fromkeys(identities(path), path)
 
 
 def _photographs(

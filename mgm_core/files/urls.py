@@ -1,17 +1,26 @@
 """Photographs and results behind URLs, such as s3://bucket/photos; whatever `fsspec` has.
 
 A URL's file system comes by a package of its own, such as s3fs. Of files behind URLs nothing is
-checked ahead but that they are there, and that results go elsewhere.
+checked ahead but that they are there, and that no result is written over a photograph, a mask or
+another result.
 """
 
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from mgm_core.files.formats import FORMATS, Format, writable
-from mgm_core.files.outputs import UsageError, normalised, result_names, side_paths
+from mgm_core.files.outputs import (
+    UsageError,
+    check_outputs,
+    file_identities,
+    normalised,
+    result_names,
+    side_paths,
+)
 from mgm_core.images import SUFFIXES, write_whole
 
 __all__ = ["UrlJob", "UrlPlan", "exists", "is_url", "opened", "plan_urls", "write"]
@@ -101,8 +110,13 @@ def plan_urls(
     recursive: bool = False,
     format_name: str | None = None,
     sides: Iterable[str] = (),
+    also_read: Iterable[Path | None] = (),
+    also_written: Iterable[Path] = (),
 ) -> UrlPlan:
     """Decide which photographs become which files, where any of them is behind a URL.
+
+    What lies in an output within a photographs' folder is none of its photographs: it is an earlier
+    run's results.
 
     Args:
         inputs: Photographs, or folders of them.
@@ -111,18 +125,29 @@ def plan_urls(
         recursive: Take the folders' folders too.
         format_name: One of `FORMATS`; None for PNG.
         sides: Further results of each.
+        also_read: Other files that no result may be written over; None counts for nothing.
+        also_written: Other files that are written.
 
     Raises:
-        UsageError: An input is missing, or the output is among the inputs.
+        UsageError: An input is missing, the output is among the inputs, or a file would be written
+            that is read or written already.
     """
     form = writable(FORMATS[format_name or "png"])
+    out_system, out_path = _place(output)
+    left_out = []
     sources: dict[str, PurePosixPath] = {}  # photograph -> its path below the input folder
     for name in inputs:
-        if name.rstrip("/") == output.rstrip("/"):
+        system, path = _place(name)
+        if (system, path) == (out_system, out_path):
             raise UsageError(
                 f"--output must be another folder than the photographs', got {output}: name one"
             )
         found = _files(name, recursive=recursive)
+        if system == out_system and out_path.is_relative_to(path):
+            results = {one for one in found if _place(one)[1].is_relative_to(out_path)}
+            found = {one: below for one, below in found.items() if one not in results}
+            if results:
+                left_out.append(f"left out of {name}, as earlier results: {len(results)} files")
         if not found:
             raise UsageError(f"inputs must hold photographs, got none in {name}: correct it")
         sources |= found
@@ -141,7 +166,12 @@ def plan_urls(
         beside = {side: path.as_posix() for side, path in side_paths(result, sides).items()}
         places = {side: _joined(output, path) for side, path in beside.items()}
         jobs.append(UrlJob(source, _joined(output, result.as_posix()), mask, places))
-    return UrlPlan(tuple(jobs), form)
+    check_outputs(
+        [*(place for job in jobs for place in (job.target, *job.sides.values())), *also_written],
+        [*(job.source for job in jobs), *(job.mask for job in jobs), *also_read],
+        _identities,
+    )
+    return UrlPlan(tuple(jobs), form, tuple(left_out))
 
 
 def _joined(folder: str, name: str) -> str:
@@ -155,6 +185,22 @@ def _at(url: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
     except (ImportError, ValueError) as error:
         raise UsageError(f"{url} must be of a known file system: {error}") from error
+
+
+def _place(name: Path | str) -> tuple[Any, PurePath]:
+    """Return a name's file system and its path there, in one form for all names of a file."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    system, path = _at(str(name))
+    if isinstance(system, LocalFileSystem):
+        return system, Path(path).resolve()
+    return system, PurePosixPath(posixpath.normpath(path.lstrip("/")))
+
+
+def _identities(name: Path | str) -> list[object]:
+    """Return what two names, URLs or paths, share where they lead to one file."""
+    system, path = _place(name)
+    return file_identities(path) if isinstance(path, Path) else [(system, path)]
 
 
 def _files(name: str, *, recursive: bool) -> dict[str, PurePosixPath]:

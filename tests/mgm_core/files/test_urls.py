@@ -60,6 +60,63 @@ def test_what_cannot_be_planned_is_told(memory, inputs, output, masks, message):
         plan_urls(inputs, output, masks=masks)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "output", "options", "message"),
+    [
+        # A result in a photograph's place, by one name or by two.
+        (["memory://p/a.png"], "memory://p", {}, "no result may replace a file that is read, but"),
+        (["memory://p/a.png"], "memory://q/../p/.", {}, "no result may replace a file that is rea"),
+        (["photos/a.png"], "file://HERE/photos", {}, "no result may replace a file that is read"),
+        (["photos/hard.png"], "memory://p", {"masks": "memory://p/hard.png"}, "no result may repl"),
+        (["photos"], "./photos", {"masks": "memory://p"}, "--output must be another folder than"),
+        (["memory://p"], "memory://p/.", {}, "--output must be another folder than the photogr"),
+        # A result in another file's place.
+        (["memory://p"], "memory://m", {"masks": "memory://m"}, "no result may replace a file"),
+        (["memory://p/a.png"], "links", {"masks": "photos/a.png"}, "no result may replace a file"),
+        (["memory://p/a.png"], "out", {"also_read": [None, "out/a.png"]}, "no result may replace"),
+        (["memory://p/a.png"], "out", {"also_written": ["out/a.png"]}, "would be written twice"),
+        # Two results in one place.
+        (["memory://p", "memory://q"], "memory://out", {}, "but .*a_png.png would be written twi"),
+        (["memory://s"], "memory://out", {"sides": ["alpha"]}, "a_alpha.png would be written tw"),
+    ],
+)
+def test_no_result_replaces_a_photograph_a_mask_or_another_result(
+    memory, tmp_path, monkeypatch, inputs, output, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("p/a.png", "p/hard.png", "m/a.png", "m/hard.png", "q/a.png", "s/a.jpg"):
+        write(f"memory://{name}", b"")
+    write("memory://s/a_alpha.jpg", b"")
+    write("photos/a.png", b"")
+    (tmp_path / "photos" / "hard.png").hardlink_to(tmp_path / "photos" / "a.png")
+    (tmp_path / "links").symlink_to(tmp_path / "photos")
+    with pytest.raises(UsageError, match=message):
+        plan_urls(inputs, output.replace("HERE", str(tmp_path)), **options)
+
+
+def test_the_command_holds_reports_and_backgrounds_apart_from_results(memory, tmp_path, capsys):
+    write("memory://p/a.png", b"")
+    behind = tmp_path / "a.png"
+    behind.write_bytes(b"")
+    for option in ("--background", "--report"):
+        assert main(["memory://p/a.png", "-o", str(tmp_path), option, str(behind)]) == 2
+        assert f"but {tmp_path}/a.png would be written" in capsys.readouterr().err
+
+
+def test_a_second_run_does_not_take_its_own_results(memory):
+    for name in ("a.jpg", "below/b.jpg"):
+        write(f"memory://p/{name}", b"")
+    first = plan_urls(["memory://p"], "memory://p/out", recursive=True)
+    for job in first.jobs:
+        write(job.target, b"")
+    second = plan_urls(["memory://p"], "memory://p/out/", recursive=True)
+    assert [job.source for job in second.jobs] == ["memory://p/a.jpg", "memory://p/below/b.jpg"]
+    assert second.left_out == ("left out of memory://p, as earlier results: 2 files",)
+    # Only there: photographs below a folder of results are no results.
+    inner = plan_urls(["memory://p/below"], "memory://p", recursive=True)
+    assert [job.target for job in inner.jobs] == ["memory://p/b.png"]
+
+
 def test_paths_are_local_files(tmp_path):
     place = str(tmp_path / "folder" / "a.png")
     assert not exists(place)
