@@ -167,14 +167,24 @@ def plan(
         for (source, relative), to in zip(sources, targets, strict=True)
     )
     for job in jobs:
+        if job.source == PIPE or job.target.parent.resolve() != job.source.parent.resolve():
+            continue
         # A name that nobody gave, beside the photograph: that file may be another photograph.
-        beside = job.target.parent.resolve() == job.source.parent.resolve()
-        unnamed = into_folder and beside and job.source != PIPE
-        if unnamed and job.target.exists() and not may_exist:
+        finished = job.target.exists()
+        if into_folder and finished and not may_exist:
             raise UsageError(
                 f"no result may replace {job.target}, which lies beside its photograph: name the "
                 "result, or another folder"
             )
+        # Nobody names the sides. They are written before the result: where that is there, they may
+        # be an earlier run's.
+        for path in job.sides.values():
+            if path.exists() and not finished:
+                raise UsageError(
+                    f"no result may replace {path}, which lies beside its photograph, without "
+                    f"{job.target.name}: name another result or folder, or remove the file if an "
+                    "interrupted run left it"
+                )
     for job in jobs:
         for path in (job.target, *job.sides.values()):
             _check_place(path)

@@ -118,6 +118,35 @@ def test_an_unnamed_result_beside_its_photograph_replaces_nothing(here):
     assert run("a.jpg", "-o", here / "a.webp") == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--skip-existing"]])
+@pytest.mark.parametrize("output", [".", "a.png"])
+@pytest.mark.parametrize("side", ["alpha", "foreground"])
+def test_a_side_replaces_nothing_beside_the_photograph(here, capsys, side, output, options):
+    write(here / "a.jpg")
+    other = write(here / f"a_{side}.png")
+    before = other.read_bytes()
+    assert run("a.jpg", "-o", output, f"--save-{side}", *options) == 2
+    assert f"no result may replace a_{side}.png, which lies beside its" in capsys.readouterr().err
+    assert other.read_bytes() == before
+    assert not (here / "a.png").exists()
+    assert run("a.jpg", "-o", "out/", f"--save-{side}", *options) == 0
+
+
+def test_sides_of_an_earlier_run_do_not_keep_the_next_from_going_on(here, capsys):
+    write(here / "a.jpg"), write(here / "b.jpg")
+    command = ["-o", here, "--save-alpha", "--save-foreground", "--skip-existing"]
+    assert run("a.jpg", *command) == 0
+    before = {path: path.read_bytes() for path in here.glob("a*.png")}
+    assert len(before) == 3
+    assert run("a.jpg", "b.jpg", *command) == 0  # such as after an interruption
+    assert "1 cut out, 1 skipped, 0 failed" in capsys.readouterr().out
+    assert before == {path: path.read_bytes() for path in here.glob("a*.png")}
+    assert (here / "b_alpha.png").exists()
+    # A result that was named may be made again, with its sides.
+    for _ in range(2):
+        assert run("a.jpg", "-o", "c.png", "--save-alpha") == 0
+
+
 # Names and folders
 
 
