@@ -38,7 +38,6 @@ from mgm_core.choices import (
     ENGINES,
     SEGMENTERS,
     WORKING_MEGAPIXELS,
-    SegmenterError,
 )
 from mgm_core.compositing import Fit
 from mgm_core.cutout import opaque
@@ -327,7 +326,7 @@ def _run(options: argparse.Namespace, done: list[Job | UrlJob]) -> int:
             if not (options.mask or options.trimap):
                 models.segmenter(recipe.segmenter)
         report = None if options.report is None else Report(options.report)
-    except (ValueError, SegmenterError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if not gc.isenabled():

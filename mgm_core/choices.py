@@ -62,8 +62,8 @@ ENGINES = ("torch", "onnxruntime", "openvino")
 """What can compute the matting and fusion networks; the first is the default."""
 
 
-class SegmenterError(RuntimeError):
-    """A segmenter cannot be had; the message says what to do."""
+class SegmenterError(ValueError):
+    """A segmenter cannot be had; the message says what to do, as that of any wrong choice."""
 
 
 def classes_of(category: str) -> tuple[int, ...]:

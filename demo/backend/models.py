@@ -17,7 +17,6 @@ from mgm_core.choices import (
     DEFAULT_WEIGHTS,
     WORKING_MEGAPIXELS,
     Refinement,
-    SegmenterError,
 )
 from mgm_core.cutout import MattingNetwork, SegmentingNetwork
 from mgm_core.engines.compile import compile_kernels, specimen
@@ -30,7 +29,6 @@ from mgm_core.weights import verify_bundled
 if TYPE_CHECKING:
     from mgm_core.foreground.learned import NetworkEstimator
     from mgm_core.matting.matter import Matte
-    from mgm_core.segmentation import Segmenter
 
 
 _logger = logging.getLogger(__name__)
@@ -72,18 +70,11 @@ class Models:
         """
         networks = CoreModels(weights, device=device)
 
-        def load_segmenter(name: str) -> "Segmenter":
-            try:
-                return networks.segmenter(name)
-            except SegmenterError as error:
-                # For the visitor this is one more choice that cannot be had.
-                raise ValueError(str(error)) from error
-
         def load_matter() -> MattingNetwork:
             verify_bundled()  # also those that no visitor has asked for yet
             return networks.matter()
 
-        models = cls(load_matter, load_segmenter, networks)
+        models = cls(load_matter, networks.segmenter, networks)
         if models._lent:
             models.load_for_lent_gpu()
         return models

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from mgm_core import __main__ as photographs
 from mgm_core.arrays import Floats
-from mgm_core.choices import WORKING_MEGAPIXELS, SegmenterError, with_article
+from mgm_core.choices import WORKING_MEGAPIXELS, with_article
 from mgm_core.cutout import (
     Guided,
     MattingNetwork,
@@ -287,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         _logger.error("error: %s", error)
         return 2
-    except (ValueError, OSError, SegmenterError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         _logger.error("error: %s", reason_of(error) or error)
         return 1
     except KeyboardInterrupt:

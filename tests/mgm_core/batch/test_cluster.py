@@ -9,6 +9,7 @@ import pytest
 
 from mgm_core.__main__ import main
 from mgm_core.batch import cluster
+from mgm_core.choices import SegmenterError
 from mgm_core.images import write_image
 
 
@@ -53,6 +54,8 @@ def test_without_the_extra_it_is_named(photos, tmp_path, capsys, monkeypatch):
 
 def test_errors_travel():
     assert str(cluster._that_travels(OSError("no such file"))) == "no such file"
+    refused = cluster._that_travels(SegmenterError("segmenter 'x' must be downloaded once"))
+    assert str(refused) == "segmenter 'x' must be downloaded once"
     try:
         raise KeyError("a bug")
     except KeyError as error:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mgm_core.__main__ import main
 from mgm_core.batch import photograph
+from mgm_core.choices import SegmenterError
 from mgm_core.files.outputs import UsageError, check_outputs, plan
 from mgm_core.images import encode_png, read_alpha, read_image, read_photo, write_image
 from mgm_core.matting.matter import Matte, Matter
@@ -435,6 +436,7 @@ def test_a_fault_of_the_program_is_shown_once_at_the_end_with_the_rest_done(
 def test_reasons():
     assert reason_of(ValueError("x must be y")) == "x must be y"
     assert reason_of(MemoryError()).startswith("memory must be enough")
+    assert reason_of(SegmenterError("x must be downloaded")) == "x must be downloaded"
     assert reason_of(KeyError("x")) is None
     assert reason_of(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
     failures = Failures()
