@@ -147,7 +147,7 @@ def report_refusals() -> Iterator[None]:
             title="That did not work" if isinstance(error, ValueError) else "Busy",
             print_exception=False,
         ) from error
-    except (MemoryError, RuntimeError, OSError) as error:
+    except Exception as error:  # OpenCV's shortage has a type of its own
         if (shortage := shortage_of(error)) is None:
             raise
         _logger.exception("memory or disk was short")

@@ -59,18 +59,19 @@ def give_back() -> bool:
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether memory was short, the computer's or a GPU's.
 
-    PyTorch raises a RuntimeError for both, and says it in many words.
+    PyTorch raises a RuntimeError for both, and says it in many words; OpenCV raises an error of its
+    own, which only its words tell here, as nothing of OpenCV is imported.
 
     >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    True
+    >>> is_out_of_memory(Exception("(-4:Insufficient memory) Failed to allocate 64 bytes"))
     True
     >>> is_out_of_memory(RuntimeError("sizes do not match"))
     False
     """
     said = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(
-            words in said
-            for words in ("out of memory", "can't allocate memory", "not enough memory")
-        )
+    by_pytorch = isinstance(error, RuntimeError) and any(
+        words in said for words in ("out of memory", "can't allocate memory", "not enough memory")
     )
+    by_opencv = "insufficient memory" in said and "failed to allocate" in said
+    return isinstance(error, MemoryError) or by_pytorch or by_opencv

@@ -287,8 +287,11 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         _logger.error("error: %s", error)
         return 2
-    except (ValueError, OSError, MemoryError) as error:
-        _logger.error("error: %s", reason_of(error) or error)
+    except Exception as error:
+        reason = reason_of(error)
+        if reason is None:  # a fault of this program
+            raise
+        _logger.error("error: %s", reason)
         return 1
     except KeyboardInterrupt:
         _logger.error("stopped: nothing was written")

@@ -3,6 +3,7 @@ import errno
 import inspect
 from types import SimpleNamespace
 
+import cv2
 import gradio as gr
 import pytest
 from gradio.context import LocalContext
@@ -118,6 +119,7 @@ def test_a_handler_that_gradio_drops_leaves_nothing_behind(visits):
         (gr.Error("As it is", title="Own"), "Own", "As it is"),
         (MemoryError(), "Too large", "The server's memory must be enough"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "Too large", "The server's m"),
+        (cv2.error("(-4:Insufficient memory) Failed to allocate 9 bytes"), "Too large", "The ser"),
         (OSError(errno.ENOSPC, "No space left", "/tmp/x"), "No room", "The server's disk must"),
     ],
 )

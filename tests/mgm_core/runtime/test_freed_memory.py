@@ -1,13 +1,16 @@
-"""Freed memory goes back to the system."""
+"""Freed memory goes back to the system, and a shortage of it is known as one."""
 
 import platform
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pytest
 
-from mgm_core.runtime.memory import give_back, keep_freed, share_arenas
+from mgm_core.runtime.memory import give_back, is_out_of_memory, keep_freed, share_arenas
+from mgm_core.runtime.reporting import reason_of
 
 PAGES_OF_ONE_ARRAY_AFTER_ANOTHER = """
 import resource, sys
@@ -61,3 +64,15 @@ def test_freed_memory_is_kept_for_the_next_array():
         for way in ("keep", "give back")
     }
     assert pages["keep"] < 100 < pages["give back"]
+
+
+def test_opencvs_shortage_is_known_by_its_words():
+    with pytest.raises(cv2.error) as shortage:
+        cv2.resize(np.zeros((1, 1), np.float32), (2**30, 2**30))
+    assert is_out_of_memory(shortage.value)
+    assert reason_of(shortage.value).startswith("memory must be enough for the photo")
+    with pytest.raises(cv2.error) as fault:
+        cv2.resize(np.zeros((1, 1), np.float32), (0, 0))
+    assert not is_out_of_memory(fault.value)
+    assert reason_of(fault.value) is None
+    assert not is_out_of_memory(ValueError("insufficient memory.png must exist"))

@@ -192,6 +192,30 @@ def test_the_command_says_what_is_wrong(clip, tmp_path, caplog, capsys):
     assert "unrecognized arguments: --save-alpha" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "shortage",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        cv2.error("(-4:Insufficient memory) Failed to allocate 9 bytes"),
+    ],
+)
+def test_a_shortage_of_memory_is_told_and_a_fault_keeps_its_trace(
+    clip, tmp_path, monkeypatch, caplog, shortage
+):
+    def failing(error):
+        def run(*_):
+            raise error
+
+        monkeypatch.setattr(video, "_run", run)
+        return video.main([str(clip), "-o", str(tmp_path / "o.webm")])
+
+    assert failing(shortage) == 1
+    assert "error: memory must be enough for the photo, got too little" in caplog.text
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        failing(RuntimeError("sizes do not match"))
+
+
 class Noticing(argparse.Namespace):
     """Notes which options are asked for."""
 
