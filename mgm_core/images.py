@@ -10,7 +10,7 @@ import re
 import stat
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -647,7 +647,7 @@ def _decode(name: str, data: bytes, max_megapixels: float, colour_managed: bool)
                 alpha = _alpha_of_8_bits(picture)
                 return _Decoded(_fraction(np.asarray(in_srgb)), alpha, **about)
     if bits == 16:
-        deep = _decode_16_bits(data, opened)
+        deep = _decode_16_bits(data, opened, (picture.height, picture.width))
         grey = deep if deep.ndim == 2 else None
         return _Decoded(*_split(_fraction(deep)), levels=grey, **about)
     if bits == 32:
@@ -813,9 +813,19 @@ def _bits(name: str, picture: ImageFile.ImageFile) -> int:
     return 8
 
 
-def _decode_16_bits(data: bytes, opened: ImageFile.ImageFile) -> NDArray[np.uint16]:
+def _decode_16_bits(
+    data: bytes, opened: ImageFile.ImageFile, shape: tuple[int, int]
+) -> NDArray[np.uint16]:
+    """Return the pixels of the page that `opened` is at, upright, of this height and width."""
     # Pillow reads 16-bit colour as 8 bits; OpenCV keeps it, as BGR(A).
-    decoded: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    page = opened.tell() if opened.format == "TIFF" else 0
+    content = np.frombuffer(data, np.uint8)
+    found: Sequence[NDArray[Any] | None]
+    if page:  # the pages before it are not decoded, whatever their size
+        _, found = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+    else:
+        found = [cv2.imdecode(content, cv2.IMREAD_UNCHANGED)]
+    decoded: NDArray[Any] | None = found[0] if found else None
     if decoded is None or decoded.dtype != np.uint16:
         raise OSError("its 16-bit pixels cannot be decoded")
     if decoded.ndim == 3:
@@ -823,6 +833,8 @@ def _decode_16_bits(data: bytes, opened: ImageFile.ImageFile) -> NDArray[np.uint
     if opened.format == "PNG":
         # OpenCV turns TIFFs upright, PNGs not.
         decoded = _upright(decoded, opened.getexif().get(ExifTags.Base.Orientation, 1))
+    if decoded.shape[:2] != shape:
+        raise OSError(f"its header says {shape}, its pixels are {decoded.shape[:2]}")
     return decoded
 
 

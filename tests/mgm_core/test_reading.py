@@ -5,8 +5,10 @@ import struct
 import warnings
 import zlib
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from mgm_core import images
@@ -61,6 +63,50 @@ def test_of_a_tiff_with_thumbnails_the_picture_is_read(data):
     image = read_image(data)
     assert image.shape == (48, 64, 3)
     assert (image == (1, 0, 0)).all()
+
+
+def deep_pages(*pictures, orientation=1):
+    """A TIFF of 16-bit pages; the last is the picture, the others are marked as smaller copies."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for picture in pictures:
+            writer.write(
+                picture,
+                photometric="rgb" if picture.ndim == 3 else "minisblack",
+                subfiletype=int(picture is not pictures[-1]),
+                compression="zlib",
+                metadata=None,
+                extratags=[(274, "H", 1, orientation, True)],
+            )
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("shape", [(48, 64, 3), (48, 64)])
+def test_of_a_deep_tiff_with_a_thumbnail_the_picture_is_read(shape, orientation):
+    levels = np.random.default_rng(0).integers(0, 65536, shape).astype(np.uint16)
+    thumbnails = [np.zeros(shape, np.uint16)[::4, ::4], np.zeros(shape, np.uint16)[::2, ::2]]
+    data = deep_pages(*thumbnails, levels, orientation=orientation)
+    expected = read_image(deep_pages(levels, orientation=orientation))
+    np.testing.assert_array_equal(read_image(data), expected)
+    turned = np.rot90(levels, {1: 0, 3: 2, 6: -1}[orientation]) / np.float32(65535)
+    turned = turned if turned.ndim == 3 else turned[..., None]
+    np.testing.assert_array_equal(expected, np.broadcast_to(turned, expected.shape))
+
+
+def test_a_deep_tiffs_other_pages_are_not_decoded(monkeypatch):
+    # Page 0 is above the limit, the picture is not.
+    monkeypatch.setattr(cv2, "imdecode", lambda *given: pytest.fail("decodes page 0"))
+    data = deep_pages(np.zeros((1200, 1000), np.uint16), np.full((48, 64), 65535, np.uint16))
+    image = read_image(data, max_megapixels=1)
+    assert image.shape == (48, 64, 3)
+    assert (image == 1).all()
+
+
+def test_deep_pixels_of_another_size_than_the_headers_are_refused(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *given: np.zeros((12, 16), np.uint16))
+    with pytest.raises(ImageError, match=r"header says \(48, 64\), its pixels are \(12, 16\)"):
+        read_image(deep_pages(np.zeros((48, 64), np.uint16)))
 
 
 def test_a_tiff_of_several_pictures_is_refused():
