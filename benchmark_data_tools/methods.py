@@ -26,7 +26,7 @@ from typing import Protocol, TypeGuard, cast, get_args
 import numpy as np
 
 from benchmark_data_tools.data.layouts import files_by_name
-from benchmark_data_tools.data.samples import read_colours, read_grey, sha256
+from benchmark_data_tools.data.samples import read_colours, read_prediction, sha256
 from benchmark_data_tools.protocols import Case
 from mgm_core.arrays import Floats
 from mgm_core.choices import Refinement
@@ -381,7 +381,7 @@ class _FromFolder:
     def __call__(self, case: Case, name: str, variant: str) -> Floats:
         folder = _matte_folder(self.folder, variant)
         path = _existing(files_by_name(folder), name, folder)
-        return read_grey(path, case.pictures.alpha.shape)
+        return read_prediction(path, case.pictures.alpha.shape)
 
 
 def _matte_folder(folder: Path, variant: str) -> Path:

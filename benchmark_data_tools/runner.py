@@ -35,7 +35,7 @@ import torch
 from tqdm import tqdm
 
 from benchmark_data_tools.data.layouts import Sample
-from benchmark_data_tools.data.samples import load, manifest, read_colours, read_grey
+from benchmark_data_tools.data.samples import load, manifest, read_colours, read_prediction
 from benchmark_data_tools.methods import (
     MethodSpec,
     alpha_method,
@@ -213,7 +213,7 @@ def _predict_and_measure(plan: Plan, job: Job) -> None:
     if job.method.foreground is None:
         row["seconds"] = time.perf_counter() - started
         write_image(matte_file, alpha, bits=plan.bits)
-        written = read_grey(matte_file, size)
+        written = read_prediction(matte_file, size)
         found = alpha_errors(written, question.pictures.alpha, question.regions)
         row["errors"] = {region: asdict(errors) for region, errors in found.items()}
     else:
@@ -223,7 +223,7 @@ def _predict_and_measure(plan: Plan, job: Job) -> None:
         write_image(matte_file, alpha, bits=plan.bits)
         write_image(foreground_file, foreground, bits=plan.bits)
         row["errors"] = _colour_errors(
-            read_grey(matte_file, size), read_colours(foreground_file, size), question
+            read_prediction(matte_file, size), read_colours(foreground_file, size), question
         )
     _write_json(_row_file(plan, job), row)
 
@@ -242,7 +242,7 @@ def job_case(plan: Plan, job: Job) -> Case:
     rival_matte = None
     if job.method.refiner is not None:
         rival = plan.folder(MethodSpec(job.method.alpha), job.variant)
-        rival_matte = read_grey(rival / f"{job.sample.name}.png", pictures.alpha.shape)
+        rival_matte = read_prediction(rival / f"{job.sample.name}.png", pictures.alpha.shape)
     return case(
         plan.table,
         job.variant,

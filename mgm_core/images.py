@@ -53,6 +53,7 @@ __all__ = [
     "read_header",
     "read_image",
     "read_mask",
+    "read_matte",
     "read_photo",
     "read_subject_mask",
     "srgb_profile",
@@ -258,6 +259,23 @@ def read_mask(source: Source, *, label: int | None = None, max_megapixels: float
     return _read_mask(source, max_megapixels, label, the_only_label=False).mask
 
 
+def read_matte(source: Source, *, max_megapixels: float = 50.0) -> Floats:
+    """Read a matte as `read_mask` does, but few and small values are strengths, never labels.
+
+    Args:
+        source: path, the file's bytes, or an open binary file.
+        max_megapixels: refuse larger images from their header; at most 178.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+
+    Raises:
+        ImageError: as in `read_mask`, but for maps of labels.
+    """
+    found = _read(source, max_megapixels, colour_managed=False)
+    return _alpha_or_grey(_name(source), found)
+
+
 def read_subject_mask(
     source: Source, *, label: int | None = None, max_megapixels: float = 50.0
 ) -> SubjectMask:
@@ -349,6 +367,12 @@ def _read_mask(
             f"{name} must use the whole range from black to white, got a map of the labels "
             f"{_listed(levels)}: choose the subject's label, or save it as 255 and the rest as 0"
         )
+    return SubjectMask(_alpha_or_grey(name, found))
+
+
+def _alpha_or_grey(name: str, found: "_Decoded") -> Floats:
+    if found.alpha is not None and found.alpha.min() < 1:
+        return found.alpha
     spread = float(np.ptp(found.colours, axis=2).max())
     if spread > _GREY_TOLERANCE:
         raise ImageError(
@@ -356,7 +380,7 @@ def _read_mask(
             f"to {spread:.2f}): save the mask as greyscale, or as a PNG's alpha channel"
         )
     # Of a lossy picture's channels green carries the least chroma noise.
-    return SubjectMask(np.ascontiguousarray(found.colours[..., 1]))
+    return np.ascontiguousarray(found.colours[..., 1])
 
 
 def _listed(levels: NDArray[Any] | None, shown: int = 12) -> str:

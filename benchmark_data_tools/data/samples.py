@@ -10,7 +10,7 @@ import numpy as np
 from benchmark_data_tools.data.layouts import LAYOUTS, Sample, find_samples
 from benchmark_data_tools.regions import details, unknown
 from mgm_core.arrays import Floats
-from mgm_core.images import read_image, read_mask
+from mgm_core.images import read_image, read_mask, read_matte
 
 MAX_MEGAPIXELS = 89.0
 TRIMAP_VALUES = (0, 128, 255)
@@ -60,7 +60,7 @@ def load(sample: Sample) -> Pictures:
 
 
 def read_grey(path: Path, size: tuple[int, ...]) -> Floats:
-    """Read a matte of a known size.
+    """Read a benchmark's grey picture of a known size.
 
     Args:
         path: Grey picture.
@@ -75,6 +75,24 @@ def read_grey(path: Path, size: tuple[int, ...]) -> Floats:
     grey = read_mask(path, max_megapixels=MAX_MEGAPIXELS)
     _check_size(path, grey, size)
     return grey
+
+
+def read_prediction(path: Path, size: tuple[int, ...]) -> Floats:
+    """Read a predicted matte of a known size; one that is almost empty is no map of labels.
+
+    Args:
+        path: Grey picture.
+        size: (H, W) px.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+
+    Raises:
+        ValueError: If it is damaged, coloured, or has another size.
+    """
+    matte = read_matte(path, max_megapixels=MAX_MEGAPIXELS)
+    _check_size(path, matte, size)
+    return matte
 
 
 def read_colours(path: Path, size: tuple[int, ...]) -> Floats:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark_data_tools.data.samples import read_grey
+from benchmark_data_tools.data.samples import read_prediction
 from benchmark_data_tools.reports.tables import REGIONS, Series, read_results
 
 VISIBLE = 1 / 255
@@ -49,7 +49,7 @@ def compare(results_folder: Path, first: str, second: str) -> str:
         for row in a.rows:
             size = (row["size"][1], row["size"][0])
             mattes = [
-                read_grey(results.folder / s.slug / s.variant / f"{row['name']}.png", size)
+                read_prediction(results.folder / s.slug / s.variant / f"{row['name']}.png", size)
                 for s in (a, b)
             ]
             difference = np.abs(mattes[0] - mattes[1])

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from benchmark_data_tools.data.layouts import find_samples
-from benchmark_data_tools.data.samples import Pictures, load, read_colours, read_grey
+from benchmark_data_tools.data.samples import Pictures, load, read_colours, read_prediction
 from benchmark_data_tools.methods import MethodSpec
 from benchmark_data_tools.protocols import Settings, shrink, signed_kernel_px
 from benchmark_data_tools.reports.page import PAGE
@@ -152,7 +152,7 @@ class _Section:
         pictures = self._pictures(name)
         truth = _shown_truth(pictures, self.results.table)
         folder = self.results.folder / series.slug / series.variant
-        prediction = read_grey(folder / f"{name}.png", pictures.alpha.shape)
+        prediction = read_prediction(folder / f"{name}.png", pictures.alpha.shape)
         if self.results.table == "3":
             colours = read_colours(folder / f"{name}.foreground.png", pictures.alpha.shape)
             prediction = prediction[..., None] * colours
@@ -195,7 +195,7 @@ class _Section:
                 lines.append(
                     [
                         np.repeat(
-                            read_grey(
+                            read_prediction(
                                 self.plan.folder(method, variant) / f"{sample.name}.png",
                                 c.pictures.alpha.shape,
                             )[..., None],

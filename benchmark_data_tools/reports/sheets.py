@@ -11,7 +11,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from benchmark_data_tools.data.layouts import files_by_name
-from benchmark_data_tools.data.samples import MAX_MEGAPIXELS, read_colours, read_grey
+from benchmark_data_tools.data.samples import MAX_MEGAPIXELS, read_colours, read_prediction
 from benchmark_data_tools.reports.report import error_map, fit, plan_of
 from benchmark_data_tools.reports.tables import REGIONS, UNITS, Series, read_results
 from benchmark_data_tools.runner import Job, Plan, job_case
@@ -166,7 +166,7 @@ def _columns(plan: Plan, series: Series, name: str) -> list[Floats]:
     case = job_case(plan, Job(method, series.variant, sample))
     image, truth = case.pictures.image, case.pictures.alpha
     folder = plan.folder(method, series.variant)
-    alpha = read_grey(folder / f"{name}.png", truth.shape)
+    alpha = read_prediction(folder / f"{name}.png", truth.shape)
     if method.foreground is None:
         foreground = estimate_foreground(image, alpha)
     else:
