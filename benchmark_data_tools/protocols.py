@@ -12,7 +12,8 @@
 Source: the paper's sections 4 and 5.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,7 @@ import cv2
 import numpy as np
 
 from benchmark_data_tools.data.layouts import files_by_name
-from benchmark_data_tools.data.samples import Pictures, read_grey
+from benchmark_data_tools.data.samples import Pictures, read_grey, sha256
 from benchmark_data_tools.regions import (
     TRIMAP_KERNEL_PX,
     boundary_band,
@@ -122,6 +123,16 @@ def variants(table: str, settings: Settings) -> list[str]:
         "4": ["trimap"],
         "5": ["segmentation"],
     }[table]
+
+
+def uses_segmentation(table: str, settings: Settings) -> bool:
+    """Whether a table's guidance is made of segmentations.
+
+    Args:
+        table: Key of LAYOUTS.
+        settings: The run's choices.
+    """
+    return table == "5" or (table == "robustness" and settings.mask == "segmentation")
 
 
 def trimap_variant(table: str, settings: Settings) -> str | None:
@@ -276,13 +287,35 @@ def probability_from_folder(folder: Path) -> Probability:
     files = files_by_name(folder)
 
     def probability(name: str, image: Floats) -> Floats:
-        if name not in files:
-            raise ValueError(
-                f"{folder} must hold a probability map of every image, got none of {name}: add it"
-            )
-        return read_grey(files[name], image.shape[:2])
+        return read_grey(_existing(files, name, folder), image.shape[:2])
 
     return probability
+
+
+def sha256_of_probabilities(folder: Path, names: Iterable[str]) -> str:
+    """Fingerprint of segmentations that were made beforehand.
+
+    Args:
+        folder: Grey pictures named as the images.
+        names: The images.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        ValueError: If the folder or a map is missing.
+    """
+    files = files_by_name(folder)
+    lines = [f"{name} {sha256(_existing(files, name, folder))}\n" for name in names]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _existing(files: dict[str, Path], name: str, folder: Path) -> Path:
+    if name not in files:
+        raise ValueError(
+            f"{folder} must hold a probability map of every image, got none of {name}: add it"
+        )
+    return files[name]
 
 
 def smaller(picture: Floats, long_side_px: int) -> Floats:

@@ -35,7 +35,7 @@ import torch
 from tqdm import tqdm
 
 from benchmark_data_tools.data.layouts import Sample
-from benchmark_data_tools.data.samples import load, manifest, read_colours, read_prediction
+from benchmark_data_tools.data.samples import load, manifest, read_colours, read_prediction, sha256
 from benchmark_data_tools.methods import (
     MethodSpec,
     alpha_method,
@@ -50,15 +50,19 @@ from benchmark_data_tools.protocols import (
     Settings,
     case,
     probability_from_folder,
+    sha256_of_probabilities,
     trimap_variant,
+    uses_segmentation,
     variants,
 )
 from mgm_core.arrays import Floats, check_mask
 from mgm_core.batch.cluster import work_on_ray
 from mgm_core.images import write_image
 from mgm_core.runtime.partial import clear_up, written_whole
+from mgm_core.weights import bundled_path
 
 PACKAGES = ("mgm", "torch", "numpy", "opencv-python-headless", "pymatting", "pillow", "scipy")
+SEGMENTER = "portrait"
 JsonObject = dict[str, Any]
 RunnerName = Literal["local", "ray"]
 
@@ -302,7 +306,7 @@ def _probability(folder: str | None) -> Probability:
         return probability_from_folder(Path(folder))
     from mgm_core.segmentation import Segmenter  # with torchvision, which most runs do not need
 
-    segmenter = Segmenter.load("portrait")
+    segmenter = Segmenter.load(SEGMENTER)
 
     def probability(name: str, image: Floats) -> Floats:
         return segmenter.probability(image, "person")
@@ -323,6 +327,7 @@ def _record(plan: Plan, command: str) -> None:
             "bits": plan.bits,
             "manifest_sha256": hashlib.sha256(files.encode()).hexdigest(),
             "samples": [sample.name for sample in plan.samples],
+            "segmentation_sha256": _segmentation_sha256(plan),
         },
         noted={"data": str(plan.data.resolve())},
     )
@@ -346,6 +351,16 @@ def _record(plan: Plan, command: str) -> None:
                 "position": position,
             },
         )
+
+
+def _segmentation_sha256(plan: Plan) -> str | None:
+    """Fingerprint of the segmentations, or of the segmenter's weights; None where none are used."""
+    if not uses_segmentation(plan.table, plan.settings):
+        return None
+    if plan.settings.probability is None:
+        return sha256(bundled_path(SEGMENTER))
+    names = [sample.name for sample in plan.samples]
+    return sha256_of_probabilities(Path(plan.settings.probability), names)
 
 
 def _keep(path: Path, *, fixed: JsonObject, noted: JsonObject) -> None:

@@ -274,6 +274,39 @@ def test_results_of_other_predictions_are_not_mixed(mini_benchmark, tmp_path):
         run(made, processes=1)
 
 
+def test_results_of_other_segmentations_are_not_mixed(mini_benchmark, tmp_path):
+    folder = tmp_path / "probability"
+    shutil.copytree(mini_benchmark / "5" / "probability", folder)
+    settings = Settings(probability=str(folder))
+    made = plan(mini_benchmark, tmp_path, "5", "guidance", settings=settings)
+    run(made, processes=1)
+    run(made, processes=1)
+    write_image(folder / "mini_1.png", np.ones((256, 320), np.float32))
+    with pytest.raises(ValueError, match=r"got another segmentation_sha256 than in run\.json: giv"):
+        run(made, processes=1)
+    (folder / "mini_1.png").unlink()
+    with pytest.raises(ValueError, match="a probability map of every image, got none of mini_1"):
+        run(replace(made, out=tmp_path / "other"), processes=1)
+    assert not (tmp_path / "other" / "run.json").exists()
+
+
+def test_results_of_other_segmenters_weights_are_not_mixed(mini_benchmark, tmp_path, monkeypatch):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"first")
+    monkeypatch.setattr(runner, "bundled_path", lambda name: weights)
+    monkeypatch.setattr(
+        runner, "_probability", lambda folder: lambda name, image: image[..., 0].copy()
+    )
+    for number, settings in enumerate((Settings(), Settings(mask="segmentation"))):
+        weights.write_bytes(b"first")
+        table = ("5", "robustness")[number]
+        made = plan(mini_benchmark, tmp_path, table, "guidance", settings=settings)
+        run(made, processes=1)
+        weights.write_bytes(b"second")
+        with pytest.raises(ValueError, match="got another segmentation_sha256"):
+            run(made, processes=1)
+
+
 def test_a_method_may_be_added_later(mini_benchmark, tmp_path):
     run(plan(mini_benchmark, tmp_path, "1", "guidance"), processes=1)
     run(plan(mini_benchmark, tmp_path, "1", "truth"), processes=1)
