@@ -53,6 +53,15 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return value / world_size()
 
 
+def first_process_value(value: float, device: torch.device) -> float:
+    """Return the first process's value, in all processes."""
+    if world_size() == 1:
+        return value
+    shared = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.broadcast(shared, 0)
+    return float(shared)
+
+
 def local_part(batch: int) -> slice:
     """Return which part of a batch this process computes.
 

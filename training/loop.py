@@ -22,7 +22,14 @@ from tqdm import tqdm
 from mgm_core.networks.hardware import best_dtype, resolve_device
 from mgm_core.runtime.partial import clear_up
 from training.config import Config, ConfigError
-from training.distributed import local_part, rank, start, synchronised, use_one_thread
+from training.distributed import (
+    first_process_value,
+    local_part,
+    rank,
+    start,
+    synchronised,
+    use_one_thread,
+)
 from training.losses import Terms, detach
 from training.portable import (
     Portable,
@@ -351,7 +358,8 @@ class Trainer:
                 running[name] = running.get(name, 0.0) + value / run.log_every
             bar.update()
             now = time.monotonic()
-            self.hours += (now - started) / 3600
+            # By one clock, since learning rate and end follow it: each process's own would drift.
+            self.hours = first_process_value(self.hours + (now - started) / 3600, self.device)
             seconds, started = now - started, now
             running["samples_per_second"] = (
                 running.get("samples_per_second", 0.0) + run.batch / seconds / run.log_every

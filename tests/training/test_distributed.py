@@ -33,28 +33,68 @@ if rank() == 0:
 stop()
 """
 
+# The second process's clock is three times as fast as the first's.
+_TIMED_PROGRAM = """
+import itertools, json, sys, types
+from pathlib import Path
+import training.loop
+from training.config import load
+from training.distributed import rank, stop
+from training.tasks.prn import PRNTask
+config = load(Path(sys.argv[1]), ["run.minutes=0.1", "run.log_every=100",
+                                   "run.folder=" + sys.argv[2]])
+trainer = training.loop.Trainer(config, PRNTask(config), False)
+ticks = itertools.count(0.0, 1 + 2 * rank())
+training.loop.time = types.SimpleNamespace(monotonic=lambda: next(ticks))
+rates, step = [], trainer.train_step
+def timed(batch):
+    terms = step(batch)
+    rates.append(terms["learning_rate"])
+    return terms
+trainer.train_step = timed
+trainer.run()
+out = Path(sys.argv[3]).with_suffix(f".{rank()}.json")
+out.write_text(json.dumps([trainer.step, trainer.hours, rates]))
+stop()
+"""
+
+
+def _launch(tmp_path, program, count, *, steps, timeout=300):
+    """Run a program in so many processes; return the path that it was given for its results."""
+    write_training_data(tmp_path / "data")
+    config = tmp_path / "config.toml"
+    config.write_text(config_text(tmp_path / "data", tmp_path / "x", steps))
+    file = tmp_path / "program.py"
+    file.write_text(program)
+    root = Path(__file__).parents[2]
+    out = tmp_path / f"{count}.json"
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(count), "--standalone"]
+    subprocess.run(
+        [sys.executable, *(launcher if count > 1 else []), str(file), str(config),
+         str(tmp_path / f"run{count}"), str(out)],
+        check=True, cwd=root, capture_output=True, timeout=timeout,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return out
+
 
 @pytest.mark.filterwarnings("default")
 def test_two_processes_compute_what_one_does(tmp_path):
-    write_training_data(tmp_path / "data")
-    config = tmp_path / "config.toml"
-    config.write_text(config_text(tmp_path / "data", tmp_path / "x", 3))
-    program = tmp_path / "program.py"
-    program.write_text(_PROGRAM)
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     losses = {}
     for count in (1, 2):
-        out = tmp_path / f"{count}.json"
-        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-        subprocess.run(
-            [sys.executable, *(launcher if count == 2 else []), str(program), str(config),
-             str(tmp_path / f"run{count}"), str(out)],
-            check=True, env=environment, cwd=root, capture_output=True, timeout=300,
-        )  # fmt: skip
-        losses[count] = json.loads(out.read_text())
+        (folder := tmp_path / str(count)).mkdir()
+        losses[count] = json.loads(_launch(folder, _PROGRAM, count, steps=3).read_text())
     assert len(losses[1]) == 3
     assert losses[2] == pytest.approx(losses[1], abs=1e-4)
+
+
+@pytest.mark.filterwarnings("default")
+def test_two_processes_go_by_one_clock(tmp_path):
+    out = _launch(tmp_path, _TIMED_PROGRAM, 2, steps=20, timeout=120)
+    first, second = (json.loads(out.with_suffix(f".{n}.json").read_text()) for n in (0, 1))
+    assert first == second
+    assert first[0] == 6  # of one second each
+    assert first[1] == pytest.approx(0.1 / 60)
 
 
 def test_batch_norm_of_several_processes_in_bf16(monkeypatch):
