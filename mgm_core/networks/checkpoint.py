@@ -238,7 +238,7 @@ def load_prn(weights: str | Path) -> PRN:
     Raises:
         CheckpointError: The weights cannot be used.
     """
-    path = _path_of(weights)
+    path = weights_path(weights)
     if path.suffix == ".safetensors":
         state, metadata = read_safetensors(path)
         encoder = metadata.get("encoder", _encoder_of(state))
@@ -281,7 +281,7 @@ def load_fusion(weights: str | Path = FUSION_WEIGHTS) -> FusionNetwork:
     Raises:
         CheckpointError: The weights cannot be used.
     """
-    return _load(FusionNetwork(), _path_of(weights))
+    return _load(FusionNetwork(), weights_path(weights))
 
 
 def foreground_path(weights: str | Path = FOREGROUND_WEIGHTS) -> Path:
@@ -295,7 +295,7 @@ def foreground_path(weights: str | Path = FOREGROUND_WEIGHTS) -> Path:
             f"foreground network must have bundled weights, got none: {FOREGROUND_WEIGHTS} is not "
             "part of this version; choose multilevel, or give the path of weights that you trained"
         )
-    return _path_of(weights)
+    return weights_path(weights)
 
 
 def _load(network: Network, path: Path) -> Network:
@@ -303,7 +303,8 @@ def _load(network: Network, path: Path) -> Network:
     return network.eval()
 
 
-def _path_of(weights: str | Path) -> Path:
+def weights_path(weights: str | Path) -> Path:
+    """Return the file of weights: a bundled name's, or the path itself."""
     path = Path(weights)
     return bundled_path(weights) if isinstance(weights, str) and not path.suffix else path
 

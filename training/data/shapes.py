@@ -130,6 +130,11 @@ class RandomShapes:
         """Return the number of shapes."""
         return SHAPES
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the photographs, in order."""
+        return self.photographs.names
+
     def __getitem__(self, index: int) -> Cutout:
         """Return shape `index`."""
         generator = np.random.default_rng([_SEED, index])

@@ -63,6 +63,10 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Cutout:
         """Return cut-out `index`."""
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the pictures that it reads, in order."""
+
 
 def pictures(folder: Path) -> list[Path]:
     """Return the pictures of a folder, sorted by name.
@@ -188,6 +192,11 @@ class RGBACutouts:
         """Return the number of pictures."""
         return len(self.paths)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the pictures, in order."""
+        return [path.name for path in self.paths]
+
     def __getitem__(self, index: int) -> Cutout:
         """Return picture `index` as a cut-out."""
         return as_cutout(_read(self.paths[index], "RGBA", self.max_side_px))
@@ -241,6 +250,11 @@ class PairedPictures:
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.pairs)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the first of each pair, in order."""
+        return [path.name for path, _ in self.pairs]
 
     def read_pair(self, index: int, modes: tuple[str, str], words: str) -> tuple[Bytes, Bytes]:
         """Return both pictures of pair `index`, in Pillow's modes.
@@ -355,6 +369,11 @@ class Photographs:
         """Return the number of photographs."""
         return len(self.paths)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the pictures, in order."""
+        return [path.name for path in self.paths]
+
     def __getitem__(self, index: int) -> Cutout:
         """Return photograph `index`, alpha 255 everywhere."""
         image = _read(self.paths[index], "RGB", self.max_side_px)
@@ -389,6 +408,11 @@ class Remembered:
     def __len__(self) -> int:
         """Return the number of cut-outs, unreadable ones included."""
         return len(self.source)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the pictures that the source reads, in order."""
+        return self.source.names
 
     def __getitem__(self, index: int) -> Cutout:
         """Return cut-out `index`, or the next readable one after it.
@@ -431,6 +455,11 @@ class Backgrounds:
     def __len__(self) -> int:
         """Return the number of photographs."""
         return len(self.paths)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the pictures, in order."""
+        return [path.name for path in self.paths]
 
     def __getitem__(self, index: int) -> Bytes:
         """Return photograph `index`, (H, W, 3) uint8."""

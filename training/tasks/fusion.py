@@ -23,13 +23,20 @@ from torch import Tensor, nn
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.matting.matter import MAGNIFIED_SCALE, Matter
 from mgm_core.matting.refine import CandidateAlphas, Refiner, mean_view, unknown_region
-from mgm_core.networks.checkpoint import load_checked, load_fusion, read_safetensors
+from mgm_core.networks.checkpoint import (
+    FUSION_WEIGHTS,
+    load_checked,
+    load_fusion,
+    read_safetensors,
+    weights_path,
+)
 from mgm_core.networks.fusion_net import CANDIDATES, VIEWS, FusionNetwork
 from training.config import Config, ConfigError
 from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import Composites, Example
 from training.data.example_cache import ExampleCache
 from training.data.guidance_noise import UNKNOWN, is_trimap
+from training.data.licences import sha256
 from training.losses import Terms, balance, level_terms
 
 # Photographs without colours give the Laplacian brightness alone.
@@ -50,8 +57,8 @@ class FusionExamples(Composites):
     """Examples with candidate alphas, numbered without end.
 
     There are `data.cached_examples` different ones. They are cached in 8 bits in the run's folder,
-    in a file that all loading processes share. Each is a pure function of the configuration, so
-    that whoever needs one that is not there yet makes it.
+    in a file that all loading processes share. Each is a pure function of the configuration, the
+    names of the pictures and the weights, so that whoever needs one that is not there yet makes it.
 
     Args:
         config: What is drawn, from where, how often; `network.matting` is what mattes.
@@ -62,7 +69,10 @@ class FusionExamples(Composites):
         self._matter: Matter | None = None
         self._first_round: Refiner | None = None
         data = AUGMENTATION, config.data, config.guidance, config.run.seed
-        self._cache = ExampleCache(config, _PARTS, repr((*data, config.network.matting)))
+        # What is held out is no setting of a configuration, and weights may change under a name.
+        names = [*(source.names for source in self.sources), self.backgrounds.names]
+        weights = [sha256(weights_path(w)) for w in (config.network.matting, FUSION_WEIGHTS)]
+        self._cache = ExampleCache(config, _PARTS, repr((*data, names, weights)))
 
     def __getitem__(self, index: int) -> Example:
         """Return example `index`.

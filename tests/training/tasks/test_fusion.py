@@ -80,6 +80,32 @@ def test_examples_of_other_settings_are_not_mistaken_for_these(tmp_path, data):
     assert len(list((tmp_path / "run").glob("examples-*.raw"))) == 2
 
 
+def _cache_name(config):
+    return FusionExamples(config)._cache._name
+
+
+def test_examples_of_other_pictures_or_weights_are_not_mistaken_for_these(
+    tmp_path, data, monkeypatch
+):
+    matting, first_round = tmp_path / "matting.safetensors", tmp_path / "fusion.safetensors"
+    matting.write_bytes(b"first")
+    first_round.write_bytes(b"first")
+    config = _config(tmp_path, data, f"network.matting={matting}")
+    names = [_cache_name(config)]
+    assert _cache_name(config) == names[0]
+    with monkeypatch.context() as patched:
+        patched.setattr("training.data.composites.HELD_OUT_ANIMALS", frozenset({"0"}))
+        names.append(_cache_name(config))
+    assert _cache_name(config) == names[0]
+    matting.write_bytes(b"second")
+    names.append(_cache_name(config))
+    monkeypatch.setattr("training.tasks.fusion.FUSION_WEIGHTS", str(first_round))
+    names.append(_cache_name(config))
+    first_round.write_bytes(b"second")
+    names.append(_cache_name(config))
+    assert len(set(names)) == 5
+
+
 def test_a_trimaps_known_regions_are_kept(tmp_path, data):
     config = _config(tmp_path, data, "guidance.mask=0", "guidance.matte=0", "guidance.trimap=1")
     examples = FusionExamples(config)
