@@ -1,5 +1,7 @@
 """A test of hard photographs of people, composed of cut-outs that no training has seen.
 
+Of the backgrounds, `portrait_permissive` was trained on `bg_cc0/image/Word_*`; `portrait` on none.
+
 Light and crops are of their own, not those of `lights.py`: what is measured is whether the
 segmenter finds people in light that it was not taught. Picture `index` depends on nothing but the
 index and the files.
@@ -28,7 +30,7 @@ def hard_portraits(cutouts: Path, backgrounds: Path) -> Iterator[Picture]:
 
     Args:
         cutouts: Folder that holds the cut-outs of `HARD_PEOPLE`.
-        backgrounds: Folder of photographs without people that no training has seen.
+        backgrounds: Folder of photographs without people.
     """
     source = RGBACutouts(cutouts, 1300, lambda name: name not in HARD_PEOPLE)
     behind = Backgrounds([backgrounds])
