@@ -11,7 +11,7 @@ from training.data.held_out import CC0_PORTRAITS, HARD_PEOPLE
 from training.data.segmenter import lights
 from training.data.segmenter.examples import SegmenterExamples, close_view, place_cutout
 from training.data.segmenter.subjects import NO_PEOPLE
-from training.data.sources import Cutout
+from training.data.sources import Cutout, is_held_out
 
 CAT = next(name for name, category in NO_PEOPLE.items() if category == "cat")
 
@@ -78,6 +78,15 @@ def test_animals_are_taught_as_animals_and_kept_pictures_are_not_shown(tmp_path,
         _examples(tmp_path, data, "shapes", "plain")
     with pytest.raises(ConfigError, match=r"crop_px must be 8n \+ 1 .* got 64: take 513"):
         SegmenterExamples(load(tmp_path / "config.toml", []))
+
+
+def test_backgrounds_that_are_held_out_are_not_shown(tmp_path, data):
+    _examples(tmp_path, data, "rgba", "cutouts")
+    half = ["data.crop_px=65", "data.backgrounds_keep_out_percent=50"]
+    examples = SegmenterExamples(load(tmp_path / "config.toml", half))
+    shown = {path.stem for path in examples.scenes[0].backgrounds.paths}
+    assert shown == {name for name in ("0", "1") if not is_held_out(name, 50)}
+    assert len(shown) == 1
 
 
 def test_pictures_are_seen_as_a_whole_and_closer(tmp_path, data):

@@ -37,6 +37,7 @@ from training.data.sources import (
     PhotographsWithMasks,
     Remembered,
     RGBACutouts,
+    is_held_out,
     pictures,
 )
 
@@ -95,8 +96,10 @@ class SegmenterExamples(Dataset[Example]):
                 f"data.crop_px must be 8n + 1 for the segmenter, got {data.crop_px}: take 513"
             )
         self.config = config
+        percent = data.backgrounds_keep_out_percent
         backgrounds = Backgrounds(
-            [root / path for path in data.backgrounds], leave_out=WITH_PEOPLE.__contains__
+            [root / path for path in data.backgrounds],
+            leave_out=lambda name: name in WITH_PEOPLE or is_held_out(name, percent),
         )
         self.scenes: list[Scenes] = [
             Composed(s, root, data, backgrounds)
