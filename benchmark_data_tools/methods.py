@@ -53,6 +53,7 @@ PYMATTING = {
     "shared_sampling": "estimate_alpha_sm",
 }
 # Of the classical methods only closed-form matting brings its own colours.
+_LEAST_LEVEL = np.float32(1 / 255)  # of 8 bits; the highest of a mask saved as 0 and 1
 CLOSED_FORM = "closed_form"
 FOREGROUNDS = {CLOSED_FORM: CLOSED_FORM}
 DEFAULT_FOREGROUND = "multilevel"
@@ -381,7 +382,13 @@ class _FromFolder:
     def __call__(self, case: Case, name: str, variant: str) -> Floats:
         folder = _matte_folder(self.folder, variant)
         path = _existing(files_by_name(folder), name, folder)
-        return read_prediction(path, case.pictures.alpha.shape)
+        matte = read_prediction(path, case.pictures.alpha.shape)
+        if matte.max() == _LEAST_LEVEL:
+            raise ValueError(
+                f"{path} must use the whole range from black to white, got a map of the labels 1: "
+                "save it as 255 and the rest as 0"
+            )
+        return matte
 
 
 def _matte_folder(folder: Path, variant: str) -> Path:

@@ -338,6 +338,10 @@ def test_provenance_is_recorded(mini_benchmark, tmp_path, untrained):
             np.dstack([np.ones((256, 320)), np.zeros((256, 320)), np.zeros((256, 320))]),
             "mini_1.png must be a grey mask, got a colour image",
         ),
+        (
+            np.full((256, 320), 1 / 255, np.float32),
+            "mini_1.png must use the whole range from black to white, got a map of the labels 1",
+        ),
     ],
 )
 def test_a_wrong_prediction_stops_the_run_and_is_named(
