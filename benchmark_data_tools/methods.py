@@ -53,7 +53,9 @@ PYMATTING = {
     "shared_sampling": "estimate_alpha_sm",
 }
 # Of the classical methods only closed-form matting brings its own colours.
-_LEAST_LEVEL = np.float32(1 / 255)  # of 8 bits; the highest of a mask saved as 0 and 1
+# Of 8 bits, the highest of a mask that was saved as 0 and 1; mattes with hardly a pixel of it are
+# nearly empty.
+_LEAST_LEVEL, _EMPTY_SHARE = np.float32(1 / 255), 0.01
 CLOSED_FORM = "closed_form"
 FOREGROUNDS = {CLOSED_FORM: CLOSED_FORM}
 DEFAULT_FOREGROUND = "multilevel"
@@ -383,9 +385,9 @@ class _FromFolder:
         folder = _matte_folder(self.folder, variant)
         path = _existing(files_by_name(folder), name, folder)
         matte = read_prediction(path, case.pictures.alpha.shape)
-        if matte.max() == _LEAST_LEVEL:
+        if matte.max() == _LEAST_LEVEL and matte.mean() > _EMPTY_SHARE * _LEAST_LEVEL:
             raise ValueError(
-                f"{path} must use the whole range from black to white, got a map of the labels 1: "
+                f"{path.name} must use the whole range from black to white, got a map of the labels 1: "
                 "save it as 255 and the rest as 0"
             )
         return matte
