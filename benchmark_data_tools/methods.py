@@ -387,8 +387,8 @@ class _FromFolder:
         matte = read_prediction(path, case.pictures.alpha.shape)
         if matte.max() == _LEAST_LEVEL and matte.mean() > _EMPTY_SHARE * _LEAST_LEVEL:
             raise ValueError(
-                f"{path.name} must use the whole range from black to white, got a map of the labels "
-                "1: save it as 255 and the rest as 0"
+                f"{path.name} must use the whole range from black to white, got a map of the "
+                "labels 1: save it as 255 and the rest as 0"
             )
         return matte
 
