@@ -9,10 +9,13 @@ Source: He, Sun and Tang, "Guided Image Filtering", 2010, and He and Sun, "Fast 
 2015, for alpha. The paper has nothing of the kind.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
 from mgm_core.arrays import Colours, Floats, Plane
+from mgm_core.runtime.workers import executor
 
 __all__ = ["enlarge_alpha", "enlarge_colours", "guided_filter", "reduced", "working_size"]
 
@@ -66,19 +69,24 @@ def enlarge_alpha(image: Colours, small_image: Colours, alpha: Plane) -> Plane:
     """
     height, width = image.shape[:2]
     functions = np.empty((4, *alpha.shape), np.float32)
-    for first in range(0, len(alpha), _STRIP_ROWS):
+
+    def fit(rows: slice) -> None:
         # With the rows around that the windows of its border see.
-        top, bottom = max(0, first - _WINDOW_PX), first + _STRIP_ROWS + _WINDOW_PX
+        top, bottom = max(0, rows.start - _WINDOW_PX), rows.stop + _WINDOW_PX
         found = _affine(small_image[top:bottom], alpha[top:bottom], _WINDOW_PX, _EPSILON)
-        functions[:, first : first + _STRIP_ROWS] = found[:, first - top :][:, :_STRIP_ROWS]
+        functions[:, rows] = found[:, rows.start - top :][:, : rows.stop - rows.start]
+
+    _each_strip(len(alpha), fit)
     *slopes, offset = (_Enlarged(_mean(plane, _WINDOW_PX), height, width) for plane in functions)
     enlarged = np.empty((height, width), np.float32)
-    for first in range(0, height, _STRIP_ROWS):
-        rows = slice(first, min(height, first + _STRIP_ROWS))
+
+    def take(rows: slice) -> None:
         strip = offset[rows]
         for i, slope in enumerate(slopes):
             strip += slope[rows] * image[rows, :, i]
         np.clip(strip, 0, 1, out=enlarged[rows])
+
+    _each_strip(height, take)
     return enlarged
 
 
@@ -103,12 +111,14 @@ def enlarge_colours(
             _Enlarged(np.ascontiguousarray(small[..., i]), height, width)
             for small in (small_image, foreground)
         )
-        for first in range(0, height, _STRIP_ROWS):
-            rows = slice(first, min(height, first + _STRIP_ROWS))
+
+        def take(rows: slice, i: int = i, seen: _Enlarged = seen, found: _Enlarged = found) -> None:
             share = (alpha[rows] - np.float32(_DETAIL_FROM)) / np.float32(1 - _DETAIL_FROM)
             detail = np.maximum(share, 0) * (image[rows, :, i] - seen[rows])
             colours = np.where(share == 1, image[rows, :, i], found[rows] + detail)
             np.clip(colours, 0, 1, out=into[rows, :, i])
+
+        _each_strip(height, take)
     return into
 
 
@@ -128,6 +138,17 @@ def guided_filter(image: Colours, plane: Plane, radius_px: int, epsilon: float) 
     *slopes, offset = (_mean(f, side_px) for f in _affine(image, plane, side_px, epsilon))
     filtered = offset + sum(slope * image[..., i] for i, slope in enumerate(slopes))
     return np.clip(filtered, 0, 1)
+
+
+def _each_strip(height: int, work: Callable[[slice], None]) -> None:
+    """Do something with each strip of rows, by as many threads as PyTorch uses, too."""
+    import torch  # where nothing needs it, nothing waits for it
+
+    strips = [
+        slice(first, min(height, first + _STRIP_ROWS)) for first in range(0, height, _STRIP_ROWS)
+    ]
+    with executor(min(torch.get_num_threads(), len(strips))) as pool:
+        list(pool.map(work, strips))
 
 
 class _Enlarged:
