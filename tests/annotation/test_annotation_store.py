@@ -289,6 +289,21 @@ def test_init_takes_in_maps_and_later_images(dataset):
     again.engine.dispose()
 
 
+def test_an_init_that_stopped_halfway_takes_in_the_other_maps_when_it_is_run_again(dataset):
+    maps = dataset / "detailmap"
+    maps.mkdir()
+    third = np.full((48, 64), 255, np.uint8)
+    (maps / "portrait_2_cloud_trimap.png").write_bytes(encode_mask(third))
+    (maps / "portrait_1_cloud_trimap.png").write_bytes(b"torn")
+    with pytest.raises(MaskError, match=r"portrait_1_cloud_trimap.png: mask must be a PNG file"):
+        Store.create(dataset)
+    (maps / "portrait_1_cloud_trimap.png").unlink()
+    store = Store.create(dataset)[0]
+    np.testing.assert_array_equal(store.mask(3), third)
+    assert [len(store.revisions(n)) for n in (1, 2, 3)] == [0, 0, 1]
+    store.engine.dispose()
+
+
 def test_init_refuses_to_shadow_maps_of_another_type(dataset):
     (dataset / "detailmap").mkdir()
     (dataset / "detailmap" / "portrait_0_cloud_trimap.jpg").write_bytes(b"")

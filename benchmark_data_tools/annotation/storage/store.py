@@ -44,6 +44,7 @@ from benchmark_data_tools.annotation.storage.errors import (
 )
 from benchmark_data_tools.annotation.storage.masks import (
     Mask,
+    MaskError,
     check_levels,
     check_mask,
     decode_mask,
@@ -524,15 +525,23 @@ class Store:
             entries = [Entry(image_id=image.id, label=label.name) for image, label in missing]
             session.add_all(entries)
             session.flush()
-            pairs = [
-                (entry.id, image, label)
-                for entry, (image, label) in zip(entries, missing, strict=True)
-            ]
-        for entry_id, image, label in pairs:
-            path = self.folder / label.pattern.replace("{name}", image.name)
+            # Those of an earlier call too, which may have stopped before it took their masks in.
+            unsaved = session.execute(
+                select(Entry.id, Image, Label)
+                .join(Image, Image.id == Entry.image_id)
+                .join(Label, Label.name == Entry.label)
+                .where(Entry.blind_pass == 1, Entry.head == 0)
+                .order_by(Entry.id)
+            ).all()
+        for entry_id, image, label in unsaved:
+            file = label.pattern.replace("{name}", image.name)
+            path = self.folder / file
             if path.is_file():
-                mask = decode_mask(path.read_bytes(), image.width, image.height)
-                self.save(entry_id, Draft(mask, program("init"), 0, "import"))
+                try:
+                    mask = decode_mask(path.read_bytes(), image.width, image.height)
+                    self.save(entry_id, Draft(mask, program("init"), 0, "import"))
+                except MaskError as error:
+                    raise MaskError(f"{file}: {error}") from error
 
 
 def _without_entry(session: Session, images: list[Image], label: str) -> list[Image]:
