@@ -217,7 +217,8 @@ def test_kill_9_of_the_server_during_200_saves_loses_no_acknowledged_save(store,
             for n in range(200):
                 mask = np.full((30, 40), n, np.uint8)
                 answer = save(client, n, mask)
-                assert answer.json() == {"number": n + 1, "head": n + 1, "conflict": None}
+                saved = {"number": n + 1, "head": n + 1, "conflict": None, "state": "in_work"}
+                assert answer.json() == saved
                 acknowledged += 1
                 if acknowledged == after:
                     Timer(0.015, server.kill).start()  # in the middle of the next ones

@@ -16,7 +16,7 @@ from benchmark_data_tools.annotation.storage.errors import (
 from benchmark_data_tools.annotation.storage.masks import encode_mask
 from benchmark_data_tools.annotation.storage.people import ALONE, User
 from benchmark_data_tools.annotation.storage.rules import LEASE_SECONDS
-from benchmark_data_tools.annotation.team import leases, passes, progress, queue, states
+from benchmark_data_tools.annotation.team import agreement, leases, passes, progress, queue, states
 from benchmark_data_tools.annotation.team.queue import Filter
 
 ANN, BOB = User("ann", "annotator"), User("bob", "annotator")
@@ -116,6 +116,38 @@ def test_nobody_reviews_their_own_work(store, how):
     with pytest.raises(ForbiddenError, match="user must be a reviewer"):
         states.move(store, 1, "accepted", User(mine_or_free, "annotator"))
     states.move(store, 1, "accepted", EVE)
+
+
+@pytest.mark.parametrize("state", ["done", "in_review", "accepted"])
+def test_the_same_pixels_saved_again_undo_no_verdict_and_are_nobodys_work(store, tmp_path, state):
+    save(store, 1, dot(1), "ann", 0)
+    for step in ("done", "in_review", "accepted"):
+        states.move(store, 1, step, ANN if step == "done" else EVE)
+        if step == state:
+            break
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    (maps / "portrait_0.png").write_bytes(encode_mask(dot(1)))
+    assert import_masks(store, maps, "png").taken == ("portrait_0",)
+    again = save(store, 1, dot(1), "eve", 2)  # as Ctrl+S sends it
+    assert (again.head, again.state, store.entry(1).state) == (3, state, state)
+    assert store.published_path(store.image(1)).is_file()
+    follows = {"done": "in_review", "in_review": "accepted", "accepted": "in_review"}[state]
+    states.move(store, 1, follows, EVE)
+    assert agreement.authors_of(store, store.entry(1)) == "ann"
+    save(store, 1, dot(1, 2), "eve", 3)
+    with pytest.raises(ForbiddenError, match="reviewer must be another person than who labelled"):
+        states.move(store, 1, "accepted", EVE)
+
+
+def test_saving_a_reviewers_pixels_again_takes_their_authorship_from_nobody(store):
+    save(store, 1, dot(1), "ann", 0)
+    save(store, 1, dot(2), "ann", 1)
+    store.restore(1, 1, author=EVE, head=2)
+    save(store, 1, dot(1), "ann", 3)
+    states.move(store, 1, "done", ANN)
+    with pytest.raises(ForbiddenError, match="reviewer must be another person than who labelled"):
+        states.move(store, 1, "in_review", EVE)
 
 
 def test_what_is_under_review_changes_by_reviewers_alone(store):

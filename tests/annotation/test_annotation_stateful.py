@@ -226,11 +226,21 @@ class Team(RuleBasedStateMachine):
             return
         assert lease is None or lease.holder == who, "moved under another's lease"
         if state in ("in_review", "accepted", "returned"):
-            painted = {r.author for r in self.store.revisions(entry) if r.kind in PAINTED}
             moved = self.store.entry(entry)
-            own = painted | {self.store.revision(entry, moved.head).author, moved.assignee}
-            assert who not in own, "judged their own work"
+            assert who not in self.makers(entry) | {moved.assignee}, "judged their own work"
             assert PEOPLE[who].reviews
+
+    def makers(self, entry):
+        """Who painted, or made the head's pixels; saving a page's pixels again is neither."""
+        head = self.pixels(entry, self.store.entry(entry).head)
+        names = set()
+        for revision in self.store.revisions(entry):
+            pixels = self.pixels(entry, revision.number)
+            decides = revision.kind in ("restore", "resolve")
+            again = revision.parent and self.pixels(entry, revision.parent) == pixels
+            if (decides or not again) and (revision.kind in PAINTED or pixels == head):
+                names.add(revision.author)
+        return names
 
     @rule(
         entry=entries,

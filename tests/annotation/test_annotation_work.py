@@ -467,7 +467,7 @@ SAVE = "/api/entries/1/revisions?base=0&save_id=" + "0" * 32
 def test_the_server_saves_and_refuses(client, store):
     mask = mask_of(store, 1)
     answer = client.post(SAVE, content=encode_mask(mask))
-    assert answer.json() == {"number": 1, "head": 1, "conflict": None}
+    assert answer.json() == {"number": 1, "head": 1, "conflict": None, "state": "in_work"}
     np.testing.assert_array_equal(store.mask(1), mask)
     settling = {"take": "head", "head": 1, "stale": {"5": 1}}
     refusals = [

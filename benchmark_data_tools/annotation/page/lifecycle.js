@@ -170,7 +170,6 @@ function showSaving(saver, state, message) {
   }
   if (state === "saved" && saver.base && saver.base !== page.entry.head) {
     page.entry.head = saver.base;
-    if (["open", "returned", "done", "skipped"].includes(page.entry.state)) page.entry.state = "in_work";
     showEntry();
   }
   if (state === "conflict") act(settle);
@@ -228,6 +227,7 @@ export async function restore(number) {
   if (!(await saver.flush())) return;
   const saved = await json(`entries/${entry.id}/restore`, { json: { number, head: saver.base } });
   replacePixels(mask, await fetchPixels(`entries/${entry.id}/mask?revision=${saved.number}`, entry.width, entry.height));
+  entry.state = saved.state;
   saver.rebase(saved.number);
   $("history").close();
 }

@@ -58,8 +58,10 @@ class Saved:
         number: The new revision's number.
         head: The number of the revision that counts now.
         conflict: The conflict that this save opened or went on; None where it became the head.
+        state: The entry's state now.
     """
 
     number: int
     head: int
     conflict: int | None
+    state: str

@@ -46,6 +46,20 @@ def twin_where(name: str, *, seen: bool) -> ColumnElement[bool]:
     )
 
 
+def repeats_parent() -> ColumnElement[bool]:
+    """SQL: whether a revision saves again the pixels that it was drawn on, and nothing else.
+
+    Who restores them, or settles a conflict with them, decides for them: that is more.
+    """
+    parent = aliased(Revision)
+    same = select(parent.id).where(
+        parent.entry_id == Revision.entry_id,
+        parent.number == Revision.parent,
+        parent.mask_sha256 == Revision.mask_sha256,
+    )
+    return Revision.kind.not_in(("restore", "resolve")) & same.exists()
+
+
 def check_blind(session: Session, entry: Entry, user: User) -> None:
     """Raise ForbiddenError where the user knows the other pass of the entry's image."""
     if not user.alone and knows_twin(session, entry, user.name):
@@ -104,12 +118,15 @@ def check_reviewer(session: Session, entry: Entry, user: User) -> None:
         raise ForbiddenError(f"user must be a reviewer to review, got {user.name}: ask a reviewer")
     if user.alone:
         return
+    head = aliased(Revision)
+    pixels = select(head.mask_sha256).where(head.entry_id == entry.id, head.number == entry.head)
     own = session.scalar(
         select(Revision.id)
         .where(
             Revision.entry_id == entry.id,
             Revision.author == user.name,
-            Revision.kind.in_(PAINTED) | (Revision.number == entry.head),
+            Revision.kind.in_(PAINTED) | (Revision.mask_sha256 == pixels.scalar_subquery()),
+            ~repeats_parent(),
         )
         .limit(1)
     )

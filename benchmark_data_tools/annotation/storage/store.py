@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Engine, func, select
@@ -56,6 +57,7 @@ from benchmark_data_tools.annotation.storage.masks import (
 from benchmark_data_tools.annotation.storage.people import User, program
 from benchmark_data_tools.annotation.storage.tables import (
     LABEL_KINDS,
+    PAINTED,
     Conflict,
     Entry,
     Event,
@@ -223,9 +225,12 @@ class Store:
             entry = self.entry(entry_id, session)
             if (earlier := _earlier_save(session, entry, draft.save_id)) is not None:
                 return earlier
-            number = self._add(session, entry, draft, png, digest)
             # The very same pixels are no conflict, whatever they were drawn on.
-            stale = draft.base != entry.head and digest != _digest(session, entry.id, entry.head)
+            same = digest == _digest(session, entry.id, entry.head)
+            if same and draft.kind not in PAINTED:
+                draft = replace(draft, base=entry.head)  # the head's authors stay known
+            number = self._add(session, entry, draft, png, digest)
+            stale = draft.base != entry.head and not same
             branch = session.scalar(
                 select(Conflict).where(
                     Conflict.entry_id == entry_id,
@@ -241,11 +246,11 @@ class Store:
                     session.add(branch)
                 branch.stale = number
                 session.flush()
-                return Saved(number, entry.head, branch.id)
+                return Saved(number, entry.head, branch.id, entry.state)
             if branch is not None:
                 branch.resolved_by = number
-            self._set_head(session, entry, number, draft.author)
-            return Saved(number, number, None)
+            self._set_head(session, entry, number, draft.author, same=same)
+            return Saved(number, number, None, entry.state)
 
     def _add(self, session: Session, entry: Entry, draft: Draft, png: bytes, digest: str) -> int:
         """Write a revision's file and row; returns its number."""
@@ -282,7 +287,10 @@ class Store:
         session.flush()
         return number
 
-    def _set_head(self, session: Session, entry: Entry, number: int, author: User) -> None:
+    def _set_head(
+        self, session: Session, entry: Entry, number: int, author: User, *, same: bool = False
+    ) -> None:
+        """Make a revision the head; one of the same pixels leaves finished entries finished."""
         entry.head = number
         state = {
             "open": "in_work",
@@ -292,7 +300,7 @@ class Store:
             # What a reviewer changed needs another one's eyes.
             "accepted": "in_work" if author.alone else "in_review",
         }.get(entry.state)
-        if state is not None:
+        if state is not None and not (same and entry.state in FINISHED):
             entry.state = state
             session.add(Event(entry_id=entry.id, at=self.clock(), author=author.name, state=state))
         session.flush()
@@ -414,7 +422,7 @@ class Store:
             for conflict in settled:
                 conflict.resolved_by = number
             self._set_head(session, entry, number, draft.author)
-            return Saved(number, number, None)
+            return Saved(number, number, None, entry.state)
 
     def open_conflicts(self, entry_id: int | None = None) -> list[Conflict]:
         """Return unresolved conflicts, of one entry or of all."""
@@ -579,4 +587,4 @@ def _earlier_save(session: Session, entry: Entry, save_id: str) -> Saved | None:
     conflict = session.scalar(
         select(Conflict.id).where(Conflict.entry_id == entry.id, Conflict.stale == revision.number)
     )
-    return Saved(revision.number, entry.head, conflict)
+    return Saved(revision.number, entry.head, conflict, entry.state)

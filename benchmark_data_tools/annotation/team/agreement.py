@@ -173,13 +173,17 @@ def authors_of(store: Store, entry: Entry) -> str:
     """Return who drew an entry's head and what it was drawn on, in order."""
     by_number = {revision.number: revision for revision in store.revisions(entry.id)}
     names: list[str] = []
+    maker = ""
     number = entry.head
     while number:
         revision = by_number[number]
+        number = revision.parent
+        if number and by_number[number].mask_sha256 == revision.mask_sha256:
+            continue  # saved again
+        maker = maker or revision.author
         if revision.kind in PAINTED:
             names.append(revision.author)
-        number = revision.parent
-    return " + ".join(dict.fromkeys(reversed(names))) or by_number[entry.head].author
+    return " + ".join(dict.fromkeys(reversed(names))) or maker
 
 
 def map_of(store: Store, entry_id: int) -> NDArray[np.float32]:

@@ -142,6 +142,7 @@ export class Saver {
       }
       this.retryMs = 1000;
       this.base = saved.number;
+      this.entry.state = saved.state;
       this.forgettable = generation;
       this.journalled ??= this.#journal();
       if (saved.conflict) {
