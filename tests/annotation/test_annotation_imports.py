@@ -18,7 +18,7 @@ from benchmark_data_tools.annotation.formats.matching import ImageNames
 from benchmark_data_tools.annotation.formats.rle import coco_encode
 from benchmark_data_tools.annotation.server.app import create_app
 from benchmark_data_tools.annotation.storage.store import Store, StoreError
-from mgm_core.images import encode_jpeg, read_image
+from mgm_core.images import encode_jpeg, encode_png, read_image
 
 WIDTH, HEIGHT = 24, 16
 NAMES = ("photo", "other", "my photo (1)")
@@ -147,6 +147,26 @@ def test_annotations_without_their_image_are_named(store, tmp_path):
     done = brought_in(store, tmp_path, document, "coco")
     assert done.taken == ("photo",)
     assert len(done.problems) == 3
+
+
+@pytest.mark.parametrize("kind", ["png", "trimap"])
+def test_names_with_dots_are_those_of_their_own_images(tmp_path, kind):
+    names = ("frame", "frame.0001", "my.photo")
+    (tmp_path / "ds" / "image").mkdir(parents=True)
+    (tmp_path / "masks").mkdir()
+    for n, name in enumerate(names):
+        (tmp_path / "ds" / "image" / f"{name}.jpg").write_bytes(encode_jpeg(picture(n)))
+    for n, file in enumerate(("frame.0001.png", "my.photo_cloud_trimap.png")):
+        plane = np.where(square(2 + n), np.float32(128 / 255), np.float32(0))
+        (tmp_path / "masks" / file).write_bytes(encode_png(plane))
+    store = Store.create(tmp_path / "ds")[0]
+    done = import_masks(store, tmp_path / "masks", kind)
+    assert (set(done.taken), done.problems) == ({"frame.0001", "my.photo"}, ())
+    level = 128 if kind == "png" else 255
+    for n, name in enumerate(names[1:]):
+        np.testing.assert_array_equal(mask_of(store, name), square(2 + n) * level)
+    assert mask_of(store, "frame") is None
+    store.engine.dispose()
 
 
 def test_two_masks_for_one_image_are_named_and_none_is_taken(store, tmp_path):
@@ -388,7 +408,7 @@ def test_class_maps_come_in_by_their_label(store, tmp_path, capsys):
     levels = np.where(square(2), 15, 0) + np.where(square(15), 7, 0)
     Image.fromarray(levels.astype(np.uint8)).save(maps / "photo.png")
     done = import_masks(store, maps, "png")
-    assert "photo: photo.png must use the whole range" in done.problems[0]
+    assert "photo.png: photo.png must use the whole range" in done.problems[0]
     assert "got a map of the labels 0, 7, 15" in done.problems[0]
     (maps / "._photo.png").write_bytes(b"what a Mac leaves")
     command = ["import", str(store.folder), str(maps), "--kind", "png", "--label", "15"]

@@ -419,8 +419,9 @@ def test_imports_of_pictures_and_brushes(store, tmp_path):
     done = import_masks(store, folder, "png")
     assert done.taken == ("portrait_0",)
     assert done.problems == (
-        "stranger: no image of the dataset has this name",
-        "portrait_1: mask must have the image's size 33x47, got 40x30: it belongs to another image",
+        "stranger.png: no image of the dataset has this name",
+        "portrait_1.png: mask must have the image's size 33x47, got 40x30: it belongs to another "
+        "image",
     )
     np.testing.assert_array_equal(store.mask(1), drawn * 255)
     brush = {

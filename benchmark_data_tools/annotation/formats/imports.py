@@ -199,7 +199,7 @@ def _named(store: Store, folder: Path) -> Iterator[tuple[str, Path]]:
     ending = Path(store.pattern).stem.split("{name}")[1]
     for path in sorted(folder.rglob("*")):
         if is_picture(path):
-            yield path.stem.removesuffix(ending) if ending else path.stem, path
+            yield path.stem.removesuffix(ending) + path.suffix, path
 
 
 def _json(path: Path) -> Any:  # noqa: ANN401  # whatever the file holds; callers check
