@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import weakref
 
 import cv2
 import numpy as np
@@ -494,6 +495,40 @@ def test_the_server_saves_and_refuses(client, store):
         assert message in answer.text
         assert str(store.folder) not in answer.text
     assert len(store.revisions(1)) == 1
+
+
+@pytest.mark.parametrize("take", ["head", "stale", "union", "intersection"])
+def test_a_settlement_decodes_what_is_in_conflict_alone_and_few_masks_at_once(
+    client, store, take, monkeypatch
+):
+    drawn = [mask_of(store, 1, seed) for seed in range(8)]
+    for n, mask in enumerate(drawn):
+        save(store, 1, mask, f"p{n}", 0)
+    stale = {str(c.id): c.stale for c in store.open_conflicts(1)}
+    decoded = []
+    store_mask = store.mask
+
+    def counted(entry_id, number=None):
+        alive = sum(one() is not None for one in decoded)
+        mask = store_mask(entry_id, number)
+        decoded.append(weakref.ref(mask))
+        assert alive <= 3, "masks are held"
+        return mask
+
+    monkeypatch.setattr(store, "mask", counted)
+    asked = {"take": take, "head": 1, "stale": stale}
+    made_up = asked | {"stale": stale | {str(n): 2 for n in range(100, 9000)}}
+    answer = client.post("/api/entries/1/settle", json=made_up)
+    assert (answer.status_code, "must be an open one, got 100" in answer.text) == (404, True)
+    assert decoded == []
+    assert client.post("/api/entries/1/settle", json=asked).status_code == 200
+    expected = {
+        "head": drawn[0],
+        "stale": np.max(drawn[1:], 0),
+        "union": np.max(drawn, 0),
+        "intersection": np.min(drawn, 0),
+    }[take]
+    np.testing.assert_array_equal(store_mask(1), expected)
 
 
 def test_other_sites_and_other_machines_are_refused(store):

@@ -38,7 +38,9 @@ def settle(
     that the page showed.
     """
     entry_for(service.store, entry_id, user)
-    others = [_mask_or_empty(service.store, entry_id, number) for number in stale.values()]
+    service.store.check_settlement(entry_id, author=user, head=head, stale=stale)
+    # Decoded one at a time: all at once would take the server's memory.
+    others = (_mask_or_empty(service.store, entry_id, number) for number in stale.values())
     shown = _mask_or_empty(service.store, entry_id, head)
     chosen = {
         "head": lambda: shown,

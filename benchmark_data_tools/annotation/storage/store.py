@@ -395,34 +395,48 @@ class Store:
         png, digest = self._encoded(entry_id, draft.mask)
         with self.changing() as session:
             entry = self.entry(entry_id, session)
-            rules.check_writable(session, entry, draft.author, self.clock())
-            if entry.head != draft.base:
-                raise ChangedError(
-                    f"head must be the one that was shown, revision {draft.base}, got {entry.head}"
-                    ": somebody saved meanwhile, look at both again"
-                )
-            settled = []
-            for conflict_id, number in stale.items():
-                conflict = session.get(Conflict, conflict_id)
-                if (
-                    conflict is None
-                    or conflict.resolved_by is not None
-                    or conflict.entry_id != entry_id
-                ):
-                    raise UnknownError(
-                        f"conflict must be an open one, got {conflict_id}: open the image anew"
-                    )
-                if conflict.stale != number:
-                    raise ChangedError(
-                        f"conflict must be as it was shown, with revision {number}, got "
-                        f"{conflict.stale}: its author drew on, look at both again"
-                    )
-                settled.append(conflict)
+            settled = self._settleable(session, entry, draft.author, draft.base, stale)
             number = self._add(session, entry, draft, png, digest)
             for conflict in settled:
                 conflict.resolved_by = number
             self._set_head(session, entry, number, draft.author)
             return Saved(number, number, None, entry.state)
+
+    def check_settlement(
+        self, entry_id: int, *, author: User, head: int, stale: Mapping[int, int]
+    ) -> None:
+        """Raise what `settle` would now, before anybody decodes the masks of what was shown."""
+        with self.reading() as session:
+            self._settleable(session, self.entry(entry_id), author, head, stale)
+
+    def _settleable(
+        self, session: Session, entry: Entry, author: User, head: int, stale: Mapping[int, int]
+    ) -> list[Conflict]:
+        """Return the open conflicts, if they and the head are as they were shown."""
+        rules.check_writable(session, entry, author, self.clock())
+        if entry.head != head:
+            raise ChangedError(
+                f"head must be the one that was shown, revision {head}, got {entry.head}"
+                ": somebody saved meanwhile, look at both again"
+            )
+        found = []
+        for conflict_id, number in stale.items():
+            conflict = session.get(Conflict, conflict_id)
+            if (
+                conflict is None
+                or conflict.resolved_by is not None
+                or conflict.entry_id != entry.id
+            ):
+                raise UnknownError(
+                    f"conflict must be an open one, got {conflict_id}: open the image anew"
+                )
+            if conflict.stale != number:
+                raise ChangedError(
+                    f"conflict must be as it was shown, with revision {number}, got "
+                    f"{conflict.stale}: its author drew on, look at both again"
+                )
+            found.append(conflict)
+        return found
 
     def open_conflicts(self, entry_id: int | None = None) -> list[Conflict]:
         """Return unresolved conflicts, of one entry or of all."""
