@@ -66,6 +66,8 @@ def save(
 class StandIn:
     """Takes bright pixels for the subject, so that pages can be tested without the networks."""
 
+    key = "stand-in"
+
     def guidance(self, image):
         return (image.mean(axis=2) > 0.5).astype(np.float32)
 

@@ -25,9 +25,9 @@ from benchmark_data_tools.annotation.formats.rle import (
 )
 from benchmark_data_tools.annotation.places import durability
 from benchmark_data_tools.annotation.server.app import create_app
-from benchmark_data_tools.annotation.server.proposals import Layers, detail_of
+from benchmark_data_tools.annotation.server.proposals import Layers, NetworkProposer, detail_of
 from benchmark_data_tools.annotation.storage import masks
-from benchmark_data_tools.annotation.storage.errors import ForbiddenError, StoreError
+from benchmark_data_tools.annotation.storage.errors import ForbiddenError, StoreError, UnknownError
 from benchmark_data_tools.annotation.storage.masks import encode_mask
 from benchmark_data_tools.annotation.storage.people import ALONE, User
 from benchmark_data_tools.annotation.storage.store import Store
@@ -293,6 +293,47 @@ def test_layers_are_computed_once_and_belong_to_the_image(store):
     )
     with pytest.raises(ValueError, match="layer must be one of"):
         layers.png(image, "../../etc/passwd")
+
+
+def test_a_layer_is_computed_anew_once_what_it_is_made_of_changes(store):
+    class Nothing(StandIn):
+        key = "nothing"
+
+        def guidance(self, image):
+            return np.zeros_like(super().guidance(image))
+
+    image = store.image(1)
+    names = ("guidance", "network_alpha", "alpha", "band", "edges")
+
+    def layers_of(proposer):
+        layers = Layers(store.folder, proposer)
+        return {name: layers.png(image, name) for name in names}
+
+    def changed(one, other):
+        return {name for name in names if one[name] != other[name]}
+
+    first, other = layers_of(StandIn()), layers_of(Nothing())
+    assert changed(first, other) == {"guidance", "network_alpha"}
+    matte = store.folder / image.alpha_file
+    write_image(matte, read_mask(matte) ** 2)
+    squared = layers_of(StandIn())
+    assert changed(first, squared) == {"alpha", "band"}
+    image.alpha_file = None  # the network's stand for it
+    assert changed(layers_of(StandIn()), layers_of(Nothing())) >= {"alpha", "band"}
+    image.alpha_file = "alpha/gone.png"
+    with pytest.raises(UnknownError, match=r"alpha/gone.png must be in the dataset"):
+        Layers(store.folder, StandIn()).png(image, "alpha")
+
+
+def test_networks_differ_by_weights_and_category(tmp_path):
+    keys = [NetworkProposer().key, NetworkProposer(category="dog").key]
+    keys.append(NetworkProposer("prn_resnet34").key)
+    weights = tmp_path / "own.safetensors"
+    for content in (b"first", b"trained on"):
+        weights.write_bytes(content)
+        keys.append(NetworkProposer(str(weights)).key)
+    assert len(set(keys)) == len(keys)
+    assert NetworkProposer().key == keys[0]
 
 
 # --- Exchange --------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Source: section 5 of the paper (detail masks of hair and other soft parts) and s
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import signal
@@ -22,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
+from benchmark_data_tools.annotation.storage.errors import UnknownError
 from benchmark_data_tools.annotation.storage.masks import Mask, write_atomically
 from benchmark_data_tools.annotation.storage.tables import Image
 from mgm_core.arrays import Plane
 from mgm_core.guidance import dilate, erode, from_binary_mask
 from mgm_core.images import encode_png, read_image, read_mask
+from mgm_core.weights import bundled, sha256_of
 
 if TYPE_CHECKING:
     from mgm_core.matting.matter import Matter
@@ -43,6 +46,10 @@ OPENING_PX, KERNEL_PX = 5, 15
 
 class Proposer(Protocol):
     """Makes guidance and alpha of a photograph."""
+
+    @property
+    def key(self) -> str:
+        """A text that differs wherever what it makes differs."""
 
     def guidance(self, image: NDArray[np.float32]) -> Plane:
         """Return where the subject roughly is, (H, W) float32."""
@@ -61,6 +68,11 @@ class NetworkProposer:
 
     def __init__(self, weights: str | None = None, category: str = "person") -> None:
         self._weights, self._category = weights, category
+        # The hashes of all bundled weights, as the segmenter's count too.
+        made_by: list[object] = [[one.hashes for one in bundled().values()], weights, category]
+        if weights and Path(weights).is_file():
+            made_by.append(sha256_of(Path(weights)))
+        self.key = repr(made_by)
         self._matter: Matter | None = None
         self._segmenter: Segmenter | None = None
 
@@ -105,12 +117,13 @@ class Layers:
 
         Raises:
             ValueError: There is no such layer.
+            UnknownError: The dataset's matte is gone.
         """
         if layer not in LAYERS:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer}: choose one")
         if layer == "alpha" and image.alpha_file is None:
             layer = "network_alpha"
-        path = layer_path(self._folder, image.sha256, layer)
+        path = layer_path(self._folder, image.alpha_file, image.sha256, layer, self._proposer)
         if not path.is_file():
             with self._choosing:
                 lock = self._locks[image.id]
@@ -218,9 +231,25 @@ def _compute_in_process(*job: Any) -> None:  # noqa: ANN401  # as `compute_layer
     compute_layer(*image_and_layer, known)  # type: ignore[call-arg]  # as many as it takes
 
 
-def layer_path(folder: Path, sha256: str, layer: Layer) -> Path:
-    """Return where a layer is kept: by the image's hash, so that a changed image has new ones."""
-    return folder / FOLDER / "cache" / f"{sha256[:32]}-{layer}.png"
+def layer_path(
+    folder: Path, alpha_file: str | None, sha256: str, layer: Layer, proposer: Proposer
+) -> Path:
+    """Return where a layer is kept: by all that it is computed from, so that none is outdated.
+
+    Raises:
+        UnknownError: The matte is gone.
+    """
+    names = [sha256[:32]]
+    if alpha_file and layer in ("alpha", "band"):
+        matte = folder / alpha_file
+        if not matte.is_file():
+            raise UnknownError(
+                f"{alpha_file} must be in the dataset, got no such file: put it back"
+            )
+        names.append(sha256_of(matte)[:16])
+    elif layer != "edges":
+        names.append(hashlib.sha256(proposer.key.encode()).hexdigest()[:16])
+    return folder / FOLDER / "cache" / f"{'-'.join([*names, layer])}.png"
 
 
 def compute_layer(
@@ -243,7 +272,7 @@ def compute_layer(
     """
 
     def other(name: Layer) -> Plane:
-        path = layer_path(folder, sha256, name)
+        path = layer_path(folder, alpha_file, sha256, name, proposer)
         if not path.is_file():
             compute_layer(folder, file, alpha_file, sha256, name, proposer)
         return read_mask(path, max_megapixels=89)
@@ -260,7 +289,7 @@ def compute_layer(
             plane = proposer.guidance(picture)
         else:
             plane = proposer.alpha(picture, other("guidance"))
-    write_atomically(layer_path(folder, sha256, layer), encode_png(plane))
+    write_atomically(layer_path(folder, alpha_file, sha256, layer, proposer), encode_png(plane))
 
 
 def fractional_band(alpha: Plane) -> Plane:
