@@ -121,7 +121,7 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     writing.add_argument("--states", nargs="+", choices=STATES, default=list(FINISHED))
     writing.add_argument("--labels", nargs="+", default=[DETAIL], help="default: detail")
     writing.add_argument("--alpha-label", help="benchmark: the label of finished mattes")
-    writing.add_argument("--soft", action="store_true", help="keep soft edges")
+    writing.add_argument("--soft", action="store_true", help="keep soft edges, where the kind can")
     writing.add_argument(
         "--image-prefix",
         metavar="TEXT",

@@ -111,6 +111,14 @@ def test_soft_edges_are_kept_where_asked(store, tmp_path, kind):
         other.engine.dispose()
 
 
+@pytest.mark.parametrize("kind", ["coco", "cvat", "labelme", "trimap"])
+def test_soft_edges_are_refused_where_a_format_has_no_place_for_them(store, tmp_path, kind):
+    message = "soft must come with benchmark, png, label_studio, label_studio_bitmask, got"
+    with pytest.raises(StoreError, match=f"{message} {kind}: leave it out"):
+        export(store, tmp_path / "out", kind, soft=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cvat_has_no_place_for_is_named(store, tmp_path):
     done = export(store, tmp_path / "out", "cvat")
     assert done.masks == 1

@@ -113,6 +113,14 @@ def test_images_without_a_matte_are_left_out_of_the_benchmark(tmp_path):
     matte = decode_mask((tmp_path / "both" / "alpha" / "portrait_1.png").read_bytes(), 20, 10)
     assert (matte == 77).all()
     assert list(benchmark_problems("5", tmp_path / "both", None)) == []
+    for kind, name, message in (
+        ("benchmark", "mate", "label must be one of detail, matte, got mate"),
+        ("benchmark", "detail", "alpha_label must be a label of mattes, got detail, a mask"),
+        ("png", "matte", "alpha_label must come with benchmark, got png"),
+    ):
+        with pytest.raises(StoreError, match=message):
+            export(store, tmp_path / "refused", kind, alpha_label=name)
+    assert not (tmp_path / "refused").exists()
     store.engine.dispose()
 
 

@@ -40,6 +40,8 @@ PREFIXES: dict[ExportKind, str] = {
     "label_studio": label_studio.LOCAL_FILES,
     "label_studio_bitmask": label_studio.LOCAL_FILES,
 }
+SOFT: tuple[ExportKind, ...] = ("benchmark", "png", "label_studio", "label_studio_bitmask")
+"""Formats that have a place for soft edges."""
 _KINDS_OF_LABELS: dict[ExportKind, tuple[str, ...]] = {
     "trimap": ("mask", "trimap"),
     "png": LABEL_KINDS,
@@ -103,6 +105,10 @@ def export(
         raise StoreError(
             f"image_prefix must come with {', '.join(PREFIXES)}, got {kind}: leave it out"
         )
+    if soft and kind not in SOFT:
+        raise StoreError(f"soft must come with {', '.join(SOFT)}, got {kind}: leave it out")
+    if alpha_label is not None:
+        _check_alpha_label(kind, alpha_label, store.label(alpha_label).kind)
     _check_labels(kind, {label: store.label(label).kind for label in labels})
     chosen = [(e, i) for label in labels for e, i in _entries_in(store, states, label)]
     left_out: list[str] = []
@@ -136,6 +142,15 @@ def export(
         _write_documents(store, out, kind, chosen, prefix, soft=soft)
     write_atomically(out / "README.md", data_card(store, chosen, kind, left_out).encode())
     return Exported(len(chosen) - (len(left_out) if kind == "cvat" else 0), tuple(left_out))
+
+
+def _check_alpha_label(kind: ExportKind, name: str, found: str) -> None:
+    if kind != "benchmark":
+        raise StoreError(f"alpha_label must come with benchmark, got {kind}: leave it out")
+    if found != "alpha":
+        raise StoreError(
+            f"alpha_label must be a label of mattes, got {name}, a {found}: name one of kind alpha"
+        )
 
 
 def _check_labels(kind: ExportKind, kinds: dict[str, str]) -> None:
