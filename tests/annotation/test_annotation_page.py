@@ -20,6 +20,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.tables import Entry
+from benchmark_data_tools.annotation.team import leases
 from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.images import write_image
 
@@ -584,6 +585,16 @@ def test_another_person_holds_the_image(chromium, store):
         assert [r.author for r in store.revisions(1)] == ["ann"]
         for page in contexts.values():
             page.context.close()
+
+
+def test_who_leaves_an_image_gives_it_back_though_it_was_read_only(chromium, address, store):
+    with opened(chromium, address, 1) as page:
+        assert leases.holder(store, 1).holder == "local"
+        page.evaluate("annotator.tools.readOnly = true")  # as while a conflict is settled
+        with page.expect_response("**/entries/1/release"):
+            page.keyboard.press("n")
+            page.wait_for_selector("body[data-opened='2']")
+        assert leases.holder(store, 1) is None
 
 
 def test_ten_thousand_images_are_listed_and_searched_with_few_rows_on_the_page(chromium, tmp_path):

@@ -202,6 +202,21 @@ def test_leases_expire_and_follow_a_person_to_their_newest_page(store, clock):
         leases.take(store, 1, BOB, "d" * 32)
 
 
+@pytest.mark.parametrize("state", ["in_review", "accepted"])
+def test_an_annotators_look_at_what_is_under_review_holds_up_no_reviewer(store, clock, state):
+    save(store, 1, dot(1), "ann", 0)
+    states.move(store, 1, "done", ANN)
+    states.move(store, 1, "in_review", EVE)
+    if state == "accepted":
+        states.move(store, 1, "accepted", EVE)
+    for renew in (False, True):
+        with pytest.raises(ForbiddenError, match=f"must not be under review, got {state}: ask a"):
+            leases.take(store, 1, ANN, "a" * 32, renew=renew)
+    assert leases.holder(store, 1) is None
+    leases.take(store, 1, EVE, "b" * 32)
+    states.move(store, 1, "accepted" if state == "in_review" else "in_review", EVE)
+
+
 def test_a_clock_that_is_put_back_locks_nobody_out(store, clock):
     clock[0] = 90_000
     leases.take(store, 1, ANN, "a" * 32)

@@ -36,7 +36,7 @@ export async function leave() {
     if (!leaving) return false;
   }
   page.saver.close();
-  if (!tools.readOnly) releaseLease().catch(() => {});
+  if (!page.held) releaseLease().catch(() => {});
   return true;
 }
 
@@ -136,7 +136,7 @@ async function renewLease(renew = true) {
 setInterval(renewLease, RENEW_MS);
 // A closed tab holds nothing; one that comes back from the browser's cache takes it again.
 window.addEventListener("pagehide", () => {
-  if (page.entry && !tools.readOnly) releaseLease(true).catch(() => {});
+  if (page.entry && !page.held) releaseLease(true).catch(() => {});
 });
 window.addEventListener("pageshow", (event) => event.persisted && renewLease(false));
 window.addEventListener("beforeunload", (event) => {

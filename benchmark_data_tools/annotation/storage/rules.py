@@ -102,12 +102,17 @@ def check_assignee(entry: Entry, user: User) -> None:
         )
 
 
-def check_writable(session: Session, entry: Entry, user: User, now: float) -> None:
-    """Raise unless the user may change the entry's head now."""
+def check_unlocked(entry: Entry, user: User) -> None:
+    """Raise ForbiddenError where the entry is under review and the user no reviewer."""
     if entry.state in LOCKED and not user.reviews:
         raise ForbiddenError(
             f"entry must not be under review, got {entry.state}: ask a reviewer to return it"
         )
+
+
+def check_writable(session: Session, entry: Entry, user: User, now: float) -> None:
+    """Raise unless the user may change the entry's head now."""
+    check_unlocked(entry, user)
     check_lease(session, entry, user, now)
     check_assignee(entry, user)
 

@@ -26,7 +26,8 @@ def take(store: Store, entry_id: int, user: User, token: str, *, renew: bool = F
 
     Raises:
         HeldError: Somebody else holds it, or a newer page of the same person.
-        ForbiddenError: It is another's, or the user knows the image's other pass.
+        ForbiddenError: It is another's, the user knows the image's other pass, or it is under
+            review and they do not review: who only looks at it stops no reviewer.
     """
     entry_for(store, entry_id, user)
     now = store.clock()
@@ -35,6 +36,7 @@ def take(store: Store, entry_id: int, user: User, token: str, *, renew: bool = F
         rules.check_blind(session, entry, user)
         rules.check_lease(session, entry, user, now)
         rules.check_assignee(entry, user)
+        rules.check_unlocked(entry, user)
         lease = session.get(Lease, entry_id)
         valid = lease is not None and rules.is_valid(lease, now)
         if lease is not None and lease.token != token and valid and renew:
