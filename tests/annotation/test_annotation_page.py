@@ -587,6 +587,24 @@ def test_another_person_holds_the_image(chromium, store):
             page.context.close()
 
 
+def test_what_is_saved_after_a_restored_revision_is_drawn_on_it(chromium, address, store):
+    with opened(chromium, address, 3) as page:
+        brush(page, 4)
+        for n, point in enumerate([(10, 10), (40, 30)], 1):
+            stroke(page, point)
+            page.wait_for_function(f"annotator.page.saver.base === {n} && {SAVED}")
+        page.evaluate("document.querySelector('[data-action=history]').click()")
+        page.click("#history tbody tr:last-child button")  # the oldest one
+        page.wait_for_function(f"annotator.page.saver.base === 3 && {SAVED}")
+        page.keyboard.press("Control+s")
+        page.wait_for_function(f"annotator.page.saver.base === 4 && {SAVED}")
+        stroke(page, (20, 20))
+        page.wait_for_function(f"annotator.page.saver.base === 5 && {SAVED}")
+    assert store.open_conflicts() == []
+    mask = store.mask(3)
+    assert (mask[9, 9], mask[19, 19], mask[29, 39]) == (255, 255, 0)
+
+
 def test_who_leaves_an_image_gives_it_back_though_it_was_read_only(chromium, address, store):
     with opened(chromium, address, 1) as page:
         assert leases.holder(store, 1).holder == "local"

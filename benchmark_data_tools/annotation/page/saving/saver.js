@@ -31,6 +31,7 @@ export class Saver {
     this.journalled = null; // while the journal is written
     this.saving = null;
     this.conflict = null;
+    this.attempt = null; // the save that waits for its answer: its generation and its id
   }
 
   get unsaved() {
@@ -133,6 +134,7 @@ export class Saver {
         base: this.base, save_id: this.attempt.id, strokes, active_seconds: seconds.toFixed(2), kind,
       });
       const saved = await json(`entries/${this.entry.id}/revisions?${query}`, { body: png });
+      this.attempt = null; // only what was not acknowledged is sent under the same name again
       this.savedGeneration = generation;
       this.strokes -= strokes;
       this.seconds -= seconds;
@@ -162,7 +164,7 @@ export class Saver {
 
   // After a conflict is settled, or another revision was opened.
   rebase(head) {
-    this.conflict = null;
+    this.conflict = this.attempt = null;
     this.base = head;
     this.savedGeneration = this.forgettable = this.generation;
     this.journalled ??= this.#journal();
