@@ -587,6 +587,22 @@ def test_another_person_holds_the_image(chromium, store):
             page.context.close()
 
 
+def test_a_cancelled_stroke_leaves_the_saved_mask_too(chromium, address, store):
+    with opened(chromium, address, 3) as page:
+        brush(page, 4)
+        page.mouse.move(*at(page, 10, 10))
+        page.mouse.down()
+        page.mouse.move(*at(page, 30, 20), steps=3)
+        page.keyboard.press("Control+s")
+        page.wait_for_function(f"annotator.page.saver.base === 1 && {SAVED}")
+        assert store.mask(3).any()
+        page.keyboard.press("Escape")
+        page.mouse.up()
+        saved(page)
+        assert not drawn(page, (48, 64)).any()
+    assert not store.mask(3).any()
+
+
 def test_what_is_saved_after_a_restored_revision_is_drawn_on_it(chromium, address, store):
     with opened(chromium, address, 3) as page:
         brush(page, 4)

@@ -309,7 +309,7 @@ export class Tools {
     if (this.stroke && this.mask) {
       const tiles = [...this.mask.before.keys()];
       this.mask.cancel();
-      if (this.stroke.partly) this.tell.changed(tiles, false);
+      this.tell.changed(tiles, false); // a save may have taken a part of it
     }
     this.stroke = this.rectangle = null;
     this.points = [];
@@ -344,7 +344,6 @@ export class Tools {
   #journal() {
     if (!this.stroke?.journalled || performance.now() - this.stroke.journalled < JOURNAL_MS) return;
     this.stroke.journalled = performance.now();
-    this.stroke.partly = true;
     this.tell.changed([...this.mask.before.keys()], false);
   }
 
