@@ -631,6 +631,49 @@ def test_who_leaves_an_image_gives_it_back_though_it_was_read_only(chromium, add
         assert leases.holder(store, 1) is None
 
 
+def test_an_image_goes_on_saving_while_the_next_one_loads_and_after_it_did_not(
+    chromium, address, store
+):
+    with opened(chromium, address, 1) as page:
+        page.route("**/entries/2/image", lambda route: route.abort())
+        page.evaluate("void annotator.queue.open(2)")
+        expect(page.locator("#banner")).to_be_visible()
+        brush(page, 3)
+        stroke(page, (10.5, 10.5))
+        page.wait_for_function(f"annotator.page.saver.base === 1 && {SAVED}")
+        assert store.mask(1)[10, 10] == 255
+        assert leases.holder(store, 1).holder == "local"
+        waiting = []
+        page.unroute("**/entries/2/image")
+        page.route("**/entries/2/image", lambda route: waiting.append(route))
+        with page.expect_request("**/entries/2/image"):
+            page.evaluate("void annotator.queue.open(2)")
+        stroke(page, (20.5, 20.5))
+        waiting[0].continue_()
+        page.wait_for_selector("body[data-opened='2']")
+        assert store.mask(1)[20, 20] == 255
+        assert not drawn(page, (47, 33)).any()
+    assert store.mask(2) is None
+
+
+def test_an_image_opened_anew_shows_what_was_drawn_while_it_loaded(chromium, address, store):
+    with opened(chromium, address, 1) as page:
+        waiting = []
+        page.route("**/entries/1/image", lambda route: waiting.append(route), times=1)
+        with page.expect_request("**/entries/1/image"):
+            page.evaluate("void annotator.queue.open(1)")
+        brush(page, 3)
+        stroke(page, (10.5, 10.5))
+        waiting[0].continue_()
+        page.wait_for_selector("body[data-opened='1']")
+        assert drawn(page, (30, 40))[10, 10] == 255
+        stroke(page, (20.5, 20.5))
+        saved(page)
+        assert leases.holder(store, 1).holder == "local"
+    assert store.open_conflicts() == []
+    assert store.mask(1)[10, 10] == store.mask(1)[20, 20] == 255
+
+
 def test_ten_thousand_images_are_listed_and_searched_with_few_rows_on_the_page(chromium, tmp_path):
     store = make_many(tmp_path / "many", 10_000)
     with serving(service_of(store)) as address, opened(chromium, address) as page:

@@ -24,7 +24,14 @@ export function finishInHand() {
   }
 }
 
+// Before a logout: nothing is open after it.
 export async function leave() {
+  const leaving = await saveBeforeLeaving();
+  if (leaving && page.entry) close();
+  return leaving;
+}
+
+async function saveBeforeLeaving() {
   if (!page.entry) return true;
   finishInHand();
   await saveNote();
@@ -35,13 +42,23 @@ export async function leave() {
     );
     if (!leaving) return false;
   }
-  page.saver.close();
-  if (!page.held) releaseLease().catch(() => {});
   return true;
 }
 
+// Ends the saving of the open entry, and its lease unless `id` opens it anew.
+function close(id) {
+  if (tools.stroke) { // begun while the last save was under way
+    tools.finishStroke();
+    page.saver.flush();
+  }
+  page.saver.close();
+  if (!page.held && page.entry.id !== id) releaseLease().catch(() => {});
+}
+
+// Until all of the new entry is there, the one before stays open and goes on saving.
 export async function open(id) {
-  if (!(await leave())) return;
+  if (!(await saveBeforeLeaving())) return;
+  const generation = page.saver?.generation;
   const opening = (page.opening = {});
   delete document.body.dataset.opened;
   const key = [page.me.identity, page.me.name, id];
@@ -62,8 +79,17 @@ export async function open(id) {
       `${entry.name} must be ${entry.width}x${entry.height}, got ${bitmap.width}x${bitmap.height}: run init again`,
     );
   }
+  if (page.entry) {
+    finishInHand();
+    await saveNote();
+    await page.saver.flush();
+    if (page.opening !== opening) return;
+    // What was drawn since lies on a newer head than the one that was fetched.
+    if (page.entry.id === id && page.saver.generation !== generation) return open(id);
+  }
   const mask = new Mask(entry.width, entry.height, pixels ?? undefined, entry.kind);
   const saver = new Saver(key, entry, mask, (state, message) => showSaving(saver, state, message));
+  if (page.entry) close(id);
   Object.assign(page, { entry, held, image: bitmap, mask, saver, settling: false, note: entry.note });
   $("note").value = entry.note;
   saver.base = base;
