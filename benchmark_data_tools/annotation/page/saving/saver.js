@@ -31,7 +31,7 @@ export class Saver {
     this.journalled = null; // while the journal is written
     this.saving = null;
     this.conflict = null;
-    this.attempt = null; // the save that waits for its answer: its generation and its id
+    this.attempt = null; // the last save, its generation and its id: sent again, it is the same one
   }
 
   get unsaved() {
@@ -134,7 +134,6 @@ export class Saver {
         base: this.base, save_id: this.attempt.id, strokes, active_seconds: seconds.toFixed(2), kind,
       });
       const saved = await json(`entries/${this.entry.id}/revisions?${query}`, { body: png });
-      this.attempt = null; // only what was not acknowledged is sent under the same name again
       this.savedGeneration = generation;
       this.strokes -= strokes;
       this.seconds -= seconds;
