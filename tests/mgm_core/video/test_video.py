@@ -237,6 +237,7 @@ def test_the_command_does_something_with_every_option(clip, tmp_path, monkeypatc
         segmenter=lambda name: FindsRed(),
         matter=TakesGuidance,
         foreground_network=lambda: None,
+        working_megapixels=None,
     )
     made = photographs.models_of
     monkeypatch.setattr(photographs, "models_of", lambda o: (made(o), stand_ins)[1])
