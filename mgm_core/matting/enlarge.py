@@ -22,7 +22,7 @@ __all__ = ["enlarge_alpha", "enlarge_colours", "guided_filter", "reduced", "work
 # A window of 3x3 px, and what is added to the covariance of its colours (docs/experiments).
 _WINDOW_PX = 3
 _EPSILON = 1e-4
-_STRIP_ROWS = 256
+_STRIP_ROWS = 128
 _ROUNDING = 1e-4  # sums of areas are not exact, and a trimap is known where it is 0 or 1
 _DETAIL_FROM = 0.75  # alpha from which colours take detail, all of it at 1
 
