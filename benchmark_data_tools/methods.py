@@ -26,7 +26,7 @@ from typing import Protocol, TypeGuard, cast, get_args
 import numpy as np
 
 from benchmark_data_tools.data.layouts import files_by_name
-from benchmark_data_tools.data.samples import read_colours, read_prediction, sha256
+from benchmark_data_tools.data.samples import read_colours, read_grey, read_prediction, sha256
 from benchmark_data_tools.protocols import Case
 from mgm_core.arrays import Floats
 from mgm_core.choices import Refinement
@@ -53,9 +53,8 @@ PYMATTING = {
     "shared_sampling": "estimate_alpha_sm",
 }
 # Of the classical methods only closed-form matting brings its own colours.
-# Of 8 bits, the highest of a mask that was saved as 0 and 1; mattes with hardly a pixel of it are
-# nearly empty.
-_LEAST_LEVEL, _EMPTY_SHARE = np.float32(1 / 255), 0.01
+# Of the pixels: mattes with fewer above 0 have so few levels that they look like maps of labels.
+_ALMOST_EMPTY = 0.01
 CLOSED_FORM = "closed_form"
 FOREGROUNDS = {CLOSED_FORM: CLOSED_FORM}
 DEFAULT_FOREGROUND = "multilevel"
@@ -384,13 +383,11 @@ class _FromFolder:
     def __call__(self, case: Case, name: str, variant: str) -> Floats:
         folder = _matte_folder(self.folder, variant)
         path = _existing(files_by_name(folder), name, folder)
-        matte = read_prediction(path, case.pictures.alpha.shape)
-        if matte.max() == _LEAST_LEVEL and matte.mean() > _EMPTY_SHARE * _LEAST_LEVEL:
-            raise ValueError(
-                f"{path.name} must use the whole range from black to white, got a map of the "
-                "labels 1: save it as 255 and the rest as 0"
-            )
-        return matte
+        size = case.pictures.alpha.shape
+        matte = read_prediction(path, size)
+        if np.count_nonzero(matte) < _ALMOST_EMPTY * matte.size:
+            return matte
+        return read_grey(path, size)  # which refuses maps of labels
 
 
 def _matte_folder(folder: Path, variant: str) -> Path:

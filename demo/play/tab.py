@@ -11,7 +11,7 @@ from demo.play.loupe import loupe
 from demo.web.editor import guidance_editor
 from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.uploads import upload
-from demo.web.viewer import closeup
+from demo.web.viewer import closeup, picture_rows
 
 
 def play_tab(
@@ -51,16 +51,7 @@ def _game(
                 run, stop = _run_and_stop("Cut out by it", "scribble")
         with gr.Column(min_width=320, scale=3):
             score = gr.Markdown("The score will be here.", elem_id="scribble-score")
-            pictures = gr.Gallery(
-                label="Mask and results",
-                show_label=False,
-                columns=3,
-                object_fit="contain",
-                height="auto",
-                interactive=False,
-                buttons=["fullscreen", "download"],
-                elem_id="scribble-pictures",
-            )
+            pictures = picture_rows("Mask and results", columns=3, elem_id="scribble-pictures")
     # A new photo is a new sheet.
     arrived.change(handlers.blank, controls, [canvas, edits], **AT_ONCE)
     canvas.edit(handlers.scribbled, controls, [canvas, edits], **AT_ONCE)

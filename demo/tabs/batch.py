@@ -24,6 +24,7 @@ from demo.backend.visits import (
 from demo.environment import Environment
 from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.uploads import uploaded
+from demo.web.viewer import picture_rows
 from mgm_core.arrays import Floats
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.recipe import Background, BackgroundKind, Recipe
@@ -298,16 +299,7 @@ def batch_tab(
                 stop = gr.Button("Stop", elem_id="batch-stop", min_width=80, visible=False)
         with gr.Column(min_width=280, scale=2):
             note = gr.HTML("<p>The results will be here.</p>", padding=False, elem_id="batch-note")
-            gallery = gr.Gallery(
-                label="Results",
-                show_label=False,
-                columns=3,
-                object_fit="contain",
-                height="auto",
-                interactive=False,
-                buttons=["fullscreen"],
-                elem_id="batch-gallery",
-            )
+            gallery = picture_rows("Results", columns=3, elem_id="batch-gallery", downloads=False)
             file = gr.DownloadButton(
                 "Download all (ZIP)",
                 variant="primary",

@@ -20,7 +20,7 @@ from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.gallery import example_buttons, hero
 from demo.web.keeper import keep_settings, keeper
 from demo.web.uploads import SAVE, arrival, upload
-from demo.web.viewer import closeup
+from demo.web.viewer import closeup, picture_rows
 
 __all__ = ["cut_out_tab"]
 
@@ -202,16 +202,7 @@ def _lay_out_steps() -> _Steps:
     with gr.Accordion(
         "How it came about (the paper's Figure 2)", open=False, elem_id="steps"
     ) as block:
-        gallery = gr.Gallery(
-            label="From guidance to cut-out",
-            show_label=False,
-            columns=4,
-            object_fit="contain",
-            height="auto",
-            interactive=False,
-            buttons=["fullscreen", "download"],
-            elem_id="steps-gallery",
-        )
+        gallery = picture_rows("From guidance to cut-out", columns=4, elem_id="steps-gallery")
     return _Steps(block, gallery)
 
 

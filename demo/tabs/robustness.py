@@ -10,6 +10,7 @@ from demo.handlers import Handlers, empty_curve
 from demo.web.curve import curve
 from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.uploads import SAVE, upload
+from demo.web.viewer import picture_rows
 
 __all__ = ["robustness_tab"]
 
@@ -52,16 +53,7 @@ def robustness_tab(handlers: Handlers, controls: Sequence[Any], visits: Visits) 
             elem_id="figures",
         )
     gr.Markdown("Masks, and below them the results, as in the paper's Figure 6")
-    strip = gr.Gallery(
-        label="Masks, then results",
-        show_label=False,
-        columns=7,
-        object_fit="contain",
-        height="auto",
-        interactive=False,
-        buttons=["fullscreen", "download"],
-        elem_id="strip",
-    )
+    strip = picture_rows("Masks, then results", columns=7, elem_id="strip")
     warm = gr.Image(
         label="Where the results disagree",
         type="filepath",

@@ -1,4 +1,4 @@
-"""Two pictures of one size side by side, which zoom and move together."""
+"""Results: pictures in rows, and two of one size side by side, which zoom and move together."""
 
 from pathlib import Path
 from typing import TypeAlias
@@ -41,6 +41,27 @@ _STYLE = """
 
 # One state for both: `zoom` in screen pixels a picture pixel, `centre` as a share of the picture.
 _SCRIPT = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+
+
+def picture_rows(label: str, *, columns: int, elem_id: str, downloads: bool = True) -> gr.Gallery:
+    """Return a gallery of results, as tall as its pictures.
+
+    Args:
+        label: What a screen reader calls it; it is not shown.
+        columns: How many pictures stand in a row.
+        elem_id: As Gradio takes it.
+        downloads: Whether each picture has a button to download it.
+    """
+    return gr.Gallery(
+        label=label,
+        show_label=False,
+        columns=columns,
+        object_fit="contain",
+        height="auto",
+        interactive=False,
+        buttons=["fullscreen", "download"] if downloads else ["fullscreen"],
+        elem_id=elem_id,
+    )
 
 
 def closeup(elem_id: str, captions: tuple[str, str] = ("Photo", "Result")) -> gr.HTML:

@@ -43,7 +43,8 @@ def working_size(size: tuple[int, ...], megapixels: float | None) -> tuple[int, 
     if megapixels is None or height * width <= megapixels * 1e6:
         return height, width
     scale = (megapixels * 1e6 / (height * width)) ** 0.5
-    # Rounded down, so that the result needs no reduction itself; what is added is rounding's.
+    # Rounded down, so that the result is within the limit. The summand makes up for float64, in
+    # which a whole number may come out a little too small.
     rows, columns = (max(1, int(length * scale + 1e-6)) for length in (height, width))
     return rows, columns
 
@@ -80,13 +81,13 @@ def enlarge_alpha(image: Colours, small_image: Colours, alpha: Plane) -> Plane:
     *slopes, offset = (_Enlarged(_mean(plane, _WINDOW_PX), height, width) for plane in functions)
     enlarged = np.empty((height, width), np.float32)
 
-    def take(rows: slice) -> None:
+    def fill(rows: slice) -> None:
         strip = offset[rows]
         for i, slope in enumerate(slopes):
             strip += slope[rows] * image[rows, :, i]
         np.clip(strip, 0, 1, out=enlarged[rows])
 
-    _each_strip(height, take)
+    _each_strip(height, fill)
     return enlarged
 
 
@@ -105,21 +106,28 @@ def enlarge_colours(
     Returns:
         (H, W, 3) float32 in [0, 1].
     """
-    height, width = alpha.shape
     for i in range(3):
-        seen, found = (
-            _Enlarged(np.ascontiguousarray(small[..., i]), height, width)
-            for small in (small_image, foreground)
+        _enlarge_channel(
+            image[..., i], small_image[..., i], foreground[..., i], alpha, into[..., i]
         )
-
-        def take(rows: slice, i: int = i, seen: _Enlarged = seen, found: _Enlarged = found) -> None:
-            share = (alpha[rows] - np.float32(_DETAIL_FROM)) / np.float32(1 - _DETAIL_FROM)
-            detail = np.maximum(share, 0) * (image[rows, :, i] - seen[rows])
-            colours = np.where(share == 1, image[rows, :, i], found[rows] + detail)
-            np.clip(colours, 0, 1, out=into[rows, :, i])
-
-        _each_strip(height, take)
     return into
+
+
+def _enlarge_channel(
+    image: Plane, small_image: Plane, foreground: Plane, alpha: Plane, into: Plane
+) -> None:
+    height, width = alpha.shape
+    seen, found = (
+        _Enlarged(np.ascontiguousarray(small), height, width) for small in (small_image, foreground)
+    )
+
+    def fill(rows: slice) -> None:
+        share = (alpha[rows] - np.float32(_DETAIL_FROM)) / np.float32(1 - _DETAIL_FROM)
+        detail = np.maximum(share, 0) * (image[rows] - seen[rows])
+        colours = np.where(share == 1, image[rows], found[rows] + detail)
+        np.clip(colours, 0, 1, out=into[rows])
+
+    _each_strip(height, fill)
 
 
 def guided_filter(image: Colours, plane: Plane, radius_px: int, epsilon: float) -> Plane:

@@ -287,9 +287,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         _logger.error("error: %s", error)
         return 2
-    except Exception as error:
+    except Exception as error:  # a shortage of memory has many types; what has no reason is raised
         reason = reason_of(error)
-        if reason is None:  # a fault of this program
+        if reason is None:
             raise
         _logger.error("error: %s", reason)
         return 1

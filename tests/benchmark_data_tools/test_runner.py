@@ -65,16 +65,23 @@ def test_errors_are_those_of_the_written_files(mini_benchmark, tmp_path):
             assert row["size"] == [320, 256]
 
 
+def _and_again_as_a_folder(benchmark, out, made):
+    """Run a method's mattes as a folder; return the errors of both runs, row by row."""
+    mattes = made.folder(made.methods[0], "trimap")
+    again = plan(benchmark, out, "1", f"folder:{mattes}")
+    run(again, processes=1)
+    names = ["mini_0", "mini_1"]
+    return [
+        [row["errors"] for row in rows(each.out, each.methods[0].slug, "trimap", names)]
+        for each in (made, again)
+    ]
+
+
 def test_predictions_run_again_as_a_folder_give_the_same_figures(mini_benchmark, tmp_path):
     first = plan(mini_benchmark, tmp_path / "a", "1", "closed_form")
     run(first, processes=1)
-    mattes = first.folder(first.methods[0], "trimap")
-    again = plan(mini_benchmark, tmp_path / "b", "1", f"folder:{mattes}")
-    run(again, processes=1)
-    names = ["mini_0", "mini_1"]
-    one = rows(first.out, first.methods[0].slug, "trimap", names)
-    two = rows(again.out, again.methods[0].slug, "trimap", names)
-    assert [row["errors"] for row in one] == [row["errors"] for row in two]
+    one, two = _and_again_as_a_folder(mini_benchmark, tmp_path / "b", first)
+    assert one == two
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -86,15 +93,10 @@ def test_an_almost_empty_prediction_is_measured(mini_benchmark, tmp_path, monkey
     made = replace(plan(mini_benchmark, tmp_path / "a", "1", "guidance"), bits=bits)
     run(made, processes=1)
     monkeypatch.undo()
-    mattes = made.folder(made.methods[0], "trimap")
-    again = plan(mini_benchmark, tmp_path / "b", "1", f"folder:{mattes}")
-    run(again, processes=1)
-    names = ["mini_0", "mini_1"]
-    one = rows(made.out, made.methods[0].slug, "trimap", names)
-    two = rows(again.out, again.methods[0].slug, "trimap", names)
-    assert [row["errors"] for row in one] == [row["errors"] for row in two]
+    one, two = _and_again_as_a_folder(mini_benchmark, tmp_path / "b", made)
+    assert one == two
     truth = load(made.samples[0]).alpha
-    assert one[0]["errors"]["whole"]["sad"] == pytest.approx(sad(faint, truth), rel=1e-4)
+    assert one[0]["whole"]["sad"] == pytest.approx(sad(faint, truth), rel=1e-4)
     build(tmp_path / "b", tmp_path / "report", thumbnails=2)
 
 
