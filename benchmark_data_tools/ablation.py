@@ -183,7 +183,7 @@ def ablate(
     variants = [PRODUCT, *(v for v in variants if replace(v, name=PRODUCT.name) != PRODUCT)]
     models = models or Models(device="cpu", coarse_side_px=None, working_megapixels=None)
     network = load_fusion()
-    compile_kernels()  # is no part of any time
+    compile_kernels()  # before anything is timed
     found: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for sample in samples:
         pictures = load(sample)

@@ -150,7 +150,7 @@ def guided_filter(image: Colours, plane: Plane, radius_px: int, epsilon: float) 
 
 def _each_strip(height: int, work: Callable[[slice], None]) -> None:
     """Do something with each strip of rows, by as many threads as PyTorch uses, too."""
-    import torch  # where nothing needs it, nothing waits for it
+    import torch  # on use, as it takes seconds to load
 
     strips = [
         slice(first, min(height, first + _STRIP_ROWS)) for first in range(0, height, _STRIP_ROWS)

@@ -54,7 +54,7 @@ SAMPLED_PRIOR_WEIGHT = 1e-2
 ROUNDS = 2
 """How often alpha is refined; the views of the second round are the alpha of the first."""
 
-_FINAL_ALPHA = 0.02  # what is as near to 0 or 1 after a round stays as it is
+_FINAL_ALPHA = 0.02  # alpha at most so far from 0 or 1 after a round is final
 _CONTEXT_PX = 32  # what is seen around the unknown region
 _FUSION_TILE_PX, _FUSION_OVERLAP_PX = 384, 32
 
@@ -242,14 +242,14 @@ class Refiner:
         """Refine what is solved at once; what is known there means nothing."""
         where, views = unknown[part], [view[part] for view in views]
         find = self._candidates(image[part], mean_view(views), where)
-        for _ in range(rounds):
+        for number in range(rounds):
+            if number:  # the network computes a third less than in the first round
+                where = where & _still_unknown(views[0])
+                if not where.any():
+                    break
             planes = image[part].transpose(2, 0, 1), guidance[part][None], find(views)
             fused = self._fuse(*(plane[None] for plane in planes), wanted=where)[0, 0]
             views = [np.where(where, fused, views[0])] * VIEWS
-            # The next round fuses a third less.
-            where = where & _still_unknown(views[0])
-            if not where.any():
-                break
         return views[0]
 
 

@@ -68,7 +68,7 @@ class NetworkProposer:
 
     def __init__(self, weights: str | None = None, category: str = "person") -> None:
         self._weights, self._category = weights, category
-        # The hashes of all bundled weights, as the segmenter's count too.
+        # All bundled weights, since the segmenter's decide the guidance too.
         made_by: list[object] = [[one.hashes for one in bundled().values()], weights, category]
         if weights and Path(weights).is_file():
             made_by.append(sha256_of(Path(weights)))
