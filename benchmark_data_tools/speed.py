@@ -28,7 +28,7 @@ import torch
 
 from benchmark_data_tools.reports.plots import line_chart
 from mgm_core.arrays import Colours, Floats
-from mgm_core.cutout import guidance_from_probability, predict_matte, render
+from mgm_core.cutout import Cutout, guidance_from_probability, predict_matte
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.guidance import trimap_from_probability
 from mgm_core.images import encode_png, read_image, write_image
@@ -260,13 +260,13 @@ def _cut_out(photo: bytes, models: Models, recipe: Recipe) -> Callable[[], Stage
         guided = guidance_from_probability(models.segmenter().probability(image), recipe)
         mark()
         matter = models.matter()
-        alpha = predict_matte(image, guided, matter, recipe).alpha
+        matte = predict_matte(image, guided, matter, recipe)
         mark()
         foreground = estimate_foreground(
-            image, alpha, recipe.foreground, network=models.foreground_network
+            image, matte.alpha, recipe.foreground, network=models.foreground_network
         )
         mark()
-        encode_png(render(foreground, alpha, None, recipe))
+        encode_png(Cutout(image, guided, matte, foreground, recipe).levels())
         mark()
         names = ("reading", "segmenter", "alpha", "colours", "encoding")
         return {n: b - a for n, a, b in zip(names, marks[:-1], marks[1:], strict=True)}

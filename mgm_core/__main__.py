@@ -591,6 +591,7 @@ def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None
             sides=sides,
             also_read=also_read,
             also_written=also_written,
+            may_exist=options.skip_existing,
         )
         _check_form(far.form, recipe, options)
         return far

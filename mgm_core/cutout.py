@@ -42,8 +42,9 @@ from mgm_core.guidance import (
     solid_inside,
     to_guidance,
 )
-from mgm_core.images import STRIP_ROWS, Photo, levels_of
+from mgm_core.images import Photo, levels_of
 from mgm_core.recipe import AUTO, MaskKind, Recipe, read_colour
+from mgm_core.runtime.workers import each_strip
 
 # The networks are handed in; without their modules, which import PyTorch, a page is up sooner.
 if TYPE_CHECKING:
@@ -208,9 +209,11 @@ class Cutout:
         if self.recipe.background.kind != "transparent" or self.recipe.shadow.strength:
             return levels_of(self.result(picture), bits)
         levels = np.empty((*self.alpha.shape, 4), np.uint8 if bits == 8 else np.uint16)
-        for first in range(0, len(levels), STRIP_ROWS):
-            strip = np.s_[first : first + STRIP_ROWS]
+
+        def fill(strip: slice) -> None:
             levels[strip] = levels_of(rgba(self.foreground[strip], self.alpha[strip]), bits)
+
+        each_strip(len(levels), fill)
         return levels
 
     def layers(self, picture: Floats | None = None) -> list[tuple[str, Floats]]:

@@ -86,8 +86,7 @@ _MAX_BYTES_PER_PIXEL, _MAX_OTHER_BYTES = 8, 64 * 2**20
 _MAX_JPEG_SCANS = 100
 # A tile is decoded whole, however little of it lies in the picture.
 _MAX_TILE_PX = 4096 * 4096
-STRIP_ROWS = 256
-"""So many rows of a large picture are converted at once, so that it is not copied whole."""
+_STRIP_ROWS = 64  # so many of a large picture are converted at once, in a processor's cache
 
 # What lossy compression may add between the channels of a grey mask; colours differ by far more.
 _GREY_TOLERANCE = 12 / 255
@@ -522,8 +521,8 @@ def levels_of(array: Floats | Levels, bits: Literal[8, 16]) -> Levels:
     check_values("array", cast(Floats, array))
     levels = np.empty(array.shape, np.uint8 if bits == 8 else np.uint16)
     peak = 2**bits - 1
-    for first in range(0, len(array), STRIP_ROWS):  # large pictures are not copied whole
-        strip = np.s_[first : first + STRIP_ROWS]
+    for first in range(0, len(array), _STRIP_ROWS):  # large pictures are not copied whole
+        strip = np.s_[first : first + _STRIP_ROWS]
         # float32 holds every 16-bit level exactly, so that the rounding is exact too.
         levels[strip] = np.rint(np.clip(array[strip], 0, 1) * peak)
     return levels

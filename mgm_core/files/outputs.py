@@ -9,7 +9,8 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 from mgm_core.files.formats import FORMATS, Format, format_of, writable
 from mgm_core.images import SUFFIXES
@@ -19,6 +20,7 @@ __all__ = [
     "Job",
     "Plan",
     "UsageError",
+    "check_beside",
     "check_outputs",
     "file_identities",
     "names_a_folder",
@@ -169,22 +171,9 @@ def plan(
     for job in jobs:
         if job.source == PIPE or job.target.parent.resolve() != job.source.parent.resolve():
             continue
-        # A name that nobody gave, beside the photograph: that file may be another photograph.
-        finished = job.target.exists()
-        if into_folder and finished and not may_exist:
-            raise UsageError(
-                f"no result may replace {job.target}, which lies beside its photograph: name the "
-                "result, or another folder"
-            )
-        # Nobody names the sides. They are written before the result: where that is there, they may
-        # be an earlier run's.
-        for path in job.sides.values():
-            if path.exists() and not finished:
-                raise UsageError(
-                    f"no result may replace {path}, which lies beside its photograph, without "
-                    f"{job.target.name}: name another result or folder, or remove the file if an "
-                    "interrupted run left it"
-                )
+        check_beside(
+            job.target, job.sides.values(), Path.exists, may_exist=may_exist or not into_folder
+        )
     for job in jobs:
         for path in (job.target, *job.sides.values()):
             _check_place(path)
@@ -262,6 +251,40 @@ def check_outputs(
                     f"also as {written[identity]}: rename a photograph, or use two folders"
                 )
         written |= dict.fromkeys(identities(path), path)
+
+
+def check_beside(
+    target: Path | str,
+    sides: Iterable[Path | str],
+    exists: Callable[[Any], bool],
+    *,
+    may_exist: bool,
+) -> None:
+    """Hold results that lie beside their photograph not to replace another photograph.
+
+    Args:
+        target: The result.
+        sides: Further results, whose names nobody gave. They are written before the result: where
+            that is there, they may be an earlier run's.
+        exists: Tells whether a file is there.
+        may_exist: The result may be there: somebody gave its name, or it is left as it is.
+
+    Raises:
+        UsageError: A file is there that may be another photograph.
+    """
+    finished = exists(target)
+    if finished and not may_exist:
+        raise UsageError(
+            f"no result may replace {target}, which lies beside its photograph: name the "
+            "result, or another folder"
+        )
+    for path in sides:
+        if exists(path) and not finished:
+            raise UsageError(
+                f"no result may replace {path}, which lies beside its photograph, without "
+                f"{PurePath(target).name}: name another result or folder, or remove the file if an "
+                "interrupted run left it"
+            )
 
 
 def _photographs(

@@ -15,6 +15,7 @@ from typing import Any
 from mgm_core.files.formats import FORMATS, Format, writable
 from mgm_core.files.outputs import (
     UsageError,
+    check_beside,
     check_outputs,
     file_identities,
     normalised,
@@ -112,11 +113,12 @@ def plan_urls(
     sides: Iterable[str] = (),
     also_read: Iterable[Path | None] = (),
     also_written: Iterable[Path] = (),
+    may_exist: bool = False,
 ) -> UrlPlan:
     """Decide which photographs become which files, where any of them is behind a URL.
 
     What lies in an output within a photographs' folder is none of its photographs: it is an earlier
-    run's results.
+    run's results. Nor is what lies in a folder of masks there.
 
     Args:
         inputs: Photographs, or folders of them.
@@ -127,13 +129,20 @@ def plan_urls(
         sides: Further results of each.
         also_read: Other files that no result may be written over; None counts for nothing.
         also_written: Other files that are written.
+        may_exist: Results that are there are left as they are.
 
     Raises:
         UsageError: An input is missing, the output is among the inputs, or a file would be written
-            that is read or written already.
+            that is read or written already, or that may be another photograph.
     """
     form = writable(FORMATS[format_name or "png"])
     out_system, out_path = _place(output)
+    below = _files(masks, recursive=recursive) if masks else {}
+    one_mask = next(iter(below)) if list(below) == [masks] else None
+    by_stem = {normalised(str(path.with_suffix(""))): mask for mask, path in below.items()}
+    closed_folders = [(out_system, out_path)]
+    if masks and not one_mask:
+        closed_folders.append(_place(masks))
     left_out = []
     sources: dict[str, PurePosixPath] = {}  # photograph -> its path below the input folder
     for name in inputs:
@@ -143,17 +152,18 @@ def plan_urls(
                 f"--output must be another folder than the photographs', got {output}: name one"
             )
         found = _files(name, recursive=recursive)
-        if system == out_system and out_path.is_relative_to(path):
-            results = {one for one in found if _place(one)[1].is_relative_to(out_path)}
-            found = {one: below for one, below in found.items() if one not in results}
-            if results:
-                left_out.append(f"left out of {name}, as earlier results: {len(results)} files")
+        inner = [
+            folder
+            for where, folder in closed_folders
+            if where == system and folder != path and folder.is_relative_to(path)
+        ]
+        inside = {one for one in found if any(map(_place(one)[1].is_relative_to, inner))}
+        found = {one: below for one, below in found.items() if one not in inside}
+        if inside:
+            left_out.append(f"left out of {name}, as earlier results or masks: {len(inside)} files")
         if not found:
             raise UsageError(f"inputs must hold photographs, got none in {name}: correct it")
         sources |= found
-    below = _files(masks, recursive=recursive) if masks else {}
-    one_mask = next(iter(below)) if list(below) == [masks] else None
-    by_stem = {normalised(str(path.with_suffix(""))): mask for mask, path in below.items()}
     jobs = []
     names = result_names([Path(relative) for relative in sources.values()], form.suffix)
     for (source, relative), result in zip(sources.items(), names, strict=True):
@@ -171,6 +181,10 @@ def plan_urls(
         [*(job.source for job in jobs), *(job.mask for job in jobs), *also_read],
         _identities,
     )
+    for job in jobs:
+        system, path = _place(job.source)
+        if (system, path.parent) == (out_system, _place(job.target)[1].parent):
+            check_beside(job.target, job.sides.values(), exists, may_exist=may_exist)
     return UrlPlan(tuple(jobs), form, tuple(left_out))
 
 

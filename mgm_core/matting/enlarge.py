@@ -9,13 +9,11 @@ Source: He, Sun and Tang, "Guided Image Filtering", 2010, and He and Sun, "Fast 
 2015, for alpha. The paper has nothing of the kind.
 """
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
 from mgm_core.arrays import Colours, Floats, Plane
-from mgm_core.runtime.workers import executor
+from mgm_core.runtime.workers import each_strip
 
 __all__ = ["enlarge_alpha", "enlarge_colours", "guided_filter", "reduced", "working_size"]
 
@@ -77,7 +75,7 @@ def enlarge_alpha(image: Colours, small_image: Colours, alpha: Plane) -> Plane:
         found = _affine(small_image[top:bottom], alpha[top:bottom], _WINDOW_PX, _EPSILON)
         functions[:, rows] = found[:, rows.start - top :][:, : rows.stop - rows.start]
 
-    _each_strip(len(alpha), fit)
+    each_strip(len(alpha), fit, _STRIP_ROWS)
     *slopes, offset = (_Enlarged(_mean(plane, _WINDOW_PX), height, width) for plane in functions)
     enlarged = np.empty((height, width), np.float32)
 
@@ -87,7 +85,7 @@ def enlarge_alpha(image: Colours, small_image: Colours, alpha: Plane) -> Plane:
             strip += slope[rows] * image[rows, :, i]
         np.clip(strip, 0, 1, out=enlarged[rows])
 
-    _each_strip(height, fill)
+    each_strip(height, fill, _STRIP_ROWS)
     return enlarged
 
 
@@ -127,7 +125,7 @@ def _enlarge_channel(
         colours = np.where(share == 1, image[rows], found[rows] + detail)
         np.clip(colours, 0, 1, out=into[rows])
 
-    _each_strip(height, fill)
+    each_strip(height, fill, _STRIP_ROWS)
 
 
 def guided_filter(image: Colours, plane: Plane, radius_px: int, epsilon: float) -> Plane:
@@ -146,17 +144,6 @@ def guided_filter(image: Colours, plane: Plane, radius_px: int, epsilon: float) 
     *slopes, offset = (_mean(f, side_px) for f in _affine(image, plane, side_px, epsilon))
     filtered = offset + sum(slope * image[..., i] for i, slope in enumerate(slopes))
     return np.clip(filtered, 0, 1)
-
-
-def _each_strip(height: int, work: Callable[[slice], None]) -> None:
-    """Do something with each strip of rows, by as many threads as PyTorch uses, too."""
-    import torch  # on use, as it takes seconds to load
-
-    strips = [
-        slice(first, min(height, first + _STRIP_ROWS)) for first in range(0, height, _STRIP_ROWS)
-    ]
-    with executor(min(torch.get_num_threads(), len(strips))) as pool:
-        list(pool.map(work, strips))
 
 
 class _Enlarged:

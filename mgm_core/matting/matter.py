@@ -31,6 +31,7 @@ from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
 from mgm_core.networks.tiling import Run, TiledRunner, on_torch
 from mgm_core.runtime.lazy import Lazy
+from mgm_core.runtime.workers import each_strip
 
 LEAST_REFINED_PX = 125_000  # images of fewer than four times as many are refined at more than half
 MARGIN_PX = 32
@@ -632,6 +633,11 @@ def _only_parts(alpha: Plane, labels: NDArray[np.int32], chosen: Booleans) -> Pl
         stays[nearest].view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
     )
     found = np.empty_like(alpha)
-    for y, row in enumerate(labels):
-        np.multiply(alpha[y], np.where(row > 0, chosen[row], fringe[y] > 0), out=found[y])
+
+    def fill(rows: slice) -> None:
+        part = labels[rows]
+        wanted = np.where(part > 0, chosen[part], fringe[rows] > 0)
+        np.multiply(alpha[rows], wanted, out=found[rows])
+
+    each_strip(height, fill)
     return found

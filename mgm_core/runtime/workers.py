@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from mgm_core.runtime.cancellation import Cancellation, cancellable
 
-__all__ = ["executor", "work_on"]
+__all__ = ["each_strip", "executor", "work_on"]
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -23,6 +23,21 @@ def executor(threads: int) -> Executor:
     [1, 2]
     """
     return ThreadPoolExecutor(threads) if threads > 1 else _AtOnce()
+
+
+def each_strip(height: int, work: Callable[[slice], None], rows: int = 64) -> None:
+    """Do something with each strip of a picture's rows, by as many threads as PyTorch uses.
+
+    Args:
+        height: Of the picture, in pixels.
+        work: Takes a strip, from its first row to behind its last.
+        rows: How many a strip has, the last one fewer; few, so that a processor's cache holds it.
+    """
+    import torch  # on use, as it takes seconds to load
+
+    strips = [slice(first, min(height, first + rows)) for first in range(0, height, rows)]
+    with executor(min(torch.get_num_threads(), len(strips))) as pool:
+        list(pool.map(work, strips))
 
 
 class _AtOnce(Executor):

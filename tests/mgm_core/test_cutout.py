@@ -165,6 +165,18 @@ def test_a_cut_out_is_what_its_recipe_says(scene, mask):
     np.testing.assert_array_equal(clear.result(), clear.rgba())
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_levels_are_the_rounded_result(scene, mask, bits):
+    image, _, _ = scene
+    recipe = Recipe(foreground="raw")
+    cutout = cut_out(
+        np.tile(image, (8, 1, 1)), Guided(np.tile(mask, (8, 1)), ""), TakesGuidance(), recipe
+    )
+    levels = cutout.levels(bits=bits)
+    assert levels.dtype == f"uint{bits}"
+    np.testing.assert_array_equal(levels, np.rint(cutout.rgba() * (2**bits - 1)))
+
+
 def test_percent_are_those_of_the_longer_side(scene):
     image, alpha, foreground = scene
     made = make_background(image, alpha, foreground, Recipe(background=Background("blur")))

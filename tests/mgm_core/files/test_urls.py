@@ -111,10 +111,33 @@ def test_a_second_run_does_not_take_its_own_results(memory):
         write(job.target, b"")
     second = plan_urls(["memory://p"], "memory://p/out/", recursive=True)
     assert [job.source for job in second.jobs] == ["memory://p/a.jpg", "memory://p/below/b.jpg"]
-    assert second.left_out == ("left out of memory://p, as earlier results: 2 files",)
+    assert second.left_out == ("left out of memory://p, as earlier results or masks: 2 files",)
     # Only there: photographs below a folder of results are no results.
     inner = plan_urls(["memory://p/below"], "memory://p", recursive=True)
     assert [job.target for job in inner.jobs] == ["memory://p/b.png"]
+
+
+def test_no_result_replaces_another_photograph_beside_its_own(memory):
+    for name in ("a.jpg", "a.png", "b.jpg", "b_alpha.png", "c.jpg"):
+        write(f"memory://p/{name}", b"")
+    with pytest.raises(UsageError, match=r"no result may replace memory://p/a\.png, which lies"):
+        plan_urls(["memory://p/a.jpg"], "memory://p")
+    with pytest.raises(UsageError, match=r"replace memory://p/b_alpha\.png, .* without b\.png"):
+        plan_urls(["memory://p/b.jpg"], "memory://p", sides=["alpha"])
+    left = plan_urls(["memory://p/a.jpg"], "memory://p", may_exist=True)
+    assert [job.target for job in left.jobs] == ["memory://p/a.png"]
+    free = plan_urls(["memory://p/c.jpg"], "memory://p", sides=["alpha"])
+    assert [job.target for job in free.jobs] == ["memory://p/c.png"]
+
+
+def test_masks_below_the_photographs_are_no_photographs(memory):
+    for name in ("a.jpg", "masks/a.png"):
+        write(f"memory://p/{name}", b"")
+    found = plan_urls(["memory://p"], "memory://out", masks="memory://p/masks", recursive=True)
+    assert [(job.source, job.mask) for job in found.jobs] == [
+        ("memory://p/a.jpg", "memory://p/masks/a.png")
+    ]
+    assert found.left_out == ("left out of memory://p, as earlier results or masks: 1 files",)
 
 
 def test_paths_are_local_files(tmp_path):

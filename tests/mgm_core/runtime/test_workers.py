@@ -1,10 +1,11 @@
-"""A pool of one thread is the caller's own."""
+"""A pool of one thread is the caller's own; strips cover a picture."""
 
 import threading
 
+import numpy as np
 import pytest
 
-from mgm_core.runtime.workers import executor
+from mgm_core.runtime.workers import each_strip, executor
 
 
 def test_one_thread_is_the_callers_own():
@@ -17,3 +18,13 @@ def test_one_thread_is_the_callers_own():
             failed.result()
     with executor(2) as pool:
         assert pool.submit(threading.get_ident).result() != threading.get_ident()
+
+
+def test_each_strip_is_worked_on_once():
+    rows = np.zeros(150, np.int32)
+
+    def count(strip):
+        rows[strip] += 1
+
+    each_strip(len(rows), count, rows=64)
+    assert (rows == 1).all()
