@@ -31,12 +31,12 @@ from mgm_core.matting.refine import (
     ROUNDS,
     SAMPLED_PRIOR_WEIGHT,
     Refiner,
+    fusion_weights,
     mean_view,
     unknown_region,
 )
 from mgm_core.matting.sampling import sample_alpha
 from mgm_core.models import Models
-from mgm_core.networks.checkpoint import load_fusion
 from mgm_core.networks.fusion_net import PRIOR_WEIGHTS, FusionNetwork
 
 __all__ = ["VARIANTS", "Row", "Variant", "ablate", "markdown", "samples_of"]
@@ -182,13 +182,12 @@ def ablate(
     """
     variants = [PRODUCT, *(v for v in variants if replace(v, name=PRODUCT.name) != PRODUCT)]
     models = models or Models(device="cpu", coarse_side_px=None, working_megapixels=None)
-    network = load_fusion()
     compile_kernels()  # before anything is timed
     found: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for sample in samples:
         pictures = load(sample)
         for guidance in guidances:
-            for name, figures in _image(pictures, guidance, models, network, variants):
+            for name, figures in _image(pictures, guidance, models, variants):
                 found.setdefault((name, guidance), []).append(figures)
         say(sample.name)
     return [_row(name, guidance, figures, found) for (name, guidance), figures in found.items()]
@@ -212,7 +211,6 @@ def _image(
     pictures: Pictures,
     guidance: Guidance,
     models: Models,
-    network: FusionNetwork,
     variants: Sequence[Variant],
 ) -> Iterator[tuple[str, tuple[float, float, float]]]:
     """Yield each variant's squared error, absolute error and seconds on one image."""
@@ -224,6 +222,7 @@ def _image(
         known, region = None, whole(pictures.alpha)
         guide = from_binary_mask(pictures.alpha, 0.5)
     image, matter = pictures.image, models.matter()
+    network = models.refiner(fusion_weights(known)).network
     first = _enforce(matter.matte(image, guide).alpha, known)
     started = time.process_time()
     magnified = matter.magnified_view(image, guide)

@@ -39,7 +39,12 @@ from mgm_core.foreground.estimate import (
 from mgm_core.foreground.learned import NetworkEstimator
 from mgm_core.guidance import from_trimap
 from mgm_core.matting.matter import Matter
-from mgm_core.networks.checkpoint import FOREGROUND_WEIGHTS, FUSION_WEIGHTS, foreground_path
+from mgm_core.networks.checkpoint import (
+    FOREGROUND_WEIGHTS,
+    FUSION_WEIGHTS,
+    MASK_FUSION_WEIGHTS,
+    foreground_path,
+)
 from mgm_core.networks.prn import EncoderName
 from mgm_core.runtime.renamed import METHODS, report_renamed
 from mgm_core.weights import bundled, bundled_path
@@ -237,7 +242,8 @@ def identity(spec: MethodSpec) -> dict[str, str]:
             continue
         name, refinement = _network_and_refinement(name)
         if refinement != "off":
-            found[f"{role}_fusion_sha256"] = sha256(bundled_path(FUSION_WEIGHTS))
+            for weights in (FUSION_WEIGHTS, MASK_FUSION_WEIGHTS):
+                found[f"{role}_{weights}_sha256"] = sha256(bundled_path(weights))
         kind, _, path = name.partition(":")
         if kind == "folder":
             found[f"{role}_sha256"] = _sha256_of_folder(Path(path))

@@ -7,6 +7,7 @@
 | `segmenter.onnx` | image (1, 3, H, W), sides 8n + 1 px | probabilities (1, 21, H, W) |
 | `matting.onnx` | image (1, 3, H, W), guidance (1, 1, H, W), sides 32n px | alpha (1, 1, H, W) |
 | `fusion.onnx` | image, guidance, candidates (1, 8, H, W), sides 16n px | alpha (1, 1, H, W) |
+| `fusion_mask.onnx` | likewise, where a mask guides and no trimap | alpha (1, 1, H, W) |
 | `foreground.onnx` | image (1, 3, H, W), alpha (1, 1, H, W), sides 32n px | colours (1, 3, H, W) |
 
 Every array is float32 in [0, 1], colours are RGB. Normalisation, the refinement (Eqs. 2 and 3) and

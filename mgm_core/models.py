@@ -54,7 +54,7 @@ class Models:
         self.working_megapixels = working_megapixels
         self._engine = engine
         self._matter = Lazy(self._load_matter)
-        self._refiner = Lazy(self._load_refiner)
+        self._refiners = LazyByName(self._load_refiner)
         self._foreground_network = Lazy(self._load_foreground_network)
         self._segmenters = LazyByName(self._load_segmenter)
 
@@ -81,14 +81,17 @@ class Models:
         """
         return self._matter()
 
-    def refiner(self) -> "Refiner":
+    def refiner(self, weights: str) -> "Refiner":
         """Return what refines alpha; the matting network asks for it by itself.
+
+        Args:
+            weights: What `fusion_weights` returns.
 
         Raises:
             CheckpointError: The weights cannot be used.
             ValueError: Device, dtype or engine is unknown or not on this machine.
         """
-        return self._refiner()
+        return self._refiners(weights)
 
     def foreground_network(self) -> "NetworkEstimator":
         """Return the network that estimates foreground colours.
@@ -127,21 +130,21 @@ class Models:
             coarse_side_px=self._coarse_side_px,
             least_side_px=self._least_side_px,
             working_megapixels=self.working_megapixels,
-            refiner=self._refiner,
+            refiner=self._refiners,
             run=run,
         )
 
-    def _load_refiner(self) -> "Refiner":
+    def _load_refiner(self, weights: str) -> "Refiner":
         from mgm_core.matting.refine import Refiner
 
         if self._engine == "torch":
-            return Refiner.load(device=self._device, dtype=self._dtype)
+            return Refiner.load(weights, device=self._device, dtype=self._dtype)
         from mgm_core.engines.graphs import fusion_graph
         from mgm_core.engines.sessions import session
-        from mgm_core.networks.checkpoint import FUSION_WEIGHTS, load_fusion
+        from mgm_core.networks.checkpoint import load_fusion
 
-        run = session(self._engine, fusion_graph(load_fusion(FUSION_WEIGHTS)), self._dtype)
-        return Refiner.load(device="cpu", dtype=self._dtype, run=run)
+        run = session(self._engine, fusion_graph(load_fusion(weights)), self._dtype)
+        return Refiner.load(weights, device="cpu", dtype=self._dtype, run=run)
 
     def _load_foreground_network(self) -> "NetworkEstimator":
         from mgm_core.foreground.learned import NetworkEstimator

@@ -187,6 +187,7 @@ class _OnLentGpu:
         """See `Matter.matte`; what refines computes here, as most of it is no network."""
         from mgm_core.matting.enlarge import working_size
         from mgm_core.matting.matter import refine_at_half, refine_views
+        from mgm_core.matting.refine import fusion_weights
 
         options = {"known": known, "levels": levels}
         # What is reduced on the way is refined in the middle of it.
@@ -198,7 +199,7 @@ class _OnLentGpu:
             return whole
 
         matte: Matte
-        refiner = self._networks.refiner()
+        refiner = self._networks.refiner(fusion_weights(known))
         if refine == "half":
             matte = self._computed(self._segmenter, "matte", image, guidance, **options)
             alpha = refine_at_half(refiner, image, guidance, matte.alpha, known)

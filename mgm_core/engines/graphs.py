@@ -15,6 +15,7 @@ from mgm_core.choices import DEFAULT_WEIGHTS
 from mgm_core.networks.checkpoint import (
     FOREGROUND_WEIGHTS,
     FUSION_WEIGHTS,
+    MASK_FUSION_WEIGHTS,
     load_foreground,
     load_fusion,
     load_prn,
@@ -168,7 +169,10 @@ def exportables(weights: str | Path = DEFAULT_WEIGHTS) -> dict[str, Exportable]:
             Probabilities(bundled_network().eval()), {"image": 3}, "probabilities", (97, 129)
         ),
         "matting": matting_graph(load_prn(weights)),
-        "fusion": fusion_graph(load_fusion(FUSION_WEIGHTS)),
+        **{
+            weights: fusion_graph(load_fusion(weights))
+            for weights in (FUSION_WEIGHTS, MASK_FUSION_WEIGHTS)
+        },
         "foreground": Exportable(Foreground(foreground), {"image": 3, "alpha": 1}, "foreground"),
     }
 

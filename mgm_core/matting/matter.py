@@ -22,7 +22,7 @@ from torch import Tensor
 from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check_mask
 from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS, WORKING_MEGAPIXELS, Refinement
 from mgm_core.matting.enlarge import enlarge_alpha, reduced, working_size
-from mgm_core.matting.refine import Refiner, mean_view, unknown_region
+from mgm_core.matting.refine import Refiner, fusion_weights, mean_view, unknown_region
 from mgm_core.networks.checkpoint import load_prn
 from mgm_core.networks.decoder import SideOutputs
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
@@ -30,7 +30,7 @@ from mgm_core.networks.inference import prepare_for_inference
 from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
 from mgm_core.networks.tiling import Run, TiledRunner, on_torch
-from mgm_core.runtime.lazy import Lazy
+from mgm_core.runtime.lazy import LazyByName
 from mgm_core.runtime.workers import each_strip
 
 LEAST_REFINED_PX = 125_000  # images of fewer than four times as many are refined at more than half
@@ -111,8 +111,8 @@ class Matter:
         least_side_px: Long side to which smaller images are magnified; 0 leaves them as they are,
             None takes what suits the network's encoder (`LEAST_SIDES_PX`).
         working_megapixels: At how many an image of more is matted; None sets no limit.
-        refiner: Returns what refines, and is asked when that is first needed; None loads the
-            bundled one.
+        refiner: Returns what refines by the name of its weights, and is asked when that is
+            needed; None loads the bundled ones.
         run: Computes alpha in the network's place, such as another engine's session of it; levels
             are the network's own.
     """
@@ -128,7 +128,7 @@ class Matter:
         coarse_side_px: int | None = None,
         least_side_px: int | None = None,
         working_megapixels: float | None = None,
-        refiner: Callable[[], Refiner] | None = None,
+        refiner: Callable[[str], Refiner] | None = None,
         run: Run | None = None,
     ) -> None:
         if coarse_side_px is not None and coarse_side_px < 256:
@@ -167,7 +167,9 @@ class Matter:
             context_px=FINE_CONTEXT_PX,
             gives_wanted=run is None,
         )
-        self._refiner = refiner or Lazy(lambda: Refiner.load(device=str(self.device), dtype=dtype))
+        self._refiner = refiner or LazyByName(
+            lambda weights: Refiner.load(weights, device=str(self.device), dtype=dtype)
+        )
 
     @classmethod
     def load(
@@ -179,7 +181,7 @@ class Matter:
         coarse_side_px: int | None = None,
         least_side_px: int | None = None,
         working_megapixels: float | None = None,
-        refiner: Callable[[], Refiner] | None = None,
+        refiner: Callable[[str], Refiner] | None = None,
         run: Run | None = None,
     ) -> "Matter":
         """Load weights by bundled name or path; the other arguments are the constructor's.
@@ -274,9 +276,8 @@ class Matter:
             if plane is not None:
                 planes[0, n] = _enforced(planes[0, n], plane)
             if refine == "half":
-                planes[0, n] = refine_at_half(
-                    self._refiner(), images[n], guidances[n], planes[0, n], plane
-                )
+                refiner = self._refiner(fusion_weights(plane))
+                planes[0, n] = refine_at_half(refiner, images[n], guidances[n], planes[0, n], plane)
             elif refine == "full":
                 planes[0, n] = self._refine(images[n], guidances[n], planes[0, n], plane)
         return [Matte(*planes[:, n]) for n in range(len(images))]
@@ -348,7 +349,8 @@ class Matter:
 
     def _refine(self, image: Colours, guidance: Plane, alpha: Plane, known: Plane | None) -> Plane:
         magnified = self.magnified_view(image, guidance)
-        return refine_views(self._refiner(), image, guidance, alpha, magnified, known)
+        refiner = self._refiner(fusion_weights(known))
+        return refine_views(refiner, image, guidance, alpha, magnified, known)
 
     def _look(
         self, images: Sequence[Colours], guidances: Sequence[Plane], *, levels: bool = False

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
-from mgm_core.networks.checkpoint import FUSION_WEIGHTS, load_fusion
+from mgm_core.networks.checkpoint import FUSION_WEIGHTS, MASK_FUSION_WEIGHTS, load_fusion
 from mgm_core.networks.fusion_net import PRIOR_WEIGHTS, STRIDE, VIEWS, FusionNetwork
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
 from mgm_core.networks.inference import prepare_for_inference
@@ -40,6 +40,7 @@ __all__ = [
     "SAMPLED_PRIOR_WEIGHT",
     "CandidateAlphas",
     "Refiner",
+    "fusion_weights",
     "mean_view",
     "unknown_region",
 ]
@@ -109,6 +110,15 @@ class CandidateAlphas:
 def mean_view(views: Sequence[Plane]) -> Plane:
     """Return the views' mean, (H, W) float32; of one view it is this view itself."""
     return views[0] if len(views) == 1 else np.mean(views, axis=0, dtype=np.float32)
+
+
+def fusion_weights(known: Plane | None) -> str:
+    """Return the name of the bundled weights that suit a guidance.
+
+    Args:
+        known: Where alpha is known, by a trimap, as for `Matter.matte`; None with a mask.
+    """
+    return MASK_FUSION_WEIGHTS if known is None else FUSION_WEIGHTS
 
 
 Candidates: TypeAlias = Callable[[Colours, Plane, Booleans], Callable[[Sequence[Plane]], Floats]]

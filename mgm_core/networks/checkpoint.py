@@ -19,7 +19,8 @@ from mgm_core.networks.prn import PRN, EncoderName, Fusion
 from mgm_core.weights import CheckpointError, bundled, bundled_path
 
 FOREGROUND_WEIGHTS = "foreground_mobilenet_v2"
-FUSION_WEIGHTS = "fusion"
+# By guidance: a trimap's, which tells what is known, and a mask's.
+FUSION_WEIGHTS, MASK_FUSION_WEIGHTS = "fusion", "fusion_mask"
 # A tensor stored in 8 bits has its scales, which broadcast to it, under its name and this.
 INT8_SCALES = ".int8_scales"
 # Metadata of the first file of weights that are spread over several.

@@ -6,9 +6,8 @@ from benchmark_data_tools.__main__ import main
 from benchmark_data_tools.ablation import PRODUCT, VARIANTS, Variant, ablate, markdown, samples_of
 from benchmark_data_tools.data.samples import Pictures, load
 from mgm_core.guidance import from_binary_mask, from_trimap
-from mgm_core.matting.refine import CandidateAlphas, mean_view, unknown_region
+from mgm_core.matting.refine import CandidateAlphas, fusion_weights, mean_view, unknown_region
 from mgm_core.models import Models
-from mgm_core.networks.checkpoint import load_fusion
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +32,9 @@ def _found(pictures, guidance, models, variants):
     guide = known if known is not None else from_binary_mask(pictures.alpha, 0.5)
     views = matter.matte(pictures.image, guide).alpha, matter.magnified_view(pictures.image, guide)
     views = [ablation._enforce(view, known) for view in views]
+    network = models.refiner(fusion_weights(known)).network
     return [
-        ablation._alpha(pictures.image, guide, known, views, matter, load_fusion(), variant)
+        ablation._alpha(pictures.image, guide, known, views, matter, network, variant)
         for variant in variants
     ], matter.matte(pictures.image, guide, known=known, refine="full").alpha
 

@@ -11,7 +11,13 @@ from mgm_core.matting.matter import Matter
 from mgm_core.networks.checkpoint import load_prn
 from mgm_core.networks.refinement import dilated
 
-SIDES = {"segmenter": (65, 97), "matting": (64, 160), "foreground": (160, 64), "fusion": (48, 80)}
+SIDES = {
+    "segmenter": (65, 97),
+    "matting": (64, 160),
+    "foreground": (160, 64),
+    "fusion": (48, 80),
+    "fusion_mask": (48, 80),
+}
 
 
 @pytest.fixture(scope="module")

@@ -63,8 +63,12 @@ def test_the_refiner_is_shared_and_loaded_when_it_is_first_needed(monkeypatch):
 
     loaded = []
     load = Refiner.load
-    monkeypatch.setattr(Refiner, "load", lambda **given: loaded.append(given) or load(**given))
+    monkeypatch.setattr(
+        Refiner,
+        "load",
+        lambda weights, **given: loaded.append((weights, given)) or load(weights, **given),
+    )
     matter = Models(device="cpu", dtype="float32").matter()
     assert loaded == []
-    assert matter._refiner() is matter._refiner()
-    assert loaded == [{"device": "cpu", "dtype": "float32"}]
+    assert matter._refiner("fusion") is matter._refiner("fusion")
+    assert loaded == [("fusion", {"device": "cpu", "dtype": "float32"})]

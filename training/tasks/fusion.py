@@ -22,9 +22,16 @@ from torch import Tensor, nn
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.matting.matter import MAGNIFIED_SCALE, Matter
-from mgm_core.matting.refine import CandidateAlphas, Refiner, mean_view, unknown_region
+from mgm_core.matting.refine import (
+    CandidateAlphas,
+    Refiner,
+    fusion_weights,
+    mean_view,
+    unknown_region,
+)
 from mgm_core.networks.checkpoint import (
     FUSION_WEIGHTS,
+    MASK_FUSION_WEIGHTS,
     load_checked,
     load_fusion,
     read_safetensors,
@@ -67,11 +74,12 @@ class FusionExamples(Composites):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._matter: Matter | None = None
-        self._first_round: Refiner | None = None
+        self._first_rounds: dict[str, Refiner] = {}
         data = AUGMENTATION, config.data, config.guidance, config.run.seed
         # What is held out is no setting of a configuration, and weights may change under a name.
         names = [*(source.names for source in self.sources), self.backgrounds.names]
-        weights = [sha256(weights_path(w)) for w in (config.network.matting, FUSION_WEIGHTS)]
+        networks = config.network.matting, FUSION_WEIGHTS, MASK_FUSION_WEIGHTS
+        weights = [sha256(weights_path(name)) for name in networks]
         self._cache = ExampleCache(config, _PARTS, repr((*data, names, weights)))
 
     def __getitem__(self, index: int) -> Example:
@@ -119,9 +127,10 @@ class FusionExamples(Composites):
         self, pixels: Colours, guidance: Plane, views: Sequence[Plane], unknown: Booleans
     ) -> Plane:
         """Refine by the bundled network, as a first round does."""
-        if self._first_round is None:
-            self._first_round = Refiner(load_fusion(), device="cpu", rounds=1)
-        return self._first_round(pixels, guidance, views, unknown)
+        weights = fusion_weights(guidance if is_trimap(guidance) else None)
+        if weights not in self._first_rounds:
+            self._first_rounds[weights] = Refiner(load_fusion(weights), device="cpu", rounds=1)
+        return self._first_rounds[weights](pixels, guidance, views, unknown)
 
     def _views(self, pixels: Colours, guidance: Plane, generator: Generator) -> list[Plane]:
         """Matte one example by the frozen network; each loading process loads it itself."""

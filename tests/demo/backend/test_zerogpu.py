@@ -43,7 +43,7 @@ def spaces(monkeypatch):
     module.GPU = gpu
     monkeypatch.setitem(sys.modules, "spaces", module)
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setattr(CoreModels, "refiner", lambda self: keep_the_first_view)
+    monkeypatch.setattr(CoreModels, "refiner", lambda self, weights: keep_the_first_view)
     return module
 
 
@@ -132,7 +132,7 @@ def test_what_is_no_network_computes_here(spaces, monkeypatch):
         return refine(image, guidance, views, unknown)
 
     models = Models(FakeMatter, lambda name: FakeSegmenter())
-    monkeypatch.setattr(models._networks, "refiner", lambda: refine)
+    monkeypatch.setattr(models._networks, "refiner", lambda weights: refine)
     matter = models.matter()
     plain = matter.matte(photo_pixels(), subject_mask(), levels=True)
     assert spaces.calls == [(None, "matte")]
@@ -141,7 +141,7 @@ def test_what_is_no_network_computes_here(spaces, monkeypatch):
     assert refined == [2]
     assert np.array_equal(found.alpha, 1 - plain.alpha)
     assert np.array_equal(found.os4, plain.os4)
-    monkeypatch.setattr(models._networks, "refiner", lambda: refine_once)
+    monkeypatch.setattr(models._networks, "refiner", lambda weights: refine_once)
     matter.matte(photo_pixels(), subject_mask(), refine="half")
     assert spaces.calls[2:] == [(None, "matte")]
     assert refined == [2, 3]

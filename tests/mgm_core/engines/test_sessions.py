@@ -14,7 +14,7 @@ from mgm_core.models import Models
 from mgm_core.networks.checkpoint import load_prn
 
 OTHERS = [name for name in ENGINES if name != "torch"]
-FILES = {"Alpha": "matting", "Fusion": "fusion"}
+FILES = {"Alpha": "matting", "Fusion": "fusion_mask"}
 
 
 @pytest.fixture(scope="module")

@@ -315,7 +315,7 @@ def test_above_the_working_size_the_cost_stays_and_what_is_found_is_enlarged():
                 device="cpu",
                 dtype="float32",
                 working_megapixels=limit,
-                refiner=lambda: refiner,
+                refiner=lambda weights: refiner,
             )
             image, guidance = _pair(250 * scale, 300 * scale)
             pixels.clear()

@@ -235,7 +235,9 @@ def test_matter_refines_where_alpha_is_uncertain_or_the_trimap_is_unknown():
         calls.append(([view.copy() for view in views], unknown.copy()))
         return np.where(unknown, np.float32(0.25), views[0])
 
-    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=lambda: refiner)
+    matter = Matter(
+        PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=lambda weights: refiner
+    )
     image, _, view = _composite(64, 90)
     plain = matter.matte(image, view).alpha
     assert not calls
@@ -254,6 +256,22 @@ def test_matter_refines_where_alpha_is_uncertain_or_the_trimap_is_unknown():
     assert (enforced == np.where(known == 0.5, np.float32(0.25), known)).all()
 
 
+def test_trimaps_and_masks_are_refined_by_weights_of_their_own():
+    asked = []
+
+    def refiner(weights):
+        asked.append(weights)
+        return lambda image, guidance, views, unknown, rounds=2: views[0]
+
+    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=refiner)
+    image, _, view = _composite(64, 90)
+    known = np.where((view > 0) & (view < 1), np.float32(0.5), view)
+    for refinement in ("full", "half"):
+        matter.matte(image, view, refine=refinement)
+        matter.matte(image, known, known=known, refine=refinement)
+    assert asked == ["fusion_mask", "fusion"] * 2
+
+
 @pytest.mark.parametrize("scale", [0.5, 1.0])
 def test_half_the_size_is_refined_once_and_enlarged_where_it_was_uncertain(monkeypatch, scale):
     torch.manual_seed(3)
@@ -269,7 +287,9 @@ def test_half_the_size_is_refined_once_and_enlarged_where_it_was_uncertain(monke
 
     image, _, view = _composite(64, 90)
     monkeypatch.setattr("mgm_core.matting.matter.LEAST_REFINED_PX", scale**2 * view.size)
-    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=lambda: refiner)
+    matter = Matter(
+        PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=lambda weights: refiner
+    )
     plain = matter.matte(image, view).alpha
     refined = matter.matte(image, view, refine="half").alpha
     (((small,), where, rounds),) = calls
@@ -297,7 +317,9 @@ def test_what_one_view_is_sure_of_and_another_denies_is_unknown(monkeypatch):
         regions.append(unknown)
         return views[0]
 
-    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=lambda: refiner)
+    matter = Matter(
+        PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=lambda weights: refiner
+    )
     view, magnified = np.ones((40, 50), np.float32), np.ones((40, 50), np.float32)
     magnified[20, 20] = 0
     monkeypatch.setattr(matter, "magnified_view", lambda *_: magnified)
@@ -307,7 +329,9 @@ def test_what_one_view_is_sure_of_and_another_denies_is_unknown(monkeypatch):
 
 
 def test_a_large_image_has_one_view(monkeypatch):
-    matter = Matter(PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=lambda: refiner)
+    matter = Matter(
+        PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=lambda weights: refiner
+    )
     counts = []
 
     def refiner(image, guidance, views, unknown):
