@@ -169,10 +169,8 @@ def exportables(weights: str | Path = DEFAULT_WEIGHTS) -> dict[str, Exportable]:
             Probabilities(bundled_network().eval()), {"image": 3}, "probabilities", (97, 129)
         ),
         "matting": matting_graph(load_prn(weights)),
-        **{
-            weights: fusion_graph(load_fusion(weights))
-            for weights in (FUSION_WEIGHTS, MASK_FUSION_WEIGHTS)
-        },
+        FUSION_WEIGHTS: fusion_graph(load_fusion(FUSION_WEIGHTS)),
+        MASK_FUSION_WEIGHTS: fusion_graph(load_fusion(MASK_FUSION_WEIGHTS)),
         "foreground": Exportable(Foreground(foreground), {"image": 3, "alpha": 1}, "foreground"),
     }
 

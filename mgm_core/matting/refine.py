@@ -6,7 +6,7 @@
 Only the unknown region changes: a trimap's, or what the network left between 0 and 1. The
 candidates are the views, their mean, solutions of the matting Laplacian with the mean as the prior,
 light to heavy (`laplacian.py`), colour samples (`sampling.py`), and the solution with these as the
-prior.
+prior. The fusion network has weights for trimaps and weights for masks.
 
 Source: ours; the paper has nothing of the kind.
 """
