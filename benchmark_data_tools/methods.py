@@ -57,9 +57,9 @@ PYMATTING = {
     "random_walk": "estimate_alpha_rw",
     "shared_sampling": "estimate_alpha_sm",
 }
-# Of the classical methods only closed-form matting brings its own colours.
-# Of the pixels: mattes with fewer above 0 have so few levels that they look like maps of labels.
+# A matte with a smaller share of its pixels above 0 may have as few levels as a map of labels.
 _ALMOST_EMPTY = 0.01
+# Of the classical methods only closed-form matting brings its own colours.
 CLOSED_FORM = "closed_form"
 FOREGROUNDS = {CLOSED_FORM: CLOSED_FORM}
 DEFAULT_FOREGROUND = "multilevel"

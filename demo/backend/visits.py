@@ -147,7 +147,7 @@ def report_refusals() -> Iterator[None]:
             title="That did not work" if isinstance(error, ValueError) else "Busy",
             print_exception=False,
         ) from error
-    except Exception as error:  # a shortage of memory has many types; all others are raised
+    except Exception as error:  # each library has its own for a lack of memory; others are raised
         if (shortage := shortage_of(error)) is None:
             raise
         _logger.exception("memory or disk was short")

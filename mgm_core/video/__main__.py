@@ -287,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         _logger.error("error: %s", error)
         return 2
-    except Exception as error:  # a shortage of memory has many types; what has no reason is raised
+    except Exception as error:  # each library has its own for a lack of memory; others are raised
         reason = reason_of(error)
         if reason is None:
             raise
