@@ -31,7 +31,7 @@ from mgm_core.arrays import Colours, Floats
 from mgm_core.cutout import Cutout, guidance_from_probability, predict_matte
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.guidance import trimap_from_probability
-from mgm_core.images import encode_png, read_image, write_image
+from mgm_core.images import encode_jpeg, encode_png, read_image, write_image
 from mgm_core.models import Models
 from mgm_core.networks.checkpoint import load_prn
 from mgm_core.networks.hardware import DtypeName
@@ -222,7 +222,7 @@ def _ways(
     plan: Plan, models: Mapping[str, Models], image: Colours
 ) -> Iterator[tuple[str, Callable[[], Stages]]]:
     size = image.shape[0] * image.shape[1] / 1e6
-    photo = encode_png(image)
+    photo = encode_jpeg(image)
     for name, loaded in models.items():
         for quality in plan.qualities:
             recipe = Recipe(quality=quality)

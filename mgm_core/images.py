@@ -676,14 +676,14 @@ def _decode(name: str, data: bytes, max_megapixels: float, colour_managed: bool)
     if bits == 32:
         return _Decoded(*_split(_float_values(name, picture)), **about)
     straight = picture.convert("RGBA") if picture.has_transparency_data else picture
-    colours = np.asarray(straight.convert("RGB"))
+    colours = np.asarray(straight if straight.mode == "RGB" else straight.convert("RGB"))
     levels, coloured = _levels_as_stored(picture, colours)
     return _Decoded(_fraction(colours), _alpha_of_8_bits(picture), levels, coloured, **about)
 
 
 def _levels_as_stored(picture: Image.Image, colours: Bytes) -> tuple[Bytes | None, bool]:
     """Return the integers of a picture that may be a map of labels, and whether it is coloured."""
-    grey = bool((colours == colours[..., :1]).all())
+    grey = all((row == row[:, :1]).all() for row in colours)  # ends with the first coloured row
     if picture.mode == "P" and not grey:
         return np.asarray(picture), True
     # A picture of one bit has no labels but black and white.

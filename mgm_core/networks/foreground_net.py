@@ -52,7 +52,8 @@ class ForegroundNetwork(nn.Module):
         Returns:
             (N, 3, H, W), not clamped: training needs the gradient outside [0, 1] too.
         """
-        return self.both(image, alpha)[0]
+        foreground, background = self._changes(image, alpha)
+        return image + unseen(foreground, background, alpha)
 
     def both(self, image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         """Return foreground and background colours, which composited by alpha are the image.
@@ -64,6 +65,14 @@ class ForegroundNetwork(nn.Module):
         Returns:
             Two times (N, 3, H, W), not clamped.
         """
+        foreground, background = self._changes(image, alpha)
+        return (
+            image + unseen(foreground, background, alpha),
+            image + unseen(background, foreground, 1 - alpha),
+        )
+
+    def _changes(self, image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        """Return by how much foreground and background differ from the image."""
         inputs = torch.cat([(image - self.image_mean).div_(self.image_std), alpha], dim=1)
         x1, x2, x4, x8, x16, x32 = self.encoder(inputs)
         x = self.stage16(x32, x16)
@@ -73,10 +82,7 @@ class ForegroundNetwork(nn.Module):
         x = self.stage2(self.narrow(x), x2, F.pixel_unshuffle(x1, 2))
         x = x + self.stage1(x)
         foreground, background = F.pixel_shuffle(self.head(x), 2).chunk(2, dim=1)
-        return (
-            image + unseen(foreground, background, alpha),
-            image + unseen(background, foreground, 1 - alpha),
-        )
+        return foreground, background
 
 
 def unseen(foreground: Tensor, background: Tensor, alpha: Tensor) -> Tensor:
