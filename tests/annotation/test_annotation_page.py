@@ -636,8 +636,10 @@ def test_an_image_goes_on_saving_while_the_next_one_loads_and_after_it_did_not(
 ):
     with opened(chromium, address, 1) as page:
         page.route("**/entries/2/image", lambda route: route.abort())
-        page.evaluate("void annotator.queue.open(2)")
+        with page.expect_response("**/entries/2/release"):
+            page.evaluate("void annotator.queue.open(2)")
         expect(page.locator("#banner")).to_be_visible()
+        assert leases.holder(store, 2) is None
         brush(page, 3)
         stroke(page, (10.5, 10.5))
         page.wait_for_function(f"annotator.page.saver.base === 1 && {SAVED}")
@@ -654,6 +656,21 @@ def test_an_image_goes_on_saving_while_the_next_one_loads_and_after_it_did_not(
         assert store.mask(1)[20, 20] == 255
         assert not drawn(page, (47, 33)).any()
     assert store.mask(2) is None
+
+
+def test_who_passes_an_image_over_while_it_loads_holds_it_no_longer(chromium, address, store):
+    with opened(chromium, address, 1) as page:
+        waiting = []
+        page.route("**/entries/2/image", lambda route: waiting.append(route))
+        with page.expect_response("**/entries/2/lease"):
+            page.evaluate("void annotator.queue.open(2)")
+        assert leases.holder(store, 2).holder == "local"
+        page.evaluate("annotator.queue.open(3)")
+        page.wait_for_selector("body[data-opened='3']")
+        with page.expect_response("**/entries/2/release"):
+            waiting[0].continue_()
+        assert [leases.holder(store, n) for n in (1, 2)] == [None, None]
+        assert leases.holder(store, 3).holder == "local"
 
 
 def test_an_image_opened_anew_shows_what_was_drawn_while_it_loaded(chromium, address, store):

@@ -52,14 +52,24 @@ function close(id) {
     page.saver.flush();
   }
   page.saver.close();
-  if (!page.held && page.entry.id !== id) releaseLease().catch(() => {});
+  if (!page.held && page.entry.id !== id) releaseLease(page.entry.id).catch(() => {});
+}
+
+export async function open(id) {
+  if (!(await saveBeforeLeaving())) return;
+  const opening = (page.opening = { id, leasing: null });
+  try {
+    await replaceEntry(id, opening);
+  } finally {
+    const again = page.opening !== opening && page.opening.id === id;
+    const unused = opening.leasing && page.entry?.id !== id && !again;
+    if (unused && !(await opening.leasing)) await releaseLease(id).catch(() => {});
+  }
 }
 
 // Until all of the new entry is there, the one before stays open and goes on saving.
-export async function open(id) {
-  if (!(await saveBeforeLeaving())) return;
+async function replaceEntry(id, opening) {
   const generation = page.saver?.generation;
-  const opening = (page.opening = {});
   delete document.body.dataset.opened;
   const key = [page.me.identity, page.me.name, id];
   const fetching = fetchBitmap(`entries/${id}/image`); // the longest of all
@@ -67,11 +77,12 @@ export async function open(id) {
   const [entry, kept] = await Promise.all([json(`entries/${id}`), journal.recall(key).catch(() => null)]);
   const base = kept?.facts.base ?? entry.head;
   const fetchMask = (number) => fetchPixels(`entries/${id}/mask?revision=${number}`, entry.width, entry.height);
+  opening.leasing = takeLease(id, false);
   const [bitmap, pixels, headPixels, held] = await Promise.all([
     fetching,
     base ? fetchMask(base) : null,
     base === entry.head ? null : fetchMask(entry.head),
-    takeLease(id, false),
+    opening.leasing,
   ]);
   if (page.opening !== opening) return; // another one was asked for
   if (bitmap.width !== entry.width || bitmap.height !== entry.height) {
@@ -145,8 +156,8 @@ async function takeLease(id, renew) {
   return "";
 }
 
-function releaseLease(keepalive = false) {
-  return request(`entries/${page.entry.id}/release`, { json: { token: page.token }, keepalive });
+function releaseLease(id, keepalive = false) {
+  return request(`entries/${id}/release`, { json: { token: page.token }, keepalive });
 }
 
 async function renewLease(renew = true) {
@@ -162,7 +173,7 @@ async function renewLease(renew = true) {
 setInterval(renewLease, RENEW_MS);
 // A closed tab holds nothing; one that comes back from the browser's cache takes it again.
 window.addEventListener("pagehide", () => {
-  if (page.entry && !page.held) releaseLease(true).catch(() => {});
+  if (page.entry && !page.held) releaseLease(page.entry.id, true).catch(() => {});
 });
 window.addEventListener("pageshow", (event) => event.persisted && renewLease(false));
 window.addEventListener("beforeunload", (event) => {
