@@ -17,7 +17,7 @@ import gc
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn, get_args
@@ -351,12 +351,20 @@ def _run(options: argparse.Namespace, done: list[Job | UrlJob]) -> int:
             for _ in changes(_watched(options), recursive=options.recursive):
                 try:
                     new = _new_jobs(seen, options, recipe, picture_path)
-                except UsageError as error:  # such as a photograph whose mask is still to come
+                # Such as a photograph whose mask is still to come, or a disk that is away.
+                except (UsageError, OSError) as error:
                     if str(error) != waits_for:
                         waits_for = str(error)
                         print(f"waiting: {waits_for}", file=sys.stderr)
                 else:
                     failed += _work_through(new, order, models, options, report, done)
+    if report is not None and report.error is not None:
+        print(
+            f"error: --report lacks lines, as it could not be written: {report.error}; make "
+            "room, and run with --skip-existing",
+            file=sys.stderr,
+        )
+        return 1
     return 1 if failed else 0
 
 
@@ -408,10 +416,16 @@ def _work_through(
 def _absolute(job: Job | UrlJob) -> Job | UrlJob:
     """Return a job that is the same in any working folder."""
     if isinstance(job, UrlJob):
-        return job
+        mask_url = None if job.mask is None else _absolute_url(job.mask)
+        places = {name: _absolute_url(place) for name, place in job.sides.items()}
+        return UrlJob(_absolute_url(job.source), _absolute_url(job.target), mask_url, places)
     sides = {name: path.absolute() for name, path in job.sides.items()}
     mask = None if job.mask is None else job.mask.absolute()
     return Job(job.source.absolute(), job.target.absolute(), mask, sides)
+
+
+def _absolute_url(name: str) -> str:
+    return name if is_url(name) else str(Path(name).absolute())
 
 
 def _watched(options: argparse.Namespace) -> list[Path]:
@@ -421,8 +435,12 @@ def _watched(options: argparse.Namespace) -> list[Path]:
 
 def _age(job: Job | UrlJob) -> tuple[int, ...]:
     """Return what changes when a photograph or its mask is written anew."""
-    files = [Path(name) for name in (job.source, job.mask) if name is not None]
-    return tuple(path.stat().st_mtime_ns for path in files if path.exists())
+    ages = []
+    for name in (job.source, job.mask):
+        if name is not None:
+            with suppress(FileNotFoundError):  # behind a URL, or taken away meanwhile
+                ages.append(Path(name).stat().st_mtime_ns)
+    return tuple(ages)
 
 
 def _new_jobs(
@@ -455,7 +473,7 @@ def _tell(job: Job | UrlJob, done: Done, recipe: Recipe) -> None:
 
 
 def _weights(given: str) -> str | Path:
-    return Path(given) if Path(given).suffix else given
+    return Path(given).absolute() if Path(given).suffix else given
 
 
 def models_of(options: argparse.Namespace) -> Models:
@@ -592,6 +610,7 @@ def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None
             also_read=also_read,
             also_written=also_written,
             may_exist=options.skip_existing,
+            may_be_empty=options.watch,
         )
         _check_form(far.form, recipe, options)
         return far

@@ -13,7 +13,7 @@ from typing import BinaryIO, TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mgm_core.arrays import Floats, check_image, check_mask
 from mgm_core.corrections.clicking import Click
@@ -24,7 +24,7 @@ from mgm_core.cutout import (
     opaque,
 )
 from mgm_core.cutout import cut_out as cut_out_guided
-from mgm_core.files.formats import encode, format_of, writable
+from mgm_core.files.formats import encode, format_of
 from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask, write_whole
 from mgm_core.models import Models
 from mgm_core.recipe import Background, Edit, Quality, Recipe, read_background
@@ -81,7 +81,7 @@ class Result:
             OSError: The file cannot be written.
         """
         path = Path(path)
-        form = writable(format_of(path))
+        form = format_of(path)
         layers = self.cutout.layers(self.backdrop) if form.layers else ()
         write_whole(path, encode(form, self.picture, dpi=self.photo.dpi, layers=layers))
 
@@ -155,7 +155,10 @@ def cut_out(
         own_mask=given is not None,
         mask_kind="detect" if trimap is None else "trimap",
         edits=tuple(
-            Edit("click_add" if click.adds else "click_remove", points=((click.x, click.y),))
+            Edit(
+                "click_add" if click.adds else "click_remove",
+                points=((float(click.x), float(click.y)),),
+            )
             for click in (point if isinstance(point, Click) else Click(*point) for point in points)
         ),
         background=behind,
@@ -195,6 +198,8 @@ def _read(picture: Picture, max_megapixels: float) -> Photo:
         )
     photo = Photo(source[..., :3], source[..., 3] if source.shape[2] == 4 else None)
     check_image("photo", photo.image)
+    if photo.alpha is not None:
+        check_mask("photo's alpha", photo.alpha)
     return photo
 
 
@@ -210,9 +215,17 @@ def _source(picture: Picture) -> str | PathLike[str] | bytes | BinaryIO | Floats
     """Return a picture as the readers of files take it; an array of floats stays one.
 
     Arrays of whole numbers and Pillow images become a PNG, so that they are read as a file is:
-    an image's profile, a mask's labels.
+    an image's profile and orientation, a mask's labels.
     """
     if isinstance(picture, Image.Image):
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode == "F":
+            return np.array(picture)
+        if picture.mode.startswith("I") and picture.mode != "I;16":
+            raise ValueError(
+                f"a Pillow image must have 8 or 16 bits (I;16) or floats in [0, 1] (F), got mode "
+                f"{picture.mode}: convert it"
+            )
         if picture.mode not in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"):
             picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
         written = BytesIO()

@@ -392,7 +392,8 @@ def apply_corrections(guided: Guided, recipe: Recipe, image: Floats | None = Non
         image: The photograph, (H, W, 3) float32 in [0, 1], which clicks need.
 
     Raises:
-        NoSubjectError: The corrections leave nothing.
+        NoSubjectError: The corrections by hand leave nothing. A moved boundary may: a clip has
+            frames without a subject.
         ValueError: The corrections were made for a photograph of another size, or a click lies
             outside of it.
     """
@@ -610,9 +611,14 @@ def cut_out(
             third less then; a background that is the blurred photograph prevents it.
 
     Raises:
+        NoSubjectError: The corrections leave nothing.
         ValueError: Sizes differ, or the corrections do not fit.
     """
     guided = apply_corrections(guided, recipe, image)
+    if not guided.guidance.any():
+        raise NoSubjectError(
+            "the moved boundary must leave something to cut out, got an empty mask: move it less"
+        )
     matte = predict_matte(image, guided, matter, recipe, own_alpha)
     foreground = estimate_foreground(
         image,

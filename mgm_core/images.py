@@ -90,6 +90,8 @@ _STRIP_ROWS = 64  # so many of a large picture are converted at once, in a proce
 
 # What lossy compression may add between the channels of a grey mask; colours differ by far more.
 _GREY_TOLERANCE = 12 / 255
+# A colour that a profile must leave as it is, within so many levels, to be sRGB.
+_PROBE, _SAME_LEVELS = (64, 128, 192), 3
 _JPEG_AND_WEBP_QUALITY = 95
 _ICC_TIME = slice(24, 36)
 # Of a file's first directory, what tells about the photo; the rest is about the file's pixels.
@@ -900,12 +902,22 @@ def _alpha_of_8_bits(picture: Image.Image) -> Floats | None:
     return _fraction(np.asarray(picture.convert("RGBA").getchannel("A")))
 
 
+def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
+    """Tell whether a profile is sRGB by its name and by what it does; some linear ones say so."""
+    if not ImageCms.getProfileDescription(profile).startswith("sRGB"):
+        return False
+    probe = Image.new("RGB", (1, 1), _PROBE)
+    seen = ImageCms.profileToProfile(probe, profile, ImageCms.createProfile("sRGB"))
+    assert seen is not None
+    return bool(np.abs(np.subtract(seen.getpixel((0, 0)), _PROBE)).max() <= _SAME_LEVELS)
+
+
 def _converted_to_srgb(picture: Image.Image, profile: bytes) -> Image.Image | None:
     """Convert a picture's colours, without alpha, to sRGB; None where they are sRGB already."""
     source = ImageCms.getOpenProfile(BytesIO(profile))
-    if ImageCms.getProfileDescription(source).startswith("sRGB"):
-        return None
     mode = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}[source.profile.xcolor_space.strip()]
+    if mode == "RGB" and _is_srgb(source):
+        return None
     own_mode = _MODES_OF_COLOURS[picture.mode]
     # A grey picture is often tagged with an RGB profile; its grey then stands for R = G = B.
     if mode != own_mode and (mode, own_mode) != ("RGB", "L"):

@@ -1,6 +1,8 @@
 """The report of many photographs: a line of JSON on each, appended as they are done."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
@@ -22,12 +24,17 @@ class Report:
     Args:
         path: The file, in a folder that exists; it is made if it is not there.
 
+    Attributes:
+        error: Why lines are missing, such as a full disk; None where none is.
+
     Raises:
-        OSError: It cannot be written.
+        OSError: It cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        # Names of files need not be UTF-8; what of them is not is written as \\udcXX.
+        self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
+        self.error: OSError | None = None
 
     def __enter__(self) -> "Report":
         return self
@@ -38,12 +45,21 @@ class Report:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with self._noting_errors():
+            self._file.close()
 
     def add(self, job: Job | UrlJob, outcome: Outcome) -> None:
-        """Append a line on a photograph."""
-        self._file.write(json.dumps(row_of(job, outcome), ensure_ascii=False) + "\n")
-        self._file.flush()
+        """Append a line on a photograph; an error is kept, and does not end the work."""
+        with self._noting_errors():
+            self._file.write(json.dumps(row_of(job, outcome), ensure_ascii=False) + "\n")
+            self._file.flush()
+
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = error
 
 
 def row_of(job: Job | UrlJob, outcome: Outcome) -> Row:

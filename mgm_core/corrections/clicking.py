@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from mgm_core.arrays import Booleans, Bytes, Floats, check_image, check_mask
+from mgm_core.runtime.cancellation import checkpoint
 
 __all__ = ["Click", "segment_clicks"]
 
@@ -86,6 +87,7 @@ def segment_clicks(
         for c in clicks
     ]
     for number in range(1, len(places) + 1):
+        checkpoint()
         now = _apply(small_rgb, now, places[:number])
     # Where nothing changed the mask keeps its own pixels; else the change's outline is smoothed.
     changed = _enlarge(now != before, (width, height))

@@ -7,7 +7,7 @@ paper's section 3.2.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from mgm_core.arrays import Floats
 from mgm_core.corrections.clicking import Click, segment_clicks
 from mgm_core.recipe import Edit
+from mgm_core.runtime.cancellation import checkpoint
 
 __all__ = ["CLICKS", "apply_edits", "region_places", "regions"]
 
 CLICKS = ("click_add", "click_remove")
+_PIECE_PX = 128  # of a long line, so that drawing it costs what its length does and not its square
 
 
 def apply_edits(guidance: Floats, edits: Sequence[Edit], image: Floats | None = None) -> Floats:
@@ -39,6 +41,7 @@ def apply_edits(guidance: Floats, edits: Sequence[Edit], image: Floats | None = 
     result = guidance.copy()
     clicks: list[Click] = []
     for edit, following in itertools.zip_longest(edits, edits[1:]):
+        checkpoint()
         match edit.tool:
             case "click_add" | "click_remove":
                 if image is None:
@@ -98,7 +101,8 @@ def _click(plane: Floats, clicks: Sequence[Click], image: Floats) -> Floats:
 def _draw(plane: Floats, edit: Edit, value: float) -> None:
     """Set, in place, every pixel whose centre lies within half the size of the line."""
     reach = edit.size_px / 2
-    for (x0, y0), (x1, y1) in itertools.pairwise([*edit.points[:1], *edit.points]):
+    for (x0, y0), (x1, y1) in _pieces(edit.points):
+        checkpoint()
         left, right = max(0, math.floor(min(x0, x1) - reach)), math.ceil(max(x0, x1) + reach)
         top, bottom = max(0, math.floor(min(y0, y1) - reach)), math.ceil(max(y0, y1) + reach)
         near = plane[top : max(top, bottom), left : max(left, right)]
@@ -111,6 +115,14 @@ def _draw(plane: Floats, edit: Edit, value: float) -> None:
         distance = np.hypot(from_x - share * along_x, from_y - share * along_y)
         # Half a pixel's diagonal at the least, so that the thinnest line has no gaps.
         near[distance <= max(reach, 0.71)] = value
+
+
+def _pieces(points: Sequence[tuple[float, float]]) -> Iterator[NDArray[np.float64]]:
+    """Return a line's pieces as pairs of points; the first is its first point, twice."""
+    for start, end in itertools.pairwise([*points[:1], *points]):
+        count = max(1, math.ceil(math.dist(start, end) / _PIECE_PX))
+        corners = np.linspace(start, end, count + 1)
+        yield from np.stack([corners[:-1], corners[1:]], axis=1)
 
 
 def _copy_patch(plane: Floats, edit: Edit) -> Floats:

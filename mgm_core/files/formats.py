@@ -82,15 +82,15 @@ def format_of(path: Path, name: str | None = None) -> Format:
     suffix = path.suffix.lower()
     if name is not None and suffix not in FORMATS[name].suffixes:
         raise ValueError(
-            f"--output must end in {' or '.join(FORMATS[name].suffixes)} for {name}, got "
+            f"a result's name must end in {' or '.join(FORMATS[name].suffixes)} for {name}, got "
             f"{path.name}: change one of them"
         )
     fitting = [form for form in FORMATS.values() if suffix in form.suffixes]
     if not fitting:
         endings = dict.fromkeys(s for form in FORMATS.values() for s in form.suffixes)
         raise ValueError(
-            f"--output must end in {', '.join(endings)}, got {path.name}: choose one of them, or "
-            "end a folder's name with a slash"
+            f"a result's name must end in {', '.join(endings)}, got {path.name}: choose one of "
+            "them, or end a folder's name with a slash"
         )
     return writable(fitting[0] if name is None else FORMATS[name])
 

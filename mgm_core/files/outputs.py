@@ -7,7 +7,7 @@ only look alike are distinguished by what a path leads to, links and `..` includ
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -17,11 +17,13 @@ from mgm_core.images import SUFFIXES
 
 __all__ = [
     "PIPE",
+    "RESULT_SUFFIXES",
     "Job",
     "Plan",
     "UsageError",
     "check_beside",
     "check_outputs",
+    "chosen_mask",
     "file_identities",
     "names_a_folder",
     "normalised",
@@ -32,6 +34,9 @@ __all__ = [
 
 PIPE = Path("-")
 """In place of a path: standard input or standard output."""
+
+RESULT_SUFFIXES = frozenset(suffix for form in FORMATS.values() for suffix in form.suffixes)
+"""What a result's name may end in."""
 
 
 class UsageError(ValueError):
@@ -134,7 +139,7 @@ def plan(
         if output == "-":
             form = writable(FORMATS[format_name or "png"])
         elif several or into_folder:
-            if several and not into_folder and target.suffix.lower() in _RESULT_SUFFIXES:
+            if several and not into_folder and target.suffix.lower() in RESULT_SUFFIXES:
                 raise UsageError(
                     "--output must be a folder for several photographs, got "
                     f"{output}: name a folder"
@@ -178,9 +183,6 @@ def plan(
         for path in (job.target, *job.sides.values()):
             _check_place(path)
     return Plan(jobs, form, tuple(left_out))
-
-
-_RESULT_SUFFIXES = frozenset(s for form in FORMATS.values() for s in form.suffixes)
 
 
 @dataclass(frozen=True)
@@ -291,9 +293,8 @@ def _photographs(
     folder: Path, recursive: bool, skipped_folders: list[Path]
 ) -> tuple[list[Path], list[str]]:
     """Return a folder's photographs and sentences on what else is in it."""
-    closed = [
-        skipped.resolve() for skipped in skipped_folders if skipped.resolve() != folder.resolve()
-    ]
+    within = folder.resolve()
+    closed = [s for s in map(Path.resolve, skipped_folders) if not within.is_relative_to(s)]
     found, others, inside = [], [], 0
     for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
@@ -376,21 +377,35 @@ def _mask_finder(masks: str | None) -> Callable[[Path], Path | None]:
         if folder not in listed:
             listed[folder] = _by_stem(folder)
         named = listed[folder].get(normalised(relative.stem), [])
-        # Of several, the one that the photograph's own ending chooses.
-        same = [path for path in named if path.suffix.lower() == relative.suffix.lower()]
-        if not named:
-            raise UsageError(
-                f"every photograph must have a mask, got none for {relative} in {masks}: "
-                "add one of the same name"
-            )
-        if len(named) > 1 and len(same) != 1:
-            raise UsageError(
-                f"every photograph must have one mask, got {', '.join(p.name for p in named)} for "
-                f"{relative} in {masks}: leave one"
-            )
-        return same[0] if same else named[0]
+        return folder / chosen_mask(relative, [path.name for path in named], masks)
 
     return find
+
+
+def chosen_mask(photograph: PurePath, named: Sequence[str], masks: str) -> str:
+    """Return which of the masks of a photograph's name is its mask.
+
+    Args:
+        photograph: Its path below its folder.
+        named: The masks that share its name, but for the ending.
+        masks: Where they are.
+
+    Raises:
+        UsageError: There is none, or several, of which its own ending does not choose one.
+    """
+    ending = photograph.suffix.lower()
+    same = [name for name in named if PurePath(name).suffix.lower() == ending]
+    if not named:
+        raise UsageError(
+            f"every photograph must have a mask, got none for {photograph} in {masks}: add one of "
+            "the same name"
+        )
+    if len(named) > 1 and len(same) != 1:
+        raise UsageError(
+            f"every photograph must have one mask, got {', '.join(named)} for {photograph} in "
+            f"{masks}: leave one"
+        )
+    return same[0] if same else named[0]
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:

@@ -6,6 +6,7 @@ another result.
 """
 
 import posixpath
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -14,9 +15,11 @@ from typing import Any
 
 from mgm_core.files.formats import FORMATS, Format, writable
 from mgm_core.files.outputs import (
+    RESULT_SUFFIXES,
     UsageError,
     check_beside,
     check_outputs,
+    chosen_mask,
     file_identities,
     normalised,
     result_names,
@@ -114,6 +117,7 @@ def plan_urls(
     also_read: Iterable[Path | None] = (),
     also_written: Iterable[Path] = (),
     may_exist: bool = False,
+    may_be_empty: bool = False,
 ) -> UrlPlan:
     """Decide which photographs become which files, where any of them is behind a URL.
 
@@ -130,16 +134,25 @@ def plan_urls(
         also_read: Other files that no result may be written over; None counts for nothing.
         also_written: Other files that are written.
         may_exist: Results that are there are left as they are.
+        may_be_empty: Folders need hold no photographs yet.
 
     Raises:
-        UsageError: An input is missing, the output is among the inputs, or a file would be written
-            that is read or written already, or that may be another photograph.
+        UsageError: An input is missing, the output is no folder or among the inputs, or a file
+            would be written that is read or written already, or that may be another photograph.
     """
+    names_a_file = PurePosixPath(output).suffix.lower() in RESULT_SUFFIXES
+    if output == "-" or (names_a_file and not output.endswith("/")):
+        raise UsageError(
+            f"--output must be a folder where URLs are given, got {output}: name one, with a slash "
+            "at its end"
+        )
     form = writable(FORMATS[format_name or "png"])
     out_system, out_path = _place(output)
     below = _files(masks, recursive=recursive) if masks else {}
     one_mask = next(iter(below)) if list(below) == [masks] else None
-    by_stem = {normalised(str(path.with_suffix(""))): mask for mask, path in below.items()}
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for mask_url, path in below.items():
+        by_stem[normalised(str(path.with_suffix("")))].append(mask_url)
     closed_folders = [(out_system, out_path)]
     if masks and not one_mask:
         closed_folders.append(_place(masks))
@@ -161,18 +174,16 @@ def plan_urls(
         found = {one: below for one, below in found.items() if one not in inside}
         if inside:
             left_out.append(f"left out of {name}, as earlier results or masks: {len(inside)} files")
-        if not found:
+        if not found and not may_be_empty:
             raise UsageError(f"inputs must hold photographs, got none in {name}: correct it")
         sources |= found
     jobs = []
     names = result_names([Path(relative) for relative in sources.values()], form.suffix)
     for (source, relative), result in zip(sources.items(), names, strict=True):
-        mask = one_mask or by_stem.get(normalised(str(relative.with_suffix(""))))
-        if masks and mask is None:
-            raise UsageError(
-                f"every photograph must have a mask, got none for {relative} in {masks}: add one "
-                "of the same name"
-            )
+        mask = one_mask
+        if masks and not one_mask:
+            named = by_stem.get(normalised(str(relative.with_suffix(""))), [])
+            mask = chosen_mask(relative, named, masks)
         beside = {side: path.as_posix() for side, path in side_paths(result, sides).items()}
         places = {side: _joined(output, path) for side, path in beside.items()}
         jobs.append(UrlJob(source, _joined(output, result.as_posix()), mask, places))

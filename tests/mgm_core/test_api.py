@@ -135,6 +135,30 @@ def test_clicks_add_and_take_away(photo, mask):
         cut_out(photo, mask=mask, points=[away], quality="fast")
 
 
+def test_pillow_images_of_floats_are_read_as_arrays_are(photo, mask, expected):
+    given = Image.fromarray(mask.astype(np.float32))
+    assert given.mode == "F"
+    made = cut_out(photo, mask=given, quality="fast")
+    np.testing.assert_array_equal(made.alpha, expected.alpha)
+
+
+def test_pillow_images_are_turned_upright_as_files_are(photo, mask):
+    turned = Image.fromarray(np.ascontiguousarray(photo[:40]))
+    turned.getexif()[0x0112] = 6  # a quarter turn
+    upright = np.rot90(photo[:40], -1)
+    guidance = np.ascontiguousarray(np.rot90(mask[:40], -1))
+    made = cut_out(turned, mask=guidance, quality="fast")
+    np.testing.assert_array_equal(made.cutout.image, upright / np.float32(255))
+
+
+def test_points_may_be_numpys(photo):
+    nothing = np.zeros((SIZE, SIZE), np.float32)
+    nothing[0, 0] = 1
+    (point,) = np.array([[32, 32]])
+    made = cut_out(photo, mask=nothing, points=[tuple(point)], quality="fast")
+    assert made.cutout.guided.guidance[32, 32] == 1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -159,6 +183,10 @@ def test_what_is_no_picture_is_told(photo, mask):
         cut_out(photo.astype(np.int64), mask=mask)
     with pytest.raises(ValueError, match=r"must have shape \(H, W\)"):
         cut_out(photo[:, :, :2], mask=mask)
+    with pytest.raises(ValueError, match=r"must have 8 or 16 bits .* got mode I: convert it"):
+        cut_out(photo, mask=Image.fromarray(mask.astype(np.int32)))
+    with pytest.raises(ValueError, match="photo's alpha"):
+        cut_out(np.full((SIZE, SIZE, 4), 2, np.float32).clip([0, 0, 0, 2], [1, 1, 1, 2]), mask=mask)
     with pytest.raises(ValueError, match="points must not be given with a trimap"):
         cut_out(photo, trimap=mask, points=[(3, 3)])
 

@@ -241,6 +241,18 @@ def test_grey_tagged_with_an_rgb_profile_stays_grey():
     np.testing.assert_allclose(read, 128 / 255, atol=3 / 255)
 
 
+def test_a_linear_profile_is_converted_whatever_its_name():
+    primaries = {
+        b"rXYZ": xyz(0.4361, 0.2225, 0.0139),
+        b"gXYZ": xyz(0.3851, 0.7169, 0.0971),
+        b"bXYZ": xyz(0.1431, 0.0606, 0.7141),
+    }
+    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma(1.0))
+    linear = icc_profile(b"RGB ", primaries | curves).replace(b"test\0", b"sRGB\0")
+    data = file_of(Image.fromarray(np.full((2, 2, 3), 128, np.uint8)), icc_profile=linear)
+    np.testing.assert_allclose(read_image(data), 0.737, atol=2 / 255)
+
+
 def test_16_bits_tagged_as_srgb_are_kept():
     levels = RNG.integers(0, 65536, (4, 4, 3), dtype=np.uint16)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -1,10 +1,12 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +56,18 @@ def test_several_at_once_are_equal_to_one_after_the_other(folder, tmp_path, caps
     lines = report.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["status"] for line in lines[4:]].count("skipped") == 3
     assert "3 skipped, 1 failed" in capsys.readouterr().out
+
+
+def test_a_report_takes_any_name_and_what_it_lacks_is_told(folder, tmp_path, capsys):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    shutil.copy(folder / "0.png", odd)
+    command = [str(odd), "-o", str(tmp_path / "x.png"), "--quality", "fast", "--report"]
+    assert main([*command, str(tmp_path / "r.jsonl")]) == 0
+    (row,) = map(json.loads, (tmp_path / "r.jsonl").read_text("utf-8").splitlines())
+    assert row["photo"] == str(odd)
+    assert main([*command, "/dev/full"]) == 1
+    assert "--report lacks lines, as it could not be written" in capsys.readouterr().err
+    assert (tmp_path / "x.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from mgm_core.corrections.clicking import Click, segment_clicks
 from mgm_core.corrections.editing import apply_edits, region_places, regions
 from mgm_core.recipe import Edit
+from mgm_core.runtime.cancellation import Cancellation, Cancelled, cancellable
 
 
 def slow_line(points, size_px, shape):
@@ -45,6 +46,23 @@ def test_strokes_may_leave_the_photo(point):
     drawn = apply_edits(guidance, [Edit("add", 5, ((4.5, 4.5), point))])
     assert np.array_equal(drawn > 0, slow_line(((4.5, 4.5), point), 5, (9, 9)))
     assert apply_edits(guidance, [Edit("add", 5, (point,))]).max() == 0
+
+
+def test_a_long_line_is_drawn_by_pieces():
+    points, drawn = ((3.5, 2.25), (400.25, 30.5)), np.zeros((36, 410), np.float32)
+    drawn = apply_edits(drawn, [Edit("add", 5, points)]) > 0
+    assert np.array_equal(drawn, slow_line(points, 5, drawn.shape))
+
+
+@pytest.mark.parametrize(
+    "edit", [Edit("add", 3, ((1.0, 1.0), (5.0, 5.0))), Edit("click_add", points=((4.0, 4.0),))]
+)
+def test_corrections_end_when_their_work_is_cancelled(edit):
+    token = Cancellation()
+    token.cancel()
+    image = np.zeros((16, 16, 3), np.float32)
+    with cancellable(token), pytest.raises(Cancelled):
+        apply_edits(image[..., 0], [edit], image)
 
 
 def test_edits_are_applied_in_their_order():

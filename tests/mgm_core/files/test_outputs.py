@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,6 +203,15 @@ def test_a_second_run_does_not_take_its_own_results(here):
     (here / "p" / "masks" / "a.png").unlink()
     with pytest.raises(UsageError, match="must be another folder than the photographs'"):
         plan(["p"], "p/.")
+
+
+@pytest.mark.parametrize("output", [".", "p"])
+def test_results_and_masks_may_lie_in_a_folder_around_the_photographs(here, output):
+    write(here / "p" / "raw" / "a.jpg"), write(here / "p" / "a.png")
+    found = plan(["p/raw"], output, masks="p")
+    assert [(job.source, job.mask) for job in found.jobs] == [
+        (Path("p/raw/a.jpg"), Path("p/a.png"))
+    ]
 
 
 @pytest.mark.parametrize("output", ["cut_v1.5/", "cut_v1.5", "cut.png/"])

@@ -2,9 +2,9 @@ import fsspec
 import numpy as np
 import pytest
 
-from mgm_core.__main__ import main
+from mgm_core.__main__ import _absolute, main
 from mgm_core.files.outputs import UsageError
-from mgm_core.files.urls import exists, opened, plan_urls, write
+from mgm_core.files.urls import UrlJob, exists, opened, plan_urls, write
 from mgm_core.images import encode_png
 
 
@@ -51,6 +51,8 @@ def test_photographs_behind_urls_become_results_behind_urls(memory, pictures, tm
         (["memory://none"], "memory://out", None, "inputs must hold photographs, got none in mem"),
         (["memory://p"], "memory://p/", None, "--output must be another folder than the photog"),
         (["memory://p"], "memory://out", "memory://none", "every photograph must have a mask, got"),
+        (["memory://p/a.png"], "memory://cut.webp", None, "--output must be a folder where URLs"),
+        (["memory://p/a.png"], "-", None, "--output must be a folder where URLs are given, got -"),
         (["nowhere://p"], "memory://out", None, "nowhere://p must be of a known file system"),
     ],
 )
@@ -138,6 +140,28 @@ def test_masks_below_the_photographs_are_no_photographs(memory):
         ("memory://p/a.jpg", "memory://p/masks/a.png")
     ]
     assert found.left_out == ("left out of memory://p, as earlier results or masks: 1 files",)
+
+
+def test_of_masks_of_one_name_the_photographs_ending_chooses(memory):
+    for name in ("p/a.jpg", "m/a.jpg", "m/a.png"):
+        write(f"memory://{name}", b"")
+    (job,) = plan_urls(["memory://p"], "memory://out", masks="memory://m").jobs
+    assert job.mask == "memory://m/a.jpg"
+    write("memory://p/a.webp", b"")
+    with pytest.raises(UsageError, match=r"one mask, got .*a\.jpg, .*a\.png for a\.webp"):
+        plan_urls(["memory://p"], "memory://out", masks="memory://m")
+
+
+def test_a_watched_folder_may_still_be_empty(memory, tmp_path):
+    assert plan_urls([str(tmp_path)], "memory://out", may_be_empty=True).jobs == ()
+
+
+def test_paths_among_urls_are_the_same_in_any_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = UrlJob("a.jpg", "memory://out/a.png", "m/a.png", {"alpha": "memory://out/a_alpha.png"})
+    assert _absolute(job) == UrlJob(
+        f"{tmp_path}/a.jpg", "memory://out/a.png", f"{tmp_path}/m/a.png", job.sides
+    )
 
 
 def test_paths_are_local_files(tmp_path):
