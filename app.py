@@ -145,7 +145,7 @@ def check_mcp(environment: Environment) -> None:
     """
     if environment.mcp and importlib.util.find_spec("mcp") is None:
         raise ValueError(
-            "MGM_MCP must be 0 while the package mcp is missing, got 1: pip install 'mgm[mcp]'"
+            "MGM_MCP must be 0 while the package mcp is missing, got 1: pip install -e '.[mcp]'"
         )
 
 

@@ -27,6 +27,7 @@ def make_clip(
     codec="libx264",
     rotation=0,
     sound=None,
+    sound_rate=48_000,
     pix_fmt="yuv420p",
     options=None,
     container_options=None,
@@ -44,7 +45,7 @@ def make_clip(
             video.set_display_rotation(rotation)
         audio = None
         if sound is not None:
-            audio = out.add_stream(sound, rate=48_000, layout="mono")
+            audio = out.add_stream(sound, rate=sound_rate, layout="mono")
         for image, time_ms in zip(images, times_ms, strict=True):
             frame = VideoFrame.from_ndarray(image, format="gbrpf32le").reformat(
                 format=pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
@@ -53,7 +54,7 @@ def make_clip(
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
         if audio is not None:
-            for tone in tones(times_ms[-1] / 1000):
+            for tone in tones(times_ms[-1] / 1000, sound_rate):
                 out.mux(audio.encode(tone))
             out.mux(audio.encode(None))
     return path

@@ -4,11 +4,20 @@ const LARGEST_PX = 1600; // long side; more needs more memory than phones give t
 
 const element = (id) => document.getElementById(id);
 const worker = new Worker("worker.js", { type: "module" });
-let photo = null; // ImageData
+let order = 0; // of photos, by which the newest one's result is known
 let cutout = null; // ImageData, straight alpha
+
+class WrongShape extends Error {}
 
 async function readPixels(file, size) {
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+  // To within a pixel of either, as sizes are rounded.
+  const most = size && Math.max(bitmap.width, bitmap.height, size.width, size.height);
+  if (size && Math.abs(bitmap.width * size.height - bitmap.height * size.width) > most)
+    throw new WrongShape(
+      `The mask must have the photo's shape, ${size.width}x${size.height}, got ${bitmap.width}x${bitmap.height}: ` +
+        "draw it over this photo.",
+    );
   const scale = size ? 0 : Math.min(1, LARGEST_PX / Math.max(bitmap.width, bitmap.height));
   const width = size ? size.width : Math.max(1, Math.round(bitmap.width * scale));
   const height = size ? size.height : Math.max(1, Math.round(bitmap.height * scale));
@@ -44,26 +53,34 @@ async function run() {
   const file = element("photo").files[0];
   if (!file) return;
   element("download").hidden = true;
+  const mine = ++order;
+  let photo = null; // ImageData
   let mask = null;
   let reduced = "";
   try {
     ({ pixels: photo, reduced } = await readPixels(file));
     const own = element("mask").files[0];
     if (own) mask = (await readPixels(own, photo)).pixels;
-  } catch {
+  } catch (error) {
+    if (mine !== order) return;
+    element("progress").hidden = true;
     element("status").textContent =
-      "This file cannot be opened as a picture here: take a JPEG, PNG or WebP.";
+      error instanceof WrongShape
+        ? error.message
+        : "This file cannot be opened as a picture here: take a JPEG, PNG or WebP.";
     return;
   }
+  if (mine !== order) return; // another one was chosen meanwhile
   if (Math.min(photo.width, photo.height) < 16) {
     element("status").textContent = "The photo must have sides of 16 px or more: take a larger one.";
     return;
   }
   element("progress").hidden = false;
-  worker.postMessage({ photo, mask, reduced });
+  worker.postMessage({ order: mine, photo, mask, reduced });
 }
 
 worker.onmessage = ({ data }) => {
+  if (data.order !== order) return; // of a photo that was replaced
   if (data.step !== undefined) element("progress").value = data.step;
   if (data.text) element("status").textContent = data.text;
   if (data.error || data.cutout) element("progress").hidden = true;

@@ -19,7 +19,11 @@ const STRAY_ALPHA = 0.05;
 
 const sessions = {};
 function session(name) {
-  sessions[name] ??= ort.InferenceSession.create(new URL(`models/${name}.onnx`, import.meta.url).href);
+  const url = new URL(`models/${name}.onnx`, import.meta.url).href;
+  sessions[name] ??= ort.InferenceSession.create(url).catch((error) => {
+    delete sessions[name]; // the next photo tries again
+    throw error;
+  });
   return sessions[name];
 }
 
@@ -210,10 +214,10 @@ function guidanceOf(mask) {
   });
 }
 
-async function cutOut({ photo, mask, reduced }) {
+async function cutOut({ photo, mask, reduced }, tell) {
   const { width, height } = photo;
   const began = performance.now();
-  postMessage({ step: 0, text: "Looking for a person…" });
+  tell({ step: 0, text: "Looking for a person…" });
   const guidance = mask
     ? guidanceOf(mask)
     : (await segment(photo)).map((p) => (p >= THRESHOLD ? 1 : 0));
@@ -221,12 +225,12 @@ async function cutOut({ photo, mask, reduced }) {
     const what = mask
       ? "The mask marks nothing: paint the subject white."
       : "No person was found in this photo: bring a mask of your own.";
-    postMessage({ error: true, text: what });
+    tell({ error: true, text: what });
     return;
   }
-  postMessage({ step: 1, text: "Finding hair…" });
+  tell({ step: 1, text: "Finding hair…" });
   const alpha = keepGuidedParts(await matte(photo, guidance), guidance, width);
-  postMessage({ step: 3, text: "Cleaning colours…" });
+  tell({ step: 3, text: "Cleaning colours…" });
   const foreground = await foregroundColours(photo, alpha);
   const area = width * height;
   const cutout = new ImageData(width, height);
@@ -235,12 +239,13 @@ async function cutOut({ photo, mask, reduced }) {
     cutout.data[4 * i + 3] = Math.round(alpha[i] * 255);
   }
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
-  postMessage({ step: 4, cutout, text: `Done in ${seconds} s.${reduced}` });
+  tell({ step: 4, cutout, text: `Done in ${seconds} s.${reduced}` });
 }
 
 let turn = Promise.resolve();
 self.onmessage = ({ data }) => {
+  const tell = (message) => postMessage({ order: data.order, ...message });
   turn = turn.then(() =>
-    cutOut(data).catch((error) => postMessage({ error: true, text: `Failed: ${error.message}` })),
+    cutOut(data, tell).catch((error) => tell({ error: true, text: `Failed: ${error.message}` })),
   );
 };

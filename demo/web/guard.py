@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from gradio.utils import get_upload_folder
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -234,7 +235,12 @@ class Guard:
             await full(scope, receive, send)
             return
         size = 0
-        form = _Form(scope)
+        broken = PlainTextResponse("an upload must be a form of files, got another", 400)
+        try:
+            form = _Form(scope)
+        except FormParserError:  # such as for a boundary that is too long
+            await broken(scope, receive, send)
+            return
 
         async def counted() -> Message:
             nonlocal size
@@ -254,7 +260,6 @@ class Guard:
         except _TooMuchError:
             await full(scope, receive, send)
         except (_TooLongFieldsError, MultipartParseError):
-            broken = PlainTextResponse("an upload must be a form of files, got another", 400)
             await broken(scope, receive, send)
         except OSError as error:
             if not refused_by_disk(error):
@@ -373,7 +378,8 @@ class _Form:
         self._size = 0
         self._is_file = False
         self._name, self._value = b"", b""
-        kind = dict(scope["headers"]).get(b"content-type", b"")
+        # Of several headers the first counts, as for those who read the form.
+        kind = Headers(scope=scope).get("content-type", "")
         boundary = parse_options_header(kind)[1].get(b"boundary")
         self._parser = boundary and MultipartParser(
             boundary,

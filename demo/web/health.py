@@ -53,7 +53,7 @@ def check_metrics(wanted: bool) -> None:
     if wanted and importlib.util.find_spec("prometheus_client") is None:
         raise ValueError(
             "MGM_METRICS must be 0 while the package prometheus-client is missing, got 1: "
-            "pip install 'mgm[metrics]'"
+            "pip install -e '.[metrics]'"
         )
 
 

@@ -23,7 +23,7 @@ from mgm_core.networks.checkpoint import (
 )
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.prn import PRN
-from mgm_core.weights import WEIGHTS_FOLDER
+from mgm_core.weights import WEIGHTS_FOLDER, CheckpointError
 
 try:
     from huggingface_hub import ModelCard, PyTorchModelHubMixin
@@ -68,6 +68,16 @@ class _OnHub(PyTorchModelHubMixin):
         path = Path(model_file)
         load_checked(model, read_safetensors(path)[0], str(path))
         return model.to(map_location).eval()
+
+    @classmethod
+    def _load_as_pickle(  # type: ignore[override]
+        cls, model: _Network, model_file: str, map_location: str, strict: bool
+    ) -> _Network:
+        """Refuse what a repository without safetensors has in their place."""
+        raise CheckpointError(
+            f"weights must be in model.safetensors, got {Path(model_file).name} alone: save them "
+            "anew with save_pretrained"
+        )
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:  # noqa: ANN401
         """Return the card that goes with the weights."""

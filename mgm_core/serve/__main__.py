@@ -12,6 +12,7 @@ import sys
 from importlib.util import find_spec
 
 from mgm_core.choices import ENGINES
+from mgm_core.images import LARGEST_MEGAPIXELS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     from mgm_core.weights import verify_bundled
 
     try:
+        _check(options)
         verify_bundled()
         resolve_device(options.device)
         check_engine(options.engine, options.device, "auto")
@@ -66,6 +68,21 @@ def main(arguments: list[str] | None = None) -> int:
     app = make_app(admission, limits, device=options.device, engine=options.engine)
     uvicorn.run(app, host=options.host, port=options.port, timeout_graceful_shutdown=30)
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise a ValueError unless the service can answer with these limits."""
+    for name in ("at_once", "places", "share"):
+        if (value := getattr(options, name)) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {value}")
+    for name in ("max_megabytes", "max_seconds"):
+        if not (value := getattr(options, name)) > 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
+    if not 0 < options.max_megapixels <= LARGEST_MEGAPIXELS:
+        raise ValueError(
+            f"--max-megapixels must be above 0 and at most {LARGEST_MEGAPIXELS:g}, got "
+            f"{options.max_megapixels:g}"
+        )
 
 
 if __name__ == "__main__":

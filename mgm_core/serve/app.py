@@ -20,6 +20,7 @@ from mgm_core.images import encode_png
 from mgm_core.recipe import AUTO, read_background
 from mgm_core.runtime.admission import Admission, BusyError, Visitor, await_turn, within
 from mgm_core.runtime.cancellation import Cancelled
+from mgm_core.runtime.memory import is_out_of_memory
 from mgm_core.runtime.reporting import reason_of
 from mgm_core.serve.limits import BodyLimit
 
@@ -147,7 +148,12 @@ def make_app(
             return JSONResponse({"detail": str(error)}, 503, {"Retry-After": _RETRY_S})
         except Cancelled:
             return Response(status_code=_CLIENT_LEFT)
-        except Exception as error:
+        except Exception as error:  # each library has its own for a lack of memory
+            if is_out_of_memory(error):
+                message = "the server must have memory for the photograph, got too little: "
+                return JSONResponse(
+                    {"detail": message + "send a smaller one"}, 503, {"Retry-After": _RETRY_S}
+                )
             reason = reason_of(error)
             if reason is None:  # a fault of this program
                 raise
@@ -172,7 +178,7 @@ def _check_background(text: str) -> None:
 
 @asynccontextmanager
 async def _cancelled_with(request: Request, cancel: Callable[[], None]) -> AsyncIterator[None]:
-    """Cancel the work in this block when the client closes its connection."""
+    """Cancel the work in this block when its client leaves or the server stops."""
 
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -182,5 +188,8 @@ async def _cancelled_with(request: Request, cancel: Callable[[], None]) -> Async
     watching = asyncio.create_task(watch())
     try:
         yield
+    except asyncio.CancelledError:
+        cancel()  # a thread goes on without its task
+        raise
     finally:
         watching.cancel()

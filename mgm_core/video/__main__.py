@@ -116,7 +116,8 @@ def matte_clip(
         matter: the matting network.
         recipe: as for photographs; without a mask of one's own and corrections by hand.
         picture: for a background of that kind, (h, w, 3) float32 in [0, 1].
-        smoother: carries what was decided from frame to frame; None takes a new one.
+        smoother: carries what was decided from frame to frame; None takes a new one. It is not used
+            with a first mask.
         pictures: as for `write_clip`.
         first_mask: the subject in the first frame, which is then followed (`tracking.py`), whatever
             it is; of the clip's proportions. None for what the segmenter finds in each frame.
@@ -257,7 +258,8 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=0.7,
         metavar="SHARE",
-        help="temporal smoothing: share of the frame before in what looks unchanged; 0: none",
+        help="temporal smoothing: share of the frame before in what looks unchanged; 0: none. With "
+        "--mask the subject is followed instead, without smoothing",
     )
     p.add_argument(
         old_name("--smoothing"),

@@ -79,6 +79,10 @@ _ENCODERS = {
 }
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _WIDEST_PIXEL = 4
+# Sound of another rate, as old cameras made it, is resampled.
+_AAC_RATES = frozenset(
+    (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+)
 _PLAY_LIST = "frames.ffconcat"
 
 
@@ -190,7 +194,8 @@ class Clip:
         self._alpha_decoder = self._decoder_of_alpha()
         self._check_size(context.width, context.height)
         # The decoder is held to the limit too: a stream may change its size on the way.
-        context.options = {"max_pixels": str(4 * round(self._limits.megapixels * 1e6))}
+        for decoder in filter(None, (context, self._alpha_decoder)):
+            decoder.options = {"max_pixels": str(4 * round(self._limits.megapixels * 1e6))}
         seconds, rate = self.seconds, self.video.average_rate
         if seconds is not None and seconds > self._limits.seconds:
             raise self._too_long(f"{seconds:.1f} s")
@@ -710,7 +715,8 @@ class _Sound:
             self._stream = container.add_stream_from_template(source)
             return
         encoder = "libopus" if kind == "webm" else "aac"
-        rate = 48_000 if kind == "webm" else source.codec_context.sample_rate
+        own_rate = source.codec_context.sample_rate
+        rate = own_rate if kind != "webm" and own_rate in _AAC_RATES else 48_000
         layout = "stereo" if source.codec_context.channels > 1 else "mono"
         self._stream = cast("AudioStream", container.add_stream(encoder, rate, layout=layout))
         self._resampler = AudioResampler(

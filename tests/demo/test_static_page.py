@@ -1,7 +1,9 @@
 """The demo that runs in the visitor's browser, built as `make browser` does."""
 
+import re
 import shutil
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -109,6 +111,32 @@ def test_what_cannot_be_done_is_told(page, tmp_path):
     write_image(tmp_path / "grey.png", np.full((64, 64, 3), 0.5, np.float32))
     page.set_input_files("#photo", tmp_path / "grey.png")
     expect(status).to_contain_text("No person was found", timeout=PATIENCE_MS)
+    write_image(tmp_path / "wide.png", np.ones((32, 64), np.float32))
+    page.set_input_files("#mask", tmp_path / "wide.png")
+    expect(status).to_contain_text("must have the photo's shape, 64x64, got 64x32: draw it over")
+
+
+def test_the_photo_chosen_last_is_the_one_that_is_shown(page, tmp_path):
+    write_image(tmp_path / "grey.png", np.full((64, 64, 3), 0.5, np.float32))
+    write_image(tmp_path / "tiny.png", np.zeros((4, 4, 3), np.float32))
+    status = page.locator("#status")
+    worker = page.workers[0] if page.workers else page.wait_for_event("worker")
+    worker.evaluate(
+        """() => {
+          const send = self.postMessage.bind(self);
+          self.over = false;
+          self.postMessage = (message) => { send(message); self.over ||= message.error; };
+        }"""
+    )
+    page.set_input_files("#photo", tmp_path / "grey.png")
+    expect(status).to_contain_text(re.compile("Looking for|No person"), timeout=PATIENCE_MS)
+    page.set_input_files("#photo", tmp_path / "tiny.png")
+    expect(status).to_contain_text("sides of 16 px")
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while not worker.evaluate("() => self.over"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    expect(status).to_contain_text("sides of 16 px")
 
 
 def test_a_runtime_that_is_not_the_one_is_refused(tmp_path, monkeypatch, capsys):

@@ -230,9 +230,9 @@ def form(*parts):
     )
 
 
-def send(ask, content):
-    kind = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
-    return ask("POST", "/gradio_api/upload?upload_id=1", content=content, headers=kind)
+def send(ask, content, kinds=(f"multipart/form-data; boundary={BOUNDARY}",)):
+    headers = [("content-type", kind) for kind in kinds]
+    return ask("POST", "/gradio_api/upload?upload_id=1", content=content, headers=headers)
 
 
 def test_uploads_are_let_in_up_to_a_share(ask):
@@ -296,6 +296,14 @@ def test_a_form_holds_files_alone(ask):
     assert send(ask, form((b"", b"x" * 70_000))).status_code == 400
     assert send(ask, form((b'; filename="a"', b"x" * 70_000))).status_code == 200
     assert send(ask, b"no form at all").status_code == 400
+
+
+def test_a_forms_first_content_type_counts_and_a_broken_one_is_refused(ask):
+    ask = ask(most_bytes=10**6)
+    long_field = form((b"", b"x" * 70_000))
+    form_and_text = f"multipart/form-data; boundary={BOUNDARY}", "text/plain"
+    assert send(ask, long_field, form_and_text).status_code == 400
+    assert send(ask, long_field, ["multipart/form-data; boundary=" + "b" * 300]).status_code == 400
 
 
 def test_a_file_is_one_wherever_the_network_cuts_its_form(ask, monkeypatch):

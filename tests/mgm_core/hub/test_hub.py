@@ -133,3 +133,14 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"head\.weight"):
         HubForegroundNetwork.from_pretrained(tmp_path)
+
+
+def test_a_repository_without_safetensors_is_refused(tmp_path):
+    HubForegroundNetwork.bundled().save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises((CheckpointError, OSError), match=r"model\.safetensors"):
+        HubForegroundNetwork.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"got pytorch_model\.bin alone: save them anew"):
+        HubForegroundNetwork._load_as_pickle(None, "x/pytorch_model.bin", "cpu", False)

@@ -1,3 +1,4 @@
+import asyncio
 import re
 import threading
 import time
@@ -194,3 +195,46 @@ def test_a_wrong_command_line_says_what_to_do(capsys):
     assert main(["--device", "tpu"]) == 2
     assert "device must be auto" in capsys.readouterr().err
     assert main(["--engine", "openvino", "--device", "cuda:0"]) == 2
+    for option, value in (
+        ("--at-once", "0"),
+        ("--places", "-1"),
+        ("--share", "0"),
+        ("--max-megabytes", "0"),
+        ("--max-seconds", "nan"),
+        ("--max-megapixels", "200"),
+    ):
+        assert main([option, value]) == 2
+        assert f"{option} must be " in capsys.readouterr().err
+
+
+def test_a_lack_of_memory_is_the_servers_and_passes(files, monkeypatch):
+    def too_large(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(service, "cut_out", too_large)
+    with serving(make_app()) as client:
+        answer = client.post("/cut-out", files=files)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json()["detail"].endswith("got too little: send a smaller one")
+
+
+def test_a_server_that_stops_ends_its_work():
+    cancelled = []
+
+    class Connected:
+        async def receive(self):
+            await asyncio.sleep(60)
+
+    async def stop_early():
+        async def work():
+            async with service._cancelled_with(Connected(), lambda: cancelled.append(True)):
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(stop_early())
+    assert cancelled == [True]

@@ -303,6 +303,16 @@ def test_sound_is_copied_or_where_that_is_impossible_encoded_anew(
     assert np.argmax(spectrum) * rate / len(middle) == pytest.approx(440, abs=6)
 
 
+def test_sound_of_a_rate_that_aac_lacks_is_resampled(tmp_path):
+    images = [scene(x) for x in range(3)]
+    clip = make_clip(tmp_path / "clip.avi", images, sound="pcm_u8", sound_rate=22_254)
+    with Clip(clip) as source, write_clip(tmp_path / "a.mp4", source, transparent=False) as writer:
+        for frame in source.read(writer.hear):
+            writer.write(frame.image, frame.time_s)
+    with av.open(str(tmp_path / "a.mp4")) as movie:
+        assert movie.streams.audio[0].codec_context.sample_rate == 48_000
+
+
 def test_a_failure_leaves_neither_file_nor_part(clip, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
