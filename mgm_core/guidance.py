@@ -119,7 +119,8 @@ def from_probability(probability: Floats, threshold: float = 0.5) -> Floats:
     chosen = areas >= _SPECK_SHARE * areas[1:].max()
     chosen[labels[probability >= _SURE]] = True
     chosen[0] = False
-    return chosen.astype(np.float32)[labels]
+    found: Floats = chosen.astype(np.float32)[labels]
+    return found
 
 
 def from_trimap(trimap: Floats) -> Floats:

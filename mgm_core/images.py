@@ -908,8 +908,7 @@ def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
         return False
     probe = Image.new("RGB", (1, 1), _PROBE)
     seen = ImageCms.profileToProfile(probe, profile, ImageCms.createProfile("sRGB"))
-    assert seen is not None
-    return bool(np.abs(np.subtract(seen.getpixel((0, 0)), _PROBE)).max() <= _SAME_LEVELS)
+    return bool(np.abs(np.asarray(seen, np.int16) - _PROBE).max() <= _SAME_LEVELS)
 
 
 def _converted_to_srgb(picture: Image.Image, profile: bytes) -> Image.Image | None:

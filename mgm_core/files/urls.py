@@ -151,8 +151,8 @@ def plan_urls(
     below = _files(masks, recursive=recursive) if masks else {}
     one_mask = next(iter(below)) if list(below) == [masks] else None
     by_stem: dict[str, list[str]] = defaultdict(list)
-    for mask_url, path in below.items():
-        by_stem[normalised(str(path.with_suffix("")))].append(mask_url)
+    for mask_url, relative_path in below.items():
+        by_stem[normalised(str(relative_path.with_suffix("")))].append(mask_url)
     closed_folders = [(out_system, out_path)]
     if masks and not one_mask:
         closed_folders.append(_place(masks))
