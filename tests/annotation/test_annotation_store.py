@@ -325,7 +325,11 @@ def test_init_reports_what_is_wrong(dataset):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["x.png", "/a/{name}.png", "../{name}.png", "d/{name}.jpg", "annotation/{name}.png"]
+    "pattern",
+    [
+        *("x.png", "/a/{name}.png", "../{name}.png", "d/{name}.jpg", "annotation/{name}.png"),
+        *("alpha/{name}.png", "./image/{name}.png"),
+    ],
 )
 def test_bad_patterns_are_refused(dataset, pattern):
     with pytest.raises(ValueError, match="pattern must be a path within the dataset"):

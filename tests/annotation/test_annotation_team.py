@@ -148,6 +148,11 @@ def test_bad_labels_are_refused(dataset, labels, message):
         Store.create(dataset, labels=labels)
 
 
+def test_a_label_has_no_place_that_the_pattern_takes(dataset):
+    with pytest.raises(StoreError, match="annotation, fur, got 'fur': choose another name"):
+        Store.create(dataset, pattern="fur/{name}.png", labels={"fur": "mask"})
+
+
 def test_comments_at_places(client, labelled):
     said = {"x": 3.5, "y": 4, "text": "is this hair?"}
     (pin,) = client.post("/api/entries/1/pins", json=said).json()

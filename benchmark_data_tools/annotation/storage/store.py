@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
@@ -501,10 +501,11 @@ class Store:
         return self.folder / FOLDER / "revisions"
 
     def _add_label(self, name: str, kind: LabelKind) -> None:
-        if not re.fullmatch(r"[\w-]{1,64}", name) or name in RESERVED:
+        reserved = dict.fromkeys((*RESERVED, PurePosixPath(self.pattern).parts[0]))
+        if not re.fullmatch(r"[\w-]{1,64}", name) or name in reserved:
             raise StoreError(
                 f"label must be 1 to 64 letters, digits or dashes and none of "
-                f"{', '.join(RESERVED)}, got {name!r}: choose another name"
+                f"{', '.join(reserved)}, got {name!r}: choose another name"
             )
         if kind not in LABEL_KINDS:
             raise StoreError(
