@@ -154,7 +154,7 @@ class Team(RuleBasedStateMachine):
             return
         assert who not in self.barred(entry)
         if lease is not None and lease.holder != who:
-            assert saved.conflict is not None, "another's save went onto the head"
+            assert saved.head == old_head, "another's save went onto the head"
         if base != old_head:
             assert saved.conflict is not None or self.pixels(entry, old_head) == pixels
         if saved.conflict is None:
