@@ -399,6 +399,23 @@ def test_a_bad_task_costs_its_image_alone(store, tmp_path):
     assert done.problems == ("other.jpg: task must have a label for every mask, got one without",)
 
 
+# Trimaps
+
+
+def test_trimaps_under_a_label_of_trimaps_keep_their_levels(folder, tmp_path):
+    store = Store.create(folder, labels={"outline": "trimap", "matte": "alpha"})[0]
+    (tmp_path / "maps").mkdir()
+    levels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    levels[4:], levels[8:] = 128, 255
+    Image.fromarray(levels).save(tmp_path / "maps" / "photo.png")
+    assert import_masks(store, tmp_path / "maps", "trimap", under="outline").taken == ("photo",)
+    (taken,) = (n for n in range(1, 10) if store.revisions(n))
+    np.testing.assert_array_equal(store.mask(taken), levels)
+    with pytest.raises(StoreError, match="label for trimap must be a mask or a trimap, got matte"):
+        import_masks(store, tmp_path / "maps", "trimap", under="matte")
+    store.engine.dispose()
+
+
 # Class maps
 
 
