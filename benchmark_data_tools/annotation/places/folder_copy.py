@@ -155,10 +155,11 @@ class FolderCopy:
             state = path.stat()
             seen = (state.st_size, state.st_mtime_ns)
             if self._copied.get(path) != seen:
-                name = path.relative_to(self._own)
+                place = path.relative_to(self._own)
                 # A revision never changes. Written again at each start, it would be torn meanwhile.
-                if name.parts[0] != "revisions" or not _is_there(self._copy / name, state.st_size):
-                    _put(self._copy / name, path.read_bytes())
+                revision = place.parts[0] == "revisions"
+                if not (revision and _is_there(self._copy / place, state.st_size)):
+                    _put(self._copy / place, path.read_bytes())
                 self._copied[path] = seen
         if data != self._last:
             # By time, so that the newest is the last one by name.
