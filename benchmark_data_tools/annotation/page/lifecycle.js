@@ -121,7 +121,7 @@ async function replaceEntry(id, opening) {
   const shown = view.showBitmap(bitmap);
   if (held) banner(held);
   if (kept && tools.readOnly) {
-    banner(`${readOnlyReason()} Strokes that had not reached the server are kept in this browser until you can change the image.`);
+    banner(`Strokes that had not reached the server are kept in this browser until you can change the image: ${readOnlyReason()}`);
   } else if (kept) {
     for (const { tile, pixels: drawn } of kept.tiles) mask.writeTile(tile, drawn);
     saver.generation = Math.max(...kept.tiles.map((tile) => tile.generation));
