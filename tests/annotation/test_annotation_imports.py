@@ -92,6 +92,13 @@ def test_masks_and_polygons_of_one_file(store, tmp_path):
     np.testing.assert_array_equal(mask_of(store, "other"), (square(3) | square(15)) * 255)
 
 
+def test_sizes_may_be_written_with_a_point(store, tmp_path):
+    whole = coco_encode(square(2))
+    document = coco_of((1, 1, whole | {"size": [float(HEIGHT), float(WIDTH)]}))
+    assert brought_in(store, tmp_path, document, "coco").problems == ()
+    np.testing.assert_array_equal(mask_of(store, "photo"), square(2) * 255)
+
+
 def test_categories_are_chosen_and_told(store, tmp_path):
     document = coco_of(
         (1, 1, coco_encode(square(2))),
