@@ -180,6 +180,17 @@ def test_a_batch_does_what_it_may_and_tells_the_rest(labelled):
     assert list(states.batch(labelled, [1], ANN, "accept")) == [1]
 
 
+def test_a_batch_that_refuses_leaves_an_entry_as_it_is(labelled):
+    save(labelled, 1, mask_of(labelled, 1))
+    states.move(labelled, 1, "done", ANN)
+    assert "comment must say why" in states.batch(labelled, [1], EVE, "return")[1]
+    save(labelled, 1, mask_of(labelled, 1, 2), "bob", 0)
+    assert "no open conflict to be accepted" in states.batch(labelled, [1], EVE, "accept")[1]
+    assert labelled.entry(1).state == "done"
+    assert states.batch(labelled, [1], EVE, "return", comment="the fringe") == {}
+    assert labelled.entry(1).state == "returned"
+
+
 def test_the_guideline_is_markdown_without_scripts(client, labelled):
     assert client.get("/api/guideline").json() == {"html": ""}
     own = labelled.folder / "annotation"
