@@ -161,8 +161,11 @@ class Team(RuleBasedStateMachine):
             assert own_branch not in {c.id for c in self.store.open_conflicts(entry)}
         elif own_branch is not None:
             assert saved.conflict == own_branch, "drawn on in a conflict, and another was opened"
-        else:
-            assert saved.conflict not in before, "went on with another's conflict"
+        elif saved.conflict in before:
+            stale = before[saved.conflict]
+            again = self.store.revision(entry, stale).author == who
+            again &= self.pixels(entry, stale) == pixels
+            assert again, "went on with another's conflict"
         self.owed[entry] |= dict.fromkeys(drawn, who)
         for pixel in dropped:
             # Undone in this copy; what another copy holds is owed there no longer either.
