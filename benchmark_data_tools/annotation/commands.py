@@ -277,9 +277,11 @@ def _init(options: argparse.Namespace) -> int:
 def _annotate(options: argparse.Namespace) -> int:
     import uvicorn
 
+    from benchmark_data_tools.annotation.places.durability import explain_hub_errors
     from benchmark_data_tools.annotation.server.app import create_app
 
     with (
+        explain_hub_errors(),
         _ended_by_signals(),
         open_service(
             options.dataset,

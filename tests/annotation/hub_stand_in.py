@@ -57,6 +57,7 @@ class HubStandIn:
             return {
                 "id": f"{user}/{name}",
                 "sha": f"{self.commits:040x}",
+                "private": self.private[f"{user}/{name}"],
                 "siblings": [{"rfilename": path} for path in files],
             }
 

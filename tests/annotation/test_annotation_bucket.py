@@ -125,6 +125,21 @@ def test_a_machine_lost_before_all_files_arrived_loses_the_last_copy_alone(
         back.engine.dispose()
 
 
+def test_a_restart_writes_no_revision_again_that_is_there_whole(dataset, tmp_path, writes):
+    store = Store.create(dataset)[0]
+    bucket = tmp_path / "bucket"
+    for n in range(2):
+        save(store, 1, mask_of(store, 1, n), base=n)
+    FolderCopy(dataset, bucket).push()
+    masks = [path for path in writes if path.suffix == ".png"]
+    assert len(masks) == 2
+    masks[0].write_bytes(masks[0].read_bytes()[:100])  # torn
+    writes.clear()
+    FolderCopy(dataset, bucket).push()
+    assert [path for path in writes if path.suffix == ".png"] == masks[:1]
+    store.engine.dispose()
+
+
 def test_what_is_whole_nowhere_and_what_is_further_here_are_told(dataset, tmp_path, monkeypatch):
     store = Store.create(dataset)[0]
     bucket = tmp_path / "bucket"

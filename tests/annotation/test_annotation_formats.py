@@ -2,7 +2,11 @@
 
 import base64
 import json
+import struct
+import zipfile
+import zlib
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 import cv2
@@ -111,6 +115,32 @@ def test_soft_edges_are_kept_where_asked(store, tmp_path, kind):
         other.engine.dispose()
 
 
+def test_names_in_label_studios_addresses_are_escaped_and_prefixes_are_not(tmp_path):
+    folder = make_dataset(tmp_path / "ds", sizes=((40, 30),))
+    name = "a&b+c#d%20e?.png"
+    (folder / "image" / "portrait_0.png").rename(folder / "image" / name)
+    store = Store.create(folder)[0]
+    save(store, 1, np.full((30, 40), 255, np.uint8))
+    states.move(store, 1, "done", ALONE)
+    for number, prefix in enumerate((None, "https://host/x?a=1&d=train/")):
+        export(store, tmp_path / str(number), "label_studio", image_prefix=prefix)
+        path = tmp_path / str(number) / "tasks.json"
+        address = json.loads(path.read_text())[0]["data"]["image"]
+        assert parse_qs(urlsplit(address).query)["d"][0].endswith(f"/{name}")
+        assert import_masks(store, path, "label_studio").problems == ()
+    store.engine.dispose()
+
+
+def test_what_was_imported_alone_was_not_corrected(store, tmp_path):
+    row = "| Begun from a proposal or an import, then corrected | {} |"
+    mask = store.mask(1)
+    for number, kind in enumerate(("import", "correction")):
+        save(store, 1, mask // (number + 2), "ann", 1 + number, kind=kind)
+        states.move(store, 1, "done", ALONE)
+        export(store, tmp_path / kind, "png")
+        assert row.format(number) in (tmp_path / kind / "README.md").read_text()
+
+
 @pytest.mark.parametrize("kind", ["coco", "cvat", "labelme", "trimap"])
 def test_soft_edges_are_refused_where_a_format_has_no_place_for_them(store, tmp_path, kind):
     message = "soft must come with benchmark, png, label_studio, label_studio_bitmask, got"
@@ -125,10 +155,23 @@ def test_what_cvat_has_no_place_for_is_named(store, tmp_path):
     assert done.left_out == (
         "portrait_1 is left out: its mask is empty, and CVAT has no empty masks",
     )
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| Images | 1 |" in card
+    assert "| Left out | 1 |" in card
     with pytest.raises(StoreError, match="image_prefix must come with coco, cvat, label_studio"):
         export(store, tmp_path / "other", "labelme", image_prefix="train/")
 
 
+# A PNG's beginning that says 60000x60000.
+BOMB = base64.b64encode(
+    b"\x89PNG\r\n\x1a\n"
+    + struct.pack(">I", 13)
+    + (ihdr := b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
+    + struct.pack(">I", zlib.crc32(ihdr))
+    + struct.pack(">I", 8)
+    + b"IDAT"
+    + bytes(12)
+).decode()
 CVAT = '<annotations><image name="portrait_0.png" width="40" height="30">{}</image></annotations>'
 MASK = '<mask label="hair" rle="{}" left="{}" top="2" width="{}" height="1"/>'
 
@@ -163,6 +206,27 @@ def test_what_is_wrong_with_cvats_file_is_named(store, tmp_path, text, message):
     assert len(store.revisions(1)) == 1
 
 
+@pytest.mark.parametrize("damage", ["bytes", "checksum", "password", "method"])
+def test_a_zip_that_cannot_be_unpacked_is_refused(store, tmp_path, damage):
+    path = tmp_path / "annotations.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("annotations.xml", "<annotations/>" * 9)
+    data = bytearray(path.read_bytes())
+    central = data.index(b"PK\x01\x02")
+    at, value = {
+        "bytes": (data.index(b".xml") + 4, 0xFF),
+        "checksum": (central + 16, data[central + 16] ^ 1),
+        "password": (central + 8, 1),
+        "method": (central + 10, 99),
+    }[damage]
+    data[at] = value
+    if damage == "password":
+        data[6] = 1
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match="must be whole and without a password"):
+        import_masks(store, path, "cvat")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -170,6 +234,11 @@ def test_what_is_wrong_with_cvats_file_is_named(store, tmp_path, text, message):
         ({"points": [[1, 2]]}, "mask must have 2 points, got 1"),
         ({"points": [[1, "x"], [2, 3]]}, "points must be pairs of numbers"),
         ({"mask": "AAAA"}, "mask must be a PNG in base64"),
+        (
+            {"shape_type": "polygon", "points": [[1, 2]]},
+            "polygon must have 3 or more points, got 1",
+        ),
+        ({"mask": BOMB}, "mask must be a PNG in base64"),
         ({"points": [[1, 2], [2, 2]]}, "mask must have the image's size 2x1, got 3x2"),
         ({"shape_type": "line"}, "shape must be one of mask, rectangle"),
     ],

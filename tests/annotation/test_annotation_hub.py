@@ -6,13 +6,15 @@ from contextlib import closing
 import httpx
 import numpy as np
 import pytest
-from annotation_samples import make_dataset, mask_of, save, service_of, serving_app
+from annotation_samples import free_port, make_dataset, mask_of, save, service_of, serving_app
+from fastapi import FastAPI
 from hub_stand_in import CLIENT, HubStandIn
 from huggingface_hub import HfApi
 from huggingface_hub import constants as hub_constants
 from huggingface_hub.errors import BadRequestError
 from starlette.testclient import TestClient
 
+from benchmark_data_tools.__main__ import main
 from benchmark_data_tools.annotation.commands import open_service
 from benchmark_data_tools.annotation.places import durability
 from benchmark_data_tools.annotation.places.durability import HubCopy, restore_from_hub
@@ -159,6 +161,32 @@ def test_the_service_restores_tells_and_sends(dataset, hub, api):
         open_service(
             dataset, host="127.0.0.1", hub_dataset=NAME, database="postgresql://x"
         ).__enter__()
+
+
+def test_a_public_dataset_on_the_hub_gets_nothing(dataset, hub, api):
+    Store.create(dataset)[0].engine.dispose()
+    hub.files[NAME], hub.private[NAME] = {}, False
+    with pytest.raises(StoreError, match="hub_dataset must be private, got ada/portraits"):
+        HubCopy(dataset, NAME, api=api)
+    assert (hub.files[NAME], hub.commits) == ({}, 0)
+
+
+def test_a_hub_that_refuses_is_no_full_disk(dataset, monkeypatch, capsys):
+    Store.create(dataset)[0].engine.dispose()
+    with serving_app(FastAPI()) as address:  # which knows no path
+        monkeypatch.setattr(hub_constants, "ENDPOINT", address.rstrip("/"))
+        assert main(["annotate", str(dataset), "--hub-dataset", NAME]) == 1
+    message = capsys.readouterr().err
+    assert "Hub must be reachable and take the work, got " in message
+    assert "404" in message
+
+
+def test_a_network_that_is_down_is_said_to_be():
+    with (
+        pytest.raises(StoreError, match=r"Hub must be reachable and take the work, got .*HF_TOKEN"),
+        durability.explain_hub_errors(),
+    ):
+        HfApi(endpoint=f"http://127.0.0.1:{free_port()}").repo_info(NAME, repo_type="dataset")
 
 
 def test_a_space_is_not_open_to_the_world(dataset, monkeypatch):

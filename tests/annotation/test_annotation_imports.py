@@ -92,6 +92,13 @@ def test_masks_and_polygons_of_one_file(store, tmp_path):
     np.testing.assert_array_equal(mask_of(store, "other"), (square(3) | square(15)) * 255)
 
 
+def test_sizes_may_be_written_with_a_point(store, tmp_path):
+    whole = coco_encode(square(2))
+    document = coco_of((1, 1, whole | {"size": [float(HEIGHT), float(WIDTH)]}))
+    assert brought_in(store, tmp_path, document, "coco").problems == ()
+    np.testing.assert_array_equal(mask_of(store, "photo"), square(2) * 255)
+
+
 def test_categories_are_chosen_and_told(store, tmp_path):
     document = coco_of(
         (1, 1, coco_encode(square(2))),
@@ -397,6 +404,23 @@ def test_a_bad_task_costs_its_image_alone(store, tmp_path):
     del document[1]["annotations"][0]["result"][0]["value"]["brushlabels"]
     done = brought_in(store, tmp_path, document, "label_studio")
     assert done.problems == ("other.jpg: task must have a label for every mask, got one without",)
+
+
+# Trimaps
+
+
+def test_trimaps_under_a_label_of_trimaps_keep_their_levels(folder, tmp_path):
+    store = Store.create(folder, labels={"outline": "trimap", "matte": "alpha"})[0]
+    (tmp_path / "maps").mkdir()
+    levels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    levels[4:], levels[8:] = 128, 255
+    Image.fromarray(levels).save(tmp_path / "maps" / "photo.png")
+    assert import_masks(store, tmp_path / "maps", "trimap", under="outline").taken == ("photo",)
+    (taken,) = (n for n in range(1, 10) if store.revisions(n))
+    np.testing.assert_array_equal(store.mask(taken), levels)
+    with pytest.raises(StoreError, match="label for trimap must be a mask or a trimap, got matte"):
+        import_masks(store, tmp_path / "maps", "trimap", under="matte")
+    store.engine.dispose()
 
 
 # Class maps

@@ -18,6 +18,7 @@ from annotation_samples import (
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import expect, sync_playwright
 
+from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.tables import Entry
 from benchmark_data_tools.annotation.team import leases
@@ -536,6 +537,94 @@ def test_a_journal_is_forgotten_once_the_server_has_its_strokes(chromium, addres
         if reached:
             expect(page.locator("#banner")).to_be_hidden()
     assert len(store.revisions(3)) == (1 if reached else 3)
+
+
+def test_strokes_upon_a_revision_that_the_server_lost_are_restored_upon_its_newest(
+    chromium, address, store
+):
+    with opened(chromium, address, 3) as page:
+        brush(page, 4)
+        stroke(page, (30, 20))
+        saved(page)
+        page.evaluate(
+            """async () => {
+              const journal = await import("./saving/journal.js");
+              const {saver, mask} = annotator.page;
+              await saver.journalled;
+              mask.pixels.fill(255, 0, 10);
+              const facts = {base: 12, strokes: 1, seconds: 1, usedProposal: false};
+              await journal.keep(saver.key, facts,
+                [{tile: 0, pixels: mask.readTile(0), generation: 7}]);
+            }"""
+        )
+        page.reload()
+        page.wait_for_selector("body[data-opened='3']")
+        expect(page.locator("#banner")).to_contain_text("no longer has the revision")
+        saved(page)
+    assert store.open_conflicts() == []
+    assert [r.parent for r in store.revisions(3)] == [0, 1]
+    assert store.mask(3)[0, 9] == store.mask(3)[19, 29] == 255
+
+
+def test_a_save_whose_answer_is_lost_is_no_conflict_with_what_is_drawn_on(chromium, address, store):
+    with opened(chromium, address, 3) as page:
+        lost = []
+
+        def lose(route):
+            lost.append(route.fetch().status)
+            route.abort()
+
+        page.route("**/revisions?*", lose, times=1)
+        brush(page, 4)
+        stroke(page, (30, 20))
+        expect(page.locator("#save-state")).to_have_text("Not saved")
+        stroke(page, (10, 10))
+        assert page.evaluate("annotator.page.saver.flush()")
+        assert lost == [200]
+    assert store.open_conflicts() == []
+    assert [(r.parent, r.strokes) for r in store.revisions(3)] == [(0, 1), (1, 1)]
+    assert store.mask(3)[9, 9] == store.mask(3)[19, 29] == 255
+
+
+def lose_the_lease(page, store):
+    """Draw a stroke that does not reach the server, and give the image to somebody else."""
+    page.route("**/revisions?*", lambda route: route.abort())
+    brush(page, 4)
+    stroke(page, (30, 20))
+    page.wait_for_function("annotator.page.saver.state === 'failed'")
+    page.evaluate("annotator.page.saver.journalled")
+    leases.release(store, 3, page.evaluate("annotator.page.token"))
+    leases.take(store, 3, User("bob", "reviewer"), "b" * 32)
+
+
+def test_what_is_in_hand_is_sent_though_the_lease_is_lost(chromium, address, store):
+    with opened(chromium, address, 3) as page:
+        lose_the_lease(page, store)
+        page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+        expect(page.locator("#lease")).to_have_text("read only")
+        page.unroute("**/revisions?*")
+        page.click("#conflict [data-take=stale]")
+        expect(page.locator("#banner")).to_contain_text("Your strokes are kept as revision 1")
+    assert len(store.open_conflicts(3)) == 1
+    assert store.mask(3, 1)[19, 29] == 255
+
+
+def test_unsent_strokes_of_an_image_that_another_has_by_now_are_said_to_be_kept(
+    chromium, address, store
+):
+    context = chromium.new_context(bypass_csp=True)
+    page = context.new_page()
+    page.goto(f"{address}#3")
+    page.wait_for_selector("body[data-opened='3']")
+    lose_the_lease(page, store)
+    page.close(run_before_unload=False)
+    page = context.new_page()
+    page.goto(f"{address}#3")
+    page.wait_for_selector("body[data-opened='3']")
+    expect(page.locator("#banner")).to_contain_text("bob works on")
+    expect(page.locator("#banner")).to_contain_text("are kept in this browser")
+    context.close()
+    assert store.revisions(3) == []
 
 
 def test_two_browsers_on_one_image_settle_a_conflict(chromium, address, store):

@@ -250,6 +250,29 @@ def test_anothers_save_under_a_lease_becomes_a_conflict(store, clock, who):
             states.move(store, 1, "skipped", BOB, "no")
 
 
+def test_the_heads_own_pixels_are_no_conflict_though_another_has_the_image(store):
+    leases.take(store, 1, ANN, "a" * 32)
+    save(store, 1, dot(1), "ann", 0)
+    copy = save(store, 1, dot(1), "bob", 0)
+    assert (copy.number, copy.head, copy.conflict) == (2, 1, None)
+    # Who draws on beside the head, and comes back to its pixels, has nothing left to settle.
+    late = save(store, 1, dot(2), "bob", 1)
+    assert late.conflict is not None
+    assert save(store, 1, dot(1), "bob", late.number).conflict is None
+    assert (store.open_conflicts(1), store.entry(1).head) == ([], 1)
+
+
+def test_the_same_import_three_times_opens_one_conflict(store):
+    save(store, 1, dot(1), "ann", 0)
+    opened = {
+        store.save(1, Draft(dot(2), User(name, "annotator"), 0, "import")).conflict
+        for name in ("import", "import", "import", "bob")
+    }
+    assert len(opened) == len(store.open_conflicts(1)) == 2  # another's are another's
+    first = store.open_conflicts(1)[0]
+    assert (first.stale, store.revision(1, first.stale).author) == (4, "import")
+
+
 # --- Blind passes ----------------------------------------------------------------------------
 
 

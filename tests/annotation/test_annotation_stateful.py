@@ -154,15 +154,18 @@ class Team(RuleBasedStateMachine):
             return
         assert who not in self.barred(entry)
         if lease is not None and lease.holder != who:
-            assert saved.conflict is not None, "another's save went onto the head"
+            assert saved.head == old_head, "another's save went onto the head"
         if base != old_head:
             assert saved.conflict is not None or self.pixels(entry, old_head) == pixels
         if saved.conflict is None:
             assert own_branch not in {c.id for c in self.store.open_conflicts(entry)}
         elif own_branch is not None:
             assert saved.conflict == own_branch, "drawn on in a conflict, and another was opened"
-        else:
-            assert saved.conflict not in before, "went on with another's conflict"
+        elif saved.conflict in before:
+            stale = before[saved.conflict]
+            again = self.store.revision(entry, stale).author == who
+            again &= self.pixels(entry, stale) == pixels
+            assert again, "went on with another's conflict"
         self.owed[entry] |= dict.fromkeys(drawn, who)
         for pixel in dropped:
             # Undone in this copy; what another copy holds is owed there no longer either.

@@ -225,6 +225,25 @@ def test_verify_finds_and_repairs(store):
     ]
 
 
+def test_repair_keeps_every_odd_file_and_goes_on_after_it(dataset):
+    store = Store.create(dataset, labels={"outline": "trimap", "fur": "mask"})[0]
+    for entry_id in range(1, 10):
+        image = store.image(entry_id)
+        label = store.entry(entry_id).label
+        if image.name == "portrait_0" and label != "detail":
+            save(store, entry_id, np.zeros((30, 40), np.uint8))
+            move(store, entry_id, "done", ALONE)
+            odd = np.full((30, 40), 77, np.uint8)  # no level of a trimap
+            png = encode_mask(odd) if label == "outline" else b"no picture"
+            store.published_path(image, label).write_bytes(png)
+    assert len(verify(store, repair=True)) == 2
+    assert verify(store) == []
+    set_aside = sorted((store.folder / "annotation" / "unclaimed").iterdir())
+    assert [path.name for path in set_aside] == ["portrait_0-2.png", "portrait_0.png"]
+    assert len({path.read_bytes() for path in set_aside}) == 2
+    store.engine.dispose()
+
+
 def test_migrations_make_what_the_models_say(url):
     engine = connect(url)
     with engine.connect() as connection:
@@ -325,7 +344,11 @@ def test_init_reports_what_is_wrong(dataset):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["x.png", "/a/{name}.png", "../{name}.png", "d/{name}.jpg", "annotation/{name}.png"]
+    "pattern",
+    [
+        *("x.png", "/a/{name}.png", "../{name}.png", "d/{name}.jpg", "annotation/{name}.png"),
+        *("alpha/{name}.png", "./image/{name}.png"),
+    ],
 )
 def test_bad_patterns_are_refused(dataset, pattern):
     with pytest.raises(ValueError, match="pattern must be a path within the dataset"):

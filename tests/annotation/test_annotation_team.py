@@ -148,6 +148,11 @@ def test_bad_labels_are_refused(dataset, labels, message):
         Store.create(dataset, labels=labels)
 
 
+def test_a_label_has_no_place_that_the_pattern_takes(dataset):
+    with pytest.raises(StoreError, match="annotation, fur, got 'fur': choose another name"):
+        Store.create(dataset, pattern="fur/{name}.png", labels={"fur": "mask"})
+
+
 def test_comments_at_places(client, labelled):
     said = {"x": 3.5, "y": 4, "text": "is this hair?"}
     (pin,) = client.post("/api/entries/1/pins", json=said).json()
@@ -173,6 +178,17 @@ def test_a_batch_does_what_it_may_and_tells_the_rest(labelled):
     assert states.batch(labelled, [1, 2, 3], EVE, "assign", assignee="bob") == {}
     assert labelled.entry(3).assignee == "bob"
     assert list(states.batch(labelled, [1], ANN, "accept")) == [1]
+
+
+def test_a_batch_that_refuses_leaves_an_entry_as_it_is(labelled):
+    save(labelled, 1, mask_of(labelled, 1))
+    states.move(labelled, 1, "done", ANN)
+    assert "comment must say why" in states.batch(labelled, [1], EVE, "return")[1]
+    save(labelled, 1, mask_of(labelled, 1, 2), "bob", 0)
+    assert "no open conflict to be accepted" in states.batch(labelled, [1], EVE, "accept")[1]
+    assert labelled.entry(1).state == "done"
+    assert states.batch(labelled, [1], EVE, "return", comment="the fringe") == {}
+    assert labelled.entry(1).state == "returned"
 
 
 def test_the_guideline_is_markdown_without_scripts(client, labelled):

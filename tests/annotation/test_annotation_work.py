@@ -583,9 +583,13 @@ def test_other_sites_and_other_machines_are_refused(store):
             assert answer.status_code == 403
             assert "users must be configured before others may come" in answer.text
             assert stranger.get("/").status_code == 200
-    forwarded = {"X-Forwarded-For": "127.0.0.1"}
+    sent = {
+        **{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "a", "X-Forwarded-Proto": "https"},
+        **{"X-Real-IP": "127.0.0.1", "Forwarded": "for=127.0.0.1", "Via": "1.1 proxy"},
+    }
     with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1)) as proxied:
-        assert proxied.get("/api/me", headers=forwarded).status_code == 403
+        for name, value in sent.items():
+            assert proxied.get("/api/me", headers={name: value}).status_code == 403, name
 
 
 def test_roles_hold_over_http(store):

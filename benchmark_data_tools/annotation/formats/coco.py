@@ -132,7 +132,7 @@ def _read_runs(segmentation: dict[str, Any], size: Size) -> Mask:
     if not isinstance(counts, str) and not runs:
         raise ValueError("counts must be text or a list of whole numbers, got others: export anew")
     assert isinstance(counts, str | list)
-    return inside_to_mask(coco_decode(given, counts))
+    return inside_to_mask(coco_decode([size[1], size[0]], counts))
 
 
 def _read_polygons(polygons: list[Any], size: Size) -> Mask:

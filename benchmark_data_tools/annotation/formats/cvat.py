@@ -5,7 +5,9 @@ box that it lies in, background first. Polygons are filled as COCO's, which is w
 exports.
 """
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,18 +45,27 @@ def read_document(path: Path) -> ElementTree.Element:
         ValueError: It is none of CVAT for images.
     """
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = [i for i in archive.infolist() if Path(i.filename).name == "annotations.xml"]
-            if len(names) != 1:
-                raise ValueError(f"it must hold one annotations.xml, got {len(names)}")
-            if names[0].file_size > _MOST_BYTES:
-                raise ValueError(f"annotations.xml must have at most {_MOST_BYTES} bytes, got more")
-            data = archive.read(names[0])
+        try:
+            data = _unpack(path)
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
+            raise ValueError(
+                f"its ZIP must be whole and without a password, got {error}"
+            ) from error
     else:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it must have at most {_MOST_BYTES} bytes, got more")
         data = path.read_bytes()
     return parse_document(data)
+
+
+def _unpack(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        names = [i for i in archive.infolist() if Path(i.filename).name == "annotations.xml"]
+        if len(names) != 1:
+            raise ValueError(f"it must hold one annotations.xml, got {len(names)}")
+        if names[0].file_size > _MOST_BYTES:
+            raise ValueError(f"annotations.xml must have at most {_MOST_BYTES} bytes, got more")
+        return archive.read(names[0])
 
 
 def parse_document(data: bytes) -> ElementTree.Element:

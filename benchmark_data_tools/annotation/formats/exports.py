@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias, get_args
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from benchmark_data_tools.annotation.storage.masks import (
     write_atomically,
 )
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
-from benchmark_data_tools.annotation.storage.tables import LABEL_KINDS, Entry, Image
+from benchmark_data_tools.annotation.storage.tables import LABEL_KINDS, PAINTED, Entry, Image
 from benchmark_data_tools.annotation.team import agreement
 from mgm_core.images import encode_png, read_mask
 
@@ -45,6 +46,12 @@ SOFT: tuple[ExportKind, ...] = ("benchmark", "png", "label_studio", "label_studi
 _KINDS_OF_LABELS: dict[ExportKind, tuple[str, ...]] = {
     "trimap": ("mask", "trimap"),
     "png": LABEL_KINDS,
+}
+
+
+_LACKING: dict[ExportKind, str] = {
+    "benchmark": " that have a matte",
+    "cvat": " that are not empty",
 }
 
 
@@ -124,15 +131,17 @@ def export(
         ]
         chosen = [(entry, image) for entry, image in chosen if image.id not in without]
     if kind == "cvat":
+        empty = {e.id for e, _ in chosen if not store.revision(e.id, e.head).detail_px}
         left_out = [
             f"{image.name} is left out: its mask is empty, and CVAT has no empty masks"
             for entry, image in chosen
-            if not store.revision(entry.id, entry.head).detail_px
+            if entry.id in empty
         ]
+        chosen = [(entry, image) for entry, image in chosen if entry.id not in empty]
     if not chosen:
         raise StoreError(
             f"dataset must have masks to write, got none in {', '.join(states)}"
-            f"{' that have a matte' if left_out else ''}: finish some, or name other states"
+            f"{_LACKING[kind] if left_out else ''}: finish some, or name other states"
         )
     out.mkdir(parents=True, exist_ok=True)
     if kind in ("benchmark", "png", "trimap"):
@@ -141,7 +150,7 @@ def export(
         prefix = PREFIXES.get(kind, "") if image_prefix is None else image_prefix
         _write_documents(store, out, kind, chosen, prefix, soft=soft)
     write_atomically(out / "README.md", data_card(store, chosen, kind, left_out).encode())
-    return Exported(len(chosen) - (len(left_out) if kind == "cvat" else 0), tuple(left_out))
+    return Exported(len(chosen), tuple(left_out))
 
 
 def _check_alpha_label(kind: ExportKind, name: str, found: str) -> None:
@@ -203,7 +212,8 @@ def _write_documents(
     *,
     soft: bool,
 ) -> None:
-    items = _labelled(store, chosen, prefix, soft=soft)
+    address = kind.startswith("label_studio")
+    items = _labelled(store, chosen, prefix, address=address, soft=soft)
     if kind == "coco":
         _write_json(out / "detail.json", coco.document_of(items, TOOL_VERSION))
     elif kind == "cvat":
@@ -227,9 +237,11 @@ def _write_json(path: Path, document: object) -> None:
 
 
 def _labelled(
-    store: Store, chosen: list[tuple[Entry, Image]], prefix: str, *, soft: bool
+    store: Store, chosen: list[tuple[Entry, Image]], prefix: str, *, address: bool, soft: bool
 ) -> Iterator[Labelled]:
     """Yield each image once, with all its masks: one image's in memory at a time."""
+    if address:  # the prefix's own & and ? part it, those of a file's name do not
+        prefix = quote(prefix, safe="/:?=&%#@+")
     entries: dict[int, list[Entry]] = {}
     images = {image.id: image for _, image in chosen}
     for entry, image in chosen:
@@ -237,8 +249,9 @@ def _labelled(
     for image_id, its_entries in entries.items():
         image = images[image_id]
         masks = {entry.label: _mask(store, entry) for entry in its_entries}
+        name = PurePosixPath(image.file).name
         yield Labelled(
-            prefix + PurePosixPath(image.file).name,
+            prefix + (quote(name, safe="") if address else name),
             image.width,
             image.height,
             masks if soft else {label: _hard(mask) for label, mask in masks.items()},
@@ -271,7 +284,13 @@ def data_card(
     ]
     people = Counter(entry.assignee or "nobody" for entry, _ in chosen)
     states = Counter(entry.state for entry, _ in chosen)
-    corrected = {r.entry_id for r in revisions if r.kind in ("proposal", "import")}
+    begun: set[int] = set()
+    corrected: set[int] = set()
+    for revision in revisions:
+        if revision.entry_id in begun and revision.kind in PAINTED:
+            corrected.add(revision.entry_id)
+        if revision.kind in ("proposal", "import"):
+            begun.add(revision.entry_id)
     seconds = sum(revision.active_seconds for revision in revisions)
     lines = [
         "# Detail regions",
@@ -286,7 +305,7 @@ def data_card(
         f"| Detail, mean part of the image | {100 * float(np.mean(detail)):.2f} % |",
         f"| Revisions | {len(revisions)} |",
         f"| Active work | {seconds / 3600:.2f} h, {seconds / len(chosen):.0f} s an image |",
-        f"| Left out for want of a matte | {len(left_out)} |",
+        f"| Left out{' for want of a matte' if kind == 'benchmark' else ''} | {len(left_out)} |",
         "",
         "| Annotator | Images |",
         "|---|---|",

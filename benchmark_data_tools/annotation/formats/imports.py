@@ -64,7 +64,8 @@ def import_masks(
         source: "png" and "trimap": a folder of files named as the images, or by the dataset's
             pattern. "labelme": a folder of its JSON files. "coco" and "label_studio": a JSON file.
             "cvat": its XML, or the ZIP with it.
-        kind: What the source is. Of a trimap the unknown region is taken.
+        kind: What the source is. Of a trimap the unknown region is taken; under a label of
+            trimaps, all of it.
         author: Who made the masks.
         categories: COCO's categories, or the other tools' labels, to take, united; None for the
             only one.
@@ -75,8 +76,8 @@ def import_masks(
         What was taken, and what was not.
 
     Raises:
-        StoreError: The source is none of this kind, or several categories are there and none is
-            named.
+        StoreError: The source is none of this kind, does not go with the label, or several
+            categories are there and none is named.
     """
     if kind not in IMPORTS:
         raise StoreError(f"kind must be one of {', '.join(IMPORTS)}, got {kind}: choose one")
@@ -87,17 +88,25 @@ def import_masks(
         )
     if label is not None and kind != "png":
         raise StoreError(f"label must come with png, got {kind}: leave it out")
+    levels = store.label(under).kind
+    if kind == "trimap" and levels == "alpha":
+        raise StoreError(
+            f"label for trimap must be a mask or a trimap, got {under}, an alpha: take mattes in "
+            "with --kind png"
+        )
     with store.reading() as session:
         rows = session.execute(
             select(Entry, Image)
             .join(Image, Image.id == Entry.image_id)
-            .where(Entry.blind_pass == 1, Entry.label == store.label(under).name)
+            .where(Entry.blind_pass == 1, Entry.label == under)
         ).all()
     by_name = {image.name: (entry, image) for entry, image in rows}
     names = ImageNames(by_name)
     taken, problems = [], []
     meant: dict[str, list[Found]] = defaultdict(list)
-    for found in _found(store, source, kind, categories, label):
+    # A trimap under a label of trimaps keeps its levels, as any picture does.
+    pictures = "png" if levels == "trimap" and kind == "trimap" else kind
+    for found in _found(store, source, pictures, categories, label):
         name = names.find(found.path)
         if name is None:
             reason = found.problem or "no image of the dataset has this name"

@@ -9,7 +9,6 @@ import binascii
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import cv2
@@ -194,12 +193,12 @@ def document_of(items: Iterable[Labelled], *, bitmask: bool) -> list[dict[str, A
     """Return tasks with one annotation each, for Label Studio to import.
 
     Args:
-        items: The images; files are named after an address, and escaped.
+        items: The images; their files are addresses.
         bitmask: Whether masks are bitmasks, or brushes.
     """
     return [
         {
-            "data": {"image": quote(item.file, safe="/:?=&%#@+")},
+            "data": {"image": item.file},
             "annotations": [
                 {
                     "result": [

@@ -96,9 +96,11 @@ def _read(shape: dict[str, Any], size: Size) -> Mask:
         points = np.asarray(shape.get("points"), np.float64).reshape(-1, 2)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("points must be pairs of numbers, got others: save it anew") from error
-    if len(points) != (_POINTS[kind] or len(points)) or not np.isfinite(points).all():
+    fits = len(points) >= 3 if kind == "polygon" else len(points) == _POINTS[kind]
+    if not fits or not np.isfinite(points).all():
         raise ValueError(
-            f"{kind} must have {_POINTS[kind]} points, got {len(points)}: save it anew"
+            f"{kind} must have {_POINTS[kind] or '3 or more'} points, got {len(points)}: save it "
+            "anew"
         )
     if kind == "mask":
         return _read_mask(shape, points, size)
@@ -129,7 +131,10 @@ def _read_mask(shape: dict[str, Any], points: Any, size: Size) -> Mask:  # noqa:
         with Image.open(BytesIO(png), formats=("PNG",)) as picture:
             check_size(picture.width, picture.height, (right - left + 1, bottom - top + 1))
             levels = np.array(picture.convert("L") if picture.mode == "1" else picture)
-    except (binascii.Error, TypeError, UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (
+        *(binascii.Error, TypeError, UnidentifiedImageError, OSError, SyntaxError),
+        Image.DecompressionBombError,
+    ) as error:
         raise ValueError(
             f"mask must be a PNG in base64, got none ({error}): save it anew"
         ) from error

@@ -7,7 +7,7 @@ import { chooseInConflict } from "./saving/conflict.js";
 import * as journal from "./saving/journal.js";
 import { Saver } from "./saving/saver.js";
 import { fetchPixels, json, request } from "./saving/server.js";
-import { $, act, banner, listeners, page, queue, tools, view } from "./session.js";
+import { $, act, banner, listeners, page, queue, readOnlyReason, tools, view } from "./session.js";
 
 const RENEW_MS = 30_000;
 
@@ -75,7 +75,10 @@ async function replaceEntry(id, opening) {
   const fetching = fetchBitmap(`entries/${id}/image`); // the longest of all
   fetching.catch(() => {}); // reported below
   const [entry, kept] = await Promise.all([json(`entries/${id}`), journal.recall(key).catch(() => null)]);
-  const base = kept?.facts.base ?? entry.head;
+  const drawnOn = kept?.facts.base ?? entry.head;
+  // A server that was restored from a copy may lack the revision that the strokes were drawn on.
+  const known = !drawnOn || entry.revisions.some((r) => r.number === drawnOn);
+  const base = known ? drawnOn : entry.head;
   const fetchMask = (number) => fetchPixels(`entries/${id}/mask?revision=${number}`, entry.width, entry.height);
   opening.leasing = takeLease(id, false);
   const [bitmap, pixels, headPixels, held] = await Promise.all([
@@ -117,14 +120,19 @@ async function replaceEntry(id, opening) {
   showSaving(saver, entry.head ? "saved" : "unsaved", "");
   const shown = view.showBitmap(bitmap);
   if (held) banner(held);
-  if (kept && !tools.readOnly) {
+  if (kept && tools.readOnly) {
+    banner(`Strokes that had not reached the server are kept in this browser until you can change the image: ${readOnlyReason()}`);
+  } else if (kept) {
     for (const { tile, pixels: drawn } of kept.tiles) mask.writeTile(tile, drawn);
     saver.generation = Math.max(...kept.tiles.map((tile) => tile.generation));
     if (headPixels?.every((level, n) => level === mask.pixels[n])) {
       saver.rebase(entry.head); // the page ended between the save and the journal's end
     } else {
-      saver.recovered(kept.facts);
-      banner("Strokes that had not reached the server were found in this browser and restored.");
+      saver.recovered({ ...kept.facts, base });
+      banner(
+        known ? "Strokes that had not reached the server were found in this browser and restored."
+        : "The server no longer has the revision that your unsent strokes were drawn on. They were restored upon its newest one: look at them again.",
+      );
     }
   }
   if (entry.conflicts.length && !tools.readOnly) await settle();

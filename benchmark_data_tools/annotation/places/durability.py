@@ -3,13 +3,16 @@
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitScheduler, HfApi
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # httpx's or httpx2's error
+    HTTPError,
+    RepositoryNotFoundError,
+)
 
 from benchmark_data_tools.annotation.places.mounts import takes_databases
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
@@ -108,6 +111,17 @@ def restore_from_hub(folder: Path, hub_dataset: str, api: HfApi | None = None) -
     return take_over(folder, fetched, f"hub_dataset {hub_dataset}", fetch_files)
 
 
+@contextmanager
+def explain_hub_errors() -> Iterator[None]:
+    """Turn what the Hub refuses, or a network that is down, into what to do about it."""
+    try:
+        yield
+    except HTTPError as error:  # the Hub's own among them, which are OSErrors, too
+        raise StoreError(
+            f"Hub must be reachable and take the work, got {error}: check HF_TOKEN and the network"
+        ) from error
+
+
 def take_over(folder: Path, fetched: Path, where: str, fetch_files: Callable[[], None]) -> bool:
     """Put a copy's database in the place of this disk's, unless this disk's is the further one.
 
@@ -185,6 +199,9 @@ class HubCopy(CommitScheduler):
         hub_dataset: USER/NAME.
         every_minutes: Time between two commits.
         api: The Hub.
+
+    Raises:
+        StoreError: The dataset is there and public.
     """
 
     def __init__(
@@ -195,6 +212,13 @@ class HubCopy(CommitScheduler):
         every_minutes: float = MINUTES,
         api: HfApi | None = None,
     ) -> None:
+        api = api or HfApi()
+        with suppress(RepositoryNotFoundError):  # it is made, then
+            if not api.repo_info(hub_dataset, repo_type="dataset").private:
+                raise StoreError(
+                    f"hub_dataset must be private, got {hub_dataset}, which all can read: make it "
+                    "private in its settings, or name another"
+                )
         self._own = folder / FOLDER
         self.problem = ""  # what to tell people; empty after a commit that succeeded
         super().__init__(

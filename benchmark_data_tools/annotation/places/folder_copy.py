@@ -86,9 +86,16 @@ def _missing(source: Path, database: Path) -> str:
         files = [file for (file,) in connection.execute("SELECT file FROM revision")]
     for file in files:
         path = source / "revisions" / file
-        if not path.is_file() or not path.read_bytes().endswith(_END_OF_PNG):
+        if not _is_there(path):
             return f"revisions/{file} is missing"
     return ""
+
+
+def _is_there(png: Path, size: int | None = None) -> bool:
+    """Tell whether a mask has arrived whole, with the size that it must have, if that is known."""
+    if not png.is_file() or size not in (None, png.stat().st_size):
+        return False
+    return png.read_bytes().endswith(_END_OF_PNG)
 
 
 def _snapshots(source: Path) -> list[Path]:
@@ -148,7 +155,11 @@ class FolderCopy:
             state = path.stat()
             seen = (state.st_size, state.st_mtime_ns)
             if self._copied.get(path) != seen:
-                _put(self._copy / path.relative_to(self._own), path.read_bytes())
+                place = path.relative_to(self._own)
+                # A revision never changes. Written again at each start, it would be torn meanwhile.
+                revision = place.parts[0] == "revisions"
+                if not (revision and _is_there(self._copy / place, state.st_size)):
+                    _put(self._copy / place, path.read_bytes())
                 self._copied[path] = seen
         if data != self._last:
             # By time, so that the newest is the last one by name.

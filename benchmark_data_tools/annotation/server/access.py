@@ -94,6 +94,12 @@ async def add_headers(request: Request, call: Callable[[Request], Awaitable[Resp
     return response
 
 
+_FORWARDED = (
+    *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+    *("forwarded", "via"),
+)
+
+
 def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
@@ -116,9 +122,10 @@ def _alone(request: Request) -> User:
     """Return this machine's own user, of a dataset without users; ForbiddenError for others."""
     client = request.client.host if request.client else ""
     # The Host header, too: a page of another site may point its own name at 127.0.0.1. And
-    # what a proxy on this machine forwards comes from others.
+    # what a proxy on this machine says that it forwards comes from others.
     local = client in _LOCAL_HOSTS and request.url.hostname in _LOCAL_HOSTS
-    if local and "x-forwarded-for" not in request.headers and not durability.on_a_space():
+    proxied = any(name in request.headers for name in _FORWARDED)
+    if local and not proxied and not durability.on_a_space():
         return ALONE
     raise ForbiddenError(
         "users must be configured before others may come, got none: run `python -m "

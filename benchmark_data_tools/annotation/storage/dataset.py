@@ -63,11 +63,12 @@ def check_pattern(pattern: str) -> str:
         or path.suffix != ".png"
         or path.is_absolute()
         or ".." in path.parts
-        or path.parts[0] == FOLDER
+        or path.parts[0] in ("image", "alpha", FOLDER)
     ):
         raise ValueError(
-            "pattern must be a path within the dataset that has {name} in its file's name and "
-            f"ends in .png, got {pattern!r}: write for instance {DEFAULT_PATTERN}"
+            "pattern must be a path within the dataset that has {name} in its file's name, ends in "
+            f".png and lies outside image/, alpha/ and {FOLDER}/, got {pattern!r}: write for "
+            f"instance {DEFAULT_PATTERN}"
         )
     return pattern
 

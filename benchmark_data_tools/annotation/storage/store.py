@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
@@ -204,7 +204,8 @@ class Store:
         """Add a revision; it becomes the head if it was drawn on the head and nothing forbids it.
 
         A save upon an old revision, or of somebody who may not change the head now, is kept and
-        opens a conflict. What its author then draws on it goes on with the same conflict.
+        opens a conflict. What its author then draws on it goes on with the same conflict, and so
+        do the same pixels saved again. The head's own pixels are no conflict, whoever saves them.
 
         Args:
             entry_id: The entry.
@@ -240,7 +241,10 @@ class Store:
             )
             if branch is not None and _author(session, entry_id, draft.base) != draft.author.name:
                 branch = None
-            if stale or not _writable(session, entry, draft.author, self.clock()):
+            writable = _writable(session, entry, draft.author, self.clock())
+            if stale or not (writable or same):
+                if branch is None:
+                    branch = _same_branch(session, entry, draft.author, digest)
                 if branch is None:
                     branch = Conflict(entry_id=entry_id, head=entry.head, stale=number)
                     session.add(branch)
@@ -249,6 +253,8 @@ class Store:
                 return Saved(number, entry.head, branch.id, entry.state)
             if branch is not None:
                 branch.resolved_by = number
+            if not writable:
+                return Saved(number, entry.head, None, entry.state)
             self._set_head(session, entry, number, draft.author, same=same)
             return Saved(number, number, None, entry.state)
 
@@ -501,10 +507,11 @@ class Store:
         return self.folder / FOLDER / "revisions"
 
     def _add_label(self, name: str, kind: LabelKind) -> None:
-        if not re.fullmatch(r"[\w-]{1,64}", name) or name in RESERVED:
+        reserved = dict.fromkeys((*RESERVED, PurePosixPath(self.pattern).parts[0]))
+        if not re.fullmatch(r"[\w-]{1,64}", name) or name in reserved:
             raise StoreError(
                 f"label must be 1 to 64 letters, digits or dashes and none of "
-                f"{', '.join(RESERVED)}, got {name!r}: choose another name"
+                f"{', '.join(reserved)}, got {name!r}: choose another name"
             )
         if kind not in LABEL_KINDS:
             raise StoreError(
@@ -588,6 +595,20 @@ def _digest(session: Session, entry_id: int, number: int) -> str | None:
 def _author(session: Session, entry_id: int, number: int) -> str | None:
     return session.scalar(
         select(Revision.author).where(Revision.entry_id == entry_id, Revision.number == number)
+    )
+
+
+def _same_branch(session: Session, entry: Entry, author: User, digest: str) -> Conflict | None:
+    """Return the open conflict in which the author saved the very same pixels, if there is one."""
+    return session.scalar(
+        select(Conflict)
+        .join(
+            Revision,
+            (Revision.entry_id == Conflict.entry_id) & (Revision.number == Conflict.stale),
+        )
+        .where(Conflict.entry_id == entry.id, Conflict.resolved_by.is_(None))
+        .where(Revision.author == author.name, Revision.mask_sha256 == digest)
+        .limit(1)
     )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
 from sqlalchemy import delete, select, update
@@ -11,6 +12,7 @@ from benchmark_data_tools.annotation.storage.dataset import FOLDER
 from benchmark_data_tools.annotation.storage.drafts import Draft
 from benchmark_data_tools.annotation.storage.masks import (
     MaskError,
+    check_levels,
     decode_mask,
     mask_sha256,
     write_atomically,
@@ -129,7 +131,12 @@ def _unclaimed(store: Store, repair: bool) -> Iterator[str]:
 def _set_aside(store: Store, path: Path) -> None:
     folder = store.folder / FOLDER / "unclaimed"
     folder.mkdir(exist_ok=True)
-    path.replace(folder / path.name)
+    target = folder / path.name
+    for number in count(2):
+        if not target.exists():
+            break
+        target = folder / f"{path.stem}-{number}{path.suffix}"
+    path.replace(target)
 
 
 def _published(store: Store, repair: bool) -> Iterator[str]:
@@ -154,6 +161,7 @@ def _keep_foreign(store: Store, entry: Entry, image: Image, path: Path) -> None:
     """Keep what someone put in a finished map's place as a revision beside the head."""
     try:
         mask = decode_mask(path.read_bytes(), image.width, image.height)
+        check_levels(mask, store.label(entry.label).kind)
     except FileNotFoundError:
         return
     except MaskError:

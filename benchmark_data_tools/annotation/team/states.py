@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from benchmark_data_tools.annotation.storage import rules
 from benchmark_data_tools.annotation.storage.errors import (
@@ -60,53 +61,63 @@ def move(
         ChangedError: The head is another one.
     """
     entry_for(store, entry_id, user)
-    comment = comment.strip()
     with store.changing() as session:
-        entry = store.entry(entry_id, session)
-        if state not in _NEXT[entry.state]:
-            raise StoreError(
-                f"state must be {' or '.join(_NEXT[entry.state])} after {entry.state}, got "
-                f"{state}: open the image anew"
-            )
-        if head is not None and head != entry.head:
-            raise ChangedError(
-                f"head must be the one that was shown, revision {head}, got {entry.head}: somebody "
-                "saved meanwhile, open the image anew"
-            )
-        rules.check_lease(session, entry, user, store.clock())
-        rules.check_assignee(entry, user)
-        if state in ("in_review", "accepted", "returned"):
-            rules.check_reviewer(session, entry, user)
-        if state in _NEEDS_COMMENT and not comment:
-            raise StoreError(f"comment must say why, got none: write why the image is {state}")
-        if state in ("done", "accepted"):
-            open_conflict = session.scalar(
-                select(Conflict.id).where(
-                    Conflict.entry_id == entry_id, Conflict.resolved_by.is_(None)
-                )
-            )
-            if open_conflict is not None:
-                raise StoreError(
-                    f"entry must have no open conflict to be {state}, got one: settle it first"
-                )
-            if entry.head == 0:
-                raise StoreError(
-                    f"entry must have a mask to be {state}, got none: paint one, save an empty "
-                    "one with Ctrl+S, or skip the image"
-                )
-        entry.state, entry.comment = state, comment
-        session.add(
-            Event(
-                entry_id=entry_id,
-                at=store.clock(),
-                author=user.name,
-                state=state,
-                comment=comment,
-            )
+        return _change(store, session, entry_id, state, user, comment, head)
+
+
+def _change(
+    store: Store,
+    session: Session,
+    entry_id: int,
+    state: State,
+    user: User,
+    comment: str,
+    head: int | None = None,
+) -> Entry:
+    comment = comment.strip()
+    entry = store.entry(entry_id, session)
+    if state not in _NEXT[entry.state]:
+        raise StoreError(
+            f"state must be {' or '.join(_NEXT[entry.state])} after {entry.state}, got "
+            f"{state}: open the image anew"
         )
-        # Within the transaction: what cannot be written is not finished.
-        session.flush()
-        store.publish(entry, session)
+    if head is not None and head != entry.head:
+        raise ChangedError(
+            f"head must be the one that was shown, revision {head}, got {entry.head}: somebody "
+            "saved meanwhile, open the image anew"
+        )
+    rules.check_lease(session, entry, user, store.clock())
+    rules.check_assignee(entry, user)
+    if state in ("in_review", "accepted", "returned"):
+        rules.check_reviewer(session, entry, user)
+    if state in _NEEDS_COMMENT and not comment:
+        raise StoreError(f"comment must say why, got none: write why the image is {state}")
+    if state in ("done", "accepted"):
+        open_conflict = session.scalar(
+            select(Conflict.id).where(Conflict.entry_id == entry_id, Conflict.resolved_by.is_(None))
+        )
+        if open_conflict is not None:
+            raise StoreError(
+                f"entry must have no open conflict to be {state}, got one: settle it first"
+            )
+        if entry.head == 0:
+            raise StoreError(
+                f"entry must have a mask to be {state}, got none: paint one, save an empty "
+                "one with Ctrl+S, or skip the image"
+            )
+    entry.state, entry.comment = state, comment
+    session.add(
+        Event(
+            entry_id=entry_id,
+            at=store.clock(),
+            author=user.name,
+            state=state,
+            comment=comment,
+        )
+    )
+    # Within the transaction: what cannot be written is not finished.
+    session.flush()
+    store.publish(entry, session)
     return entry
 
 
@@ -170,10 +181,13 @@ def batch(
             if action == "assign":
                 assign(store, entry_id, user, assignee)
                 continue
-            if store.entry(entry_id).state == "done":
-                move(store, entry_id, "in_review", user)
             verdict: State = "accepted" if action == "accept" else "returned"
-            move(store, entry_id, verdict, user, comment)
+            entry_for(store, entry_id, user)
+            # In one transaction: who refuses the verdict stays as it is.
+            with store.changing() as session:
+                if store.entry(entry_id, session).state == "done":
+                    _change(store, session, entry_id, "in_review", user, "")
+                _change(store, session, entry_id, verdict, user, comment)
         except StoreError as error:
             refused[entry_id] = str(error)
     return refused

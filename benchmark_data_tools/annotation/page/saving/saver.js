@@ -31,7 +31,7 @@ export class Saver {
     this.journalled = null; // while the journal is written
     this.saving = null;
     this.conflict = null;
-    this.attempt = null; // the last save, its generation and its id: sent again, it is the same one
+    this.attempt = null; // a save that was not answered: the server may have stored it
   }
 
   get unsaved() {
@@ -97,7 +97,7 @@ export class Saver {
   }
 
   #schedule(wait) {
-    if (this.paused || this.closed || this.state === "failed") return;
+    if (this.closed || this.state === "failed") return;
     const waited = performance.now() - (this.firstUnsaved ?? performance.now());
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.flush(), wait ?? Math.max(0, Math.min(PAUSE_MS, LONGEST_MS - waited)));
@@ -114,7 +114,7 @@ export class Saver {
     clearTimeout(this.timer);
     while (this.saving) await this.saving;
     if (!this.unsaved && !always) return !this.conflict;
-    if (this.paused) return false;
+    if (this.paused && !this.unsaved) return false;
     this.saving = this.#save();
     await this.saving;
     this.saving = null;
@@ -123,42 +123,53 @@ export class Saver {
   }
 
   async #save() {
-    const { generation, strokes, seconds } = this;
-    const kind = this.usedProposal ? "proposal" : this.correcting ? "correction" : "paint";
     this.#show("saving");
     this.firstUnsaved = undefined;
     try {
-      const png = await encodePng(this.mask.width, this.mask.height, this.mask.pixels);
-      if (this.attempt?.generation !== generation) this.attempt = { generation, id: randomId() };
-      const query = new URLSearchParams({
-        base: this.base, save_id: this.attempt.id, strokes, active_seconds: seconds.toFixed(2), kind,
-      });
-      const saved = await json(`entries/${this.entry.id}/revisions?${query}`, { body: png });
-      this.savedGeneration = generation;
-      this.strokes -= strokes;
-      this.seconds -= seconds;
-      if (kind === "proposal") {
-        this.usedProposal = false;
-        this.correcting = true;
+      // What may be stored already is sent again as it was; what came since then lies upon it.
+      const again = this.attempt !== null;
+      if (again) await this.#send();
+      if (!again || this.unsaved) {
+        this.attempt = await this.#draft();
+        await this.#send();
       }
       this.retryMs = 1000;
-      this.base = saved.number;
-      this.entry.state = saved.state;
-      this.forgettable = generation;
-      this.journalled ??= this.#journal();
-      if (saved.conflict) {
-        this.conflict = saved;
-        this.#show("conflict");
-      } else {
-        this.conflict = null;
-        this.#show(this.unsaved ? "unsaved" : "saved");
-      }
+      this.#show(this.conflict ? "conflict" : this.unsaved ? "unsaved" : "saved");
     } catch (error) {
+      if (error.status < 500) this.attempt = null; // refused, so not stored
       this.#show("failed", `${error.message} (again in ${Math.round(this.retryMs / 1000)} s)`);
       clearTimeout(this.timer);
       if (!this.closed) this.timer = setTimeout(() => this.flush(true), this.retryMs);
       this.retryMs = Math.min(2 * this.retryMs, LONGEST_RETRY_MS);
     }
+  }
+
+  async #draft() {
+    const { generation, strokes, seconds } = this;
+    const kind = this.usedProposal ? "proposal" : this.correcting ? "correction" : "paint";
+    const query = new URLSearchParams({
+      base: this.base, save_id: randomId(), strokes, active_seconds: seconds.toFixed(2), kind,
+    });
+    const png = await encodePng(this.mask.width, this.mask.height, this.mask.pixels);
+    return { png, query, generation, strokes, seconds, kind };
+  }
+
+  async #send() {
+    const { png, query, generation, strokes, seconds, kind } = this.attempt;
+    const saved = await json(`entries/${this.entry.id}/revisions?${query}`, { body: png });
+    this.attempt = null;
+    this.savedGeneration = generation;
+    this.strokes -= strokes;
+    this.seconds -= seconds;
+    if (kind === "proposal") {
+      this.usedProposal = false;
+      this.correcting = true;
+    }
+    this.base = saved.number;
+    this.entry.state = saved.state;
+    this.forgettable = generation;
+    this.journalled ??= this.#journal();
+    this.conflict = saved.conflict ? saved : null;
   }
 
   // After a conflict is settled, or another revision was opened.
