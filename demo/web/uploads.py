@@ -4,7 +4,9 @@ Nothing here subclasses a Gradio component: Gradio writes a stub file beside the
 such class.
 """
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def sent(payload: ImageData | None) -> str | None:
 
 
 def uploaded(path: str) -> str:
-    """Raise unless a path is that of an upload.
+    """Count an upload as used from now on; raise unless the path is that of one.
 
     Gradio checks this only for payloads that say of themselves that they are files; one that does
     not may name any file of the server.
@@ -77,6 +79,8 @@ def uploaded(path: str) -> str:
             f"{Path(path).name} must be a file that was uploaded, got the name of another: "
             "upload it first"
         )
+    with suppress(OSError):  # whoever reads the file says that it is gone
+        os.utime(path)
     return path
 
 
