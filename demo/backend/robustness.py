@@ -94,7 +94,9 @@ def trials(
     if truth is None:
         reference, base, whole = unperturbed, 0.0, float(unperturbed.sum(dtype=np.float64)) / 1000
     else:
-        reference = studio.fitting_mask(order, truth).mask
+        # The label is that of the visitor's own mask.
+        unlabelled = replace(order, recipe=replace(order.recipe, label=None))
+        reference = studio.fitting_mask(unlabelled, truth).mask
         base = whole = sad_thousands(unperturbed, reference)
     if not whole:
         raise ValueError(
