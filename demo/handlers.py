@@ -116,7 +116,8 @@ class Handlers:
         """Take a photo that the visitor's browser brings, and the settings that it kept with it.
 
         Returns:
-            The photo's digest, and the values of all controls, in the order of `CONTROL_NAMES`.
+            The photo's digest, and the values of all controls, in the order of `CONTROL_NAMES`; the
+            label comes with its choices, as Gradio refuses what is not among them.
         """
         with report_refusals():
             files, values = brought(event, CONTROL_NAMES)
@@ -128,7 +129,9 @@ class Handlers:
                     f"what was kept must be a page's settings, got another ({error}): upload the "
                     "photo"
                 ) from error
-            return order.photo.digest, *controls.values()
+            named = dict(zip(CONTROL_NAMES, controls.values(), strict=True))
+            named["label"] = self.labels(controls.own_mask.mask, controls.own_mask.label)
+            return order.photo.digest, *named.values()
 
     def start_photo(self, photo: str | None, brought_digest: str | None) -> tuple[object, ...]:
         """Make room for another photo: what was set for the one before means nothing for it.
@@ -140,11 +143,13 @@ class Handlers:
 
         Returns:
             Updates of result, controls and hero; what the browser is to know; the photo's
-            digest; no steps; no edits; the controls of `PER_PHOTO`.
+            digest; no steps; no edits; the controls of `PER_PHOTO`; whether its transparency is
+            ignored.
         """
         digest = None if photo is None else File.at(uploaded(photo)).digest
         example = digest in self._examples
-        brings = example or (digest is not None and digest == brought_digest)
+        same = digest is not None and digest == brought_digest
+        brings = example or same
         start = dict(zip(CONTROL_NAMES, Controls().values(), strict=True))
         own = [gr.skip() if brings else start[name] for name in PER_PHOTO]
         megapixels = 0.0 if photo is None else self._studio.megapixels(photo)
@@ -164,15 +169,21 @@ class Handlers:
             [],
             gr.skip() if brings and not example else [],
             *own,
+            gr.skip() if same else False,
         )
 
-    def labels(self, mask: str | None) -> gr.Dropdown:
-        """Offer the labels of a class map as mask; the largest is the subject at first."""
+    def labels(self, mask: str | None, label: int | None = None) -> gr.Dropdown:
+        """Offer the labels of a class map as mask.
+
+        Args:
+            mask: its path.
+            label: what stays the subject where the map has it; else that is the largest.
+        """
         try:
             shares = {} if mask is None else self._studio.labels(File.at(uploaded(mask)))
         except ValueError:  # said where the mask is shown
             shares = {}
-        return label_choice(shares)
+        return label_choice(shares, label)
 
     def transparency(self, photo: str | None) -> gr.Checkbox:
         """Offer to ignore the photo's own transparency, where it has some."""
@@ -182,7 +193,7 @@ class Handlers:
             )
         except ValueError:  # said where the photo is shown
             there = False
-        return gr.Checkbox(value=False, visible=there)
+        return gr.Checkbox(visible=there)
 
     def _example_result(self, order: Order, view: View) -> str | None:
         """Return the picture of an example's result, where that is what is asked for."""

@@ -84,13 +84,15 @@ def uploaded(path: str) -> str:
     return path
 
 
-def label_choice(shares: Mapping[int, float]) -> gr.Dropdown:
+def label_choice(shares: Mapping[int, float], chosen: int | None = None) -> gr.Dropdown:
     """Return the choice among a class map's labels; of one or none there is nothing to choose.
 
     Args:
         shares: each label's share of the picture.
+        chosen: a label that stays chosen where it is among them; else it is the largest.
     """
     if len(shares) < 2:
         return gr.Dropdown(choices=[], value=None, visible=False)
     choices = [(f"{label} ({share:.1%} of the picture)", label) for label, share in shares.items()]
-    return gr.Dropdown(choices=choices, value=max(shares, key=lambda n: shares[n]), visible=True)
+    value = chosen if chosen in shares else max(shares, key=lambda n: shares[n])
+    return gr.Dropdown(choices=choices, value=value, visible=True)
