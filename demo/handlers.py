@@ -41,7 +41,7 @@ from mgm_core.arrays import Floats
 from mgm_core.corrections.editing import region_places
 from mgm_core.cutout import NoSubjectError
 from mgm_core.images import encode_png
-from mgm_core.recipe import read_edits
+from mgm_core.recipe import Quality, read_edits
 from mgm_core.runtime.admission import BusyError
 
 STEPS: tuple[tuple[View, str], ...] = (
@@ -96,10 +96,11 @@ class Handlers:
 
     Args:
         studio: does the work.
+        quality: what photos are cut out with unless the visitor chooses.
     """
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, studio: Studio, quality: Quality = "best") -> None:
+        self._studio, self._quality = studio, quality
         self._examples = {File.at(str(e.photo_path)).digest: e for e in EXAMPLES}
 
     def example(self, event: gr.EventData) -> tuple[object, ...]:
@@ -121,7 +122,7 @@ class Handlers:
         """
         with report_refusals():
             files, values = brought(event, CONTROL_NAMES)
-            controls = Controls().with_values(**values | files)
+            controls = Controls().with_values(**{"quality": self._quality} | values | files)
             try:
                 order = controls.order()
             except (TypeError, AttributeError) as error:

@@ -32,7 +32,7 @@ def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks
     Returns:
         The page, not launched.
     """
-    handlers, playing = Handlers(studio), PlayHandlers(studio)
+    handlers, playing = Handlers(studio, environment.quality), PlayHandlers(studio)
     # `delete_cache` stays off: Gradio would delete what a visit waits for. `app.py` deletes files.
     page = gr.Blocks(title="Mask-guided matting", analytics_enabled=False, fill_width=True)
     with page:

@@ -140,6 +140,13 @@ def test_what_the_browser_kept_is_taken_back_with_its_settings(handlers, photo, 
             handlers.bring(SimpleNamespace(**wrong))
 
 
+def test_what_is_brought_without_settings_has_the_operators_quality(studio, photo):
+    for values, quality in (({}, "fast"), ({"quality": "best"}, "best")):
+        sent = SimpleNamespace(files={"photo": photo}, values=values)
+        _, *controls = Handlers(studio, "fast").bring(sent)
+        assert controls[CONTROL_NAMES.index("quality")] == quality
+
+
 def test_a_label_and_ignored_transparency_that_the_browser_kept_stay(handlers, tmp_path):
     clear = np.dstack([photo_pixels(), subject_mask()])
     (tmp_path / "clear.png").write_bytes(encode_png(clear))
