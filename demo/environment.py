@@ -117,8 +117,9 @@ class Environment:
             try:
                 value = kind(text)
             except ValueError:
+                number = "a whole number" if kind is int else "a number"
                 raise ValueError(
-                    f"{about['variable']} must be a number, got {text!r}: "
+                    f"{about['variable']} must be {number}, got {text!r}: "
                     f"it sets {about['meaning']}, by default {setting.default}"
                 ) from None
             if about["choices"] and value not in about["choices"]:
