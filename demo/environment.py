@@ -67,7 +67,10 @@ class Environment:
         4000, "MGM_UPLOAD_MEGABYTES", "what one address may upload while pictures are kept", 1
     )
     request_seconds: float = _setting(
-        600.0, "MGM_REQUEST_SECONDS", "how long the matte of one photo, or its colours, may take", 1
+        600.0,
+        "MGM_REQUEST_SECONDS",
+        "how long each step of one photo, as its matte or its colours, may take",
+        1,
     )
     stop_seconds: float = _setting(
         20.0, "MGM_STOP_SECONDS", "how long running requests may take once the server is to stop", 0

@@ -30,7 +30,6 @@ from demo.web.uploads import uploaded
 from demo.web.viewer import Pair, side_by_side
 from mgm_core.arrays import Bytes, Floats
 from mgm_core.corrections.editing import apply_edits
-from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import encode_jpeg, encode_png
 from mgm_core.recipe import Recipe, read_edits
 
@@ -101,7 +100,8 @@ class PlayHandlers:
 
     def _scribble(self, order: Order, edits: object) -> Floats:
         height, width = self._studio.image(order.photo).shape[:2]
-        return apply_edits(np.zeros((height, width), np.float32), read_edits(edits))
+        with self._studio.in_time():
+            return apply_edits(np.zeros((height, width), np.float32), read_edits(edits))
 
     def play(
         self,
@@ -249,7 +249,7 @@ class PlayHandlers:
             else:
                 colours = theirs.colours
                 if colours is None:
-                    colours = estimate_foreground(image, theirs.alpha, "multilevel")
+                    colours = self._studio.colours_under(order.photo, file, theirs.alpha)
                 plain = Recipe()
                 pictures = (
                     over_tiles(self._studio.foreground(order), ours, plain),

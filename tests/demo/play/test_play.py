@@ -77,6 +77,12 @@ def test_a_scribble_is_cut_out_and_scored(handlers, values, matter):
     assert matter.refined == ["off", "off"]
 
 
+def test_a_long_scribble_ends_at_the_time_limit(studio, values):
+    studio._max_seconds = 0
+    with pytest.raises(gr.Error, match="A photo must take at most 0 s, took longer"):
+        PlayHandlers(studio).scribbled(SimpleNamespace(edits=SCRIBBLE), *values)
+
+
 def test_the_score_is_the_share_that_was_mended():
     assert Score(20, 5).mended_percent == 75
     assert in_words(Score(20, 5), 80).startswith("**75 % mended.** Your mask is wrong by 20.0")
