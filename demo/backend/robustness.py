@@ -49,7 +49,7 @@ class Trial:
     change_percent: float
 
 
-def read_sizes(text: str) -> tuple[int, ...]:
+def read_sizes(text: object) -> tuple[int, ...]:
     """Read a list of kernel diameters, "10, 20, 30", into signed ones on both sides of 0.
 
     Args:
@@ -61,14 +61,14 @@ def read_sizes(text: str) -> tuple[int, ...]:
     Raises:
         ValueError: there is none, one is out of range, or there are too many.
     """
-    words = text.replace(",", " ").replace(";", " ").split()
+    words = text.replace(",", " ").replace(";", " ").split() if isinstance(text, str) else []
     if not words or not all(word.isdecimal() for word in words):
-        raise ValueError(f"sizes must be whole numbers, got {text[:60]!r}: write 10, 20, 30")
+        raise ValueError(f"sizes must be whole numbers, got {text!r:.60}: write 10, 20, 30")
     sizes = {int(word) for word in words} - {0}
     if not sizes or max(sizes) > GROW_LIMIT_PX or 2 * len(sizes) + 1 > MAX_RUNS:
         raise ValueError(
             f"sizes must be 1 to {(MAX_RUNS - 1) // 2} numbers from 1 to {GROW_LIMIT_PX}, got "
-            f"{text[:60]!r}: write 10, 20, 30"
+            f"{text!r:.60}: write 10, 20, 30"
         )
     return tuple(sorted({0, *sizes, *(-size for size in sizes)}))
 

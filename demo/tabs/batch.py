@@ -11,7 +11,7 @@ import cv2
 import gradio as gr
 import numpy as np
 
-from demo.backend.orders import GROW_LIMIT_PX, File, Order, picked_colour
+from demo.backend.orders import GROW_LIMIT_PX, File, Order, picked_colour, whole
 from demo.backend.publishing import Product, encoded, for_page, new_file
 from demo.backend.studio import Studio
 from demo.backend.visits import (
@@ -94,7 +94,7 @@ class BatchHandlers:
             if settings is None:
                 recipe = Recipe(
                     category=category,
-                    shift_px=round(grow_px),
+                    shift_px=whole("grow_px", grow_px),
                     threshold=threshold,
                     quality=self._environment.quality,
                     foreground=foreground,
