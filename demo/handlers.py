@@ -22,6 +22,7 @@ from demo.backend.robustness import (
     PAPER_GROWTH_PERCENT,
     Trial,
     as_csv,
+    bounds,
     disagreement,
     heat,
     read_sizes,
@@ -419,6 +420,8 @@ class Handlers:
             awaited = for_page(np.full(image.shape[:2], _AWAITED_GREY, np.float32))
             captions = [signed(size) for size in wanted]
             alphas: list[str] = []
+            encoded: list[bytes] = []
+            extremes: tuple[Floats, ...] = ()
             done: list[Trial] = []
 
             def known(warm: str | None, archive: str | None = None) -> Experiment:
@@ -440,12 +443,14 @@ class Handlers:
             yield known(None)
             progress((0, len(wanted)), "Cutting out", unit="masks")
             for trial in trials(self._studio, order, wanted, true_alpha):
-                done.append(trial)
+                done.append(trial.figures_alone())
                 alphas.append(for_page(trial.alpha))
+                encoded.append(encode_png(trial.alpha))
+                extremes = bounds([*extremes, trial.alpha])
                 progress((len(done), len(wanted)), "Cutting out", unit="masks")
-                warm = for_page(heat(image, disagreement([trial.alpha for trial in done])))
+                warm = for_page(heat(image, disagreement(extremes)))
                 complete = len(done) == len(wanted)
-                yield known(warm, _archive(done, guidances, warm) if complete else None)
+                yield known(warm, _archive(done, guidances, encoded, warm) if complete else None)
 
     @staticmethod
     def edited(event: gr.EventData) -> object:
@@ -517,10 +522,12 @@ def _rows(done: Sequence[Trial]) -> list[list[object]]:
     ]
 
 
-def _archive(done: Sequence[Trial], guidances: Sequence[str], warm: str) -> str:
+def _archive(
+    done: Sequence[Trial], guidances: Sequence[str], alphas: Sequence[bytes], warm: str
+) -> str:
     files = {"robustness.csv": as_csv(done).encode(), "heat.jpg": Path(warm).read_bytes()}
-    for trial, guidance in zip(done, guidances, strict=True):
+    for trial, guidance, alpha in zip(done, guidances, alphas, strict=True):
         name = f"{trial.grow_px:+d}px"
         files[f"guidance{name}.jpg"] = Path(guidance).read_bytes()
-        files[f"alpha{name}.png"] = encode_png(trial.alpha)
+        files[f"alpha{name}.png"] = alpha
     return publish(zipped(files), "robustness.zip")

@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -21,6 +22,7 @@ PAPER_GROWTH_PERCENT = {size: 100 * (sad / PAPER_SAD[0] - 1) for size, sad in PA
 """By how much that is more than the SAD of the guidance as it is."""
 
 MAX_RUNS = 13
+_NO_PLANE = np.zeros((0, 0), np.float32)
 _COLUMNS = ("sad_thousand", "mse_thousandth", "guidance_sad_thousand", "change_percent")
 
 
@@ -47,6 +49,10 @@ class Trial:
     mse: float
     guidance_sad: float
     change_percent: float
+
+    def figures_alone(self) -> "Trial":
+        """Return it with empty planes: those of all trials may be more than the memory holds."""
+        return replace(self, guidance=_NO_PLANE, alpha=_NO_PLANE)
 
 
 def read_sizes(text: object) -> tuple[int, ...]:
@@ -125,12 +131,15 @@ def sad_thousands(plane: Floats, reference: Floats) -> float:
     return float(np.abs(plane - reference).sum(dtype=np.float64)) / 1000
 
 
+def bounds(alphas: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Return the least and the greatest alpha at every pixel, each (H, W)."""
+    return reduce(np.minimum, alphas), reduce(np.maximum, alphas)
+
+
 def disagreement(alphas: Sequence[Floats]) -> Floats:
     """Return how far the results differ at every pixel: greatest minus least alpha, (H, W)."""
-    least = np.minimum.reduce(alphas)
-    greatest = np.maximum.reduce(alphas)
-    difference: Floats = greatest - least
-    return difference
+    least, greatest = bounds(alphas)
+    return greatest - least
 
 
 def heat(image: Floats, difference: Floats) -> Floats:

@@ -1,3 +1,4 @@
+import weakref
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +10,10 @@ import pytest
 from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
 from PIL import Image, ImageCms
 
+from demo.backend.memory import Memory
+from demo.backend.models import Models
+from demo.backend.robustness import trials
+from demo.backend.studio import Studio
 from demo.backend.visits import sentence
 from demo.controls import CONTROL_NAMES, Controls
 from demo.examples import EXAMPLES
@@ -480,6 +485,24 @@ def test_the_experiment_reports_after_every_guidance(handlers, photo):
     with zipfile.ZipFile(archive) as files:
         assert "alpha+8px.png" in files.namelist()
         assert files.read("robustness.csv").count(b"\n") == 6
+
+
+def test_the_experiment_keeps_no_result_at_full_size(segmenter, matter, photo, monkeypatch):
+    results, left = [], []
+
+    def watched(*args):
+        for trial in trials(*args):
+            results.append(weakref.ref(trial.alpha))
+            yield trial
+            left.append(sum(alpha() is not None for alpha in results))
+
+    monkeypatch.setattr("demo.handlers.trials", watched)
+    forgetful = Memory(max_bytes=1, keep_s=600)
+    studio = Studio(Models(lambda: matter, lambda _: segmenter), forgetful, max_megapixels=1.0)
+    controls = DEFAULTS.with_values(photo=photo)
+    list(Handlers(studio).experiment("2, 4, 6", None, gr.Progress(), *controls.values()))
+    assert len(left) > 5
+    assert max(left) <= 2
 
 
 def test_the_places_of_the_curve_are_drawn_before_anything_is_computed(handlers, photo):
