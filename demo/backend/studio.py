@@ -205,15 +205,15 @@ class Studio:
             settings = recipe.shift_px, recipe.edits, recipe.drawn_on
             guided = self._briefly(
                 ("corrected", order.photo.digest, _digest(before), settings),
-                lambda: self._corrected(before, recipe, image),
+                lambda: self._correct(before, recipe, image),
             )
         else:
-            guided = self._corrected(guided, recipe)
+            guided = self._correct(guided, recipe)
         if order.perturb_px is None:
             return guided
         return replace(guided.shifted(order.perturb_px), known=None)
 
-    def _corrected(self, guided: Guided, recipe: Recipe, image: Floats | None = None) -> Guided:
+    def _correct(self, guided: Guided, recipe: Recipe, image: Floats | None = None) -> Guided:
         with self.in_time():
             return apply_corrections(guided, recipe, image)
 

@@ -92,16 +92,16 @@ def test_what_gradio_does_not_queue_has_the_share_of_its_address_alone():
     # No connection tells of the page, which is taken for gone.
     with admission.listen("a1"):
         pass
-    visits, told = Visits(admission), []
+    visits, seen = Visits(admission), []
 
     def read(left):
-        told.append(current_visit().visitor)
+        seen.append(current_visit().visitor)
         admission.end_deserted()
         checkpoint()
         return visits.of(read, queued=False)(left - 1) if left else "read"
 
     assert visits.of(read, queued=False)(2) == "read"
-    assert set(told) == {Visitor("203.0.113.7")}
+    assert set(seen) == {Visitor("203.0.113.7")}
     with pytest.raises(gr.Error, match="Your address must have at most 3 requests under way"):
         visits.of(read, queued=False)(3)
 
