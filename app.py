@@ -69,6 +69,9 @@ def launch(
 
     Returns:
         The page's address.
+
+    Raises:
+        ValueError: the port is another's.
     """
     # Visits take turns (`mgm_core.runtime.admission`), each in a thread; Gradio only hands them on.
     threads = environment.queue_size + _THREADS
@@ -109,27 +112,33 @@ def launch(
     )
     # Uvicorn reads it; by default it believes any program on this machine.
     os.environ["FORWARDED_ALLOW_IPS"] = environment.proxies
-    served, url, _ = page.launch(
-        server_port=environment.port,
-        theme=theme(),
-        css=CSS,
-        allowed_paths=[str(PICTURES)],
-        max_file_size=environment.max_file_megabytes * gr.FileSize.MB,
-        state_session_capacity=environment.sessions,
-        footer_links=["api"],
-        enable_monitoring=False,
-        run_history=False,
-        strict_cors=True,
-        ssr_mode=False,
-        quiet=True,
-        # Gradio else ends where the page's first answer takes 3 s, as on a busy machine.
-        _frontend=False,
-        # Before Gradio's own routes, which answer to every path.
-        app_kwargs={"routes": routes, "middleware": [guard]},
-        max_threads=threads,
-        mcp_server=bool(environment.mcp),
-        prevent_thread_lock=True,
-    )
+    try:
+        served, url, _ = page.launch(
+            server_port=environment.port,
+            theme=theme(),
+            css=CSS,
+            allowed_paths=[str(PICTURES)],
+            max_file_size=environment.max_file_megabytes * gr.FileSize.MB,
+            state_session_capacity=environment.sessions,
+            footer_links=["api"],
+            enable_monitoring=False,
+            run_history=False,
+            strict_cors=True,
+            ssr_mode=False,
+            quiet=True,
+            # Gradio else ends where the page's first answer takes 3 s, as on a busy machine.
+            _frontend=False,
+            # Before Gradio's own routes, which answer to every path.
+            app_kwargs={"routes": routes, "middleware": [guard]},
+            max_threads=threads,
+            mcp_server=bool(environment.mcp),
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        raise ValueError(
+            f"PORT must be free, got {environment.port}, which cannot be listened on: stop what "
+            "uses it, or set another PORT"
+        ) from error
     served.state_holder = Sessions()  # type: ignore[no-untyped-call] # Gradio's own constructor
     served.state_holder.set_blocks(page)
     # A proxy keeps connections for a minute, and must not send into one that is just being closed.
@@ -192,12 +201,18 @@ def own_folder() -> Path:
     It is in Gradio's folder if one is named, else in the system's for temporary files.
 
     Raises:
-        ValueError: it is there, and somebody else's.
+        ValueError: it cannot be made, or is there and somebody else's.
     """
     user = os.getuid() if hasattr(os, "getuid") else 0
     parent = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
     folder = Path(parent, f"mgm-demo-{user}").absolute()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"the folder for visitors' files must be writable, got {folder} ({error.strerror}): "
+            "name another place by GRADIO_TEMP_DIR"
+        ) from error
     if folder.is_symlink() or folder.stat().st_uid != user:
         raise ValueError(
             f"the folder for visitors' files must be this user's own, got {folder}, which is "

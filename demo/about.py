@@ -19,9 +19,9 @@ uncertain. What stays unknown after that is solved for once more from the photo'
   who turns away or is covered may still be lost for some frames.
 
 ## Your pictures
-They stay on this server while you work on them, and are deleted some {minutes} minutes after they
-were uploaded or made. No other visitor is shown them, and nothing is learned from them. Your
-browser keeps the last photo and its settings for a day, to go on with; "Forget it" deletes both.
+They stay on this server while you work on them, and are deleted some {minutes} minutes after their
+last use. No other visitor is shown them, and nothing is learned from them. Your browser keeps the
+last photo and its settings for a day, to go on with; "Forget it" deletes both.
 
 ## Licences
 - Code: Apache-2.0.

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import gradio as gr
 
-from demo.backend.orders import File, Order, picked_colour, read_colour
+from demo.backend.orders import File, Order, picked_colour, read_colour, whole
 from demo.backend.publishing import product, publish
 from demo.backend.robustness import read_sizes, trials
 from demo.backend.studio import Studio
@@ -81,12 +81,12 @@ class Api:
         with report_refusals():
             recipe = Recipe(
                 mask_kind=mask_kind,
-                shift_px=round(grow_px),
+                shift_px=whole("grow_px", grow_px),
                 category=category,
                 threshold=threshold,
                 quality=quality,
                 edits=read_points(points),
-                label=None if label is None else round(label),
+                label=None if label is None else whole("label", label),
                 ignore_transparency=ignore_transparency,
             )
             if foreground != "quality":

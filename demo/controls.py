@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from demo.backend.orders import File, Order, picked_colour
+from demo.backend.orders import File, Order, number, picked_colour, whole
 from demo.web.uploads import uploaded
 from mgm_core.compositing import Fit
 from mgm_core.foreground.estimate import ForegroundMethod
@@ -76,8 +76,8 @@ class BackgroundControls:
             colour_to=picked_colour(self.colour_to),
             angle_deg=self.angle_deg,
             fit=self.fit,
-            x=self.x_percent / 100,
-            y=self.y_percent / 100,
+            x=number("x_percent", self.x_percent) / 100,
+            y=number("y_percent", self.y_percent) / 100,
             scale=self.scale,
             blur_percent=self.blur_percent,
         )
@@ -163,7 +163,7 @@ class Controls:
             own_mask=own_mask.mask is not None,
             mask_kind=own_mask.mask_kind,
             label=None if own_mask.mask is None else own_mask.label,
-            shift_px=round(subject.shift_px),
+            shift_px=whole("shift_px", subject.shift_px),
             edits=read_edits(self.edits),
             quality=subject.quality,
             keep_largest=subject.keep_largest,

@@ -67,7 +67,10 @@ class Environment:
         4000, "MGM_UPLOAD_MEGABYTES", "what one address may upload while pictures are kept", 1
     )
     request_seconds: float = _setting(
-        600.0, "MGM_REQUEST_SECONDS", "how long the matte of one photo, or its colours, may take", 1
+        600.0,
+        "MGM_REQUEST_SECONDS",
+        "how long each step of one photo, as its matte or its colours, may take",
+        1,
     )
     stop_seconds: float = _setting(
         20.0, "MGM_STOP_SECONDS", "how long running requests may take once the server is to stop", 0
@@ -117,8 +120,9 @@ class Environment:
             try:
                 value = kind(text)
             except ValueError:
+                number = "a whole number" if kind is int else "a number"
                 raise ValueError(
-                    f"{about['variable']} must be a number, got {text!r}: "
+                    f"{about['variable']} must be {number}, got {text!r}: "
                     f"it sets {about['meaning']}, by default {setting.default}"
                 ) from None
             if about["choices"] and value not in about["choices"]:

@@ -22,6 +22,7 @@ from demo.backend.robustness import (
     PAPER_GROWTH_PERCENT,
     Trial,
     as_csv,
+    bounds,
     disagreement,
     heat,
     read_sizes,
@@ -41,7 +42,7 @@ from mgm_core.arrays import Floats
 from mgm_core.corrections.editing import region_places
 from mgm_core.cutout import NoSubjectError
 from mgm_core.images import encode_png
-from mgm_core.recipe import read_edits
+from mgm_core.recipe import Quality, read_edits
 from mgm_core.runtime.admission import BusyError
 
 STEPS: tuple[tuple[View, str], ...] = (
@@ -96,10 +97,11 @@ class Handlers:
 
     Args:
         studio: does the work.
+        quality: what photos are cut out with unless the visitor chooses.
     """
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, studio: Studio, quality: Quality = "best") -> None:
+        self._studio, self._quality = studio, quality
         self._examples = {File.at(str(e.photo_path)).digest: e for e in EXAMPLES}
 
     def example(self, event: gr.EventData) -> tuple[object, ...]:
@@ -116,11 +118,12 @@ class Handlers:
         """Take a photo that the visitor's browser brings, and the settings that it kept with it.
 
         Returns:
-            The photo's digest, and the values of all controls, in the order of `CONTROL_NAMES`.
+            The photo's digest, and the values of all controls, in the order of `CONTROL_NAMES`; the
+            label comes with its choices, as Gradio refuses what is not among them.
         """
         with report_refusals():
             files, values = brought(event, CONTROL_NAMES)
-            controls = Controls().with_values(**values | files)
+            controls = Controls().with_values(**{"quality": self._quality} | values | files)
             try:
                 order = controls.order()
             except (TypeError, AttributeError) as error:
@@ -128,7 +131,9 @@ class Handlers:
                     f"what was kept must be a page's settings, got another ({error}): upload the "
                     "photo"
                 ) from error
-            return order.photo.digest, *controls.values()
+            named = dict(zip(CONTROL_NAMES, controls.values(), strict=True))
+            named["label"] = self.labels(controls.own_mask.mask, controls.own_mask.label)
+            return order.photo.digest, *named.values()
 
     def start_photo(self, photo: str | None, brought_digest: str | None) -> tuple[object, ...]:
         """Make room for another photo: what was set for the one before means nothing for it.
@@ -140,11 +145,13 @@ class Handlers:
 
         Returns:
             Updates of result, controls and hero; what the browser is to know; the photo's
-            digest; no steps; no edits; the controls of `PER_PHOTO`.
+            digest; no steps; no edits; the controls of `PER_PHOTO`; whether its transparency is
+            ignored.
         """
         digest = None if photo is None else File.at(uploaded(photo)).digest
         example = digest in self._examples
-        brings = example or (digest is not None and digest == brought_digest)
+        same = digest is not None and digest == brought_digest
+        brings = example or same
         start = dict(zip(CONTROL_NAMES, Controls().values(), strict=True))
         own = [gr.skip() if brings else start[name] for name in PER_PHOTO]
         megapixels = 0.0 if photo is None else self._studio.megapixels(photo)
@@ -164,15 +171,21 @@ class Handlers:
             [],
             gr.skip() if brings and not example else [],
             *own,
+            gr.skip() if same else False,
         )
 
-    def labels(self, mask: str | None) -> gr.Dropdown:
-        """Offer the labels of a class map as mask; the largest is the subject at first."""
+    def labels(self, mask: str | None, label: int | None = None) -> gr.Dropdown:
+        """Offer the labels of a class map as mask.
+
+        Args:
+            mask: its path.
+            label: what stays the subject where the map has it; else that is the largest.
+        """
         try:
             shares = {} if mask is None else self._studio.labels(File.at(uploaded(mask)))
         except ValueError:  # said where the mask is shown
             shares = {}
-        return label_choice(shares)
+        return label_choice(shares, label)
 
     def transparency(self, photo: str | None) -> gr.Checkbox:
         """Offer to ignore the photo's own transparency, where it has some."""
@@ -182,7 +195,7 @@ class Handlers:
             )
         except ValueError:  # said where the photo is shown
             there = False
-        return gr.Checkbox(value=False, visible=there)
+        return gr.Checkbox(visible=there)
 
     def _example_result(self, order: Order, view: View) -> str | None:
         """Return the picture of an example's result, where that is what is asked for."""
@@ -407,6 +420,8 @@ class Handlers:
             awaited = for_page(np.full(image.shape[:2], _AWAITED_GREY, np.float32))
             captions = [signed(size) for size in wanted]
             alphas: list[str] = []
+            encoded: list[bytes] = []
+            extremes: tuple[Floats, ...] = ()
             done: list[Trial] = []
 
             def known(warm: str | None, archive: str | None = None) -> Experiment:
@@ -428,12 +443,14 @@ class Handlers:
             yield known(None)
             progress((0, len(wanted)), "Cutting out", unit="masks")
             for trial in trials(self._studio, order, wanted, true_alpha):
-                done.append(trial)
+                done.append(trial.figures_alone())
                 alphas.append(for_page(trial.alpha))
+                encoded.append(encode_png(trial.alpha))
+                extremes = bounds([*extremes, trial.alpha])
                 progress((len(done), len(wanted)), "Cutting out", unit="masks")
-                warm = for_page(heat(image, disagreement([trial.alpha for trial in done])))
+                warm = for_page(heat(image, disagreement(extremes)))
                 complete = len(done) == len(wanted)
-                yield known(warm, _archive(done, guidances, warm) if complete else None)
+                yield known(warm, _archive(done, guidances, encoded, warm) if complete else None)
 
     @staticmethod
     def edited(event: gr.EventData) -> object:
@@ -505,10 +522,12 @@ def _rows(done: Sequence[Trial]) -> list[list[object]]:
     ]
 
 
-def _archive(done: Sequence[Trial], guidances: Sequence[str], warm: str) -> str:
+def _archive(
+    done: Sequence[Trial], guidances: Sequence[str], alphas: Sequence[bytes], warm: str
+) -> str:
     files = {"robustness.csv": as_csv(done).encode(), "heat.jpg": Path(warm).read_bytes()}
-    for trial, guidance in zip(done, guidances, strict=True):
+    for trial, guidance, alpha in zip(done, guidances, alphas, strict=True):
         name = f"{trial.grow_px:+d}px"
         files[f"guidance{name}.jpg"] = Path(guidance).read_bytes()
-        files[f"alpha{name}.png"] = encode_png(trial.alpha)
+        files[f"alpha{name}.png"] = alpha
     return publish(zipped(files), "robustness.zip")

@@ -32,14 +32,9 @@ def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks
     Returns:
         The page, not launched.
     """
-    handlers, playing = Handlers(studio), PlayHandlers(studio)
-    keep_s = environment.keep_minutes * 60
-    page = gr.Blocks(
-        title="Mask-guided matting",
-        analytics_enabled=False,
-        fill_width=True,
-        delete_cache=(min(keep_s, 600), keep_s),
-    )
+    handlers, playing = Handlers(studio, environment.quality), PlayHandlers(studio)
+    # `delete_cache` stays off: Gradio would delete what a visit waits for. `app.py` deletes files.
+    page = gr.Blocks(title="Mask-guided matting", analytics_enabled=False, fill_width=True)
     with page:
         gr.HTML(
             "<h1>Mask-guided matting</h1>"

@@ -273,7 +273,7 @@ class Recipe(Checked):
         """
         try:
             settings = json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"settings must be JSON, got something else ({error}): correct or download them "
                 "anew"

@@ -19,8 +19,8 @@ def delete_old_files(folder: Path, keep_s: float, now: float | None = None) -> i
 
     Args:
         folder: which the server has to itself.
-        keep_s: age from the last time that a file was put there or handed out, in seconds; a copy
-            has its original's time of writing, which does not count.
+        keep_s: age from the last time that a file was put there, used or handed out, in seconds; a
+            copy has its original's time of writing, which does not count.
         now: the time, in seconds since 1970; None for the present.
 
     Returns:

@@ -73,7 +73,27 @@ class Order:
             )
 
 
-def picked_colour(text: str) -> str:
+def number(name: str, value: object) -> float:
+    """Return a number as it was sent.
+
+    Args:
+        name: of the setting.
+        value: what was sent for it.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    if not isinstance(value, int | float) or not abs(value) < float("inf"):
+        raise ValueError(f"{name} must be a number, got {value!r:.60}: correct it")
+    return value
+
+
+def whole(name: str, value: object) -> int:
+    """Return the whole number next to the `number` that was sent."""
+    return round(number(name, value))
+
+
+def picked_colour(text: object) -> str:
     """Read what a colour picker gives, "#rrggbb" or "rgb(r, g, b)", alpha being ignored.
 
     As in CSS, red, green and blue are numbers up to 255 or percentages of it, and alpha is a number
@@ -85,22 +105,23 @@ def picked_colour(text: str) -> str:
     Raises:
         ValueError: the text is no such colour.
     """
-    if match := re.fullmatch(r"(#[0-9a-fA-F]{6})(?:[0-9a-fA-F]{2})?", text.strip()):
+    given = text.strip() if isinstance(text, str) else ""
+    if match := re.fullmatch(r"(#[0-9a-fA-F]{6})(?:[0-9a-fA-F]{2})?", given):
         return match[1].lower()
     if re.fullmatch(
         rf"rgba?\(\s*{_CHANNEL}[\s,]+{_CHANNEL}[\s,]+{_CHANNEL}([\s,/]+{_CHANNEL})?\s*\)",
-        text.strip(),
+        given,
     ):
         levels = [
             float(number) * 0xFF / 100 if percent else float(number)
-            for number, percent in re.findall(_CHANNEL, text)[:3]
+            for number, percent in re.findall(_CHANNEL, given)[:3]
         ]
         if max(levels) < 0xFF + 0.5:
             return "#" + bytes(int(level + 0.5) for level in levels).hex()
-    raise ValueError(f"colour must look like #1a2b3c, got {text!r}: pick it anew")
+    raise ValueError(f"colour must look like #1a2b3c, got {text!r:.60}: pick it anew")
 
 
-def read_colour(text: str) -> Colour:
+def read_colour(text: object) -> Colour:
     """Read what a colour picker gives, as red, green and blue in [0, 1].
 
     Raises:

@@ -36,7 +36,7 @@ _NAMES = {
 
 
 def publish(data: bytes, name: str) -> str:
-    """Put a file where Gradio serves it from, and deletes it from in time.
+    """Put a file where Gradio serves it from, and `leftovers.py` deletes it in time.
 
     The folder is named after a keyed hash of the content: only who has the file can name it. The
     page may be loading the same file from earlier, so that it is there whole or not at all.
@@ -50,7 +50,7 @@ def publish(data: bytes, name: str) -> str:
     """
     path = Path(get_upload_folder()).resolve() / hash_bytes(data) / Path(name).name
     with suppress(FileNotFoundError):
-        os.utime(path)  # Gradio deletes the oldest files
+        os.utime(path)  # the oldest files are deleted
         return str(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(token_hex(16))

@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -21,6 +22,7 @@ PAPER_GROWTH_PERCENT = {size: 100 * (sad / PAPER_SAD[0] - 1) for size, sad in PA
 """By how much that is more than the SAD of the guidance as it is."""
 
 MAX_RUNS = 13
+_NO_PLANE = np.zeros((0, 0), np.float32)
 _COLUMNS = ("sad_thousand", "mse_thousandth", "guidance_sad_thousand", "change_percent")
 
 
@@ -48,8 +50,12 @@ class Trial:
     guidance_sad: float
     change_percent: float
 
+    def figures_alone(self) -> "Trial":
+        """Return it with empty planes: those of all trials may be more than the memory holds."""
+        return replace(self, guidance=_NO_PLANE, alpha=_NO_PLANE)
 
-def read_sizes(text: str) -> tuple[int, ...]:
+
+def read_sizes(text: object) -> tuple[int, ...]:
     """Read a list of kernel diameters, "10, 20, 30", into signed ones on both sides of 0.
 
     Args:
@@ -61,14 +67,14 @@ def read_sizes(text: str) -> tuple[int, ...]:
     Raises:
         ValueError: there is none, one is out of range, or there are too many.
     """
-    words = text.replace(",", " ").replace(";", " ").split()
+    words = text.replace(",", " ").replace(";", " ").split() if isinstance(text, str) else []
     if not words or not all(word.isdecimal() for word in words):
-        raise ValueError(f"sizes must be whole numbers, got {text[:60]!r}: write 10, 20, 30")
+        raise ValueError(f"sizes must be whole numbers, got {text!r:.60}: write 10, 20, 30")
     sizes = {int(word) for word in words} - {0}
     if not sizes or max(sizes) > GROW_LIMIT_PX or 2 * len(sizes) + 1 > MAX_RUNS:
         raise ValueError(
             f"sizes must be 1 to {(MAX_RUNS - 1) // 2} numbers from 1 to {GROW_LIMIT_PX}, got "
-            f"{text[:60]!r}: write 10, 20, 30"
+            f"{text!r:.60}: write 10, 20, 30"
         )
     return tuple(sorted({0, *sizes, *(-size for size in sizes)}))
 
@@ -94,7 +100,9 @@ def trials(
     if truth is None:
         reference, base, whole = unperturbed, 0.0, float(unperturbed.sum(dtype=np.float64)) / 1000
     else:
-        reference = studio.fitting_mask(order, truth).mask
+        # The label is that of the visitor's own mask.
+        unlabelled = replace(order, recipe=replace(order.recipe, label=None))
+        reference = studio.fitting_mask(unlabelled, truth).mask
         base = whole = sad_thousands(unperturbed, reference)
     if not whole:
         raise ValueError(
@@ -123,12 +131,15 @@ def sad_thousands(plane: Floats, reference: Floats) -> float:
     return float(np.abs(plane - reference).sum(dtype=np.float64)) / 1000
 
 
+def bounds(alphas: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Return the least and the greatest alpha at every pixel, each (H, W)."""
+    return reduce(np.minimum, alphas), reduce(np.maximum, alphas)
+
+
 def disagreement(alphas: Sequence[Floats]) -> Floats:
     """Return how far the results differ at every pixel: greatest minus least alpha, (H, W)."""
-    least = np.minimum.reduce(alphas)
-    greatest = np.maximum.reduce(alphas)
-    difference: Floats = greatest - least
-    return difference
+    least, greatest = bounds(alphas)
+    return greatest - least
 
 
 def heat(image: Floats, difference: Floats) -> Floats:

@@ -6,6 +6,7 @@ The stages are those of `mgm_core.cutout`. Each asks the one before it and keeps
 
 import hashlib
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
@@ -80,7 +81,8 @@ class Studio:
         models: the networks.
         memory: where results are kept.
         max_megapixels: largest photo that is accepted.
-        max_seconds: how long a photo's matte, and its colours, may take; None for any time.
+        max_seconds: how long a photo's corrections, its matte, its colours and what is made of them
+            may take, each; None for any time.
     """
 
     def __init__(
@@ -203,13 +205,21 @@ class Studio:
             settings = recipe.shift_px, recipe.edits, recipe.drawn_on
             guided = self._briefly(
                 ("corrected", order.photo.digest, _digest(before), settings),
-                lambda: apply_corrections(before, recipe, image),
+                lambda: self._correct(before, recipe, image),
             )
         else:
-            guided = apply_corrections(guided, recipe)
+            guided = self._correct(guided, recipe)
         if order.perturb_px is None:
             return guided
         return replace(guided.shifted(order.perturb_px), known=None)
+
+    def _correct(self, guided: Guided, recipe: Recipe, image: Floats | None = None) -> Guided:
+        with self.in_time():
+            return apply_corrections(guided, recipe, image)
+
+    def in_time(self) -> AbstractContextManager[None]:
+        """Compute something of a photo in this block, which may not take longer than it may."""
+        return within(self._max_seconds, "a photo")
 
     def matte(self, order: Order) -> "Matte":
         """Return the matte: alpha, its levels and their self-guidance."""
@@ -285,7 +295,7 @@ class Studio:
         """Return what is kept, or make it when it is the visit's turn, within the time limit."""
         if key not in self._memory:
             await_turn(_lane(image))
-        with within(self._max_seconds, "a photo"):
+        with self.in_time():
             return self._memory.get(key, make)
 
     def foreground(self, order: Order) -> Floats:
@@ -305,6 +315,21 @@ class Studio:
                 photo.alpha,
                 order.recipe,
             ),
+        )
+
+    def colours_under(self, photo: File, other: File, alpha: Floats) -> Floats:
+        """Return a photo's own colours under another tool's alpha, (H, W, 3).
+
+        Args:
+            photo: the photo.
+            other: the other tool's result.
+            alpha: its alpha at the photo's size, (H, W) float32 in [0, 1].
+        """
+        image = self.image(photo)
+        return self._in_turn(
+            ("colours", photo.digest, other.digest),
+            image,
+            lambda: estimate_foreground(image, alpha, "multilevel"),
         )
 
     def background(self, order: Order) -> Floats | None:
@@ -329,7 +354,7 @@ class Studio:
             return make()
         # Of all backgrounds this one takes long.
         key = ("background", self._foreground_key(order), wanted.blur_percent)
-        return self._memory.get(key, make)
+        return self._in_turn(key, photo.image, make)
 
     def cut_out(self, order: Order) -> Floats:
         """Return the subject over nothing, with its shadow if it has one, (H, W, 4)."""

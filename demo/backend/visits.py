@@ -9,13 +9,14 @@ import html
 import inspect
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.context import LocalContext
 
-from mgm_core.runtime.admission import Admission, BusyError, Ended, Visitor, current_visit
+from mgm_core.runtime.admission import Admission, BusyError, Ended, Visit, Visitor, current_visit
 from mgm_core.runtime.cancellation import Cancelled
 from mgm_core.runtime.reporting import reason_of, refused_by_disk
 
@@ -41,7 +42,7 @@ class Visits:
         self.admission = admission
         admission.on_end = log
 
-    def of(self, handler: Handler, *, passing: bool = False) -> Handler:
+    def of(self, handler: Handler, *, passing: bool = False, queued: bool = True) -> Handler:
         """Return a handler that is a visit from its first step to its last.
 
         A handler that was cancelled changes nothing on the page: whoever stopped it sees
@@ -50,15 +51,19 @@ class Visits:
         Args:
             handler: What Gradio is to call.
             passing: Whether `outdate` ends it.
+            queued: Whether Gradio queues it. Of what it does not queue, nobody can tell whether the
+                visitor still waits: such a handler must be short, and counts for his address alone.
         """
+
+        def comes() -> AbstractContextManager[Visit]:
+            who = visitor() if queued else replace(visitor(), page=None)
+            return self.admission.visit(who, passing=passing)
+
         if inspect.isgeneratorfunction(handler):
 
             @functools.wraps(handler)
             def steps(*args: object, **options: object) -> Iterator[object]:
-                with (
-                    report_refusals(),
-                    self.admission.visit(visitor(), passing=passing) as visit,
-                ):
+                with report_refusals(), comes() as visit:
                     # Gradio runs each step in another context: a visit is active within each.
                     inner = handler(*args, **options)
                     try:
@@ -79,11 +84,7 @@ class Visits:
 
         @functools.wraps(handler)
         def once(*args: object, **options: object) -> object:
-            with (
-                report_refusals(),
-                self.admission.visit(visitor(), passing=passing) as visit,
-                visit.active(),
-            ):
+            with report_refusals(), comes() as visit, visit.active():
                 return handler(*args, **options)
 
         return once  # type: ignore[return-value]

@@ -15,7 +15,11 @@
     return;
   }
   say("Copying", 0);
-  const picture = new Promise((keep, fail) => { window.mgmCopy = {keep, fail}; });
+  const copy = {refused: false};
+  window.mgmCopy = copy;
+  const picture = new Promise((keep, fail) => Object.assign(copy, {keep, fail}));
+  // Where the server refused, the page says why.
   navigator.clipboard.write([new ClipboardItem({"image/png": picture})]).then(
-    () => say("Copied"), () => say("The browser refused: use Download"));
+    () => say("Copied"),
+    () => say(copy.refused ? "That did not work" : "The browser refused: use Download"));
 }

@@ -30,7 +30,6 @@ from demo.web.uploads import uploaded
 from demo.web.viewer import Pair, side_by_side
 from mgm_core.arrays import Bytes, Floats
 from mgm_core.corrections.editing import apply_edits
-from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.images import encode_jpeg, encode_png
 from mgm_core.recipe import Recipe, read_edits
 
@@ -101,7 +100,8 @@ class PlayHandlers:
 
     def _scribble(self, order: Order, edits: object) -> Floats:
         height, width = self._studio.image(order.photo).shape[:2]
-        return apply_edits(np.zeros((height, width), np.float32), read_edits(edits))
+        with self._studio.in_time():
+            return apply_edits(np.zeros((height, width), np.float32), read_edits(edits))
 
     def play(
         self,
@@ -169,13 +169,18 @@ class PlayHandlers:
             report_waiting(progress, 0)
             self._studio.await_turn(order)
             picture = self._studio.picture(order.photo)
+            still = replace(order, perturb_px=0)
+            mask = self._studio.guidance(still).guidance
+            area = float(self._studio.matte(still).alpha.sum())
             frames: list[Bytes] = []
             done: list[Trial] = []
+            mask_sads: list[float] = []
             progress((0, len(KERNELS_PX)), "Cutting out", unit="masks")
             for trial in trials(self._studio, order, KERNELS_PX):
                 shown = self._studio.view(replace(order, perturb_px=trial.grow_px), "cut-out")
                 frames.append(loop_frame(overlay(picture, trial.guidance), shown))
-                done.append(trial)
+                done.append(trial.figures_alone())
+                mask_sads.append(sad_thousands(trial.guidance, mask))
                 progress((len(frames), len(KERNELS_PX)), "Cutting out", unit="masks")
                 yield publish(encode_frame(frames[-1]), "frame.jpg"), gr.skip(), gr.skip(), ""
             round_ = there_and_back(frames)
@@ -186,7 +191,7 @@ class PlayHandlers:
                 gif,
                 gr.DownloadButton(value=gif, interactive=True),
                 gr.DownloadButton(value=mp4, interactive=True),
-                measured(done),
+                measured(done, mask_sads, area),
             )
 
     def look(self, progress: gr.Progress = _PROGRESS, *values: object) -> dict[str, object]:
@@ -249,7 +254,7 @@ class PlayHandlers:
             else:
                 colours = theirs.colours
                 if colours is None:
-                    colours = estimate_foreground(image, theirs.alpha, "multilevel")
+                    colours = self._studio.colours_under(order.photo, file, theirs.alpha)
                 plain = Recipe()
                 pictures = (
                     over_tiles(self._studio.foreground(order), ours, plain),
@@ -279,14 +284,17 @@ def in_words(score: Score, highest: float) -> str:
     )
 
 
-def measured(done: Sequence[Trial]) -> str:
-    """Say by how much masks and results of a loop differ from the ones in its middle."""
-    still = next(trial for trial in done if trial.grow_px == 0)
-    subject = max(float(still.alpha.sum()), 1.0) / 1000
-    mask = max(sad_thousands(trial.guidance, still.guidance) for trial in done)
-    result = max(sad_thousands(trial.alpha, still.alpha) for trial in done)
+def measured(done: Sequence[Trial], mask_sads: Sequence[float], area: float) -> str:
+    """Say by how much masks and results of a loop differ from the ones in its middle.
+
+    Args:
+        done: its trials, against the result in the middle.
+        mask_sads: of each mask from the one in the middle, in thousands.
+        area: the subject's, in px.
+    """
+    subject = max(area, 1.0) / 1000
     return (
         f"The mask moves by {done[0].grow_px} to {done[-1].grow_px} px: it changes by up to "
-        f"{100 * mask / subject:.1f} % of the subject, the cut-out by up to "
-        f"{100 * result / subject:.1f} %."
+        f"{100 * max(mask_sads) / subject:.1f} % of the subject, the cut-out by up to "
+        f"{100 * max(trial.sad for trial in done) / subject:.1f} %."
     )

@@ -53,8 +53,11 @@ def _game(
             score = gr.Markdown("The score will be here.", elem_id="scribble-score")
             pictures = picture_rows("Mask and results", columns=3, elem_id="scribble-pictures")
     # A new photo is a new sheet.
-    arrived.change(handlers.blank, controls, [canvas, edits], **AT_ONCE)
-    canvas.edit(handlers.scribbled, controls, [canvas, edits], **AT_ONCE)
+    blank, scribbled = (
+        visits.of(handler, queued=False) for handler in (handlers.blank, handlers.scribbled)
+    )
+    arrived.change(blank, controls, [canvas, edits], **AT_ONCE)
+    canvas.edit(scribbled, controls, [canvas, edits], **AT_ONCE)
     _compute(
         [run.click],
         (run, stop),

@@ -11,7 +11,7 @@ import cv2
 import gradio as gr
 import numpy as np
 
-from demo.backend.orders import GROW_LIMIT_PX, File, Order, picked_colour
+from demo.backend.orders import GROW_LIMIT_PX, File, Order, picked_colour, whole
 from demo.backend.publishing import Product, encoded, for_page, new_file
 from demo.backend.studio import Studio
 from demo.backend.visits import (
@@ -94,8 +94,9 @@ class BatchHandlers:
             if settings is None:
                 recipe = Recipe(
                     category=category,
-                    shift_px=round(grow_px),
+                    shift_px=whole("grow_px", grow_px),
                     threshold=threshold,
+                    quality=self._environment.quality,
                     foreground=foreground,
                     background=Background(background, picked_colour(colour)),
                 )
@@ -163,26 +164,33 @@ class BatchHandlers:
         out: zipfile.ZipFile,
     ) -> tuple[str, str]:
         order = Order(File.at(path), recipe)
-        # All of a photo's files are made before the first is written: a photo that fails leaves
-        # none behind.
+        # All of a photo's pictures are made before its first file is written: a photo that fails
+        # leaves none behind.
         files = {f"{stem}-{name}.png": encoded(self._studio, order, name) for name in wanted}
+        note = self._studio.guidance(order).reason
+        shown = for_page(preview(self._studio.view(order, "cut-out")))
         for name, data in files.items():
             out.writestr(name, data)
-        note = self._studio.guidance(order).reason
-        return for_page(preview(self._studio.view(order, "cut-out"))), f"{Path(path).name}: {note}"
+        return shown, f"{Path(path).name}: {note}"
 
 
 def read_settings(path: str) -> Recipe:
     """Read a recipe that was made for one photo and is to be used for many.
 
     Raises:
-        ValueError: it is none, or holds what fits that one photo alone.
+        ValueError: it is none, holds what fits that one photo alone, or needs a picture.
     """
     recipe = Recipe.from_json(Path(uploaded(path)).read_bytes())
     if recipe.edits or recipe.own_mask:
         raise ValueError(
             "settings for several photos must be without corrections by hand and a mask, got some "
             "that were made for one photo: undo the corrections there, and download them anew"
+        )
+    if recipe.background.kind == "picture":
+        raise ValueError(
+            "settings for several photos must be without a picture as background, which is not "
+            "among them, got some with one: choose another background there, and download them "
+            "anew"
         )
     return recipe
 
@@ -285,7 +293,7 @@ def batch_tab(
                 threshold = gr.Slider(0.05, 0.95, 0.5, step=0.05, label="Subject from probability")
                 foreground = gr.Dropdown(
                     list(get_args(ForegroundMethod)),
-                    value=Recipe().foreground,
+                    value=Recipe(quality=environment.quality).foreground,
                     label="Subject's colours at soft edges",
                 )
                 settings = gr.File(

@@ -128,12 +128,18 @@ def cut_out_tab(
     # What was made for another photo means nothing for this one.
     brought_digest = gr.State()
     blocks = [result_block, settings_block, hero_block]
-    new = [*blocks, keeping, brought_digest, steps.gallery, parts["edits"], *per_photo]
+    ignoring = parts["ignore_transparency"]
+    new = [*blocks, keeping, brought_digest, steps.gallery, parts["edits"], *per_photo, ignoring]
     started = arrived.change(handlers.start_photo, [photo, brought_digest], new, **AT_ONCE)
-    arrived.change(handlers.transparency, photo, parts["ignore_transparency"], **AT_ONCE)
-    labelled = mask_arrived.change(handlers.labels, parts["mask"], parts["label"], **AT_ONCE)
+    transparency, labels, bring = (
+        visits.of(handler, queued=False)
+        for handler in (handlers.transparency, handlers.labels, handlers.bring)
+    )
+    arrived.change(transparency, photo, ignoring, **AT_ONCE)
+    mask, label = parts["mask"], parts["label"]
+    labelled = mask_arrived.change(labels, [mask, label], label, **AT_ONCE)
     examples.select(handlers.example, None, [photo, *per_photo], **AT_ONCE)
-    keeping.bring(handlers.bring, None, [brought_digest, *controls], **AT_ONCE)
+    keeping.bring(bring, None, [brought_digest, *controls], **AT_ONCE)
     _wire_pictures(pictures)
     # States are waited for, not listened to: what is not queued does not tell of their changes.
     edited = pictures.editor.edit(handlers.edited, None, parts["edits"], **AT_ONCE)

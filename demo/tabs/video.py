@@ -158,7 +158,7 @@ class VideoHandlers:
 
     def labels(self, mask: str | None) -> gr.Dropdown:
         """Offer the labels of a class map as first mask."""
-        with report_refusals():
+        with report_refusals(), briefly():
             most = self._environment.max_megapixels
             shares = {} if mask is None else read_labels(uploaded(mask), max_megapixels=most)
         return label_choice(shares)
@@ -315,7 +315,9 @@ def video_tab(
         [colour, picture, blur, save],
         **AT_ONCE,
     )
-    arrival(first_mask).change(handlers.labels, first_mask, label, **AT_ONCE)
+    arrival(first_mask).change(
+        visits.of(handlers.labels, queued=False), first_mask, label, **AT_ONCE
+    )
     download = gr.File(label="Download", elem_classes="offstage")
     frame.click(
         visits.of(handlers.first_frame),

@@ -4,7 +4,9 @@ Nothing here subclasses a Gradio component: Gradio writes a stub file beside the
 such class.
 """
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def sent(payload: ImageData | None) -> str | None:
 
 
 def uploaded(path: str) -> str:
-    """Raise unless a path is that of an upload.
+    """Count an upload as used from now on; raise unless the path is that of one.
 
     Gradio checks this only for payloads that say of themselves that they are files; one that does
     not may name any file of the server.
@@ -77,16 +79,20 @@ def uploaded(path: str) -> str:
             f"{Path(path).name} must be a file that was uploaded, got the name of another: "
             "upload it first"
         )
+    with suppress(OSError):  # whoever reads the file says that it is gone
+        os.utime(path)
     return path
 
 
-def label_choice(shares: Mapping[int, float]) -> gr.Dropdown:
+def label_choice(shares: Mapping[int, float], chosen: int | None = None) -> gr.Dropdown:
     """Return the choice among a class map's labels; of one or none there is nothing to choose.
 
     Args:
         shares: each label's share of the picture.
+        chosen: a label that stays chosen where it is among them; else it is the largest.
     """
     if len(shares) < 2:
         return gr.Dropdown(choices=[], value=None, visible=False)
     choices = [(f"{label} ({share:.1%} of the picture)", label) for label, share in shares.items()]
-    return gr.Dropdown(choices=choices, value=max(shares, key=lambda n: shares[n]), visible=True)
+    value = chosen if chosen in shares else max(shares, key=lambda n: shares[n])
+    return gr.Dropdown(choices=choices, value=value, visible=True)

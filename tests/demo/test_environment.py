@@ -1,10 +1,13 @@
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import app
+from demo.backend.visits import LANES, Visits
 from demo.environment import Environment
+from mgm_core.runtime.admission import Admission
 
 
 def test_nothing_set_is_the_defaults():
@@ -22,9 +25,14 @@ def test_variables_are_read_in_the_type_of_their_default():
 
 def test_what_is_no_number_is_refused():
     with pytest.raises(
-        ValueError, match="MGM_QUEUE_SIZE must be a number, got 'many': it sets how"
+        ValueError, match="MGM_MAX_MEGAPIXELS must be a number, got 'many': it sets largest"
     ):
-        Environment.from_variables({"MGM_QUEUE_SIZE": "many"})
+        Environment.from_variables({"MGM_MAX_MEGAPIXELS": "many"})
+    for text in ("many", "0.5"):
+        with pytest.raises(
+            ValueError, match=f"MGM_QUEUE_SIZE must be a whole number, got '{text}': it sets how"
+        ):
+            Environment.from_variables({"MGM_QUEUE_SIZE": text})
 
 
 def test_what_is_out_of_range_is_refused():
@@ -59,6 +67,24 @@ def test_mcp_without_its_package_is_refused(monkeypatch):
         ValueError, match=r"MGM_MCP must be 0 while the package mcp is missing, got"
     ):
         app.check_mcp(Environment(mcp=1))
+
+
+def test_a_port_that_is_taken_is_refused_in_words(monkeypatch):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
+
+    def launch(**_):
+        raise OSError("Cannot find empty port in range: 7860-7860.")
+
+    page = SimpleNamespace(queue=lambda **_: None, launch=launch)
+    with pytest.raises(ValueError, match="PORT must be free, got 7860, which cannot be listened"):
+        app.launch(page, Environment(), Visits(Admission(LANES)))
+
+
+def test_a_place_for_files_that_cannot_be_written_is_refused_in_words(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file" / "below"))
+    with pytest.raises(ValueError, match=r"must be writable, got .* \(Not a directory\): name ano"):
+        app.own_folder()
 
 
 def test_mcp_is_off_unless_asked_for():

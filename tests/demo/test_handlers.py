@@ -1,3 +1,4 @@
+import weakref
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +10,10 @@ import pytest
 from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
 from PIL import Image, ImageCms
 
+from demo.backend.memory import Memory
+from demo.backend.models import Models
+from demo.backend.robustness import trials
+from demo.backend.studio import Studio
 from demo.backend.visits import sentence
 from demo.controls import CONTROL_NAMES, Controls
 from demo.examples import EXAMPLES
@@ -111,12 +116,12 @@ def test_another_photo_starts_anew_and_an_example_keeps_what_belongs_to_it(handl
     assert (result.visible, controls.visible, hero.visible) == (True, True, False)
     assert (about["own"], about["name"], about["most"]) == (True, Path(photo).name, 1.0)
     digest, *rest = rest
-    assert rest == [[], [], None, "detect", "auto", 0]
+    assert rest == [[], [], None, "detect", "auto", 0, False]
     assert (
-        list(handlers.start_photo(photo, digest)[6:]) == [gr.skip()] * 5
+        list(handlers.start_photo(photo, digest)[6:]) == [gr.skip()] * 6
     )  # the browser may repeat it
     example, *_ = handlers.example(SimpleNamespace(example=6))
-    assert list(handlers.start_photo(example, None)[6:]) == [[], *[gr.skip()] * 4]
+    assert list(handlers.start_photo(example, None)[6:]) == [[], *[gr.skip()] * 4, False]
     assert not handlers.start_photo(example, None)[3]["own"]
     assert handlers.start_photo(None, None)[2].visible
 
@@ -129,7 +134,7 @@ def test_what_the_browser_kept_is_taken_back_with_its_settings(handlers, photo, 
     named = dict(zip(CONTROL_NAMES, controls, strict=True))
     assert named == named | values | {"photo": photo, "mask": mask, "category": "auto"}
     # The photo is set, and so what belongs to it stays.
-    assert list(handlers.start_photo(photo, digest)[4:]) == [digest, [], *[gr.skip()] * 5]
+    assert list(handlers.start_photo(photo, digest)[4:]) == [digest, [], *[gr.skip()] * 6]
     for wrong in (
         {"files": {}, "values": {}},
         {"files": {"photo": photo}, "values": {"unheard": 1}},
@@ -138,6 +143,36 @@ def test_what_the_browser_kept_is_taken_back_with_its_settings(handlers, photo, 
     ):
         with pytest.raises(gr.Error):
             handlers.bring(SimpleNamespace(**wrong))
+
+
+def test_what_is_brought_without_settings_has_the_operators_quality(studio, photo):
+    for values, quality in (({}, "fast"), ({"quality": "best"}, "best")):
+        sent = SimpleNamespace(files={"photo": photo}, values=values)
+        _, *controls = Handlers(studio, "fast").bring(sent)
+        assert controls[CONTROL_NAMES.index("quality")] == quality
+
+
+def test_a_label_and_ignored_transparency_that_the_browser_kept_stay(handlers, tmp_path):
+    clear = np.dstack([photo_pixels(), subject_mask()])
+    (tmp_path / "clear.png").write_bytes(encode_png(clear))
+    labels = np.where(subject_mask() > 0, 15, 0).astype(np.uint8)
+    labels[:4, :4] = 7
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    photo, mask = str(tmp_path / "clear.png"), str(tmp_path / "labels.png")
+    sent = SimpleNamespace(
+        files={"photo": photo, "mask": mask}, values={"ignore_transparency": True, "label": 7}
+    )
+    digest, *controls = handlers.bring(sent)
+    named = dict(zip(CONTROL_NAMES, controls, strict=True))
+    assert named["ignore_transparency"] is True
+    assert named["label"].value == 7
+    assert [label for _, label in named["label"].choices] == [7, 15]
+    # Neither the photo's arrival nor the mask's changes them.
+    assert handlers.start_photo(photo, digest)[-1] == gr.skip()
+    assert "value" not in handlers.transparency(photo)._constructor_args[0]
+    assert handlers.labels(mask, 7).value == 7
+    # A label that another mask does not have is none of it.
+    assert handlers.labels(mask, 9).value == 15
 
 
 def test_a_photo_that_is_too_large_is_not_shown_but_told_of(handlers, tmp_path):
@@ -450,6 +485,24 @@ def test_the_experiment_reports_after_every_guidance(handlers, photo):
     with zipfile.ZipFile(archive) as files:
         assert "alpha+8px.png" in files.namelist()
         assert files.read("robustness.csv").count(b"\n") == 6
+
+
+def test_the_experiment_keeps_no_result_at_full_size(segmenter, matter, photo, monkeypatch):
+    results, left = [], []
+
+    def watched(*args):
+        for trial in trials(*args):
+            results.append(weakref.ref(trial.alpha))
+            yield trial
+            left.append(sum(alpha() is not None for alpha in results))
+
+    monkeypatch.setattr("demo.handlers.trials", watched)
+    forgetful = Memory(max_bytes=1, keep_s=600)
+    studio = Studio(Models(lambda: matter, lambda _: segmenter), forgetful, max_megapixels=1.0)
+    controls = DEFAULTS.with_values(photo=photo)
+    list(Handlers(studio).experiment("2, 4, 6", None, gr.Progress(), *controls.values()))
+    assert len(left) > 5
+    assert max(left) <= 2
 
 
 def test_the_places_of_the_curve_are_drawn_before_anything_is_computed(handlers, photo):

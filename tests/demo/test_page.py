@@ -3,10 +3,13 @@
 import asyncio
 import subprocess
 import zipfile
+from collections import Counter
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
+from gradio.context import LocalContext
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
@@ -30,12 +33,16 @@ def test_the_page_offers_what_the_core_has():
     assert tuple(name for _, name in SEGMENTERS) == choices.SEGMENTERS
 
 
-def test_handlers_get_the_controls_in_their_order(studio):
-    async def built():
-        return build(studio, Environment(), Visits(Admission(LANES)))
+def built(studio, admission):
+    async def build_page():
+        return build(studio, Environment(), Visits(admission))
 
     # Inside a loop, as Gradio else opens loops of its own and leaves them open.
-    page = asyncio.run(built())
+    return asyncio.run(build_page())
+
+
+def test_handlers_get_the_controls_in_their_order(studio):
+    page = built(studio, Admission(LANES))
     show = next(fn for fn in page.fns.values() if fn.name == "show")
     labels = [getattr(part, "label", None) for part in show.inputs]
     assert len(labels) == 2 + len(CONTROL_NAMES)
@@ -48,6 +55,20 @@ def test_handlers_get_the_controls_in_their_order(studio):
         [] if name == "edits" else value
         for name, value in zip(CONTROL_NAMES, Controls().values(), strict=True)
     ]
+    # Gradio would delete files that are in use, or that a visit waits for.
+    assert page.delete_cache is None
+
+
+def test_whoever_reads_pictures_is_a_visit_and_held_to_the_share(studio):
+    page = built(studio, Admission(LANES, address_share=0))
+    reading = {"transparency": 1, "labels": 2, "bring": 1, "blank": 1, "scribbled": 1}
+    found = [fn for fn in page.fns.values() if fn.name in reading]
+    assert Counter(fn.name for fn in found) == reading
+    before = LocalContext.request.set(None)
+    for handler in found:
+        with pytest.raises(gr.Error, match="Your address must have at most 0 requests under way"):
+            handler.fn(*[None] * len(handler.inputs))
+    LocalContext.request.reset(before)
 
 
 @pytest.mark.browser

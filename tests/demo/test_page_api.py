@@ -7,6 +7,7 @@ from demo_pictures import HEIGHT, WIDTH, photo_pixels
 from PIL import Image
 
 from demo.api import Api
+from demo.controls import Controls
 from mgm_core.images import encode_png, read_alpha, read_mask
 
 
@@ -42,3 +43,21 @@ def test_an_unknown_category_is_refused_with_a_mask_too(api, photo, mask):
         api.matte(photo, mask, category="persn")
     with pytest.raises(gr.Error, match=message):
         api.apply(photo, '{"own_mask": true, "category": "persn"}', mask)
+
+
+@pytest.mark.parametrize("value", [None, float("inf"), float("nan"), "far", [1]])
+def test_what_is_no_number_and_no_text_is_refused_in_words(api, photo, mask, value):
+    with pytest.raises(gr.Error, match=r"Grow_px must be a number, got .*\. Correct it\."):
+        api.matte(photo, mask, grow_px=value)
+    if value is not None:
+        with pytest.raises(gr.Error, match=r"Label must be a number, got .*\. Correct it\."):
+            api.matte(photo, mask, label=value)
+    for name in ("shift_px", "x_percent", "y_percent"):
+        with pytest.raises(ValueError, match=rf"^{name} must be a number, got .*: correct it"):
+            Controls().with_values(photo=photo, **{name: value}).order()
+    with pytest.raises(ValueError, match="colour must look like #1a2b3c, got"):
+        Controls().with_values(photo=photo, colour=value).order()
+    with pytest.raises(gr.Error, match="Sizes must be whole numbers, got"):
+        api.robustness(photo, mask, sizes=value)
+    with pytest.raises(gr.Error, match="Settings must be"):
+        api.apply(photo, value, mask)

@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pytest
 from axe import violations
+from PIL import Image
 from playwright.sync_api import expect
 from real_page import ASTRONAUT, GAMES, cut_out, open_tab, saved, settled, upload, visit
 
-from mgm_core.images import read_image, write_image
+from mgm_core.images import encode_png, read_image, write_image
 
 pytestmark = pytest.mark.browser
 
@@ -99,6 +100,35 @@ def test_a_photo_and_its_settings_are_there_again_when_the_page_is_opened_anew(
         expect(latest.locator("#keeper .offer")).to_be_hidden()
         later.get_by_role("button", name="Forget it").click()
         expect(later.locator("#keeper .offer")).to_be_hidden()
+
+
+def test_a_label_and_ignored_transparency_are_there_again(browser, address, tmp_path):
+    photo = read_image(ASTRONAUT)
+    erased = np.ones(photo.shape[:2], np.float32)
+    erased[:, :210] = 0
+    (tmp_path / "erased.png").write_bytes(encode_png(np.dstack([photo, erased])))
+    labels = np.zeros(photo.shape[:2], np.uint8)
+    labels[40:500, 100:330] = 15
+    labels[10:200, 400:500] = 9
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    with visit(browser, address, viewport={"width": 1400, "height": 1300}) as page:
+        cut_out(page, tmp_path / "erased.png")
+        page.locator("#ignore-transparency input").check()
+        page.get_by_role("button", name="Your own mask").click()
+        upload(page, "#mask", tmp_path / "labels.png")
+        expect(page.locator("#note")).to_contain_text("label 15 of 0, 9, 15")
+        page.click("#label input")
+        page.get_by_role("option", name="9 (").click()
+        expect(page.locator("#note")).to_contain_text("label 9 of 0, 9, 15")
+        whole = "return record?.values.label === 9 && record.values.ignore_transparency"
+        wait_until_stored(page, whole)
+        again = anew(page, address)
+        again.get_by_role("button", name="Go on with it").click()
+        expect(again.locator("#note")).to_contain_text("label 9 of 0, 9, 15")
+        settled(again)
+        expect(again.locator("#note")).to_contain_text("label 9 of 0, 9, 15")
+        expect(again.locator("#note")).not_to_contain_text("stays so")
+        expect(again.locator("#ignore-transparency input")).to_be_checked()
 
 
 def test_a_photo_over_another_and_an_example_chosen_again_are_shown_once_each(

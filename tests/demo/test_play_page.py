@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from real_page import cut_out, open_tab, saved, upload, visit
 
 from demo.examples import EXAMPLES
+from demo.play.card import COPY, COPY_BEGUN
 from mgm_core.images import encode_png, read_alpha, read_image, read_mask
 
 pytestmark = pytest.mark.browser
@@ -142,3 +143,24 @@ def magnified(alpha, x, y, size):
         np.ix_(rows.clip(0, alpha.shape[0] - 1), columns.clip(0, alpha.shape[1] - 1))
     ][inside]
     return shown
+
+
+_COPY_ALONE = """() => {
+  document.body.innerHTML = '<button id="copy">Copy</button>';
+  window.ClipboardItem = class { constructor(kinds) { this.picture = kinds["image/png"]; } };
+  Object.defineProperty(navigator, "clipboard", {value: {write: ([item]) => item.picture}});
+}"""
+
+
+def test_who_refused_a_copy_is_told_apart(browser):
+    page = browser.new_page()
+    page.evaluate(_COPY_ALONE)
+    # Gradio gives no file where the server refused.
+    for file, said in (
+        (None, "That did not work"),
+        ({"url": "nowhere:"}, "The browser refused: use Download"),
+    ):
+        page.evaluate(COPY_BEGUN)
+        page.evaluate(COPY, file)
+        expect(page.locator("#copy")).to_have_text(said)
+    page.close()

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from demo_pictures import photo_pixels, subject_mask
+from PIL import Image
 
 from demo.backend.orders import File, Order
 from demo.backend.robustness import (
@@ -67,6 +68,23 @@ def test_a_true_alpha_is_what_is_compared_with(studio, order, tmp_path):
     (grown,) = trials(studio, order, [12], File.at(str(tmp_path / "truth.png")))
     assert same.change_percent == 0
     assert grown.change_percent == pytest.approx(100 * (grown.sad / same.sad - 1), rel=1e-5)
+
+
+def test_a_true_alpha_is_read_without_the_label_of_the_visitors_own_mask(studio, order, tmp_path):
+    labels = np.where(subject_mask() > 0, 15, 0).astype(np.uint8)
+    labels[:4, :4] = 7
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    write_image(tmp_path / "truth.png", dilate(subject_mask(), 12))
+    labelled = replace(
+        order,
+        mask=File.at(str(tmp_path / "labels.png")),
+        recipe=replace(order.recipe, own_mask=True, label=15),
+    )
+    truth = File.at(str(tmp_path / "truth.png"))
+    (same,) = trials(studio, labelled, [0], truth)
+    assert same.sad == pytest.approx(
+        np.abs(same.alpha - dilate(subject_mask(), 12)).sum() / 1000, rel=1e-5
+    )
 
 
 def test_a_true_alpha_that_is_the_result_is_refused(studio, order, tmp_path):

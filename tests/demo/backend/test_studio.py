@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from demo_pictures import SUBJECT, FakeMatter, FakeSegmenter, photo_pixels, subject_mask
 
+import demo.backend.studio as backend
 from demo.backend.models import Models
 from demo.backend.orders import File, Order
 from demo.backend.studio import Studio, overlay
@@ -201,6 +202,44 @@ def test_what_takes_long_is_made_in_turn_and_within_its_time(order, memory, stag
     with admission.visit(visitor) as visit, visit.active():
         getattr(patient, stage)(order)
         assert not visit.has_place  # what is there needs no turn
+
+
+def test_a_blurred_background_and_anothers_colours_are_made_in_turn(
+    studio, order, tmp_path, monkeypatch
+):
+    blurred = with_recipe(order, background=Background("blur", blur_percent=5))
+    other = file_of(tmp_path, subject_mask())
+    admission, running = Admission({"photo": 1}), []
+    for name in ("make_background", "estimate_foreground"):
+        made = getattr(backend, name)
+        monkeypatch.setattr(
+            backend,
+            name,
+            lambda *a, made=made, **o: running.append(admission.running) or made(*a, **o),
+        )
+    studio.foreground(order)  # all that comes before is there
+    running.clear()
+    for work in (
+        lambda: studio.background(blurred),
+        lambda: studio.colours_under(order.photo, other, subject_mask()),
+    ):
+        with admission.visit(Visitor("203.0.113.7")) as visit, visit.active():
+            work()
+    assert running == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        (Edit("add", 4, tuple((float(x % 60), 6.0) for x in range(2000))),),
+        tuple(Edit("click_add", 4, ((float(x), 25.0),)) for x in range(20, 30)),
+    ],
+)
+def test_corrections_end_at_the_time_limit(order, memory, edits):
+    models = Models(FakeMatter, lambda name: FakeSegmenter())
+    hasty = Studio(models, memory, max_megapixels=1.0, max_seconds=0)
+    with pytest.raises(ValueError, match="a photo must take at most 0 s, took longer"):
+        hasty.guidance(with_recipe(order, edits=edits))
 
 
 def test_the_overlay_tints_the_subject_alone():

@@ -87,6 +87,25 @@ def test_the_next_wish_ends_what_is_passing_and_nothing_else(visits):
         assert [number for number, _ in staying] == [1, 2]
 
 
+def test_what_gradio_does_not_queue_has_the_share_of_its_address_alone():
+    admission = Admission(LANES, page_share=1, address_share=3, grace_s=0)
+    # No connection tells of the page, which is taken for gone.
+    with admission.listen("a1"):
+        pass
+    visits, seen = Visits(admission), []
+
+    def read(left):
+        seen.append(current_visit().visitor)
+        admission.end_deserted()
+        checkpoint()
+        return visits.of(read, queued=False)(left - 1) if left else "read"
+
+    assert visits.of(read, queued=False)(2) == "read"
+    assert set(seen) == {Visitor("203.0.113.7")}
+    with pytest.raises(gr.Error, match="Your address must have at most 3 requests under way"):
+        visits.of(read, queued=False)(3)
+
+
 def test_a_handler_that_gradio_drops_leaves_nothing_behind(visits):
     ended = []
 

@@ -1,3 +1,4 @@
+import weakref
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,10 @@ import pytest
 from demo_pictures import HEIGHT, SUBJECT, WIDTH, photo_pixels, subject_mask
 from PIL import Image
 
+from demo.backend.memory import Memory
+from demo.backend.models import Models
+from demo.backend.robustness import trials
+from demo.backend.studio import Studio
 from demo.backend.visits import LANES
 from demo.controls import Controls
 from demo.play.card import share_card
@@ -77,6 +82,12 @@ def test_a_scribble_is_cut_out_and_scored(handlers, values, matter):
     assert matter.refined == ["off", "off"]
 
 
+def test_a_long_scribble_ends_at_the_time_limit(studio, values):
+    studio._max_seconds = 0
+    with pytest.raises(gr.Error, match="A photo must take at most 0 s, took longer"):
+        PlayHandlers(studio).scribbled(SimpleNamespace(edits=SCRIBBLE), *values)
+
+
 def test_the_score_is_the_share_that_was_mended():
     assert Score(20, 5).mended_percent == 75
     assert in_words(Score(20, 5), 80).startswith("**75 % mended.** Your mask is wrong by 20.0")
@@ -107,6 +118,23 @@ def test_the_loop_is_computed_mask_by_mask(handlers, values, matter):
         "portrait-loop.mp4",
     ]
     assert measured.startswith("The mask moves by -30 to 30 px: it changes by up to ")
+
+
+def test_the_loop_keeps_no_result_at_full_size(segmenter, matter, values, monkeypatch):
+    results, left = [], []
+
+    def watched(*args):
+        for trial in trials(*args):
+            results.append(weakref.ref(trial.alpha))
+            yield trial
+            left.append(sum(alpha() is not None for alpha in results))
+
+    monkeypatch.setattr("demo.play.handlers.trials", watched)
+    forgetful = Memory(max_bytes=1, keep_s=600)
+    studio = Studio(Models(lambda: matter, lambda _: segmenter), forgetful, max_megapixels=1.0)
+    list(PlayHandlers(studio).loop(gr.Progress(), *values))
+    assert len(left) > 5
+    assert max(left) <= 2
 
 
 def test_a_stopped_loop_ends(handlers, values):

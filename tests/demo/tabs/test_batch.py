@@ -1,5 +1,6 @@
 import re
 import zipfile
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -168,6 +169,35 @@ def test_settings_of_a_single_cut_out_serve_for_many(handlers, photos, tmp_path)
     settings.write_text('{"version": 2}')
     with pytest.raises(gr.Error, match=r"must be .*got 2"):
         list(run(handlers, photos, settings=str(settings)))
+
+
+def test_settings_that_need_a_picture_are_refused_before_anything_is_computed(
+    handlers, photos, matter, tmp_path
+):
+    settings = tmp_path / "settings.json"
+    settings.write_text(Recipe(background=Background("picture")).to_json())
+    with pytest.raises(gr.Error, match=r"must be without a picture as background, .* Choose anoth"):
+        list(run(handlers, photos, settings=str(settings)))
+    assert matter.seen == []
+
+
+def test_a_photo_whose_preview_fails_leaves_nothing_in_the_archive(
+    handlers, photos, studio, monkeypatch
+):
+    def fail(*_):
+        raise ValueError("the view must be made, got none: make it")
+
+    monkeypatch.setattr(studio, "view", fail)
+    list(run(handlers, photos))
+    (archive,) = Path(photos[0]).parent.rglob("cutouts.zip")
+    with zipfile.ZipFile(archive) as files:
+        assert files.namelist() == ["failed.txt"]
+
+
+def test_the_operators_quality_is_that_of_a_batch(studio, photos, matter):
+    handlers = BatchHandlers(studio, Environment(quality="fast"))
+    list(run(handlers, photos[:1]))
+    assert matter.refined == ["half"]
 
 
 def test_files_that_were_not_uploaded_are_refused(handlers):
