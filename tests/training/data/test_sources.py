@@ -168,6 +168,15 @@ def test_data_that_cannot_be_trained_on(tmp_path, data):
         Composites(_config(tmp_path, data, CUTOUTS + 'leave_out = "none.txt"\n'))
 
 
+def test_what_is_for_the_segmenter_alone_is_refused(tmp_path, data):
+    config = _config(tmp_path, data, CUTOUTS + "keep_out_every = 2\n")
+    with pytest.raises(ConfigError, match=r"keep_out_every must be 0 .*, got 2 for cutouts: use"):
+        Composites(config)
+    hair = '[[data.sources]]\nkind = "hair_mask"\npath = "photos"\n'
+    with pytest.raises(ConfigError, match=r"kind must be one of rgba, .*, got 'hair_mask' for pho"):
+        Composites(_config(tmp_path, data, CUTOUTS + hair))
+
+
 def test_held_out_backgrounds_are_neither_shown_nor_packed(tmp_path, data):
     config = _config(tmp_path, data, CUTOUTS, ["data.backgrounds_keep_out_percent=10"])
     assert [is_held_out(name, 10) for name in ("0", "1")] == [True, False]
