@@ -1,3 +1,5 @@
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from training_data import write_training_data
 from training.config import ConfigError, load
 from training.data.animals import HELD_OUT_ANIMALS
 from training.data.composites import Composites
+from training.data.segmenter.examples import SegmenterExamples
 from training.data.sources import (
     Backgrounds,
     ForegroundAlphaFolders,
@@ -21,6 +24,7 @@ from training.data.sources import (
     spread_colours,
 )
 from training.tools.pack import pack
+from training.validation import Validation
 
 
 @pytest.fixture
@@ -209,3 +213,33 @@ def test_a_pack_is_small_and_trains_like_its_sources(tmp_path, data):
         pack(config, tmp_path / "packed", limit_mb=1.0)
     with pytest.raises(ConfigError, match=r"--limit-mb must leave room for 8 files, got 0\.001"):
         pack(config, tmp_path / "other", limit_mb=0.001)
+
+
+def test_a_pack_holds_lists_validation_and_what_the_segmenter_reads(tmp_path, data):
+    (data / "left_out.txt").write_text("0\n")
+    (data / "coco").mkdir()
+    (data / "backgrounds").rename(data / "coco/train")
+    wide = np.zeros((10, 1100, 3), np.uint8)
+    cv2.imwrite(str(data / "coco/train/wide.png"), wide)
+    cv2.imwrite(str(data / "photos/images/b.png"), wide)
+    cv2.imwrite(str(data / "photos/masks/b.png"), wide)
+    for old, new in (("photos/images", "figaro/image"), ("photos/masks", "figaro/hair")):
+        shutil.copytree(data / old, data / new)
+    for old, new in (("photos/images", "test/image"), ("photos/masks", "test/alpha")):
+        shutil.copytree(data / old, data / new)
+    sources = (
+        f'{CUTOUTS}leave_out = "left_out.txt"\n'
+        '[[data.sources]]\nkind = "hair_mask"\npath = "figaro"\nkeep_out_every = 2\n'
+        '[[data.sources]]\nkind = "photograph"\npath = "photos/images"\n'
+    )
+    corrections = ['data.backgrounds=["coco/train"]', "run.validation=test", "data.crop_px=65"]
+    packed = tmp_path / "packed"
+    pack(_config(tmp_path, data, sources, corrections), packed, limit_mb=1.0)
+    assert (packed / "left_out.txt").read_text() == "0\n"
+    assert [path.stem for path in (packed / "cutouts").iterdir()] == ["1"]
+    assert cv2.imread(str(packed / "coco/train/wide.webp")).shape[1] == 900  # a background's
+    assert cv2.imread(str(packed / "photos/images/b.webp")).shape[1] == 1000  # a foreground's
+    config = _config(tmp_path, packed, sources, corrections)
+    hair = SegmenterExamples(config).scenes[1].photographs.source
+    assert hair.names == ["b.webp"]  # as where every second was counted off
+    assert len(Validation(packed / "test").pairs) == 2
