@@ -103,6 +103,11 @@ def test_unreadable_pictures_are_skipped_counted_and_named(data, caplog):
     assert all(c.rgba.shape == (90, 100, 4) for c in readable)
     assert len(source.failures) == 1
     assert "00.png" in caplog.text
+    cv2.imwrite(str(data / "cutouts" / "blank.png"), np.zeros((9, 9, 4), np.uint8))
+    empty = RGBACutouts(data / "cutouts", leave_out=lambda name: name == "00")
+    assert Remembered(empty)[2].rgba.shape == (90, 100, 4)
+    assert "left out blank.png (1 so far): alpha must not be empty" in caplog.text
+    (data / "cutouts" / "blank.png").unlink()
     for path in (data / "cutouts").iterdir():
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="must hold a readable cut-out, got 3 that are not"):
