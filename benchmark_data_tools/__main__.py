@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
     if options.runner == "ray":
         check_ray()
     runner.run(plan, processes=options.processes, runner=options.runner)
-    print(markdown(read_results(plan.out)))
+    print(markdown(read_results(plan.out, {method.slug for method in plan.methods})))
     return 0
 
 

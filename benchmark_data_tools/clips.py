@@ -24,7 +24,7 @@ from av.video.frame import VideoFrame
 from benchmark_data_tools.metrics import absolute_difference, check_alphas, gradient_error, mse
 from mgm_core.arrays import Floats
 from mgm_core.compositing import composite
-from mgm_core.images import SubjectMask, read_image, read_mask, write_image
+from mgm_core.images import SubjectMask, read_image, read_matte, write_image
 from mgm_core.models import Models
 from mgm_core.recipe import Recipe
 from mgm_core.video.__main__ import matte_clip
@@ -155,7 +155,7 @@ def run_clips(
             for way, share in ways.items():
                 target = out / way.replace(" ", "-") / name / "pha"
                 target.mkdir(parents=True, exist_ok=True)
-                mask = SubjectMask(read_mask(truths[0])) if first_mask else None
+                mask = SubjectMask(read_matte(truths[0])) if first_mask else None
                 with Clip(lossless, _LIMITS) as clip:
                     frames_cut_out = matte_clip(
                         clip,
@@ -169,7 +169,7 @@ def run_clips(
                     )
                     for frame, truth in zip(frames_cut_out, truths, strict=True):
                         write_image(target / f"{truth.stem}.png", frame.alpha)
-                written = ((read_mask(target / f"{t.stem}.png"), read_mask(t)) for t in truths)
+                written = ((read_matte(target / f"{t.stem}.png"), read_matte(t)) for t in truths)
                 yield {"clip": name, "way": way, **asdict(clip_errors(written))}
 
 

@@ -123,8 +123,10 @@ def run(
 
     Raises:
         ValueError: If the folder holds results of other data, settings or weights, or a picture
-            or prediction is wrong.
+            or prediction is wrong, or there is no process.
     """
+    if processes < 1:
+        raise ValueError(f"processes must be 1 or more, got {processes}: give --processes 1")
     for method in plan.methods:
         names = [sample.name for sample in plan.samples]
         check_folder(method, plan.variants(method), names)
@@ -415,6 +417,7 @@ def rows(plan_out: Path, method_slug: str, variant: str, names: Iterable[str]) -
     if missing:
         raise ValueError(
             f"{folder} must hold a result of every image, got none of {', '.join(missing[:5])}"
-            f" ({len(missing)} in all): run the same command again, it goes on where it stopped"
+            f" ({len(missing)} in all): run the same command with this method again, it goes on "
+            f"where it stopped, or remove {folder.parent}"
         )
     return [json.loads((folder / f"{name}.json").read_text("utf-8")) for name in names]

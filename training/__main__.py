@@ -16,10 +16,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mgm_core.images import ImageError
 from mgm_core.runtime.memory import keep_freed
-from mgm_core.weights import CheckpointError
-from training.config import Config, ConfigError, load
+from training.config import Config, load
 from training.data.licences import require_permissive
 from training.distributed import stop
 from training.loop import NonFiniteLossError, Task, Trainer
@@ -58,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments and arguments[0] in commands:
             return commands[arguments[0]](arguments[1:])
         return _train(arguments)
-    except (ConfigError, NonFiniteLossError, CheckpointError, ImageError, OSError) as error:
+    except (ValueError, NonFiniteLossError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:

@@ -66,7 +66,8 @@ class SourceConfig:
         leave_out: Text file of names to leave out, relative to `data.root`; empty for none.
         grade: Only pictures of this grade in the folder's SOURCES.tsv; empty for all.
         keep_out_percent: So many percent of the names, chosen by name, are kept for evaluation.
-        keep_out_every: Every so many pictures, in the order of their names, one is kept likewise.
+        keep_out_every: Every so many pictures, in the order of their names, one is kept likewise
+            (hair_mask alone).
         keep_out: A list of `held_out.py` whose pictures are kept likewise; empty for none.
     """
 

@@ -174,6 +174,11 @@ class Trainer:
     def __init__(self, config: Config, task: Task, resume: bool) -> None:
         self.config, self.task = config, task
         run = config.run
+        if run.validation and config.task != "prn":
+            raise ConfigError(
+                f"run.validation must be empty for the task {config.task!r}, got "
+                f"{run.validation!r}: only matting networks are validated"
+            )
         self.folder = Path(run.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         clear_up(self.folder)
@@ -284,7 +289,7 @@ class Trainer:
         """How much of the run is over, by steps or by the clock, whichever is further."""
         run = self.config.run
         by_clock = self.hours * 60 / run.minutes if run.minutes > 0 else 0.0
-        return max(self.step / run.steps, by_clock)
+        return min(1.0, max(self.step / run.steps, by_clock))
 
     def batches(self) -> Iterator[Example]:
         """Return the batches from this step to the run's end."""
@@ -350,32 +355,34 @@ class Trainer:
         batches = self.batches()
         last_save = started = time.monotonic()
         running: dict[str, float] = {}
+        count = 0  # of the steps in it: less than log_every after a resume
         bar = tqdm(
             total=run.steps, initial=self.step, unit="step", mininterval=10, disable=rank() != 0
         )
         for batch in batches:
             for name, value in self.train_step(batch).items():
-                running[name] = running.get(name, 0.0) + value / run.log_every
+                running[name] = running.get(name, 0.0) + value
+            count += 1
             bar.update()
             now = time.monotonic()
             # By one clock, since learning rate and end follow it: each process's own would drift.
             self.hours = first_process_value(self.hours + (now - started) / 3600, self.device)
             seconds, started = now - started, now
             running["samples_per_second"] = (
-                running.get("samples_per_second", 0.0) + run.batch / seconds / run.log_every
+                running.get("samples_per_second", 0.0) + run.batch / seconds
             )
             if self.step % run.log_every == 0:
-                self._log(writer, running)
-                bar.set_postfix({"loss": f"{running['loss']:.4f}"})
-                running = {}
+                self._log(writer, {name: total / count for name, total in running.items()})
+                bar.set_postfix({"loss": f"{running['loss'] / count:.4f}"})
+                running, count = {}, 0
             if writer is not None and run.panel_every and self.step % run.panel_every == 0:
                 writer.add_image("panel", self.panel(batch), self.step)
+            if run.validation and self.step % run.validate_every == 0:
+                self._validate(writer)  # before the checkpoint, which holds the best score
             over = self.fraction >= 1
             if now - last_save > 60 * run.checkpoint_minutes or over:
                 self.save()
                 last_save = time.monotonic()
-            if run.validation and self.step % run.validate_every == 0:
-                self._validate(writer)
             if over:
                 break
         bar.close()
@@ -401,11 +408,7 @@ class Trainer:
         if writer is None:  # the first process does it alone
             return
         score = self.task.validate(self.task.exported(self.average.state))
-        if score is None:
-            raise ConfigError(
-                f"run.validation must be empty for the task {self.config.task!r}, got "
-                f"{self.config.run.validation!r}: only matting networks are validated"
-            )
+        assert score is not None, "the constructor refuses a task without validation"
         writer.add_scalar("validation", score, self.step)
         log.info("step %d: validation %.6f, best so far %.6f", self.step, score, self.best)
         if score < self.best:

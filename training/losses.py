@@ -130,13 +130,14 @@ def balance(supervised: Tensor, difference: Tensor) -> Tensor:
         difference: (N, 1, H, W), what the matting network, or a mean of candidates, errs by.
 
     Returns:
-        (N, 1, H, W), the weight instead of 1; its mean is 1.
+        (N, 1, H, W), the weight instead of 1; its mean, over all processes, is 1.
     """
     dimensions = (1, 2, 3)
     area = supervised.sum(dimensions, keepdim=True)
     error = (difference.abs() * supervised).sum(dimensions, keepdim=True) / area.clamp_min(1)
     weight = 1 / (error + _LEAST_ERROR)
-    return supervised * weight * (area.sum() / (area * weight).sum().clamp_min(1))
+    weighted = mean_over_processes((area * weight).sum()).clamp_min(1)
+    return supervised * weight * (mean_over_processes(area.sum()) / weighted)
 
 
 def weighted_sum(terms_of_levels: Sequence[Terms], level_weights: Sequence[float]) -> Terms:

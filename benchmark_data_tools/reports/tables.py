@@ -6,7 +6,9 @@ A table is written as Markdown, LaTeX and CSV; units stand in its head.
 import csv
 import io
 import json
+import logging
 import statistics
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from benchmark_data_tools.data.layouts import LAYOUTS
 from benchmark_data_tools.metrics import PERCENTILES, percentiles
 from benchmark_data_tools.reports.published import PUBLISHED, Figures
 from benchmark_data_tools.runner import JsonObject, rows
+
+log = logging.getLogger(__name__)
 
 UNITS = {
     "sad": ("SAD (/1000)", 1.0),
@@ -119,11 +123,13 @@ class Row:
     figures: Figures
 
 
-def read_results(folder: Path) -> Results:
+def read_results(folder: Path, slugs: Container[str] | None = None) -> Results:
     """Read a run's results.
 
     Args:
         folder: `--out` of a run, with the table's name.
+        slugs: Folders of the methods that must be finished, others may be left out; None asks it
+            of all.
 
     Returns:
         The results.
@@ -141,12 +147,18 @@ def read_results(folder: Path) -> Results:
         for path in folder.glob("*/method.json")
     ]
     for slug, method in sorted(found, key=lambda pair: (pair[1]["date"], pair[1]["position"])):
+        try:
+            errors_of = {v: rows(folder, slug, v, run["samples"]) for v in method["variants"]}
+        except ValueError as error:
+            if slugs is None or slug in slugs:
+                raise
+            log.warning("left out %s: %s", method["label"], error)
+            continue
         methods.append(method)
-        for variant in method["variants"]:
+        for variant, errors in errors_of.items():
             label = method["label"]
             if len(method["variants"]) > 1:
                 label += f", {variant}"
-            errors = rows(folder, slug, variant, run["samples"])
             series.append(Series(label, method["label"], slug, variant, errors))
     if not series:
         raise ValueError(f"{folder} must hold a method's results, got none: run it first")

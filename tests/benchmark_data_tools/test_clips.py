@@ -60,6 +60,10 @@ def test_clips_are_made_matted_and_measured(tmp_path, pictures, capsys):
         for n, truth in enumerate(truths)
     ]
     assert made[0][0].shape == alpha.shape
+    levels = np.zeros(alpha.shape, np.float32)
+    levels[20:, 30:100] = 5 / 255  # as faint as a map of labels
+    levels[40:, 60:80] = 3 / 255
+    write_image(folder / "pha" / "0001.png", levels)
     assert main([*command[:3], str(tmp_path / "followed"), "--first-mask"]) == 0
     assert "| followed | 1 |" in capsys.readouterr().out
 

@@ -51,6 +51,34 @@ def test_errors_are_printed_without_a_traceback(mini_benchmark, tmp_path, capsys
     assert capsys.readouterr().err.startswith("error: refiner must be given for table 2")
 
 
+def test_run_prints_its_table_beside_another_method_s_unfinished_run(
+    mini_benchmark, tmp_path, capsys, caplog
+):
+    command = ["run", "1", "--data", str(mini_benchmark / "1"), "--out", str(tmp_path)]
+    command += ["--processes", "1", "--method"]
+    assert main([*command, "guidance"]) == 0
+    (interrupted,) = tmp_path.glob("1/*/trimap/mini_0.json")
+    capsys.readouterr()
+    assert main([*command, "truth"]) == 0
+    assert "| guidance, trimap |" in capsys.readouterr().out
+    interrupted.unlink()
+    assert main([*command, "truth"]) == 0
+    printed = capsys.readouterr().out
+    assert "| truth, trimap |" in printed
+    assert "| guidance, trimap |" not in printed
+    assert "left out guidance: " in caplog.text
+    assert f"or remove {interrupted.parents[1]}" in caplog.text
+
+
+def test_names_that_are_no_files_are_told_without_a_traceback(mini_benchmark, tmp_path, capsys):
+    data = ["--data", str(mini_benchmark / "1")]
+    for option in ("--subset", "--manifest"):
+        assert main(["check", "1", *data, option, str(tmp_path / "none.txt")]) == 1
+        assert "none.txt" in capsys.readouterr().err
+    assert main(["run", "1", *data, "--method", "truth", "--processes", "0"]) == 1
+    assert "error: processes must be 1 or more, got 0" in capsys.readouterr().err
+
+
 def test_mini_makes_the_benchmark(tmp_path):
     assert main(["mini", str(tmp_path / "mini"), "--seed", "3"]) == 0
     assert main(["check", "3", "--data", str(tmp_path / "mini" / "3")]) == 0

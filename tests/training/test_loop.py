@@ -203,6 +203,23 @@ def test_the_rate_rises_then_falls_to_zero():
     assert rates[100] == pytest.approx(0)
 
 
+def test_a_run_longer_than_it_was_to_be_is_over(tmp_path, data):
+    config = _config(tmp_path, data, corrections=["run.minutes=60.0"])
+    trainer = Trainer(config, PRNTask(config), resume=False)
+    trainer.hours = 1.5
+    assert trainer.fraction == 1  # beyond it half a cosine would rise again
+
+
+def test_logged_losses_are_means_after_a_resume_too(tmp_path, data, monkeypatch):
+    losses, _ = _losses(_config(tmp_path, data, "whole"))
+    config = _config(tmp_path, data, corrections=["run.log_every=4"])
+    _losses(config, stop_at=2)
+    logged = []
+    monkeypatch.setattr(Trainer, "_log", lambda _self, _writer, means: logged.append(means["loss"]))
+    Trainer(config, PRNTask(config), resume=True).run()
+    assert logged == [pytest.approx(sum(losses[2:4]) / 2, rel=1e-6)]
+
+
 def test_the_curriculum_goes_from_truth_over_a_coin_to_self_guidance():
     stages = [guide_of(step / 100, 0.05, 0.15) for step in range(100)]
     assert stages[:5] == ["truth"] * 5

@@ -48,7 +48,7 @@ def open_source(config: SourceConfig, root: Path, max_side_px: int) -> Source:
     """Open one folder of foregrounds as the configuration says.
 
     Raises:
-        ValueError: The folder does not hold what its kind needs.
+        ValueError: The folder does not hold what its kind needs, or the kind is the segmenter's.
     """
     folder = root / config.path
     kinds: dict[
@@ -69,6 +69,11 @@ def open_source(config: SourceConfig, root: Path, max_side_px: int) -> Source:
         "photo_mask": PhotographsWithMasks,
         "shapes": RandomShapes,
     }
+    if config.kind not in kinds:
+        raise ConfigError(
+            f"kind must be one of {', '.join(kinds)} for all tasks but the segmenter, got "
+            f"{config.kind!r} for {config.path}: take the source out"
+        )
     return kinds[config.kind](folder, max_side_px, names_left_out(config, root))
 
 
@@ -114,8 +119,13 @@ def names_left_out(config: SourceConfig, root: Path) -> LeaveOut:
     """Return what tells of a picture's name whether the configuration leaves it out.
 
     Raises:
-        ValueError: A list that it needs is missing.
+        ValueError: A list that it needs is missing, or the kind has no such choice.
     """
+    if config.keep_out_every and config.kind != "hair_mask":
+        raise ConfigError(
+            f"keep_out_every must be 0 for all kinds but hair_mask, got {config.keep_out_every} "
+            f"for {config.path}: use keep_out_percent"
+        )
     names: frozenset[str] = frozenset()
     if config.leave_out:
         path = root / config.leave_out

@@ -26,13 +26,19 @@ class GrownHair(PairedPictures):
         return HEADS
 
     def __getitem__(self, index: int) -> Cutout:
-        """Return head `index`."""
+        """Return head `index`.
+
+        Raises:
+            ValueError: Its portrait, which is named, is not suited.
+        """
         generator = np.random.default_rng([_SEED, index])
         image_path, mask_path = self.pairs[generator.integers(len(self.pairs))]
         image, mask = read_image(image_path), read_mask(mask_path)
         check_one_size(image, mask, "image and mask", image_path)
-        grown = grow_hair(
-            limit_size(image, self.max_side_px), limit_size(mask, self.max_side_px), generator
-        )
+        image, mask = (limit_size(plane, self.max_side_px) for plane in (image, mask))
+        try:
+            grown = grow_hair(image, mask, generator)
+        except ValueError as error:
+            raise ValueError(f"{image_path.name}: {error}") from error
         rgba = np.dstack([grown.foreground, grown.alpha]) * 255 + 0.5
         return as_cutout(rgba.astype(np.uint8))

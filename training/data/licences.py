@@ -8,11 +8,13 @@ such a table and the data it is for.
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from mgm_core.networks.checkpoint import FUSION_WEIGHTS, MASK_FUSION_WEIGHTS, weights_path
 from training.config import Config, ConfigError
 from training.data.sources import PICTURE_SUFFIXES
 
@@ -148,9 +150,12 @@ def _inputs(config: Config) -> Iterator[Path]:
     """Return every file that a run of the configuration can read."""
     root, network = Path(config.data.root), config.network
     for folder in sorted({*(s.path for s in config.data.sources), *config.data.backgrounds}):
-        paths = sorted((root / folder).rglob("*"))
+        walk = os.walk(root / folder, followlinks=True)
+        paths = sorted(Path(inside, name) for inside, _, names in walk for name in names)
         yield from (p for p in paths if p.suffix.lower() in PICTURE_SUFFIXES)
     starts = [network.start, network.encoder_start, network.teacher]
-    if config.task == "fusion":
-        starts.append(network.matting)
     yield from (Path(start) for start in starts if start)
+    if config.task == "fusion":  # some examples begin with a round of the bundled networks
+        yield from map(weights_path, (network.matting, FUSION_WEIGHTS, MASK_FUSION_WEIGHTS))
+    if config.task == "foreground" and config.data.predicted_alpha_probability > 0:
+        yield weights_path(network.matting)

@@ -384,6 +384,12 @@ class Photographs:
         return Cutout(np.dstack([image, whole]), centres, exact=False)
 
 
+def cutout_name(source: Source, index: int) -> str:
+    """Return what to call a cut-out: its file's name, or its number where it is made up."""
+    names = source.names
+    return names[index] if len(names) == len(source) else f"cut-out {index}"
+
+
 class Remembered:
     """A source whose cut-outs stay in memory, and whose unreadable files are skipped and counted.
 
@@ -402,7 +408,8 @@ class Remembered:
             return self.source[index]
         except (OSError, ValueError, UnidentifiedImageError) as error:
             self.failures[index] = str(error)
-            log.warning("left out cut-out %d (%d so far): %s", index, len(self.failures), error)
+            name = cutout_name(self.source, index)
+            log.warning("left out %s (%d so far): %s", name, len(self.failures), error)
             return None
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ own flow are drawn over it. About 0.35 s of one core for 600x800.
 """
 
 import argparse
+import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from training.hair.styles import STYLES, HairStyle, fly_aways, fringe
 from training.hair.subject import Reals, Subject, analyse, blur, spread
 
 __all__ = ["HairCutout", "HairSettings", "grow_hair", "pairs"]
+
+log = logging.getLogger(__name__)
 
 EDGE_SIGMAS = 2.5  # a soft edge ends this far from its middle
 SHEET_PX = 320
@@ -281,7 +284,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--images", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--masks", type=Path, required=True, help="folder of masks, same names")
-    parser.add_argument("--count", type=int, required=True, help="how many cut-outs")
+    parser.add_argument(
+        "--count", type=int, required=True, help="how many cut-outs, less those of unfit portraits"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder for the cut-outs")
     parser.add_argument("--style", choices=["none", *STYLES], help="only this style")
@@ -301,7 +306,11 @@ def main() -> None:
     for index in tqdm(range(arguments.count), unit="cut-out"):
         generator = np.random.default_rng([arguments.seed, index])
         image_path, mask_path = portraits[generator.integers(len(portraits))]
-        cutout = grow_hair(read_image(image_path), read_mask(mask_path), generator, settings)
+        try:
+            cutout = grow_hair(read_image(image_path), read_mask(mask_path), generator, settings)
+        except (OSError, ValueError) as error:
+            log.warning("left out %s: %s", image_path.name, error)
+            continue
         rgba = np.dstack([cutout.foreground, cutout.alpha])
         write_image(arguments.out / f"{image_path.stem}_{index:05d}.png", rgba)
         if arguments.sheet and index < SHEET_ROWS:

@@ -57,6 +57,8 @@ class PRNTask:
         self.config = config
         self.module: nn.Module = self._network()
         self._validation: Validation | None = None
+        if config.run.validation:
+            self._validation = Validation(Path(config.data.root) / config.run.validation)
 
     def _network(self) -> PRN:
         config = self.config.network
@@ -140,9 +142,7 @@ class PRNTask:
 
     def validate(self, state: dict[str, Tensor]) -> float:
         """Return the mean squared error on `run.validation`."""
-        if self._validation is None:
-            folder = Path(self.config.data.root) / self.config.run.validation
-            self._validation = Validation(folder)
+        assert self._validation is not None, "a run without run.validation has none"
         network = PRN(self.config.network.encoder, FUSIONS[self.config.network.variant])
         return self._validation.score(network, state)
 

@@ -17,6 +17,7 @@ from mgm_core.networks.segmenter_net import PERSON, PersonNetwork
 from training.config import Config, ConfigError
 from training.data.composites import Example
 from training.data.segmenter.examples import SegmenterExamples
+from training.distributed import mean_over_processes, world_size
 from training.frozen_norm import freeze_batch_norm, plain_state
 from training.loop import encoder_and_rest
 from training.losses import Terms
@@ -97,16 +98,18 @@ class SegmenterTask:
             target[rest] = targets(taught, subject[rest], known[rest], person[rest])
         odds = module(_normalise(batch["image"])).float()
         entropy = F.binary_cross_entropy_with_logits(odds, target, weight, reduction="sum")
-        entropy = entropy / weight.sum()
-        terms = {"cross_entropy": entropy, "loss": entropy}
-        if labelled.any():
-            chance, true = odds[labelled].sigmoid(), subject[labelled]
-            common = (chance * true).sum((1, 2, 3))
-            union = (chance + true - chance * true).sum((1, 2, 3))
-            jaccard = (1 - (common + 1) / (union + 1)).mean()
-            terms["jaccard"] = jaccard
-            terms["loss"] = entropy + _JACCARD_WEIGHT * jaccard
-        return terms
+        entropy = entropy / mean_over_processes(weight.sum())
+        chance, true = odds[labelled].sigmoid(), subject[labelled]
+        common = (chance * true).sum((1, 2, 3))
+        union = (chance + true - chance * true).sum((1, 2, 3))
+        # No process may lack a term, whatever its part of the batch shows.
+        count = mean_over_processes(labelled.sum().float()).clamp_min(1 / world_size())
+        jaccard = (1 - (common + 1) / (union + 1)).sum() / count
+        return {
+            "cross_entropy": entropy.detach(),
+            "jaccard": jaccard.detach(),
+            "loss": entropy + _JACCARD_WEIGHT * jaccard,
+        }
 
     def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the state under the keys that `mgm_core` loads."""

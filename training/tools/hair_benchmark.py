@@ -197,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
             seed=options.seed,
             keep_out_percent=options.keep_out_percent,
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.exit(1, f"error: {error}\n")
     return 0
 

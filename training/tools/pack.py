@@ -1,4 +1,4 @@
-"""Pack foregrounds, alphas and backgrounds into one folder of limited size.
+"""Pack the pictures and lists that a config reads into one folder of limited size.
 
     python -m training pack DIR --limit-mb 60 --config CONFIG.toml data.root=DATA
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from training.config import Config, ConfigError, SourceConfig
 from training.data.composites import names_left_out
 from training.data.sources import is_held_out, pictures
+from training.validation import Validation
 
 # Long side of foregrounds, of backgrounds, and WebP quality: tried in this order until all fits.
 _SETTINGS = (
@@ -64,7 +65,7 @@ def pack(config: Config, folder: Path, limit_mb: float) -> Packed:
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
             size = 0
             for item in tqdm(items, unit="file", desc=f"{foreground_side} px, quality {quality}"):
-                backdrop = item.target.split("/")[0] in config.data.backgrounds
+                backdrop = Path(item.target).parent in map(Path, config.data.backgrounds)
                 side = background_side if backdrop else foreground_side
                 size += _write(item, Path(temporary), side, quality)
                 if size > limit:
@@ -81,24 +82,37 @@ def pack(config: Config, folder: Path, limit_mb: float) -> Packed:
 
 
 def _items(config: Config) -> Iterator[_Item]:
-    root = Path(config.data.root)
+    """Return what the config reads; of files that become one, the first."""
     seen: set[str] = set()
+    for item in _all_items(config, Path(config.data.root)):
+        if item.target not in seen:
+            seen.add(item.target)
+            yield item
+
+
+def _all_items(config: Config, root: Path) -> Iterator[_Item]:
     for source in config.data.sources:
-        for item in _items_of(source, root):
-            if item.target not in seen:
-                seen.add(item.target)
-                yield item
-        table = root / source.path / "SOURCES.tsv"
-        if table.is_file() and f"{source.path}/SOURCES.tsv" not in seen:
-            seen.add(f"{source.path}/SOURCES.tsv")
-            yield _Item(table, f"{source.path}/SOURCES.tsv", "copy")
+        yield from _items_of(source, root)
+        if (root / source.path / "SOURCES.tsv").is_file():
+            yield _copied(root, f"{source.path}/SOURCES.tsv")
+        if source.leave_out:
+            yield _copied(root, source.leave_out)
     for path in config.data.backgrounds:
         for picture in pictures(root / path):
-            item = _Item(picture, f"{path}/{picture.stem}.webp", "RGB")
-            held_out = is_held_out(picture.stem, config.data.backgrounds_keep_out_percent)
-            if item.target not in seen and not held_out:
-                seen.add(item.target)
-                yield item
+            if not is_held_out(picture.stem, config.data.backgrounds_keep_out_percent):
+                yield _Item(picture, _target(path, picture), "RGB")
+    if folder := config.run.validation:
+        for image, alpha in Validation(root / folder).pairs:
+            yield _Item(image, _target(f"{folder}/image", image), "RGB")
+            yield _Item(alpha, _target(f"{folder}/alpha", alpha), "L")
+
+
+def _copied(root: Path, name: str) -> _Item:
+    return _Item(root / name, Path(name).as_posix(), "copy")
+
+
+def _target(folder: str, picture: Path) -> str:
+    return Path(folder, f"{picture.stem}.webp").as_posix()
 
 
 def _items_of(source: SourceConfig, root: Path) -> Iterator[_Item]:
@@ -110,12 +124,14 @@ def _items_of(source: SourceConfig, root: Path) -> Iterator[_Item]:
         "photo_cutout": (("images", "RGB"), ("cutouts", "RGBA")),
         "hair": (("images", "RGB"), ("masks", "L")),
         "shapes": (("", "RGB"),),
+        "hair_mask": (("image", "RGB"), ("hair", "L")),
+        "photograph": (("", "RGB"),),
     }[source.kind]
     for part, mode in parts:
         for picture in pictures(root / source.path / part):
-            if not leave_out(picture.stem):
-                target = Path(source.path, part, f"{picture.stem}.webp").as_posix()
-                yield _Item(picture, target, mode)
+            # Every Nth is counted off over all.
+            if source.keep_out_every or not leave_out(picture.stem):
+                yield _Item(picture, _target(f"{source.path}/{part}", picture), mode)
 
 
 def _write(item: _Item, folder: Path, side: int, quality: int) -> int:

@@ -442,6 +442,11 @@ def test_a_run_may_end_within_batches_that_are_made_together(tmp_path, data):
     assert [len(examples.batch(step)["image"]) for step in range(6)] == 6 * [2]
 
 
+def test_shapes_have_room_where_pictures_are_reduced_further(tmp_path, data):
+    cache = DeviceCache(_config(tmp_path, data, ["data.max_side_px=100"], SHAPES), CPU)
+    assert cache.images.sizes[cache._made_up[0]].max() == 160
+
+
 def test_made_up_cutouts_take_the_place_of_the_oldest(tmp_path, data):
     config = _config(tmp_path, data, extra=SHAPES)
     cache = DeviceCache(config, CPU)
@@ -578,6 +583,9 @@ def test_grown_hair_tells_what_is_missing(portraits, tmp_path):
     for part in ("images", "masks"):
         (broken / part).mkdir(parents=True)
     (broken / "images/0.png").write_bytes((portraits / "images/0.png").read_bytes())
+    cv2.imwrite(str(broken / "masks/0.png"), np.zeros((200, 160), np.uint8))
+    with pytest.raises(ValueError, match=r"0\.png: mask must show a subject"):
+        GrownHair(broken)[0]
     cv2.imwrite(str(broken / "masks/0.png"), np.full((20, 20), 255, np.uint8))
     with pytest.raises(ValueError, match=r"must have one size, got \(200, 160\) and \(20, 20\)"):
         GrownHair(broken)[0]

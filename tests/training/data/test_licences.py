@@ -7,6 +7,7 @@ from training_data import config_text, write_training_data
 
 from mgm_core.images import write_image
 from mgm_core.networks.segmenter_net import portrait_deeplab
+from mgm_core.weights import bundled_path
 from training.__main__ import main
 from training.config import ConfigError, load
 from training.data import licences
@@ -54,6 +55,44 @@ def test_a_run_reads_nothing_that_its_table_does_not_free(tmp_path):
     start.write_bytes(b"weights")
     with pytest.raises(ConfigError, match=r"got none for .*start\.safetensors"):
         require_permissive(load(path, ["data.licences=table.tsv", f"network.start={start}"]))
+
+
+def test_a_run_reads_no_weights_that_its_table_does_not_free(tmp_path):
+    write_training_data(tmp_path)
+    files = dict.fromkeys(tmp_path.rglob("*.png"), "CC0-1.0")
+    weights = {name: bundled_path(name) for name in ("prn_mobilenet_v2", "fusion", "fusion_mask")}
+    path = tmp_path / "config.toml"
+    for task, correction, names in (
+        ("foreground", "data.predicted_alpha_probability=0.5", ["prn_mobilenet_v2"]),
+        ("fusion", "data.cached_examples=2", list(weights)),
+    ):
+        path.write_text(config_text(tmp_path, tmp_path / "run", 2, task))
+        config = load(path, ["data.licences=table.tsv", correction])
+        freed = files | {weights[name]: "MIT" for name in names}
+        _write_table(tmp_path / "table.tsv", freed)
+        require_permissive(config)
+        for name in names:
+            _write_table(
+                tmp_path / "table.tsv", {p: v for p, v in freed.items() if p != weights[name]}
+            )
+            with pytest.raises(ConfigError, match=rf"got none for .*{name}\.safetensors"):
+                require_permissive(config)
+    path.write_text(config_text(tmp_path, tmp_path / "run", 2, "foreground"))
+    _write_table(tmp_path / "table.tsv", files)
+    require_permissive(load(path, ["data.licences=table.tsv"]))  # predicts no alpha
+
+
+def test_a_linked_folder_is_read_and_so_is_its_licence(tmp_path):
+    data = tmp_path / "data"
+    write_training_data(data)
+    for part in ("images", "masks"):
+        (data / "photos" / part).rename(tmp_path / part)
+        (data / "photos" / part).symlink_to(tmp_path / part)
+    path = tmp_path / "config.toml"
+    path.write_text(config_text(data, tmp_path / "run", 2))
+    _write_table(data / "table.tsv", dict.fromkeys(data.rglob("*.png"), "MIT"))
+    with pytest.raises(ConfigError, match=r"got none for .*images.a\.png"):
+        require_permissive(load(path, ["data.licences=table.tsv"]))
 
 
 def _write_table(path, rows):

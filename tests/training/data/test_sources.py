@@ -1,3 +1,5 @@
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from training_data import write_training_data
 from training.config import ConfigError, load
 from training.data.animals import HELD_OUT_ANIMALS
 from training.data.composites import Composites
+from training.data.segmenter.examples import SegmenterExamples
 from training.data.sources import (
     Backgrounds,
     ForegroundAlphaFolders,
@@ -21,6 +24,7 @@ from training.data.sources import (
     spread_colours,
 )
 from training.tools.pack import pack
+from training.validation import Validation
 
 
 @pytest.fixture
@@ -99,6 +103,11 @@ def test_unreadable_pictures_are_skipped_counted_and_named(data, caplog):
     assert all(c.rgba.shape == (90, 100, 4) for c in readable)
     assert len(source.failures) == 1
     assert "00.png" in caplog.text
+    cv2.imwrite(str(data / "cutouts" / "blank.png"), np.zeros((9, 9, 4), np.uint8))
+    empty = RGBACutouts(data / "cutouts", leave_out=lambda name: name == "00")
+    assert Remembered(empty)[2].rgba.shape == (90, 100, 4)
+    assert "left out blank.png (1 so far): alpha must not be empty" in caplog.text
+    (data / "cutouts" / "blank.png").unlink()
     for path in (data / "cutouts").iterdir():
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="must hold a readable cut-out, got 3 that are not"):
@@ -168,6 +177,15 @@ def test_data_that_cannot_be_trained_on(tmp_path, data):
         Composites(_config(tmp_path, data, CUTOUTS + 'leave_out = "none.txt"\n'))
 
 
+def test_what_is_for_the_segmenter_alone_is_refused(tmp_path, data):
+    config = _config(tmp_path, data, CUTOUTS + "keep_out_every = 2\n")
+    with pytest.raises(ConfigError, match=r"keep_out_every must be 0 .*, got 2 for cutouts: use"):
+        Composites(config)
+    hair = '[[data.sources]]\nkind = "hair_mask"\npath = "photos"\n'
+    with pytest.raises(ConfigError, match=r"kind must be one of rgba, .*, got 'hair_mask' for pho"):
+        Composites(_config(tmp_path, data, CUTOUTS + hair))
+
+
 def test_held_out_backgrounds_are_neither_shown_nor_packed(tmp_path, data):
     config = _config(tmp_path, data, CUTOUTS, ["data.backgrounds_keep_out_percent=10"])
     assert [is_held_out(name, 10) for name in ("0", "1")] == [True, False]
@@ -200,3 +218,33 @@ def test_a_pack_is_small_and_trains_like_its_sources(tmp_path, data):
         pack(config, tmp_path / "packed", limit_mb=1.0)
     with pytest.raises(ConfigError, match=r"--limit-mb must leave room for 8 files, got 0\.001"):
         pack(config, tmp_path / "other", limit_mb=0.001)
+
+
+def test_a_pack_holds_lists_validation_and_what_the_segmenter_reads(tmp_path, data):
+    (data / "left_out.txt").write_text("0\n")
+    (data / "coco").mkdir()
+    (data / "backgrounds").rename(data / "coco/train")
+    wide = np.zeros((10, 1100, 3), np.uint8)
+    cv2.imwrite(str(data / "coco/train/wide.png"), wide)
+    cv2.imwrite(str(data / "photos/images/b.png"), wide)
+    cv2.imwrite(str(data / "photos/masks/b.png"), wide)
+    for old, new in (("photos/images", "figaro/image"), ("photos/masks", "figaro/hair")):
+        shutil.copytree(data / old, data / new)
+    for old, new in (("photos/images", "test/image"), ("photos/masks", "test/alpha")):
+        shutil.copytree(data / old, data / new)
+    sources = (
+        f'{CUTOUTS}leave_out = "left_out.txt"\n'
+        '[[data.sources]]\nkind = "hair_mask"\npath = "figaro"\nkeep_out_every = 2\n'
+        '[[data.sources]]\nkind = "photograph"\npath = "photos/images"\n'
+    )
+    corrections = ['data.backgrounds=["coco/train"]', "run.validation=test", "data.crop_px=65"]
+    packed = tmp_path / "packed"
+    pack(_config(tmp_path, data, sources, corrections), packed, limit_mb=1.0)
+    assert (packed / "left_out.txt").read_text() == "0\n"
+    assert [path.stem for path in (packed / "cutouts").iterdir()] == ["1"]
+    assert cv2.imread(str(packed / "coco/train/wide.webp")).shape[1] == 900  # a background's
+    assert cv2.imread(str(packed / "photos/images/b.webp")).shape[1] == 1000  # a foreground's
+    config = _config(tmp_path, packed, sources, corrections)
+    hair = SegmenterExamples(config).scenes[1].photographs.source
+    assert hair.names == ["b.webp"]  # as where every second was counted off
+    assert len(Validation(packed / "test").pairs) == 2

@@ -292,6 +292,19 @@ def test_command_writes_cutouts_and_a_sheet(portrait, tmp_path, monkeypatch):
     assert read_image(tmp_path / "sheet.png").shape == (640, 1600, 3)
 
 
+def test_command_leaves_unsuitable_portraits_out(portrait, tmp_path, monkeypatch, caplog):
+    for name, mask in (("a", portrait[1]), ("blank", np.zeros_like(portrait[1]))):
+        for folder, array in (("images", portrait[0]), ("masks", mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_image(tmp_path / folder / f"{name}.png", array)
+    arguments = ["--images", tmp_path / "images", "--masks", tmp_path / "masks", "--style", "none"]
+    command(monkeypatch, *arguments, "--count", 6, "--out", tmp_path / "out")
+    assert "left out blank.png: mask must show a subject" in caplog.text
+    written = [path.name for path in (tmp_path / "out").iterdir()]
+    assert len(written) == 6 - len(caplog.records) > 0
+    assert all(name.startswith("a_") for name in written)
+
+
 def test_command_refuses_folders_without_pairs(tmp_path, monkeypatch):
     for folder, name in (("images", "a.png"), ("masks", "b.png")):
         (tmp_path / folder).mkdir()

@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from processes import computed_in_parts
 from training_data import config_text
 
 from mgm_core.matting.refine import CandidateAlphas, mean_view
@@ -151,6 +152,15 @@ def test_examples_count_by_how_little_the_network_errs_in_them():
     assert (each[1] / each[2]).item() == pytest.approx(0.42 / 0.12)
     nothing = torch.zeros_like(supervised)
     assert torch.equal(balance(nothing, difference), nothing)
+
+
+def test_examples_count_alike_in_every_process(monkeypatch):
+    supervised = torch.ones(2, 1, 8, 8)
+    difference = supervised * torch.tensor([0.01, 0.4])[:, None, None, None]
+    whole = balance(supervised, difference)
+    parts = [(supervised[i : i + 1], difference[i : i + 1]) for i in range(2)]
+    found = computed_in_parts(monkeypatch, "training.losses", lambda p: balance(*p), parts)
+    torch.testing.assert_close(torch.cat(found), whole)
 
 
 def _batch(task):

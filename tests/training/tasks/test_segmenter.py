@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from processes import computed_in_parts
 from safetensors.torch import load_file, save_file
 from training_data import config_text, write_training_data
 
@@ -95,6 +96,28 @@ def test_the_segmenter_learns_from_its_start_and_is_exported_as_it_is_loaded(tmp
     assert [c.shape[1] for c in columns] == [3, 1, 1, 1]
     with pytest.raises(ConfigError, match=r"network\.start must name the segmenter's starting"):
         SegmenterTask(_config(tmp_path, data))
+
+
+def test_the_parts_of_a_batch_have_its_loss_whatever_they_show(tmp_path, data, start, monkeypatch):
+    task = SegmenterTask(_config(tmp_path, data, f"network.start={start}"))
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 255, (2, 3, 65, 65), generator=generator, dtype=torch.uint8)
+    subject = torch.zeros(2, 1, 65, 65, dtype=torch.uint8)
+    subject[0, :, 20:50, 10:40] = 255  # a labelled person; of the second nothing is known
+    known = torch.zeros(2, 1, 65, 65, dtype=torch.bool)
+    known[0] = True
+    category = torch.full((2, 1, 1, 1), PERSON)
+    batch = {"image": image, "clean": image, "subject": subject, "known": known,
+             "category": category}  # fmt: skip
+    parts = [{name: plane[i : i + 1] for name, plane in batch.items()} for i in range(2)]
+    whole = task.losses(task.module, batch, 0, 0.0)
+    module = "training.tasks.segmenter"
+    monkeypatch.setattr(f"{module}.world_size", lambda: 2)
+    found = computed_in_parts(
+        monkeypatch, module, lambda part: task.losses(task.module, part, 0, 0.0), parts
+    )
+    for name, value in whole.items():
+        assert sum(terms[name].item() for terms in found) / 2 == pytest.approx(value.item())
 
 
 def _averaged(trainer):

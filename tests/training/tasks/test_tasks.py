@@ -1,3 +1,4 @@
+import math
 import re
 
 import numpy as np
@@ -200,12 +201,30 @@ def test_a_run_from_the_command_line_validates_and_keeps_the_best(tmp_path, data
     write_image(folder / "alpha" / "a.png", alpha)
     _config(tmp_path, data)
     arguments = [str(tmp_path / "config.toml"), "run.validation=validation",
-                 "run.validate_every=1", "run.panel_every=2"]  # fmt: skip
+                 "run.validate_every=2", "run.panel_every=2"]  # fmt: skip
     assert main(arguments) == 0
     load_prn(tmp_path / "run" / "best.safetensors")
+    saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert saved["best"] < math.inf
     assert any((tmp_path / "run" / "log").iterdir())
     assert main(arguments) == 1
     assert "must hold no checkpoint of another run" in capsys.readouterr().err
+
+
+def test_a_validation_that_cannot_be_is_refused_before_the_first_step(tmp_path, data, capsys):
+    _config(tmp_path, data)
+    arguments = [str(tmp_path / "config.toml"), "run.validation=none"]
+    assert main(arguments) == 1
+    assert "folder must be a directory, got" in capsys.readouterr().err
+    config = _config(tmp_path, data, "foreground", ["run.validation=validation"])
+    with pytest.raises(ConfigError, match=r"run\.validation must be empty for the task 'foregroun"):
+        Trainer(config, ForegroundTask(config), resume=False)
+
+
+def test_an_empty_folder_is_told_without_a_traceback(tmp_path, data, capsys):
+    _config(tmp_path, data)
+    assert main([str(tmp_path / "config.toml"), f"data.root={tmp_path}"]) == 1
+    assert "error: folder must be a directory, got" in capsys.readouterr().err
 
 
 def test_sheets_show_the_examples_and_the_perturbed_guidance(tmp_path, data, capsys):

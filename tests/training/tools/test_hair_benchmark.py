@@ -135,3 +135,6 @@ def test_wrong_wishes_are_refused(data, hair_benchmark_folder, tmp_path, capsys)
     with pytest.raises(SystemExit):
         hair_benchmark.main(arguments(data, tmp_path / "a", "--keep-out-percent", "0"))
     assert "error: images must hold pictures that are held out" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        hair_benchmark.main(arguments(tmp_path / "typo", tmp_path / "a"))
+    assert "error: " in capsys.readouterr().err

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from training.config import Config, ConfigError
 from training.data.composites import data_root, open_backgrounds, open_source
 from training.data.device.images import DeviceImages, pyramid_px
-from training.data.sources import Cutout, Source
+from training.data.shapes import SIDE_PX
+from training.data.sources import Cutout, Source, cutout_name
 from training.distributed import use_one_thread
 
 __all__ = ["DeviceCache"]
@@ -42,7 +43,7 @@ class _Numbered(Dataset[Cutout | None]):
         try:
             return self.sources[which][index]
         except (OSError, ValueError) as error:
-            log.warning("left out cut-out %d: %s", index, error)
+            log.warning("left out %s: %s", cutout_name(self.sources[which], index), error)
             return None
 
 
@@ -81,7 +82,8 @@ class DeviceCache:
                     f"{data.sources[i].path} must hold a readable picture, got none: correct the "
                     "path, or take the source out of the config"
                 )
-        room = pyramid_px(data.max_side_px, data.max_side_px)
+        side = max(data.max_side_px, SIDE_PX)  # shapes are never reduced
+        room = pyramid_px(side, side)
         capacity = sum(pyramid_px(*p.shape[:2]) for p in photographs)
         capacity += sum(pyramid_px(*c.rgba.shape[:2]) for cs in files.values() for c in cs)
         capacity += len(made_up) * data.made_up * room
