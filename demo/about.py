@@ -21,7 +21,8 @@ uncertain. What stays unknown after that is solved for once more from the photo'
 ## Your pictures
 They stay on this server while you work on them, and are deleted some {minutes} minutes after their
 last use. No other visitor is shown them, and nothing is learned from them. Your browser keeps the
-last photo and its settings for a day, to go on with; "Forget it" deletes both.
+last photo, its mask, its background picture and its settings, and offers for a day to go on with
+them. "Forget it" deletes them at once; else they go when the page is next opened after that day.
 
 ## Licences
 - Code: Apache-2.0.
