@@ -46,6 +46,9 @@ def test_killed_at_any_moment_a_file_is_whole_and_the_next_program_clears_up(tmp
     littered = 0
     for _ in range(20):
         children = [in_a_child(lambda path=path: write(path)) for path in paths]
+        until = time.monotonic() + 20
+        while not any(path.suffix == ".part" for path in tmp_path.iterdir()):  # they have begun
+            assert time.monotonic() < until
         time.sleep(draw.uniform(0.01, 0.08))
         os.kill(children[0], signal.SIGKILL)
         os.waitpid(children[0], 0)
