@@ -2,7 +2,7 @@
 
 python -m benchmark_data_tools speed --out speed/ --photo photo.jpg
 
-All ways at all sizes take turns in one process, so that what else the machine does disturbs them
+All runs of one size take turns in one process, so that what else the machine does disturbs them
 alike. The reference is a straightforward evaluation of the paper's network (`prn_resnet34`) in
 float32 at the same size, without anything that this project does to be faster. Memory and start-up
 are those of `mgm` in a process of its own, beyond what `import torch, torchvision` takes there.
@@ -126,7 +126,7 @@ def measure(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str
 
     Args:
         plan: What.
-        say: Called with each row.
+        say: Called with each row as soon as it is measured.
 
     Returns:
         What the JSON file holds: "machine", "rows" and "processes".
@@ -141,39 +141,39 @@ def measure(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str
         )
     whole = read_image(plan.photo)
     models = {name: Models(name, dtype=plan.dtype) for name in plan.networks}
-    sizes = sorted(plan.megapixels)
-    images = {size: resized(whole, size) for size in sizes}
-    ways = {
-        (size, name): way
-        for size, image in images.items()
-        for name, way in _ways(plan, models, image)
-    }
-    runs: dict[tuple[float, str], list[Stages]] = {key: [] for key in ways}
-    for repeat in range(plan.repeats + 1):
-        for key, way in ways.items():
-            stages = way()
-            if repeat:
-                runs[key].append(stages)
-    totals = {key: [sum(run.values()) for run in taken] for key, taken in runs.items()}
-    seconds = {key: median(each) for key, each in totals.items()}
+    per_megapixel: float | None = None
+    at_one: dict[str, float] = {}
     rows = []
-    for (size, name), taken in runs.items():
-        key = size, name
-        per_megapixel = _reference_per_megapixel(seconds, size)
-        at_one = seconds.get((1, name))
-        row = Row(
-            name,
-            size,
-            seconds[key],
-            min(totals[key]),
-            max(totals[key]),
-            {stage: median(run[stage] for run in taken) for stage in taken[0]},
-            seconds[key] / (per_megapixel * size) if per_megapixel else None,
-            seconds[key] / at_one if at_one else None,
-            _notes(name, images[size], models),
-        )
-        rows.append(row)
-        say(line(row))
+    for size in sorted(plan.megapixels, key=lambda size: (size != 1, size)):
+        image = resized(whole, size)
+        ways = dict(_ways(plan, models, image))
+        runs: dict[str, list[Stages]] = {name: [] for name in ways}
+        for repeat in range(plan.repeats + 1):
+            for name, way in ways.items():
+                stages = way()
+                if repeat:
+                    runs[name].append(stages)
+        if REFERENCE in runs:
+            per_megapixel = median(sum(run.values()) for run in runs[REFERENCE]) / size
+        for name, taken in runs.items():
+            totals = [sum(run.values()) for run in taken]
+            seconds = median(totals)
+            if size == 1:
+                at_one[name] = seconds
+            row = Row(
+                name,
+                size,
+                seconds,
+                min(totals),
+                max(totals),
+                {stage: median(run[stage] for run in taken) for stage in taken[0]},
+                seconds / (per_megapixel * size) if per_megapixel else None,
+                seconds / at_one[name] if name in at_one else None,
+                _notes(name, image, models),
+            )
+            rows.append(row)
+            say(line(row))
+    rows.sort(key=lambda row: row.megapixels)
     found: dict[str, Any] = {"machine": machine(), "rows": [asdict(row) for row in rows]}
     found["processes"] = []
     if plan.processes:
@@ -181,14 +181,6 @@ def measure(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str
             found["processes"].append(process)
             say(json.dumps(process))
     return found
-
-
-def _reference_per_megapixel(
-    seconds: Mapping[tuple[float, str], float], size: float
-) -> float | None:
-    """Return the reference's seconds a megapixel at the largest size up to this with one."""
-    sizes = [s for s, name in seconds if name == REFERENCE and s <= size]
-    return seconds[max(sizes), REFERENCE] / max(sizes) if sizes else None
 
 
 def resized(image: Colours, megapixels: float) -> Colours:
