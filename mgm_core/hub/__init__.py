@@ -70,7 +70,7 @@ class _OnHub(PyTorchModelHubMixin):
         return model.to(map_location).eval()
 
     @classmethod
-    def _load_as_pickle(  # type: ignore[override]
+    def _load_as_pickle(  # type: ignore[override] # whose classes are all networks too
         cls, model: _Network, model_file: str, map_location: str, strict: bool
     ) -> _Network:
         """Refuse what a repository without safetensors has in their place."""

@@ -8,6 +8,7 @@ curl -F photo=@cat.jpg -F category=cat -F quality=fast http://localhost:8000/cut
 """
 
 import argparse
+import math
 import sys
 from importlib.util import find_spec
 
@@ -72,17 +73,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Raise a ValueError unless the service can answer with these limits."""
-    for name in ("at_once", "places", "share"):
-        if (value := getattr(options, name)) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {value}")
-    for name in ("max_megabytes", "max_seconds"):
-        if not (value := getattr(options, name)) > 0:
-            raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
-    if not 0 < options.max_megapixels <= LARGEST_MEGAPIXELS:
-        raise ValueError(
-            f"--max-megapixels must be above 0 and at most {LARGEST_MEGAPIXELS:g}, got "
-            f"{options.max_megapixels:g}"
-        )
+    most = {"max_megapixels": LARGEST_MEGAPIXELS}
+    for name in ("at_once", "places", "share", "max_megabytes", "max_megapixels", "max_seconds"):
+        value = getattr(options, name)
+        if not 0 < value <= most.get(name, math.inf):
+            option = f"--{name.replace('_', '-')}"
+            limit = f" and at most {most[name]:g}" if name in most else ""
+            raise ValueError(
+                f"{option} must be above 0{limit}, got {value:g}: leave it out for the usual limit"
+            )
 
 
 if __name__ == "__main__":

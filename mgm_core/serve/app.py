@@ -30,6 +30,7 @@ LANE = "photo"
 """The lane of `Admission` that a service must have."""
 _CLIENT_LEFT = 499
 _RETRY_S = "5"
+_NO_MEMORY = "the server must have memory for the photograph, got too little: send a smaller one"
 _PNG = {200: {"content": {"image/png": {}}, "description": "The cut-out"}}
 _ERRORS = {
     413: {"description": "The request is too large"},
@@ -148,12 +149,10 @@ def make_app(
             return JSONResponse({"detail": str(error)}, 503, {"Retry-After": _RETRY_S})
         except Cancelled:
             return Response(status_code=_CLIENT_LEFT)
-        except Exception as error:  # each library has its own for a lack of memory
+        # Each library has its own error for a lack of memory; what has no reason is raised below.
+        except Exception as error:
             if is_out_of_memory(error):
-                message = "the server must have memory for the photograph, got too little: "
-                return JSONResponse(
-                    {"detail": message + "send a smaller one"}, 503, {"Retry-After": _RETRY_S}
-                )
+                return JSONResponse({"detail": _NO_MEMORY}, 503, {"Retry-After": _RETRY_S})
             reason = reason_of(error)
             if reason is None:  # a fault of this program
                 raise

@@ -501,6 +501,21 @@ def test_a_tab_that_dies_with_unsent_strokes_finds_them_again(chromium, store):
         context.close()
 
 
+def leave_a_journal(page, base):
+    """Keep the mask's first tile as strokes, drawn on a revision, that did not reach the server."""
+    page.evaluate(
+        """async (base) => {
+          const journal = await import("./saving/journal.js");
+          const {saver, mask} = annotator.page;
+          await saver.journalled;
+          const facts = {base, strokes: 1, seconds: 1, usedProposal: false};
+          await journal.keep(saver.key, facts,
+            [{tile: 0, pixels: mask.readTile(0), generation: 7}]);
+        }""",
+        base,
+    )
+
+
 @pytest.mark.parametrize("reached", [True, False])
 def test_a_journal_is_forgotten_once_the_server_has_its_strokes(chromium, address, store, reached):
     with opened(chromium, address, 3) as page:
@@ -510,16 +525,7 @@ def test_a_journal_is_forgotten_once_the_server_has_its_strokes(chromium, addres
         if not reached:
             page.evaluate("annotator.page.mask.pixels.fill(255, 0, 10)")
         # What a page leaves that ends before it could forget.
-        page.evaluate(
-            """async () => {
-              const journal = await import("./saving/journal.js");
-              const {saver, mask} = annotator.page;
-              await saver.journalled;
-              const facts = {base: 0, strokes: 1, seconds: 1, usedProposal: false};
-              await journal.keep(saver.key, facts,
-                [{tile: 0, pixels: mask.readTile(0), generation: 7}]);
-            }"""
-        )
+        leave_a_journal(page, base=0)
         page.reload()
         page.wait_for_selector("body[data-opened='3']")
         if not reached:
@@ -546,17 +552,8 @@ def test_strokes_upon_a_revision_that_the_server_lost_are_restored_upon_its_newe
         brush(page, 4)
         stroke(page, (30, 20))
         saved(page)
-        page.evaluate(
-            """async () => {
-              const journal = await import("./saving/journal.js");
-              const {saver, mask} = annotator.page;
-              await saver.journalled;
-              mask.pixels.fill(255, 0, 10);
-              const facts = {base: 12, strokes: 1, seconds: 1, usedProposal: false};
-              await journal.keep(saver.key, facts,
-                [{tile: 0, pixels: mask.readTile(0), generation: 7}]);
-            }"""
-        )
+        page.evaluate("annotator.page.mask.pixels.fill(255, 0, 10)")
+        leave_a_journal(page, base=12)
         page.reload()
         page.wait_for_selector("body[data-opened='3']")
         expect(page.locator("#banner")).to_contain_text("no longer has the revision")

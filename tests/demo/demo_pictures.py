@@ -1,10 +1,12 @@
 """A photo with a person in it that needs no network, and networks that need no weights."""
 
+import weakref
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
+from demo.backend.robustness import trials
 from mgm_core.matting.matter import Matte
 
 HEIGHT, WIDTH = 48, 64
@@ -62,3 +64,17 @@ class FakeMatter:
 
     def views(self, image, guidance, *, known=None, levels=False):
         return self.matte(image, guidance, known=known, levels=levels), None
+
+
+def results_left(monkeypatch, place):
+    """Note after each of the trials that a module calls how many alphas are still held."""
+    alphas, left = [], []
+
+    def watched(*args):
+        for trial in trials(*args):
+            alphas.append(weakref.ref(trial.alpha))
+            yield trial
+            left.append(sum(alpha() is not None for alpha in alphas))
+
+    monkeypatch.setattr(place, watched)
+    return left

@@ -1,4 +1,3 @@
-import weakref
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -7,12 +6,11 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
-from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
+from demo_pictures import HEIGHT, WIDTH, photo_pixels, results_left, subject_mask
 from PIL import Image, ImageCms
 
 from demo.backend.memory import Memory
 from demo.backend.models import Models
-from demo.backend.robustness import trials
 from demo.backend.studio import Studio
 from demo.backend.visits import sentence
 from demo.controls import CONTROL_NAMES, Controls
@@ -488,15 +486,7 @@ def test_the_experiment_reports_after_every_guidance(handlers, photo):
 
 
 def test_the_experiment_keeps_no_result_at_full_size(segmenter, matter, photo, monkeypatch):
-    results, left = [], []
-
-    def watched(*args):
-        for trial in trials(*args):
-            results.append(weakref.ref(trial.alpha))
-            yield trial
-            left.append(sum(alpha() is not None for alpha in results))
-
-    monkeypatch.setattr("demo.handlers.trials", watched)
+    left = results_left(monkeypatch, "demo.handlers.trials")
     forgetful = Memory(max_bytes=1, keep_s=600)
     studio = Studio(Models(lambda: matter, lambda _: segmenter), forgetful, max_megapixels=1.0)
     controls = DEFAULTS.with_values(photo=photo)

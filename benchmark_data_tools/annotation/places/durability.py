@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitScheduler, HfApi
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # httpx's or httpx2's error
-    HTTPError,
+from huggingface_hub.errors import (  # type: ignore[attr-defined] # its stubs leave HTTPError out
+    HTTPError,  # httpx's or httpx2's, whichever the package uses
     RepositoryNotFoundError,
 )
 

@@ -1,4 +1,3 @@
-import weakref
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,12 +6,11 @@ import av
 import gradio as gr
 import numpy as np
 import pytest
-from demo_pictures import HEIGHT, SUBJECT, WIDTH, photo_pixels, subject_mask
+from demo_pictures import HEIGHT, SUBJECT, WIDTH, photo_pixels, results_left, subject_mask
 from PIL import Image
 
 from demo.backend.memory import Memory
 from demo.backend.models import Models
-from demo.backend.robustness import trials
 from demo.backend.studio import Studio
 from demo.backend.visits import LANES
 from demo.controls import Controls
@@ -121,15 +119,7 @@ def test_the_loop_is_computed_mask_by_mask(handlers, values, matter):
 
 
 def test_the_loop_keeps_no_result_at_full_size(segmenter, matter, values, monkeypatch):
-    results, left = [], []
-
-    def watched(*args):
-        for trial in trials(*args):
-            results.append(weakref.ref(trial.alpha))
-            yield trial
-            left.append(sum(alpha() is not None for alpha in results))
-
-    monkeypatch.setattr("demo.play.handlers.trials", watched)
+    left = results_left(monkeypatch, "demo.play.handlers.trials")
     forgetful = Memory(max_bytes=1, keep_s=600)
     studio = Studio(Models(lambda: matter, lambda _: segmenter), forgetful, max_megapixels=1.0)
     list(PlayHandlers(studio).loop(gr.Progress(), *values))
