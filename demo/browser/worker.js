@@ -13,7 +13,6 @@ const OUTLINE_RADIUS_PX = 8; // of the windows in which outlines move to the ima
 const OUTLINE_EPSILON = 1e-3;
 const LEAST_PX = 800; // long side to which the light matting network has smaller photos magnified
 const LARGEST_MAGNIFICATION = 1.5;
-const PAD_PX = 32;
 const STRIDE_PX = 32;
 const STRAY_ALPHA = 0.05;
 
@@ -80,13 +79,13 @@ function mirror(i, length) {
   return j < length ? j : period - j;
 }
 
-/** Planes (C, H, W) with a border that mirrors them, to sides that the networks take. */
-function padded(planes, channels, width, height, before) {
-  const fit = (length) => Math.ceil((length + 2 * before) / STRIDE_PX) * STRIDE_PX;
+/** Planes (C, H, W), their last column and row repeated up to sides that the networks take. */
+function padded(planes, channels, width, height) {
+  const fit = (length) => Math.ceil(length / STRIDE_PX) * STRIDE_PX;
   const newWidth = fit(width);
   const newHeight = fit(height);
-  const rows = Array.from({ length: newHeight }, (_, y) => mirror(y - before, height) * width);
-  const columns = Array.from({ length: newWidth }, (_, x) => mirror(x - before, width));
+  const rows = Array.from({ length: newHeight }, (_, y) => Math.min(y, height - 1) * width);
+  const columns = Array.from({ length: newWidth }, (_, x) => Math.min(x, width - 1));
   const out = new Float32Array(channels * newWidth * newHeight);
   let n = 0;
   for (let c = 0; c < channels; c++)
@@ -94,11 +93,11 @@ function padded(planes, channels, width, height, before) {
   return { data: new ort.Tensor("float32", out, [1, channels, newHeight, newWidth]), newWidth, newHeight };
 }
 
-function cropped(tensor, channels, { newWidth, newHeight }, before, width, height) {
+function cropped(tensor, channels, { newWidth, newHeight }, width, height) {
   const out = new Float32Array(channels * width * height);
   for (let c = 0; c < channels; c++)
     for (let y = 0; y < height; y++) {
-      const start = (c * newHeight + y + before) * newWidth + before;
+      const start = (c * newHeight + y) * newWidth;
       out.set(tensor.data.subarray(start, start + width), (c * height + y) * width);
     }
   return out;
@@ -172,10 +171,10 @@ async function matte(photo, guidance) {
   const { width, height } = photo;
   const magnified = Math.min(Math.max(1, LEAST_PX / Math.max(width, height)), LARGEST_MAGNIFICATION);
   const [w, h] = [Math.round(width * magnified), Math.round(height * magnified)];
-  const image = padded(colours(photo, w, h), 3, w, h, PAD_PX);
-  const guide = padded(resized(guidance, width, height, w, h, false), 1, w, h, PAD_PX);
+  const image = padded(colours(photo, w, h), 3, w, h);
+  const guide = padded(resized(guidance, width, height, w, h, false), 1, w, h);
   const alpha = await run("matting", { image: image.data, guidance: guide.data });
-  return resized(cropped(alpha, 1, image, PAD_PX, w, h), w, h, width, height, false);
+  return resized(cropped(alpha, 1, image, w, h), w, h, width, height, false);
 }
 
 /** Drop the parts of alpha that no guidance touches. */
@@ -201,10 +200,10 @@ function keepGuidedParts(alpha, guidance, width) {
 
 async function foregroundColours(photo, alpha) {
   const { width, height } = photo;
-  const image = padded(colours(photo, width, height), 3, width, height, 0);
-  const a = padded(alpha, 1, width, height, 0);
+  const image = padded(colours(photo, width, height), 3, width, height);
+  const a = padded(alpha, 1, width, height);
   const found = await run("foreground", { image: image.data, alpha: a.data });
-  return cropped(found, 3, image, 0, width, height);
+  return cropped(found, 3, image, width, height);
 }
 
 function guidanceOf(mask) {

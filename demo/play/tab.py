@@ -8,7 +8,7 @@ import gradio as gr
 from demo.backend.visits import Visits
 from demo.play.handlers import PlayHandlers
 from demo.play.loupe import loupe
-from demo.web.editor import guidance_editor
+from demo.web.editor import corrections, guidance_editor
 from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.uploads import upload
 from demo.web.viewer import closeup, picture_rows
@@ -43,7 +43,7 @@ def _game(
         "Scribble over most of the subject, as badly as you like, and leave the hair to the "
         "network. The score says how much of your mask's error it took away."
     )
-    edits, best = gr.State([]), gr.State(None)
+    edits, best = corrections("scribble-edits"), gr.State(None)
     with gr.Row(elem_classes="side-by-side"):
         with gr.Column(min_width=320, scale=2):
             canvas = guidance_editor("scribble", brushes_only=True)

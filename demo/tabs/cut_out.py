@@ -15,7 +15,7 @@ from demo.handlers import Handlers
 from demo.play.card import COPY, COPY_BEGUN
 from demo.play.handlers import PlayHandlers
 from demo.tabs.settings import lay_out_settings
-from demo.web.editor import guidance_editor
+from demo.web.editor import corrections, guidance_editor
 from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.gallery import example_buttons, hero
 from demo.web.keeper import keep_settings, keeper
@@ -118,7 +118,7 @@ def cut_out_tab(
             steps = _lay_out_steps()
         with gr.Column(elem_id="controls-block", visible=False) as settings_block:
             settings = lay_out_settings(environment.quality)
-    parts = {"photo": photo, "edits": gr.State([]), **settings}
+    parts = {"photo": photo, "edits": corrections("edits"), **settings}
     controls = [parts[name] for name in CONTROL_NAMES]
     per_photo = [parts[name] for name in PER_PHOTO]
 
@@ -141,7 +141,7 @@ def cut_out_tab(
     examples.select(handlers.example, None, [photo, *per_photo], **AT_ONCE)
     keeping.bring(bring, None, [brought_digest, *controls], **AT_ONCE)
     _wire_pictures(pictures)
-    # States are waited for, not listened to: what is not queued does not tell of their changes.
+    # Waited for, not listened to: a new photo empties them too, and is a wish of its own.
     edited = pictures.editor.edit(handlers.edited, None, parts["edits"], **AT_ONCE)
     changed = _wire_changes(parts, pictures, backdrop_arrived, visits)
     # One wish ends the one before; without a queue it does so while that is being computed.
@@ -276,7 +276,7 @@ def _wire_result(
         )
         for wish in wishes
     ]
-    # Corrections are known to the browser already; a state has no value there.
+    # The keeper has the corrections by the canvas itself.
     by_name = {name: parts[name] for name in CONTROL_NAMES if name != "edits"}
     for done in showing:
         done.success(None, [*by_name.values()], None, js=keep_settings([*by_name]), **PRIVATE)

@@ -87,6 +87,17 @@ def guidance_editor(elem_id: str, *, brushes_only: bool = False) -> gr.HTML:
     )
 
 
+def corrections(elem_id: str) -> gr.JSON:
+    """Return what holds the corrections, unseen: in the page, which sends them with each wish.
+
+    A `gr.State` is the server's, which forgets the sessions that it has not seen for longest.
+
+    Args:
+        elem_id: its id in the page.
+    """
+    return gr.JSON([], visible="hidden", elem_id=elem_id)
+
+
 def on_canvas(
     photo: str,
     mask: str,

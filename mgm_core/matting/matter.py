@@ -150,10 +150,19 @@ class Matter:
         self.coarse_side_px, self.least_side_px = coarse_side_px, least_side_px
         self.working_megapixels = working_megapixels
         self.device = resolve_device(device)
-        self.dtype, self.dtype_name = best_dtype(self.device, dtype), dtype
+        depthwise = network.encoder_name == "mobilenet_v2"
+        self.dtype = best_dtype(self.device, dtype, memory_bound=depthwise)
+        self.dtype_name = dtype
         self.network = prepare_for_inference(network, self.device)
+        # The paper's network sees a mirrored margin, as its authors' does. The light one errs less
+        # without (docs/experiments), and takes a tenth less time.
+        as_authors = network.encoder_name == "resnet34"
         runner = functools.partial(
-            TiledRunner, stride=STRIDE, padding="reflect", margin_px=MARGIN_PX
+            TiledRunner,
+            stride=STRIDE,
+            padding="reflect" if as_authors else "edge",
+            margin_px=MARGIN_PX,
+            pads_margin=as_authors,
         )
         alpha = run or on_torch(self._alpha_of, self.device, self.dtype)
         levels = on_torch(self._levels_of, self.device, self.dtype)

@@ -49,6 +49,7 @@ class TiledRunner:
         overlap_px: How far neighbouring tiles overlap, less than half a tile.
         padding: What stands beyond the picture: "reflect" mirrors it, "edge" repeats its border.
         margin_px: Of the surroundings that are seen on every side, cropped from the result.
+        pads_margin: Whether the margin goes on beyond the picture, as padding.
         context_px: With `wanted`, tiles are computed from their first to their last row and column
             with a wanted pixel, and so many around them; None: whole tiles.
         gives_wanted: Whether the network is given `wanted` as its last plane, and may leave out
@@ -67,6 +68,7 @@ class TiledRunner:
         overlap_px: int,
         padding: Literal["reflect", "edge"],
         margin_px: int = 0,
+        pads_margin: bool = True,
         context_px: int | None = None,
         gives_wanted: bool = False,
     ) -> None:
@@ -75,7 +77,7 @@ class TiledRunner:
         self.tile_px, self.overlap_px = tile_px, overlap_px
         self._run, self._stride = run, stride
         self._padding, self._margin_px, self._context_px = padding, margin_px, context_px
-        self._gives_wanted = gives_wanted
+        self._pads_margin, self._gives_wanted = pads_margin, gives_wanted
 
     def __call__(
         self, *planes: Floats, wanted: Booleans | None = None, into: Floats | None = None
@@ -156,12 +158,18 @@ class TiledRunner:
 
     def _window(self, planes: tuple[Floats | Booleans, ...], tile: tuple[slice, slice]) -> Floats:
         """Compute one tile: (N, C', h, w)."""
-        pads, window = [], []
+        pads, window, before = [], [], []
         for part, length in zip(tile, planes[0].shape[2:], strict=True):
             first, last = part.start - self._margin_px, part.stop + self._margin_px
+            if not self._pads_margin:
+                first, last = max(0, first), min(length, last)
+            # Up to a multiple of the stride by what is after it, before it, and else by padding.
+            lacking = -(last - first) % self._stride - max(0, length - last)
+            first -= min(max(0, lacking), max(0, first))
             last += -(last - first) % self._stride
             window.append(slice(max(0, first), min(length, last)))
             pads.append((max(0, -first), max(0, last - length)))
+            before.append(part.start - first)
         inputs = [
             np.pad(
                 plane[:, :, *window],
@@ -172,7 +180,8 @@ class TiledRunner:
         ]
         found = self._run(*inputs)
         rows, columns = (
-            slice(self._margin_px, self._margin_px + part.stop - part.start) for part in tile
+            slice(start, start + part.stop - part.start)
+            for start, part in zip(before, tile, strict=True)
         )
         return found[:, :, rows, columns]
 

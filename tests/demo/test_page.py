@@ -49,6 +49,8 @@ def test_handlers_get_the_controls_in_their_order(studio):
     assert labels[2 + CONTROL_NAMES.index("photo")] == "Photo"
     assert labels[2 + CONTROL_NAMES.index("threshold")] == "Threshold"
     assert labels[2 + CONTROL_NAMES.index("colour")] == "Colour"
+    # What the visitor has drawn is sent too: the server forgets sessions.
+    assert not any(isinstance(part, gr.State) for part in show.inputs)
     # The page opens with the defaults of the controls.
     values = [getattr(part, "value", None) for part in show.inputs[2:]]
     assert values == [

@@ -15,7 +15,12 @@ from mgm_core.matting.matter import (
     without_unguided_parts,
 )
 from mgm_core.networks.decoder import SideOutputs
-from mgm_core.networks.hardware import best_dtype, cpu_has_bfloat16, resolve_device
+from mgm_core.networks.hardware import (
+    best_dtype,
+    cpu_has_bfloat16,
+    cpu_multiplies_bfloat16_faster,
+    resolve_device,
+)
 from mgm_core.networks.prn import PRN, refine
 from mgm_core.networks.tiling import tiles
 
@@ -200,6 +205,25 @@ def test_devices_and_dtypes(tmp_path):
     flags.write_text("flags : avx2 fma\n")
     assert not cpu_has_bfloat16(flags)
     assert not cpu_has_bfloat16(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "has", "faster"),
+    [
+        ("GenuineIntel", "avx512_bf16 amx_bf16", True, True),
+        ("GenuineIntel", "avx512_bf16", True, False),
+        ("AuthenticAMD", "avx512_bf16", True, True),
+        ("AuthenticAMD", "avx2", False, False),
+    ],
+)
+def test_bf16_is_for_products_where_these_are_faster(tmp_path, vendor, flags, has, faster):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\nvendor_id : {vendor}\nflags : fma {flags}\n" * 2)
+    assert cpu_has_bfloat16(cpuinfo) is has
+    assert cpu_multiplies_bfloat16_faster(cpuinfo) is faster
+
+
+def test_a_dtype_that_is_named_is_taken():
     assert best_dtype(torch.device("cpu"), "bfloat16") == torch.bfloat16
     with pytest.raises(ValueError, match="dtype must be auto, float32"):
         best_dtype(torch.device("cpu"), "int8")
@@ -219,8 +243,8 @@ def test_large_images_are_refined_only_where_the_coarse_pass_is_uncertain(monkey
     guidance[:, :100] = 1  # _Local leaves what is guided to at 0.5: uncertain on the left alone
     matte = fine.matte(image, guidance)
     assert matte.alpha.shape == (600, 1000)
-    # The small copy of 154x256 px in two tiles, each with its margins.
-    assert passes[:2] == [(1, 1, 224, 224)] * 2
+    # The small copy of 154x256 px in two tiles, with margins where they meet.
+    assert passes[:2] == [(1, 1, 160, 192)] * 2
     rows, columns = tiles(600, 1000, 256, 64, MARGIN_PX)
     everywhere = len(rows) * len(columns)
     assert 0 < len(passes) - 2 < everywhere / 2

@@ -1,3 +1,8 @@
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 from learned import learned
@@ -103,3 +108,28 @@ def test_folding_batch_norm_changes_nothing_but_the_modules(encoder):
     assert left < count / 3
     for a, b in zip(before, after, strict=True):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)
+
+
+_SIZES = """
+import torch
+from torch import nn
+from mgm_core.networks.inference import prepare_for_inference
+
+network = prepare_for_inference(nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU()), torch.device("cpu"))
+with torch.inference_mode():
+    for turn in range(2):
+        print("turn", turn, flush=True)
+        for width in range(3, 1203):
+            network(torch.zeros(1, 4, 3, width))
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in inference._X86, reason="not oneDNN's own kernels")
+def test_kernels_for_many_sizes_are_remembered():
+    environment = {**os.environ, "ONEDNN_VERBOSE": "profile_create", "OMP_NUM_THREADS": "1"}
+    environment.pop("ONEDNN_PRIMITIVE_CACHE_CAPACITY", None)
+    command = [sys.executable, "-c", _SIZES]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    first, second = (turn.count("create:cache_miss") for turn in done.stdout.split("turn")[1:])
+    assert first >= 1200
+    assert second == 0

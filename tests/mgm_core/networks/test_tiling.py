@@ -92,16 +92,28 @@ def test_what_is_wanted_is_written_into_a_picture_and_the_rest_of_it_stays():
 
 
 @pytest.mark.parametrize("padding", ["reflect", "edge"])
-@pytest.mark.parametrize("size", [(40, 48), (50, 130), (101, 163)])
-def test_tiles_give_what_the_whole_gives(size, padding):
+@pytest.mark.parametrize(
+    ("size", "pads_margin"),
+    # Without a margin the blur's own border follows the padding, which a tile may have less of.
+    [((40, 48), True), ((50, 130), True), ((101, 163), True), ((104, 168), False)],
+)
+def test_tiles_give_what_the_whole_gives(size, padding, pads_margin):
     given = planes(*size, n=2)
-    whole = runner(_Blur(), tile_px=512, padding=padding)(given)
+    options = {"padding": padding, "pads_margin": pads_margin}
+    whole = runner(_Blur(), tile_px=512, **options)(given)
     run = _Blur()
-    tiled = runner(run, padding=padding)(given)
+    tiled = runner(run, **options)(given)
     assert tiled.shape == whole.shape == given.shape
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
     assert all(height % 8 == width % 8 == 0 for *_, height, width in run.shapes)
     assert all(height * width <= 64**2 for *_, height, width in run.shapes)
+
+
+def test_the_margin_goes_on_beyond_the_picture_where_it_is_to():
+    for pads_margin, size in ((True, (56, 72)), (False, (40, 56))):
+        run = _Blur()
+        runner(run, pads_margin=pads_margin)(planes(40, 50))
+        assert run.shapes == [(1, 2, *size)]
 
 
 def test_as_many_pixels_as_fit_are_one_tile_whatever_their_shape():
