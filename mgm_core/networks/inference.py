@@ -40,7 +40,8 @@ def prepare_for_inference(network: Network, device: torch.device) -> Network:
     """Return a network as it computes fastest on its device, changed in place.
 
     Batch norm is folded, channels come last in memory, and on CPUs the network goes over its memory
-    fewer times, and kernels for many sizes of photographs are remembered. Its layers are checkpoints at which work may be cancelled.
+    fewer times, and kernels for many sizes are remembered. Its layers are checkpoints at which work
+    may be cancelled.
     """
     network = network.eval()
     fold_batch_norm(network)
