@@ -231,7 +231,7 @@ class RunConfig:
         batch: Crops a step, over all processes.
         seed: Everything random depends on it and on the step alone.
         device: "auto" takes CUDA where there is one.
-        dtype: "auto" takes bf16 where the processor has instructions for it.
+        dtype: "auto" takes bf16 where the processor is faster in it.
         threads: Threads for computing; 0 leaves it to torch.
         workers: Processes that load data.
         checkpoint_minutes: Minutes between checkpoints.
