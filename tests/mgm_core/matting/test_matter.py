@@ -14,7 +14,10 @@ from mgm_core.matting.matter import (
     without_stray_parts,
     without_unguided_parts,
 )
+from mgm_core.matting.refine import Refiner
+from mgm_core.networks import hardware
 from mgm_core.networks.decoder import SideOutputs
+from mgm_core.networks.fusion_net import FusionNetwork
 from mgm_core.networks.hardware import (
     best_dtype,
     cpu_has_bfloat16,
@@ -221,6 +224,14 @@ def test_bf16_is_for_products_where_these_are_faster(tmp_path, vendor, flags, ha
     cpuinfo.write_text(f"processor : 0\nvendor_id : {vendor}\nflags : fma {flags}\n" * 2)
     assert cpu_has_bfloat16(cpuinfo) is has
     assert cpu_multiplies_bfloat16_faster(cpuinfo) is faster
+
+
+def test_where_products_are_slower_in_bf16_only_the_light_network_takes_it(monkeypatch):
+    monkeypatch.setattr(hardware, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(hardware, "cpu_multiplies_bfloat16_faster", lambda: False)
+    assert Matter(PRN("mobilenet_v2"), device="cpu").dtype == torch.bfloat16
+    assert Matter(PRN("resnet34"), device="cpu").dtype == torch.float32
+    assert Refiner(FusionNetwork(), device="cpu").dtype == torch.float32
 
 
 def test_a_dtype_that_is_named_is_taken():
