@@ -51,11 +51,13 @@ def cpu_has_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
 def cpu_multiplies_bfloat16_faster(cpuinfo: Path = CPUINFO) -> bool:
     """Tell whether the CPU multiplies in bf16 faster than in float32.
 
-    Not all that have instructions for it do: Intel's with AVX-512 alone, as virtual machines that
-    hide AMX show them, convolve at 0.6 times the speed of float32; AMX and AMD's at twice and more.
+    Not every CPU with instructions for bf16 does. Intel's without AMX, which virtual machines may
+    hide, convolve in bf16 at 0.6 times the speed of float32. Intel's with AMX, and AMD's, convolve
+    at twice that speed or more.
     """
+    flags = _described(cpuinfo, "flags")
     amd = "AuthenticAMD" in _described(cpuinfo, "vendor_id")
-    return cpu_has_bfloat16(cpuinfo) and (amd or "amx_bf16" in _described(cpuinfo, "flags"))
+    return "amx_bf16" in flags or (amd and "avx512_bf16" in flags)
 
 
 def _described(cpuinfo: Path, key: str) -> set[str]:
@@ -76,18 +78,17 @@ def best_dtype(
     Args:
         device: Where it is computed.
         name: "auto" is bf16 where that is faster.
-        memory_bound: Whether the time goes into memory rather than into products, as with depthwise
-            convolutions: half the size is then faster, whatever the products take.
+        memory_bound: Whether the network waits for memory rather than for products, as depthwise
+            convolutions do. bf16 is then faster because it is half the size.
     """
     import torch
 
     if name == "auto":
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        elif device.type == "cpu":
-            fast = cpu_has_bfloat16() if memory_bound else cpu_multiplies_bfloat16_faster()
         else:
-            fast = False
+            faster = cpu_has_bfloat16 if memory_bound else cpu_multiplies_bfloat16_faster
+            fast = device.type == "cpu" and faster()
         return torch.bfloat16 if fast else torch.float32
     dtypes = {
         "float32": torch.float32,

@@ -36,7 +36,7 @@ def test_several_at_once_are_equal_to_one_after_the_other(folder, tmp_path, caps
     for workers in ("1", "2"):
         out, report = tmp_path / workers, tmp_path / f"{workers}.jsonl"
         command = [str(folder), "-o", f"{out}/", "--workers", workers, "--report", str(report)]
-        with threads_each(1):  # more add up in another order
+        with threads_each(1):  # several add numbers in another order
             assert main([*command, "--save-alpha"]) == 1
         made[workers] = {path.name: path.read_bytes() for path in out.iterdir()}
         rows = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
