@@ -48,6 +48,7 @@ from mgm_core.cutout import (
 from mgm_core.files.outputs import UsageError, check_outputs
 from mgm_core.foreground.estimate import ForegroundEstimator, estimate_foreground
 from mgm_core.images import SubjectMask, read_subject_mask
+from mgm_core.models import Models
 from mgm_core.recipe import PRESETS, Recipe
 from mgm_core.runtime.cancellation import Cancelled, checkpoint
 from mgm_core.runtime.partial import clear_up
@@ -324,33 +325,52 @@ def _files(options: argparse.Namespace) -> Iterator[tuple[Path, str]]:
             sys.stdout.buffer.flush()
 
 
-def _run(options: argparse.Namespace, clip: Path, target: str) -> None:
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line asks for, checked; nothing is read yet but settings."""
+
+    recipe: Recipe
+    picture: Path | None
+    pictures: PictureFormat
+    smoother: TemporalSmoother
+    models: Models
+
+
+def _asked(options: argparse.Namespace, clip: Path, target: str) -> _Asked:
+    """Raise ValueError where options are wrong or do not go together."""
     chosen = "quality" in options or "refine" in options
     if "quality" not in options:
         options.quality = "fast"  # also with settings, which were made for a photograph
-    recipe, picture_path = photographs.recipe_of(options)
+    recipe, picture = photographs.recipe_of(options)
     if not chosen and recipe.refine == PRESETS["fast"].refine:
         recipe = replace(recipe, refine="off")
-    pictures = _check_output(options, clip, target, picture_path)
-    transparent = recipe.background.kind == "transparent"
-    if clip_kind(target) == "mp4" and transparent:
+    pictures = _check_output(options, clip, target, picture)
+    if clip_kind(target) == "mp4" and recipe.background.kind == "transparent":
         raise UsageError(
             "--background must be given for .mp4, which holds no transparency, got none: "
             "give one, or write .webm"
         )
-    check_target(target, transparent=transparent)
     smoother = TemporalSmoother(options.smoothing)
-    limits = ClipLimits(seconds=options.max_seconds, frames=options.max_frames)
-    models = photographs.models_of(options)
+    return _Asked(recipe, picture, pictures, smoother, photographs.models_of(options))
+
+
+def _run(options: argparse.Namespace, clip: Path, target: str) -> None:
+    try:
+        asked = _asked(options, clip, target)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    recipe, models = asked.recipe, asked.models
+    check_target(target, transparent=recipe.background.kind == "transparent")
     verify_bundled()
     picture = None
-    if picture_path is not None:
-        picture = photographs.read_backdrop(picture_path, recipe, options.max_megapixels)
+    if asked.picture is not None:
+        picture = photographs.read_backdrop(asked.picture, recipe, options.max_megapixels)
     first_mask = None
     if mask := options.mask or options.trimap:
         first_mask = read_subject_mask(
             mask, label=recipe.label, max_megapixels=options.max_megapixels
         )
+    limits = ClipLimits(seconds=options.max_seconds, frames=options.max_frames)
     with Clip(clip, limits, long_side_px=options.long_side) as source:
         frames = matte_clip(
             source,
@@ -359,8 +379,8 @@ def _run(options: argparse.Namespace, clip: Path, target: str) -> None:
             models.matter(),
             recipe,
             picture=picture,
-            smoother=smoother,
-            pictures=pictures,
+            smoother=asked.smoother,
+            pictures=asked.pictures,
             first_mask=first_mask,
             foreground_network=models.foreground_network,
             working_megapixels=models.working_megapixels,

@@ -182,6 +182,8 @@ def test_the_clip_may_come_last_and_begin_with_a_minus():
 def test_the_command_says_what_is_wrong(clip, tmp_path, caplog, capsys):
     assert video.main([str(clip), "-o", str(tmp_path / "out.mp4")]) == 2
     assert "error: --background must be given for .mp4" in caplog.text
+    for wrong in (["--smoothing", "5"], ["--threshold", "2"], ["--settings", str(clip)]):
+        assert video.main([str(clip), "-o", str(tmp_path / "out.webm"), *wrong]) == 2
     assert video.main([str(tmp_path / "no.mp4"), "-o", str(tmp_path / "out.webm")]) == 1
     assert "no.mp4 must exist" in caplog.text
     caplog.clear()
