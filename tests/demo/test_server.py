@@ -196,7 +196,10 @@ def test_what_was_not_uploaded_has_one_answer(server, file):
     assert missing.json()["detail"].startswith("a request must have parameters of photo, category,")
 
 
-def test_operators_are_told_how_it_is(server):
+def test_operators_are_told_how_it_is(server, large):
+    with server.http.stream("GET", server.call("matte", large)):
+        server.wait_for(running=1)
+    server.wait_for(running=0)
     state = server.state()
     assert state == {
         "status": "ok",
