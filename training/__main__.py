@@ -4,6 +4,7 @@ python -m training pack DIR --limit-mb N --config CONFIG.toml [key=value ...]
 python -m training sheet CONFIG.toml --out sheet.png [key=value ...]
 python -m training guidance ALPHA.png --out sheet.png
 python -m training segmenter-scores CONFIG.toml --weights FILE [key=value ...]
+python -m training norms CONFIG.toml --out FILE network.start=WEIGHTS [key=value ...]
 python -m training bundle WEIGHTS NAME [--int8]
 python -m training permissive-data DATA OUT --network FILE
 """
@@ -26,6 +27,7 @@ from training.tasks.fusion import FusionTask
 from training.tasks.prn import PRNTask
 from training.tasks.segmenter import SegmenterTask
 from training.tools.bundle import bundle
+from training.tools.norms import write_with_measured_norms
 from training.tools.pack import pack
 from training.tools.permissive_data import MASKS_BY_HAND, permissive_data
 from training.tools.profile import profile_run
@@ -49,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         "sheet": _sheet,
         "guidance": _guidance,
         "segmenter-scores": _segmenter_scores,
+        "norms": _norms,
         "bundle": _bundle,
         "permissive-data": _permissive_data,
     }
@@ -153,6 +156,19 @@ def _segmenter_scores(arguments: list[str]) -> int:
         print(line, flush=True)
     if options.out is not None:
         scores.write(options.out)
+    return 0
+
+
+def _norms(arguments: list[str]) -> int:
+    parser = _parser(" norms")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("corrections", nargs="*", metavar="key=value")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--batches", type=int, default=100)
+    options = parser.parse_intermixed_args(arguments)
+    config = load(options.config, options.corrections)
+    require_permissive(config)
+    write_with_measured_norms(config, _task(config), options.batches, options.out)
     return 0
 
 
