@@ -35,10 +35,14 @@ def write_with_measured_norms(config: Config, task: Task, batches: int, path: Pa
         path: The new weights, as the product loads them.
 
     Raises:
-        ConfigError: There are no weights to start from, or no batch norm is left to measure.
+        ConfigError: There are no weights to start from, no batch is seen, or no batch norm is left
+            to measure.
     """
     if not config.network.start:
         raise ConfigError("network.start must name weights, got none: add network.start=WEIGHTS")
+    if batches < 1:
+        raise ConfigError(f"--batches must be at least 1, got {batches}: 100 of 16 crops will do")
+    path.parent.mkdir(parents=True, exist_ok=True)
     state = measured(task, _batches(config, task, batches))
     with checkpoint_written(path) as part:
         save_file(state, part, task.metadata())

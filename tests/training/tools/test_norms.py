@@ -12,13 +12,20 @@ from training.tasks.prn import PRNTask
 from training.tools.norms import measured
 
 
-def test_statistics_are_the_mean_of_all_batches_and_nothing_else_changes(tmp_path, data):
-    (tmp_path / "config.toml").write_text(config_text(data, tmp_path / "run", 2))
+@pytest.fixture
+def run(tmp_path, data):
+    """Return a configuration's file and weights to start from, of a network that is new."""
+    config, start = tmp_path / "config.toml", tmp_path / "start.safetensors"
+    config.write_text(config_text(data, tmp_path / "run", 2))
     torch.manual_seed(0)
-    new = PRNTask(load(tmp_path / "config.toml", []))
-    start = tmp_path / "start.safetensors"
-    save_file(new.exported(new.module.state_dict()), start, new.metadata())
-    command = ["norms", str(tmp_path / "config.toml"), f"network.start={start}", "--batches", "3"]
+    task = PRNTask(load(config, []))
+    save_file(task.exported(task.module.state_dict()), start, task.metadata())
+    return config, start
+
+
+def test_statistics_are_the_mean_of_all_batches_and_nothing_else_changes(tmp_path, run):
+    config, start = run
+    command = ["norms", str(config), f"network.start={start}", "--batches", "3"]
     assert main([*command, "--out", str(tmp_path / "out.safetensors")]) == 0
     before, after = load_file(start), load_file(tmp_path / "out.safetensors")
     assert before.keys() == after.keys()
@@ -27,7 +34,7 @@ def test_statistics_are_the_mean_of_all_batches_and_nothing_else_changes(tmp_pat
     assert changed
     assert all(key.startswith("decoder.") and key.endswith(statistics) for key in changed)
 
-    task = PRNTask(load(tmp_path / "config.toml", [f"network.start={start}"]))
+    task = PRNTask(load(config, [f"network.start={start}"]))
     module, examples = task.module.train(), task.dataset()
     name, norm = next((n, m) for n, m in module.named_modules() if isinstance(m, nn.BatchNorm2d))
     seen = []
@@ -41,11 +48,14 @@ def test_statistics_are_the_mean_of_all_batches_and_nothing_else_changes(tmp_pat
     torch.testing.assert_close(after[f"{name}.running_mean"], expected)
 
 
-def test_what_cannot_be_measured_is_refused(tmp_path, data, capsys):
-    (tmp_path / "config.toml").write_text(config_text(data, tmp_path / "run", 2))
+def test_what_cannot_be_measured_is_refused(tmp_path, run, capsys):
+    config, start = run
     out = tmp_path / "out.safetensors"
-    assert main(["norms", str(tmp_path / "config.toml"), "--out", str(out)]) == 1
+    command = ["norms", str(config), "--out", str(out)]
+    assert main(command) == 1
     assert "network.start must name weights, got none" in capsys.readouterr().err
+    assert main([*command, f"network.start={start}", "--batches", "0"]) == 1
+    assert "--batches must be at least 1, got 0" in capsys.readouterr().err
     assert not out.exists()
     with pytest.raises(ConfigError, match="must have batch norms whose statistics are not frozen"):
         measured(SimpleNamespace(module=nn.Conv2d(3, 3, 1)), [])
