@@ -74,10 +74,15 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
 
 
-def _train(arguments: list[str]) -> int:
-    parser = _parser("")
+def _config_parser(command: str) -> argparse.ArgumentParser:
+    parser = _parser(command)
     parser.add_argument("config", type=Path, help="a TOML file, see training/configs")
     parser.add_argument("corrections", nargs="*", metavar="key=value")
+    return parser
+
+
+def _train(arguments: list[str]) -> int:
+    parser = _config_parser("")
     parser.add_argument("--resume", action="store_true", help="go on from run.folder's checkpoint")
     parser.add_argument("--profile", action="store_true", help="print where a step's time goes")
     options = parser.parse_intermixed_args(arguments)
@@ -116,9 +121,7 @@ def _pack(arguments: list[str]) -> int:
 
 
 def _sheet(arguments: list[str]) -> int:
-    parser = _parser(" sheet")
-    parser.add_argument("config", type=Path)
-    parser.add_argument("corrections", nargs="*", metavar="key=value")
+    parser = _config_parser(" sheet")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=12)
     options = parser.parse_intermixed_args(arguments)
@@ -140,9 +143,7 @@ def _guidance(arguments: list[str]) -> int:
 
 
 def _segmenter_scores(arguments: list[str]) -> int:
-    parser = _parser(" segmenter-scores")
-    parser.add_argument("config", type=Path)
-    parser.add_argument("corrections", nargs="*", metavar="key=value")
+    parser = _config_parser(" segmenter-scores")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, help="JSON of every picture's score, sheets beside it")
     parser.add_argument(
@@ -160,9 +161,7 @@ def _segmenter_scores(arguments: list[str]) -> int:
 
 
 def _norms(arguments: list[str]) -> int:
-    parser = _parser(" norms")
-    parser.add_argument("config", type=Path)
-    parser.add_argument("corrections", nargs="*", metavar="key=value")
+    parser = _config_parser(" norms")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--batches", type=int, default=100)
     options = parser.parse_intermixed_args(arguments)

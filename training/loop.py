@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from mgm_core.networks.hardware import best_dtype, resolve_device
 from mgm_core.runtime.partial import clear_up
-from training.config import Config, ConfigError
+from training.config import Config, ConfigError, RunConfig
 from training.distributed import (
     first_process_value,
     local_part,
@@ -162,6 +162,26 @@ def save_atomically(content: dict[str, Any], path: Path) -> None:
         torch.save(content, part)
 
 
+def export(task: Task, state: dict[str, Tensor], path: Path) -> None:
+    """Write a state of a task's module as the product loads it."""
+    weights = {
+        k: v.detach().to("cpu", copy=True).contiguous() for k, v in task.exported(state).items()
+    }
+    with checkpoint_written(path) as part:
+        save_file(weights, part, task.metadata())
+
+
+def loader(task: Task, run: RunConfig, start: int, stop: int) -> DataLoader[Example]:
+    """Return what loads the batches of the steps from `start` to before `stop`."""
+    return DataLoader(
+        task.dataset(),
+        batch_sampler=_ConsecutiveBatches(start, stop, run.batch),
+        num_workers=run.workers,
+        worker_init_fn=use_one_thread,
+        prefetch_factor=4 if run.workers else None,
+    )
+
+
 class Trainer:
     """One run of a task.
 
@@ -277,12 +297,7 @@ class Trainer:
 
     def _export(self, path: Path) -> None:
         """Write the averaged weights as the product loads them."""
-        weights = {
-            k: v.detach().to("cpu", copy=True).contiguous()
-            for k, v in self.task.exported(self.average.state).items()
-        }
-        with checkpoint_written(path) as part:
-            save_file(weights, part, self.task.metadata())
+        export(self.task, self.average.state, path)
 
     @property
     def fraction(self) -> float:
@@ -300,15 +315,7 @@ class Trainer:
         return self._loaded()
 
     def _loaded(self) -> Iterator[Example]:
-        run = self.config.run
-        loader: DataLoader[Example] = DataLoader(
-            self.task.dataset(),
-            batch_sampler=_ConsecutiveBatches(self.step, run.steps, run.batch),
-            num_workers=run.workers,
-            worker_init_fn=use_one_thread,
-            prefetch_factor=4 if run.workers else None,
-        )
-        for batch in loader:
+        for batch in loader(self.task, self.config.run, self.step, self.config.run.steps):
             yield channels_last({k: v.to(self.device) for k, v in batch.items()})
 
     def train_step(self, batch: Example) -> dict[str, float]:

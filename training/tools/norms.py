@@ -2,25 +2,21 @@
 
 python -m training norms CONFIG.toml --out FILE network.start=WEIGHTS [key=value ...]
 
-Exported weights are a moving average; the statistics beside them are averages of those that other
-weights had.
+Exported weights are the moving average of many steps' weights. The statistics beside them are an
+average too, of what each step's own weights produced, and fit none of them exactly.
 
 Source: Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization".
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import nn
 
 from training.config import Config, ConfigError
-from training.distributed import use_one_thread
-from training.loop import Example, Task, channels_last
-from training.portable import checkpoint_written
+from training.loop import Example, Task, channels_last, export, loader
 
 _logger = logging.getLogger(__name__)
 
@@ -43,14 +39,13 @@ def write_with_measured_norms(config: Config, task: Task, batches: int, path: Pa
     if batches < 1:
         raise ConfigError(f"--batches must be at least 1, got {batches}: 100 of 16 crops will do")
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = measured(task, _batches(config, task, batches))
-    with checkpoint_written(path) as part:
-        save_file(state, part, task.metadata())
+    measure(task, map(channels_last, loader(task, config.run, 0, batches)))
+    export(task, task.module.state_dict(), path)
 
 
 @torch.no_grad()
-def measured(task: Task, batches: Iterable[Example]) -> dict[str, Tensor]:
-    """Return a task's exported weights with the mean statistics of batches of one size.
+def measure(task: Task, batches: Iterable[Example]) -> None:
+    """Give a task's batch norms the mean statistics of batches of one size.
 
     Raises:
         ConfigError: No batch norm is left to measure; frozen ones are part of their convolutions.
@@ -69,15 +64,3 @@ def measured(task: Task, batches: Iterable[Example]) -> dict[str, Tensor]:
     for step, batch in enumerate(batches):
         task.losses(module, batch, step, 1.0)
         _logger.info("batch %d", step + 1)
-    return {key: value.contiguous() for key, value in task.exported(module.state_dict()).items()}
-
-
-def _batches(config: Config, task: Task, count: int) -> Iterator[Example]:
-    size = config.run.batch
-    loader: DataLoader[Example] = DataLoader(
-        task.dataset(),
-        batch_sampler=[list(range(i * size, (i + 1) * size)) for i in range(count)],
-        num_workers=config.run.workers,
-        worker_init_fn=use_one_thread,
-    )
-    return map(channels_last, loader)

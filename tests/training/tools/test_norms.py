@@ -9,7 +9,7 @@ from training_data import config_text
 from training.__main__ import main
 from training.config import ConfigError, load
 from training.tasks.prn import PRNTask
-from training.tools.norms import measured
+from training.tools.norms import measure
 
 
 @pytest.fixture
@@ -58,4 +58,4 @@ def test_what_cannot_be_measured_is_refused(tmp_path, run, capsys):
     assert "--batches must be at least 1, got 0" in capsys.readouterr().err
     assert not out.exists()
     with pytest.raises(ConfigError, match="must have batch norms whose statistics are not frozen"):
-        measured(SimpleNamespace(module=nn.Conv2d(3, 3, 1)), [])
+        measure(SimpleNamespace(module=nn.Conv2d(3, 3, 1)), [])
