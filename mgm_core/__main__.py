@@ -16,9 +16,11 @@ import argparse
 import gc
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn, get_args
 
@@ -340,24 +342,17 @@ def _run(options: argparse.Namespace, done: list[Job | UrlJob]) -> int:
     order = Order(
         recipe, planned.form, picture, options.max_megapixels, keep_metadata=options.keep_metadata
     )
+    work_through = partial(
+        _work_through, order=order, models=models, options=options, report=report, done=done
+    )
     with report or nullcontext():
-        seen: dict[Path | str, tuple[int, ...]] = {}
-        if options.watch:
-            seen.update({job.source: _age(job) for job in planned.jobs})
-        failed = _work_through(planned.jobs, order, models, options, report, done)
+        seen = {job.source: _age(job) for job in planned.jobs} if options.watch else {}
+        failed = work_through(planned.jobs, skip_existing=options.skip_existing)
         if options.watch:
             print("watching for new photographs; Ctrl+C ends it", file=sys.stderr)
-            waits_for = ""
-            for _ in changes(_watched(options), recursive=options.recursive):
-                try:
-                    new = _new_jobs(seen, options, recipe, picture_path)
-                # Such as a photograph whose mask is still to come, or a disk that is away.
-                except (UsageError, OSError) as error:
-                    if str(error) != waits_for:
-                        waits_for = str(error)
-                        print(f"waiting: {waits_for}", file=sys.stderr)
-                else:
-                    failed += _work_through(new, order, models, options, report, done)
+            for came, changed in _arrivals(seen, options, recipe, picture_path):
+                failed += work_through(came, skip_existing=options.skip_existing)
+                failed += work_through(changed, skip_existing=False)
     if report is not None and report.error is not None:
         print(
             f"error: --report lacks lines, as it could not be written: {report.error}; make "
@@ -375,6 +370,8 @@ def _work_through(
     options: argparse.Namespace,
     report: Report | None,
     done: list[Job | UrlJob],
+    *,
+    skip_existing: bool,
 ) -> int:
     """Cut out photographs, tell of them, and return how many failed."""
     if not todo:
@@ -383,7 +380,7 @@ def _work_through(
     alone = len(todo) == 1
     before = len(done)
 
-    work = CutOut(models, order, options.skip_existing)
+    work = CutOut(models, order, skip_existing)
     with ExitStack() as stack:
         if options.runner == "ray":
             gpus = float(options.device.startswith("cuda"))
@@ -443,17 +440,41 @@ def _age(job: Job | UrlJob) -> tuple[int, ...]:
     return tuple(ages)
 
 
-def _new_jobs(
+def _arrivals(
     seen: dict[Path | str, tuple[int, ...]],
     options: argparse.Namespace,
     recipe: Recipe,
     picture: Path | None,
-) -> list[Job | UrlJob]:
-    """Return what came or changed since it was last seen, and take note of it."""
-    planned = planned_of(options, recipe, picture)
-    new = [job for job in planned.jobs if seen.get(job.source) != _age(job)]
-    seen.update({job.source: _age(job) for job in new})
-    return new
+) -> Iterator[tuple[list[Job | UrlJob], list[Job | UrlJob]]]:
+    """Watch the folders; yield photographs that came, and those that changed since they were seen.
+
+    What they wait for is printed once.
+
+    Args:
+        seen: The age of each photograph that was seen; new ones are added.
+        options: The command line.
+        recipe: How photographs are cut out.
+        picture: The background picture.
+    """
+    printed: Sequence[str] = ()
+    for _ in chain([None], changes(_watched(options), recursive=options.recursive)):
+        jobs: Sequence[Job | UrlJob] = ()
+        try:
+            planned = planned_of(options, recipe, picture)
+        except (UsageError, OSError) as error:  # such as a disk that is away
+            waiting: Sequence[str] = (str(error),)
+        else:
+            jobs, waiting = planned.jobs, planned.waiting
+        for sentence in waiting:
+            if sentence not in printed:
+                print(f"waiting: {sentence}", file=sys.stderr)
+        printed = waiting
+        ages = {job.source: _age(job) for job in jobs}
+        came = [job for job in jobs if job.source not in seen]
+        old = [job for job in jobs if job.source in seen]
+        changed = [job for job in old if seen[job.source] != ages[job.source]]
+        seen.update(ages)
+        yield came, changed
 
 
 def read_backdrop(path: Path, recipe: Recipe, max_megapixels: float) -> Floats:
@@ -610,7 +631,7 @@ def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None
             also_read=also_read,
             also_written=also_written,
             may_exist=options.skip_existing,
-            may_be_empty=options.watch,
+            watched=options.watch,
         )
         _check_form(far.form, recipe, options)
         return far
@@ -622,7 +643,7 @@ def planned_of(options: argparse.Namespace, recipe: Recipe, picture: Path | None
         format_name=options.format_name,
         sides=sides,
         may_exist=options.skip_existing,
-        may_be_empty=options.watch,
+        watched=options.watch,
     )
     check_outputs(
         [

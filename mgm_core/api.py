@@ -214,7 +214,7 @@ def _read_mask(picture: Picture, max_megapixels: float) -> SubjectMask:
 def _source(picture: Picture) -> str | PathLike[str] | bytes | BinaryIO | Floats:
     """Return a picture as the readers of files take it; an array of floats stays one.
 
-    Arrays of whole numbers and Pillow images become a PNG, so that they are read as a file is:
+    Arrays of whole numbers and Pillow images become a file, so that they are read as one is:
     an image's profile and orientation, a mask's labels.
     """
     if isinstance(picture, Image.Image):
@@ -226,10 +226,12 @@ def _source(picture: Picture) -> str | PathLike[str] | bytes | BinaryIO | Floats
                 f"a Pillow image must have 8 or 16 bits (I;16) or floats in [0, 1] (F), got mode "
                 f"{picture.mode}: convert it"
             )
-        if picture.mode not in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"):
+        profile = picture.info.get("icc_profile")
+        if picture.mode not in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA", "CMYK"):
             picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+            profile = None  # it was for the colours before
         written = BytesIO()
-        picture.save(written, "PNG", icc_profile=picture.info.get("icc_profile"))
+        picture.save(written, "TIFF" if picture.mode == "CMYK" else "PNG", icc_profile=profile)
         return written.getvalue()
     if not isinstance(picture, np.ndarray):
         return picture

@@ -106,6 +106,15 @@ _EXIF_TAGS = frozenset(
         ExifTags.Base.Copyright,
     )
 )
+# Of the Exif part, what tells about the file's pixels.
+_EXIF_ABOUT_PIXELS = frozenset(
+    int(tag)
+    for tag in (
+        ExifTags.Base.ColorSpace,
+        ExifTags.Base.ExifImageWidth,
+        ExifTags.Base.ExifImageHeight,
+    )
+)
 _HEIF_BRANDS = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"hevc")}
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _EXIF_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
@@ -722,8 +731,10 @@ def _exif(opened: ImageFile.ImageFile) -> bytes:
         if tag in _EXIF_TAGS:
             about_photo[tag] = value
     for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        if found := tags.get_ifd(part):
-            about_photo.get_ifd(part).update(found)
+        found = tags.get_ifd(part)
+        true = {tag: value for tag, value in found.items() if tag not in _EXIF_ABOUT_PIXELS}
+        if true:
+            about_photo.get_ifd(part).update(true)
     return (
         about_photo.tobytes()
         if len(about_photo) or any(about_photo.get_ifd(p) for p in _EXIF_PARTS)
@@ -822,12 +833,14 @@ def _bits(name: str, picture: ImageFile.ImageFile) -> int:
         depths = set(tags.get(ExifTags.Base.BitsPerSample, (1,)))
         if depths == {16}:
             # OpenCV returns these samples as stored: grey must count up from black, colours be
-            # RGB, and alpha be straight.
+            # RGB and lie side by side, and alpha be straight.
             plain = tags.get(ExifTags.Base.PhotometricInterpretation) in (1, 2)
-            if not plain or 1 in tags.get(ExifTags.Base.ExtraSamples, ()):
+            in_planes = tags.get(ExifTags.Base.PlanarConfiguration) == 2
+            several = tags.get(ExifTags.Base.SamplesPerPixel, 1) > 1
+            if not plain or (in_planes and several) or 1 in _extra_samples(picture):
                 raise ImageError(
-                    f"{name} must be plain grey or RGB with straight alpha, got another kind of "
-                    "16-bit TIFF: save it as a PNG"
+                    f"{name} must be plain grey or RGB with straight alpha, pixel by pixel, got "
+                    "another kind of 16-bit TIFF: save it as a PNG"
                 )
             return 16
     if picture.mode not in _MODES_OF_8_BITS:
@@ -836,6 +849,12 @@ def _bits(name: str, picture: ImageFile.ImageFile) -> int:
             "save it as a PNG"
         )
     return 8
+
+
+def _extra_samples(picture: ImageFile.ImageFile) -> tuple[int, ...]:
+    """Return what a TIFF's channels beyond its colours are: 0 unspecified, 1 and 2 alpha."""
+    found = picture.tag_v2.get(ExifTags.Base.ExtraSamples, ())  # type: ignore[attr-defined] # only TIFF images have it
+    return tuple(found)
 
 
 def _decode_16_bits(
@@ -855,6 +874,8 @@ def _decode_16_bits(
         raise OSError("its 16-bit pixels cannot be decoded")
     if decoded.ndim == 3:
         decoded = decoded[..., [2, 1, 0, 3][: decoded.shape[2]]]
+    if opened.format == "TIFF" and 0 in _extra_samples(opened):
+        decoded = decoded[..., :3]  # a selection or a scanner's infrared is no transparency
     if opened.format == "PNG":
         # OpenCV turns TIFFs upright, PNGs not.
         decoded = _upright(decoded, opened.getexif().get(ExifTags.Base.Orientation, 1))

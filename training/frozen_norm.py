@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from mgm_core.runtime.compiled import compiled
 
 NORM_EPS = 1e-5
 
@@ -105,7 +106,7 @@ def _channels_last(x: Tensor) -> NDArray[np.float32]:
     return x.permute(0, 2, 3, 1).float().contiguous().numpy()
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True)
 def _add_weight_gradient(
     x: NDArray[np.float32], of_y: NDArray[np.float32], dilation: int, total: NDArray[np.float32]
 ) -> None:

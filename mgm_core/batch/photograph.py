@@ -70,7 +70,8 @@ class CutOut:
     Args:
         models: The networks; another process loads its own.
         order: What is done.
-        skip_existing: Results that are there are left as they are.
+        skip_existing: Results that are there are left as they are; what is missing beside them is
+            written.
     """
 
     models: Models
@@ -83,7 +84,9 @@ class CutOut:
         Raises:
             Exception: Whatever went wrong; no result is there then.
         """
-        if self.skip_existing and job.target != PIPE and exists(job.target):
+        finished = self.skip_existing and job.target != PIPE and exists(job.target)
+        missing = {side for side in job.sides if not finished or not exists(job.sides[side])}
+        if finished and not missing:
             return SKIPPED
         began, cpu_began = time.perf_counter(), time.thread_time()
         models, order = self.models, self.order
@@ -110,19 +113,26 @@ class CutOut:
             overwrite=True,
         )
         cut = time.perf_counter()
-        _write(cutout, photo, job, order)
+        for side in missing:
+            write(job.sides[side], _encoded_side(cutout, side))
+        # The result itself last: --skip-existing takes its presence for completeness.
+        if not finished:
+            _write(cutout, photo, job, order)
         seconds = {"read": read - began, "cut_out": cut - read, "write": time.perf_counter() - cut}
         height, width = cutout.alpha.shape
         cpu_s = time.thread_time() - cpu_began
         return Done(guided.reason, width, height, photo.notes, seconds, cpu_s)
 
 
+def _encoded_side(cutout: Cutout, side: str) -> bytes:
+    if side == "alpha":
+        return encode_png(cutout.alpha, bits=16)
+    assert side == "foreground"
+    return encode_png(cutout.foreground)
+
+
 def _write(cutout: Cutout, photo: Photo, job: Job | UrlJob, order: Order) -> None:
     form = order.form
-    if "alpha" in job.sides:
-        write(job.sides["alpha"], encode_png(cutout.alpha, bits=16))
-    if "foreground" in job.sides:
-        write(job.sides["foreground"], encode_png(cutout.foreground))
     data = encode(
         form,
         cutout.levels(order.picture, form.bits),
@@ -130,7 +140,6 @@ def _write(cutout: Cutout, photo: Photo, job: Job | UrlJob, order: Order) -> Non
         exif=photo.exif if order.keep_metadata else b"",
         layers=cutout.layers(order.picture) if form.layers else (),
     )
-    # The result itself last: --skip-existing takes its presence for completeness.
     if job.target == PIPE:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

@@ -68,11 +68,13 @@ class Plan:
         jobs: in order.
         form: the results' format.
         left_out: sentences on files of the folders that are not taken.
+        waiting: sentences on photographs of watched folders whose mask is still to come.
     """
 
     jobs: tuple[Job, ...]
     form: Format
     left_out: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
 
 
 def plan(
@@ -84,7 +86,7 @@ def plan(
     format_name: str | None = None,
     sides: Iterable[str] = (),
     may_exist: bool = False,
-    may_be_empty: bool = False,
+    watched: bool = False,
 ) -> Plan:
     """Decide which photographs become which files.
 
@@ -101,7 +103,7 @@ def plan(
         format_name: one of `FORMATS`; None for the output's ending, or PNG.
         sides: further results of each, "alpha" and "foreground".
         may_exist: results that are there are left as they are.
-        may_be_empty: folders need hold no photographs yet.
+        watched: folders need hold no photographs yet, nor masks of all of them.
 
     Raises:
         UsageError: an input is missing, the output cannot hold the results, or a name is too long.
@@ -127,7 +129,7 @@ def plan(
                 "results would be taken for photographs the next time; name a new folder"
             )
         found, others = _photographs(one.path, recursive, skipped_folders)
-        if not found and not may_be_empty:
+        if not found and not watched:
             raise UsageError(
                 f"inputs must hold photographs, got none in {one.path}: "
                 "give another folder, or --recursive"
@@ -169,12 +171,18 @@ def plan(
     else:
         targets = [target]
     find_mask = _mask_finder(masks)
-    jobs = tuple(
-        Job(source, to, find_mask(relative), side_paths(to, sides))
-        for (source, relative), to in zip(sources, targets, strict=True)
-    )
+    jobs: list[Job] = []
+    waiting: list[str] = []
+    for (source, relative), to in zip(sources, targets, strict=True):
+        try:
+            jobs.append(Job(source, to, find_mask(relative), side_paths(to, sides)))
+        except UsageError as error:
+            if not watched:
+                raise
+            waiting.append(str(error))
+    read_folders = {job.source.parent.resolve() for job in jobs if job.source != PIPE}
     for job in jobs:
-        if job.source == PIPE or job.target.parent.resolve() != job.source.parent.resolve():
+        if job.source == PIPE or job.target.parent.resolve() not in read_folders:
             continue
         check_beside(
             job.target, job.sides.values(), Path.exists, may_exist=may_exist or not into_folder
@@ -182,7 +190,7 @@ def plan(
     for job in jobs:
         for path in (job.target, *job.sides.values()):
             _check_place(path)
-    return Plan(jobs, form, tuple(left_out))
+    return Plan(tuple(jobs), form, tuple(left_out), tuple(waiting))
 
 
 @dataclass(frozen=True)
@@ -262,7 +270,7 @@ def check_beside(
     *,
     may_exist: bool,
 ) -> None:
-    """Hold results that lie beside their photograph not to replace another photograph.
+    """Hold results that lie beside photographs not to replace another photograph.
 
     Args:
         target: The result.
@@ -277,13 +285,13 @@ def check_beside(
     finished = exists(target)
     if finished and not may_exist:
         raise UsageError(
-            f"no result may replace {target}, which lies beside its photograph: name the "
+            f"no result may replace {target}, which lies beside a photograph: name the "
             "result, or another folder"
         )
     for path in sides:
         if exists(path) and not finished:
             raise UsageError(
-                f"no result may replace {path}, which lies beside its photograph, without "
+                f"no result may replace {path}, which lies beside a photograph, without "
                 f"{PurePath(target).name}: name another result or folder, or remove the file if an "
                 "interrupted run left it"
             )

@@ -55,11 +55,13 @@ class UrlPlan:
         jobs: In order.
         form: The results' format.
         left_out: Sentences on files that are not taken.
+        waiting: Sentences on photographs of watched folders whose mask is still to come.
     """
 
     jobs: tuple[UrlJob, ...]
     form: Format
     left_out: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
 
 
 def is_url(name: str) -> bool:
@@ -84,16 +86,17 @@ def opened(place: Path | str) -> Path | BytesIO:
 
 
 def write(place: Path | str, data: bytes) -> None:
-    """Write a file in one step, its folder too.
+    """Write a file, its folder too; on a disk of this machine in one step.
 
     Raises:
         OSError: It cannot be written.
     """
-    if isinstance(place, Path) or not is_url(place):
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place, data)
+    local = Path(place) if isinstance(place, Path) or not is_url(place) else _place(place)[1]
+    if isinstance(local, Path):
+        local.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(local, data)
         return
-    system, path = _at(place)
+    system, path = _at(str(place))
     system.makedirs(system._parent(path), exist_ok=True)
     system.pipe_file(path, data)
 
@@ -117,7 +120,7 @@ def plan_urls(
     also_read: Iterable[Path | None] = (),
     also_written: Iterable[Path] = (),
     may_exist: bool = False,
-    may_be_empty: bool = False,
+    watched: bool = False,
 ) -> UrlPlan:
     """Decide which photographs become which files, where any of them is behind a URL.
 
@@ -134,7 +137,7 @@ def plan_urls(
         also_read: Other files that no result may be written over; None counts for nothing.
         also_written: Other files that are written.
         may_exist: Results that are there are left as they are.
-        may_be_empty: Folders need hold no photographs yet.
+        watched: Folders need hold no photographs yet, nor masks of all of them.
 
     Raises:
         UsageError: An input is missing, the output is no folder or among the inputs, or a file
@@ -174,16 +177,22 @@ def plan_urls(
         found = {one: below for one, below in found.items() if one not in inside}
         if inside:
             left_out.append(f"left out of {name}, as earlier results or masks: {len(inside)} files")
-        if not found and not may_be_empty:
+        if not found and not watched:
             raise UsageError(f"inputs must hold photographs, got none in {name}: correct it")
         sources |= found
-    jobs = []
+    jobs, waiting = [], []
     names = result_names([Path(relative) for relative in sources.values()], form.suffix)
     for (source, relative), result in zip(sources.items(), names, strict=True):
         mask = one_mask
         if masks and not one_mask:
             named = by_stem.get(normalised(str(relative.with_suffix(""))), [])
-            mask = chosen_mask(relative, named, masks)
+            try:
+                mask = chosen_mask(relative, named, masks)
+            except UsageError as error:
+                if not watched:
+                    raise
+                waiting.append(str(error))
+                continue
         beside = {side: path.as_posix() for side, path in side_paths(result, sides).items()}
         places = {side: _joined(output, path) for side, path in beside.items()}
         jobs.append(UrlJob(source, _joined(output, result.as_posix()), mask, places))
@@ -192,11 +201,11 @@ def plan_urls(
         [*(job.source for job in jobs), *(job.mask for job in jobs), *also_read],
         _identities,
     )
+    read_folders = {(system, path.parent) for system, path in map(_place, sources)}
     for job in jobs:
-        system, path = _place(job.source)
-        if (system, path.parent) == (out_system, _place(job.target)[1].parent):
+        if (out_system, _place(job.target)[1].parent) in read_folders:
             check_beside(job.target, job.sides.values(), exists, may_exist=may_exist)
-    return UrlPlan(tuple(jobs), form, tuple(left_out))
+    return UrlPlan(tuple(jobs), form, tuple(left_out), tuple(waiting))
 
 
 def _joined(folder: str, name: str) -> str:

@@ -6,11 +6,11 @@ through a large photograph in one call, which nobody can end.
 """
 
 import numpy as np
-from numba import njit
 
 from mgm_core.arrays import Floats
 from mgm_core.compositing import mean_colour
 from mgm_core.runtime.cancellation import checkpoint
+from mgm_core.runtime.compiled import compiled
 
 __all__ = ["estimate_multilevel"]
 
@@ -70,7 +70,7 @@ def _resized(picture: Floats, size: tuple[int, int]) -> Floats:
     return taken.astype(np.float32, copy=False)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _relax(
     foreground: Floats,
     background: Floats,

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numba import njit
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.matting.solver import multiply, solve
 from mgm_core.matting.stencil import LANES, Integers, StencilMatrix
+from mgm_core.runtime.compiled import compiled
 
 __all__ = ["TOLERANCE", "MattingLaplacian", "smooth_compression_noise"]
 
@@ -140,7 +140,7 @@ def _confidence(prior: Floats) -> Floats:
     return confidence
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _assemble(
     image: Colours,
     numbers: Integers,

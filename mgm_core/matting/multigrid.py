@@ -18,10 +18,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from mgm_core.arrays import Floats
 from mgm_core.matting.stencil import ALL_LANES, LANES, SIDE, Integers, StencilMatrix, index
+from mgm_core.runtime.compiled import compiled
 
 __all__ = ["VCycle"]
 
@@ -167,7 +167,7 @@ def _grids(
     return grids
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _coarsen(
     rows: Integers,
     columns: Integers,
@@ -190,7 +190,7 @@ def _coarsen(
             heavier[parent, k] += weights[n, k]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _fine_down(
     values: Floats,
     places: Integers,
@@ -217,7 +217,7 @@ def _fine_down(
             swept[place, lane] = everything[place, lane] = sums[lane] * inverse[row, lane]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _fine_restrict(
     values: Floats,
     places: Integers,
@@ -247,7 +247,7 @@ def _fine_restrict(
             right[parent, lane] += sums[lane]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _fine_correct(
     own: Integers,
     parents: Integers,
@@ -263,7 +263,7 @@ def _fine_correct(
             everything[place, lane] += correction[parent, lane]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _fine_up(
     values: Floats,
     places: Integers,
@@ -294,7 +294,7 @@ def _fine_up(
             swept[place, lane] = found[row, lane] = sums[lane] * inverse[row, lane]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _down(
     values: Floats, neighbours: Integers, inverse: Floats, right: Floats, found: Floats
 ) -> None:
@@ -311,7 +311,7 @@ def _down(
             found[row, lane] = sums[lane] * inverse[row, lane]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _restrict(
     values: Floats, neighbours: Integers, parents: Integers, found: Floats, right: Floats
 ) -> None:
@@ -325,7 +325,7 @@ def _restrict(
                 right[parent, lane] -= value * found[other, lane]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _correct(parents: Integers, correction: Floats, found: Floats) -> None:
     """Add a coarser grid's correction."""
     for row in range(index(len(parents))):
@@ -334,7 +334,7 @@ def _correct(parents: Integers, correction: Floats, found: Floats) -> None:
             found[row, lane] += correction[parent, lane]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _up(
     values: Floats, neighbours: Integers, inverse: Floats, right: Floats, found: Floats
 ) -> None:

@@ -15,13 +15,13 @@ from typing import TypeAlias
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
 from mgm_core.compositing import mean_colour
 from mgm_core.matting.solver import row_blocks
 from mgm_core.matting.stencil import Integers
+from mgm_core.runtime.compiled import compiled
 from mgm_core.runtime.workers import executor
 
 __all__ = ["sample_alpha"]
@@ -128,7 +128,7 @@ def _directions() -> Floats:
     return vectors.astype(np.float32)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _mix(colour: Floats, pair: Floats) -> tuple[np.float32, np.float32]:
     """Return the alpha that mixes a colour of a pair best, and the squared distance left."""
     d0, d1, d2 = pair[0, 0] - pair[1, 0], pair[0, 1] - pair[1, 1], pair[0, 2] - pair[1, 2]
@@ -141,7 +141,7 @@ def _mix(colour: Floats, pair: Floats) -> tuple[np.float32, np.float32]:
     return alpha, e0 * e0 + e1 * e1 + e2 * e2
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _find_alike(
     image: Colours,
     rows: Integers,
@@ -169,7 +169,7 @@ def _find_alike(
                 break
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _gather(
     image: Colours,
     rows: Integers,
@@ -229,7 +229,7 @@ def _gather(
                     pairs[n] = pair
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _share(
     image: Colours,
     rows: Integers,

@@ -16,13 +16,13 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
 from mgm_core.arrays import Floats
 from mgm_core.matting.multigrid import VCycle
 from mgm_core.matting.stencil import ALL_LANES, LANES, SIDE, Integers, StencilMatrix, index
 from mgm_core.runtime.cancellation import checkpoint
+from mgm_core.runtime.compiled import compiled
 from mgm_core.runtime.workers import executor
 
 __all__ = ["multiply", "row_blocks", "solve"]
@@ -114,7 +114,7 @@ def row_blocks(count: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _multiply(
     values: Floats,
     places: Integers,
@@ -144,7 +144,7 @@ def _multiply(
     return curvatures
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _energies(residual: Floats, downhill: Floats, first: int, last: int) -> Doubles:
     """Return the products of two vectors."""
     energies = np.zeros(LANES)
@@ -154,7 +154,7 @@ def _energies(residual: Floats, downhill: Floats, first: int, last: int) -> Doub
     return energies
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _move(
     own: Integers,
     lengths: Floats,
@@ -177,7 +177,7 @@ def _move(
     return squares
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _turn(
     own: Integers,
     shares: Floats,

@@ -11,6 +11,7 @@ from PIL import Image
 import mgm_core
 from mgm_core import Click, ImageError, NoSubjectError, api, cut_out, read_image, write_image
 from mgm_core.foreground.learned import NetworkEstimator
+from mgm_core.images import read_photo, srgb_profile
 
 SIZE = 64
 
@@ -140,6 +141,16 @@ def test_pillow_images_of_floats_are_read_as_arrays_are(photo, mask, expected):
     assert given.mode == "F"
     made = cut_out(photo, mask=given, quality="fast")
     np.testing.assert_array_equal(made.alpha, expected.alpha)
+
+
+def test_the_profile_of_a_pillow_image_for_print_is_read_as_a_files_is():
+    profile = bytearray(srgb_profile())
+    profile[16:20] = b"CMYK"  # such a profile cannot be used, which the note tells
+    picture = Image.new("CMYK", (20, 20), (200, 10, 10, 10))
+    file = BytesIO()
+    picture.save(file, "JPEG", icc_profile=bytes(profile))
+    (note,) = read_photo(file.getvalue()).notes
+    assert api._read(Image.open(file), 1).notes == (note,)
 
 
 def test_pillow_images_are_turned_upright_as_files_are(photo, mask):

@@ -147,13 +147,35 @@ def test_exif_is_kept_without_what_was_true_of_the_file_alone():
     tags = Image.Exif()
     tags[ExifTags.Base.Orientation] = 6
     tags[ExifTags.Base.Artist] = "A. Photographer"
-    tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 400
+    about_photo = tags.get_ifd(ExifTags.IFD.Exif)
+    about_photo[ExifTags.Base.ISOSpeedRatings] = 400
+    about_photo[ExifTags.Base.ColorSpace] = 65535
+    about_photo[ExifTags.Base.ExifImageWidth], about_photo[ExifTags.Base.ExifImageHeight] = 64, 48
     stored = Image.Exif()
     stored.load(read_photo(file_of(RED_PAGE, "JPEG", exif=tags)).exif)
     assert stored[ExifTags.Base.Artist] == "A. Photographer"
-    assert stored.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 400
+    assert dict(stored.get_ifd(ExifTags.IFD.Exif)) == {ExifTags.Base.ISOSpeedRatings: 400}
     assert ExifTags.Base.Orientation not in stored
     assert read_photo(file_of(RED_PAGE, "JPEG")).exif == b""
+
+
+def test_a_16_bit_tiff_in_planes_is_refused():
+    file = io.BytesIO()
+    planes = np.full((3, 4, 5), 60000, np.uint16)
+    tifffile.imwrite(file, planes, photometric="rgb", planarconfig="separate")
+    with pytest.raises(ImageError, match="must be plain grey or RGB with straight alpha, pixel by"):
+        read_photo(file.getvalue())
+
+
+def test_a_further_channel_of_a_tiff_that_is_no_transparency_is_left_out():
+    pixels = np.full((4, 5, 4), 60000, np.uint16)
+    pixels[..., 3] = 100
+    for levels in (pixels, (pixels >> 8).astype(np.uint8)):
+        file = io.BytesIO()
+        tifffile.imwrite(file, levels, photometric="rgb", extrasamples=["unspecified"])
+        photo = read_photo(file.getvalue())
+        assert photo.alpha is None
+        assert photo.image == pytest.approx(60000 / 65535, abs=0.01)
 
 
 def test_usual_endings_are_known():

@@ -166,6 +166,37 @@ def test_new_photographs_are_taken_as_they_come(folder, tmp_path):
     assert "stopped: 1 finished" in log.read_text()
 
 
+def test_a_photograph_waits_alone_and_a_changed_one_is_cut_out_anew(
+    folder, tmp_path, capsys, monkeypatch
+):
+    incoming, masks, out = (tmp_path / name for name in ("incoming", "masks", "out"))
+    incoming.mkdir(), masks.mkdir()
+    shutil.copy(folder / "0.png", incoming / "a.png")
+    shutil.copy(folder / "1.png", incoming / "b.png")
+    mask = np.zeros((160, 160), np.float32)
+    mask[40:, 20:100] = 1
+    write_image(masks / "a.png", mask)
+
+    def steps(*_, **__):
+        before = (out / "a.png").read_bytes()
+        yield
+        shutil.copy(folder / "0.png", incoming / "a.png")
+        write_image(masks / "a.png", np.ascontiguousarray(mask[:, ::-1]))
+        yield
+        assert (out / "a.png").read_bytes() != before
+        assert not (out / "b.png").exists()
+        write_image(masks / "b.png", mask[:144])
+        yield
+        assert (out / "b.png").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mgm_core.__main__.changes", steps)
+    command = [str(incoming), "-o", f"{out}/", "--mask", str(masks), "--quality", "fast"]
+    assert main([*command, "--watch", "--skip-existing"]) == 130
+    printed = capsys.readouterr().err
+    assert printed.count("waiting: every photograph must have a mask, got none for b.png") == 1
+
+
 def until(holds):
     deadline = time.monotonic() + 180
     while not holds():

@@ -1,6 +1,7 @@
 """Which photographs become which files, and that nothing of the user's is ever replaced."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -120,6 +121,16 @@ def test_an_unnamed_result_beside_its_photograph_replaces_nothing(here):
     assert run("a.jpg", "-o", here / "a.webp") == 0
 
 
+@pytest.mark.parametrize("inputs", [["a/y.jpg", "b/x.jpg"], ["a", "b/x.jpg"]])
+def test_a_photograph_beside_another_one_is_not_replaced(here, inputs, capsys):
+    write(here / "a" / "y.jpg"), write(here / "b" / "x.jpg")
+    other = write(here / "b" / "y.png")
+    before = other.read_bytes()
+    assert run(*inputs, "-o", "b/") == 2
+    assert "no result may replace b/y.png, which lies beside a p" in capsys.readouterr().err
+    assert other.read_bytes() == before
+
+
 @pytest.mark.parametrize("options", [[], ["--skip-existing"]])
 @pytest.mark.parametrize("output", [".", "a.png"])
 @pytest.mark.parametrize("side", ["alpha", "foreground"])
@@ -128,7 +139,7 @@ def test_a_side_replaces_nothing_beside_the_photograph(here, capsys, side, outpu
     other = write(here / f"a_{side}.png")
     before = other.read_bytes()
     assert run("a.jpg", "-o", output, f"--save-{side}", *options) == 2
-    assert f"no result may replace a_{side}.png, which lies beside its" in capsys.readouterr().err
+    assert f"no result may replace a_{side}.png, which lies beside a p" in capsys.readouterr().err
     assert other.read_bytes() == before
     assert not (here / "a.png").exists()
     assert run("a.jpg", "-o", "out/", f"--save-{side}", *options) == 0
@@ -147,6 +158,19 @@ def test_sides_of_an_earlier_run_do_not_keep_the_next_from_going_on(here, capsys
     # A result that was named may be made again, with its sides.
     for _ in range(2):
         assert run("a.jpg", "-o", "c.png", "--save-alpha") == 0
+
+
+def test_what_is_missing_beside_a_finished_result_is_written(here, capsys):
+    write(here / "p" / "a.jpg")
+    assert run("p", "-o", "out") == 0
+    finished = (here / "out" / "a.png").stat()
+    assert run("p", "-o", "out", "--save-alpha", "--skip-existing", "--report", "r.jsonl") == 0
+    assert read_image(here / "out" / "a_alpha.png").shape == scene().shape
+    assert (here / "out" / "a.png").stat() == finished
+    capsys.readouterr()
+    assert run("p", "-o", "out", "--save-alpha", "--skip-existing", "--report", "r.jsonl") == 0
+    rows = [json.loads(line) for line in (here / "r.jsonl").read_text("utf-8").splitlines()]
+    assert [row["status"] for row in rows] == ["written", "skipped"]
 
 
 # Names and folders

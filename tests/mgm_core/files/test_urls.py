@@ -1,3 +1,5 @@
+import os
+
 import fsspec
 import numpy as np
 import pytest
@@ -132,6 +134,38 @@ def test_no_result_replaces_another_photograph_beside_its_own(memory):
     assert [job.target for job in free.jobs] == ["memory://p/c.png"]
 
 
+def test_no_result_replaces_a_photograph_beside_another_one(memory):
+    for name in ("p/y.jpg", "q/x.jpg", "q/y.png"):
+        write(f"memory://{name}", b"")
+    with pytest.raises(UsageError, match=r"no result may replace memory://q/y\.png, which lies"):
+        plan_urls(["memory://p/y.jpg", "memory://q/x.jpg"], "memory://q")
+
+
+def test_of_watched_photographs_those_without_a_mask_wait(memory):
+    for name in ("p/a.jpg", "p/b.jpg", "m/a.png"):
+        write(f"memory://{name}", b"")
+    found = plan_urls(["memory://p"], "memory://out", masks="memory://m", watched=True)
+    assert [job.source for job in found.jobs] == ["memory://p/a.jpg"]
+    assert [sentence.split(" in ")[0] for sentence in found.waiting] == [
+        "every photograph must have a mask, got none for b.jpg"
+    ]
+
+
+def test_a_file_on_this_machine_is_written_in_one_step(tmp_path, monkeypatch):
+    place = f"file://{tmp_path}/below/x.png"
+    write(place, b"first")
+    assert (tmp_path / "below" / "x.png").read_bytes() == b"first"
+
+    def disk_is_full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", disk_is_full)
+    with pytest.raises(OSError, match="no space left"):
+        write(place, b"second")
+    assert [path.name for path in (tmp_path / "below").iterdir()] == ["x.png"]
+    assert (tmp_path / "below" / "x.png").read_bytes() == b"first"
+
+
 def test_masks_below_the_photographs_are_no_photographs(memory):
     for name in ("a.jpg", "masks/a.png"):
         write(f"memory://p/{name}", b"")
@@ -153,7 +187,7 @@ def test_of_masks_of_one_name_the_photographs_ending_chooses(memory):
 
 
 def test_a_watched_folder_may_still_be_empty(memory, tmp_path):
-    assert plan_urls([str(tmp_path)], "memory://out", may_be_empty=True).jobs == ()
+    assert plan_urls([str(tmp_path)], "memory://out", watched=True).jobs == ()
 
 
 def test_paths_among_urls_are_the_same_in_any_working_folder(tmp_path, monkeypatch):
