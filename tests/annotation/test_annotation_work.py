@@ -427,6 +427,16 @@ def test_the_benchmarks_runner_reads_the_export(store, tmp_path):
 
 
 # pycocotools is older than NumPy 2's word for copies.
+def test_the_benchmarks_runner_reads_the_export_of_a_dataset_with_another_pattern(
+    dataset, tmp_path
+):
+    store = Store.create(dataset, pattern="detailmap_png/{name}_cloud_trimap.png")[0]
+    drawn = finish(store)
+    export(store, tmp_path / "out")
+    assert [sample.name for sample in find_samples("5", tmp_path / "out")] == list(drawn)
+    store.engine.dispose()
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_coco_and_trimap_exports_come_back(store, tmp_path):
     drawn = finish(store)

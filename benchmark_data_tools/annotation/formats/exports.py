@@ -18,6 +18,7 @@ from benchmark_data_tools.annotation import TOOL_VERSION
 from benchmark_data_tools.annotation.formats import coco, cvat, label_studio, labelme
 from benchmark_data_tools.annotation.formats.items import Labelled
 from benchmark_data_tools.annotation.storage.claim import DETAIL
+from benchmark_data_tools.annotation.storage.dataset import DEFAULT_PATTERN
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.masks import (
     Mask,
@@ -194,7 +195,8 @@ def _write_pictures(
         elif kind == "png":
             write_atomically(out / entry.label / f"{image.name}.png", encode_mask(shown))
         else:
-            write_atomically(out / store.pattern.replace("{name}", image.name), encode_mask(shown))
+            detailmap = DEFAULT_PATTERN.replace("{name}", image.name)  # what Table 5 reads
+            write_atomically(out / detailmap, encode_mask(shown))
             _copy(store.folder / image.file, out / image.file)
             if image.id in mattes:
                 matte = encode_mask(_mask(store, mattes[image.id]))
