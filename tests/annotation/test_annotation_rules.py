@@ -150,6 +150,24 @@ def test_saving_a_reviewers_pixels_again_takes_their_authorship_from_nobody(stor
         states.move(store, 1, "in_review", EVE)
 
 
+def test_who_drew_what_was_restored_or_chosen_in_a_conflict_is_named(store):
+    def authors(entry=1):
+        return agreement.authors_of(store, store.entry(entry))
+
+    save(store, 1, dot(1), "ann", 0)
+    stale = save(store, 1, dot(2), "bob", 0)
+    store.settle(1, dot(2), author=EVE, head=1, stale={stale.conflict: 2})
+    assert authors() == "bob"
+    store.restore(1, 1, author=EVE, head=3)
+    assert authors() == "ann"
+    stale = save(store, 1, dot(1, 3), "bob", 1)
+    store.settle(1, dot(1), author=EVE, head=4, stale={stale.conflict: 5})
+    assert authors() == "ann"
+    stale = save(store, 1, dot(4), "cyd", 0)
+    store.settle(1, dot(1, 4), author=EVE, head=6, stale={stale.conflict: 7})  # a union
+    assert authors() == "ann + cyd"
+
+
 def test_what_is_under_review_changes_by_reviewers_alone(store):
     save(store, 1, dot(1), "ann", 0)
     states.move(store, 1, "done", ALONE)

@@ -20,7 +20,14 @@ from sqlalchemy.orm import aliased
 from benchmark_data_tools.annotation.storage.errors import UnknownError
 from benchmark_data_tools.annotation.storage.masks import Mask, is_detail
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
-from benchmark_data_tools.annotation.storage.tables import PAINTED, Entry, Image, Label
+from benchmark_data_tools.annotation.storage.tables import (
+    PAINTED,
+    Conflict,
+    Entry,
+    Image,
+    Label,
+    Revision,
+)
 from mgm_core.guidance import dilate
 
 BOUNDARY_PX = 3
@@ -170,20 +177,39 @@ def region(mask: Mask, kind: str) -> Mask:
 
 
 def authors_of(store: Store, entry: Entry) -> str:
-    """Return who drew an entry's head and what it was drawn on, in order."""
+    """Return who drew an entry's head and what it was made of, in order."""
     by_number = {revision.number: revision for revision in store.revisions(entry.id)}
-    names: list[str] = []
-    maker = ""
-    number = entry.head
-    while number:
+    settled = _settled(store, entry.id)
+    made: dict[int, Revision] = {}
+    waiting, seen = [entry.head], {0}
+    while waiting:
+        number = waiting.pop()
+        if number in seen:
+            continue
+        seen.add(number)
         revision = by_number[number]
-        number = revision.parent
-        if number and by_number[number].mask_sha256 == revision.mask_sha256:
-            continue  # saved again
-        maker = maker or revision.author
-        if revision.kind in PAINTED:
-            names.append(revision.author)
-    return " + ".join(dict.fromkeys(reversed(names))) or maker
+        pixels = revision.mask_sha256
+        same = [n for n, r in by_number.items() if n < number and r.mask_sha256 == pixels]
+        if revision.kind in ("restore", "resolve") and same:
+            waiting.append(max(same))  # whose pixels were chosen
+            continue
+        waiting += [revision.parent, *settled[number]]
+        if revision.parent not in same:  # else saved again
+            made[number] = revision
+    ordered = [made[number] for number in sorted(made)]
+    names = [revision.author for revision in ordered if revision.kind in PAINTED]
+    return " + ".join(dict.fromkeys(names)) or (ordered[-1].author if ordered else "")
+
+
+def _settled(store: Store, entry_id: int) -> dict[int, list[int]]:
+    """Return revisions that settled conflicts -> what lay beside the head in these."""
+    query = select(Conflict.resolved_by, Conflict.stale).where(Conflict.entry_id == entry_id)
+    found: dict[int, list[int]] = defaultdict(list)
+    with store.reading() as session:
+        for settled_by, stale in session.execute(query):
+            if settled_by is not None:
+                found[settled_by].append(stale)
+    return found
 
 
 def map_of(store: Store, entry_id: int) -> NDArray[np.float32]:
