@@ -412,5 +412,10 @@ def _verify(options: argparse.Namespace) -> int:
     problems = verify(store, repair=options.repair)
     for problem in problems:
         print(problem)
-    print(f"{len(problems)} problems{', repaired' if options.repair and problems else ''}.")
-    return 1 if problems and not options.repair else 0
+    print(f"{len(problems)} problems.")
+    if options.repair and problems:
+        problems = verify(store)
+        for problem in problems:
+            print(f"not repaired: {problem}")
+        print(f"{len(problems)} problems are left after the repair.")
+    return 1 if problems else 0

@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from annotation_samples import make_dataset, mask_of, save
 
+from benchmark_data_tools.__main__ import main
 from benchmark_data_tools.annotation.storage import masks
 from benchmark_data_tools.annotation.storage.database import DatabaseError, connect
 from benchmark_data_tools.annotation.storage.drafts import Draft
@@ -223,6 +224,31 @@ def test_verify_finds_and_repairs(store):
         "image/portrait_1.png is gone: put it back",
         "image/portrait_2.png has changed since it was taken in: run init to accept it",
     ]
+
+
+def test_repair_says_which_mask_is_lost_and_what_is_left(store, capsys):
+    def repair():
+        status = main(["verify", str(store.folder), "--repair"])
+        return status, capsys.readouterr().out.splitlines()
+
+    save(store, 1, mask_of(store, 1))
+    save(store, 1, mask_of(store, 1, 1), base=1)
+    (store.folder / "annotation" / "revisions" / store.revisions(1)[1].file).unlink()
+    assert repair() == (
+        0,
+        [
+            "revision 2 of portrait_0: its file is missing; its mask is lost, and its row is in "
+            "annotation/lost.jsonl",
+            "1 problems.",
+            "0 problems are left after the repair.",
+        ],
+    )
+    (store.folder / "image" / "portrait_1.png").unlink()
+    gone = "image/portrait_1.png is gone: put it back"
+    assert repair() == (
+        1,
+        [gone, "1 problems.", f"not repaired: {gone}", "1 problems are left after the repair."],
+    )
 
 
 def test_repair_keeps_every_odd_file_and_goes_on_after_it(dataset):

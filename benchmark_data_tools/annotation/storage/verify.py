@@ -71,11 +71,12 @@ def _revisions(store: Store, repair: bool) -> Iterator[str]:
             broken.append((revision, image, label))
     for revision, image, label in broken:
         path = folder / revision.file
-        yield (
+        problem = (
             f"revision {revision.number} of {image.name}: its file is "
             f"{'damaged' if path.exists() else 'missing'}"
         )
         if not repair:
+            yield problem
             continue
         published = store.published_path(image, label)
         if path.exists():
@@ -86,6 +87,8 @@ def _revisions(store: Store, repair: bool) -> Iterator[str]:
             write_atomically(path, published.read_bytes())
         else:
             _give_up(store, revision)
+            problem += f"; its mask is lost, and its row is in {FOLDER}/lost.jsonl"
+        yield problem
 
 
 def _give_up(store: Store, lost: Revision) -> None:
