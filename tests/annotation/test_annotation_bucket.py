@@ -6,6 +6,7 @@ be lost with the machine. The stand-in's disk is lost at the worst moments.
 """
 
 import itertools
+import re
 import shutil
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from benchmark_data_tools.annotation.places import durability, folder_copy, moun
 from benchmark_data_tools.annotation.places.folder_copy import FolderCopy, restore_from_folder
 from benchmark_data_tools.annotation.storage.database import DatabaseError
 from benchmark_data_tools.annotation.storage.errors import StoreError
+from benchmark_data_tools.annotation.storage.people import ALONE
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.verify import verify
+from benchmark_data_tools.annotation.team import passes, queue
+from benchmark_data_tools.annotation.team.queue import Filter
 from benchmark_data_tools.annotation.team.users import Users
 
 MOUNTS = """\
@@ -153,6 +157,39 @@ def test_what_is_whole_nowhere_and_what_is_further_here_are_told(dataset, tmp_pa
     with pytest.raises(StoreError, match="must hold a whole copy, got none"):
         restore_from_folder(tmp_path / "anew", bucket, patience_seconds=0)
     store.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("added", "lacking"),
+    [
+        ("image", "portrait_3 (detail, pass 1)"),
+        ("label", "portrait_0 (fur, pass 1)"),
+        ("pass", "portrait_0 (detail, pass 2)"),
+    ],
+)
+def test_a_copy_replaces_no_database_with_images_labels_or_passes_that_it_lacks(
+    dataset, tmp_path, monkeypatch, added, lacking
+):
+    store = Store.create(dataset)[0]
+    save(store, 1, mask_of(store, 1))
+    bucket = tmp_path / "bucket"
+    FolderCopy(dataset, bucket).push()
+    store.engine.dispose()
+    if added == "image":
+        shutil.copy(dataset / "image" / "portrait_0.png", dataset / "image" / "portrait_3.png")
+    store = Store.create(dataset, labels={"fur": "mask"} if added == "label" else None)[0]
+    if added == "pass":
+        passes.add_second_pass(store, 100)
+    deployed = queue.listing(store, ALONE, Filter())
+    store.engine.dispose()
+    monkeypatch.setenv("SPACE_ID", "ada/portraits")
+    with pytest.raises(StoreError, match=re.escape(f"such as {lacking}: move store.db away")):
+        restore_from_folder(dataset, bucket, patience_seconds=0)
+    store = Store.open(dataset)
+    assert queue.listing(store, ALONE, Filter()) == deployed
+    store.engine.dispose()
+    (dataset / "annotation" / "store.db").rename(tmp_path / "store.db")
+    assert restore_from_folder(dataset, bucket, patience_seconds=0) is True
 
 
 def test_old_copies_go_once_newer_ones_have_surely_arrived(dataset, tmp_path, monkeypatch):

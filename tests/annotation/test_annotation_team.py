@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from benchmark_data_tools.annotation.formats.exports import export
 from benchmark_data_tools.annotation.formats.imports import import_masks
+from benchmark_data_tools.annotation.places import durability
 from benchmark_data_tools.annotation.server.app import create_app
 from benchmark_data_tools.annotation.server.proposals import Worker
 from benchmark_data_tools.annotation.storage.database import connect
@@ -258,6 +259,7 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path):
         ):
             connection.execute(text(statement))
     engine.dispose()
+    assert durability._work(tmp_path / "old.db").entries == {("a (detail, pass 1)",)}
     engine = connect(url)
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT id, label, head, note FROM entry")).all()

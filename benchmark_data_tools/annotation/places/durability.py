@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitInfo, CommitScheduler, HfApi
 from huggingface_hub.errors import (  # type: ignore[attr-defined] # its stubs leave HTTPError out
@@ -86,7 +87,8 @@ def restore_from_hub(folder: Path, hub_dataset: str, api: HfApi | None = None) -
         Whether it was fetched.
 
     Raises:
-        StoreError: Each holds work that the other lacks, or they are of different datasets.
+        StoreError: Each holds work that the other lacks, the copy lacks images, labels or passes,
+            or they are of different datasets.
     """
     fetched = folder / FOLDER / _SNAPSHOT
     api = api or HfApi()
@@ -135,7 +137,8 @@ def take_over(folder: Path, fetched: Path, where: str, fetch_files: Callable[[],
         Whether it was done.
 
     Raises:
-        StoreError: Each holds work that the other lacks, or they are of different datasets.
+        StoreError: Each holds work that the other lacks, the copy lacks images, labels or passes,
+            or they are of different datasets.
     """
     database = folder / FOLDER / "store.db"
     if database.is_file() and not _is_further(_work(fetched), _work(database), where):
@@ -149,10 +152,11 @@ def take_over(folder: Path, fetched: Path, where: str, fetch_files: Callable[[],
 
 @dataclass(frozen=True)
 class _Work:
-    """What was done in a database: its dataset, its images, its saves and changes of state."""
+    """What is in a database: its dataset, images, entries, and saves and changes of state."""
 
     identity: str
     images: frozenset[object]
+    entries: frozenset[tuple[str]]
     done: frozenset[object]
 
 
@@ -160,12 +164,19 @@ def _work(database: Path) -> _Work:
     # The last connection to close folds SQLite's write-ahead file into the database.
     with closing(sqlite3.connect(database)) as connection:
 
-        def rows(query: str) -> frozenset[object]:
+        def rows(query: str) -> frozenset[tuple[Any, ...]]:
             return frozenset(connection.execute(query).fetchall())
 
+        # A database of the first version has one label and no column of it.
+        labels = rows("SELECT 1 FROM pragma_table_info('entry') WHERE name = 'label'")
+        label = "entry.label" if labels else "'detail'"
         return _Work(
             str(rows("SELECT value FROM setting WHERE name = 'dataset'")),
             rows("SELECT sha256 FROM image"),
+            rows(
+                f"SELECT image.name || ' (' || {label} || ', pass ' || entry.blind_pass || ')' "
+                "FROM entry JOIN image ON image.id = entry.image_id"
+            ),
             rows("SELECT save_id FROM revision")
             | rows("SELECT entry_id, at, author, state FROM event"),
         )
@@ -182,10 +193,16 @@ def _is_further(there: _Work, here: _Work, where: str) -> bool:
             f"{where} must hold all of this disk's work or none beyond it, got saves on both "
             "sides: export one side, import it into the other, and name a new place"
         )
-    if here.done == there.done:
-        # A Space's own disk is new at each start.
-        return on_a_space()
-    return bool(there.done - here.done)
+    # Where both have done the same: a Space's own disk is new at each start.
+    further = on_a_space() if here.done == there.done else bool(there.done - here.done)
+    lacking = sorted(name for (name,) in here.entries - there.entries)
+    if further and lacking:
+        raise StoreError(
+            f"{where} must hold all images, labels and passes of this disk's {FOLDER}/store.db, "
+            f"got a copy that lacks {len(lacking)}, such as {lacking[0]}: move store.db away, "
+            "start again to fetch the copy, and run init and second-pass upon it"
+        )
+    return further
 
 
 class HubCopy(CommitScheduler):

@@ -40,8 +40,8 @@ def restore_from_folder(folder: Path, copy: Path, *, patience_seconds: float = 6
         Whether it was fetched.
 
     Raises:
-        StoreError: Nothing there is whole, each side holds work that the other lacks, or they are
-            of different datasets.
+        StoreError: Nothing there is whole, each side holds work that the other lacks, the copy
+            lacks images, labels or passes, or they are of different datasets.
     """
     source, own = copy / FOLDER, folder / FOLDER
     if not _snapshots(source):
