@@ -675,6 +675,35 @@ def test_another_person_holds_the_image(chromium, store):
             page.context.close()
 
 
+@contextmanager
+def working(chromium, store, name):
+    """The page of an annotator in a team of two."""
+    users = Users(store.folder)
+    users.put("ada", "admin", "long enough")
+    users.put(name, "annotator", "long enough")
+    with serving(service_of(store)) as address:
+        context = chromium.new_context(bypass_csp=True)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(address)
+        page.fill("#login-name", name)
+        page.fill("#login-password", "long enough")
+        page.click("#login button")
+        page.wait_for_selector("body[data-ready]")
+        page.click(".row >> nth=0")
+        page.wait_for_selector("body[data-opened='1']")
+        yield page
+        context.close()
+
+
+def test_names_of_all_letters_work(chromium, store):
+    with working(chromium, store, "Łukasz") as page:
+        brush(page, 4)
+        stroke(page, (10, 10))
+        saved(page)
+    assert [r.author for r in store.revisions(1)] == ["Łukasz"]
+
+
 def test_a_cancelled_stroke_leaves_the_saved_mask_too(chromium, address, store):
     with opened(chromium, address, 3) as page:
         brush(page, 4)

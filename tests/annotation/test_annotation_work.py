@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -426,7 +427,6 @@ def test_the_benchmarks_runner_reads_the_export(store, tmp_path):
         export(store, tmp_path / "none", states=["accepted"])
 
 
-# pycocotools is older than NumPy 2's word for copies.
 def test_the_benchmarks_runner_reads_the_export_of_a_dataset_with_another_pattern(
     dataset, tmp_path
 ):
@@ -437,6 +437,7 @@ def test_the_benchmarks_runner_reads_the_export_of_a_dataset_with_another_patter
     store.engine.dispose()
 
 
+# pycocotools is older than NumPy 2's word for copies.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_coco_and_trimap_exports_come_back(store, tmp_path):
     drawn = finish(store)
@@ -622,6 +623,19 @@ def test_roles_hold_over_http(store):
         assert client.post("/api/entries/1/assignee", json={"assignee": "ann"}).status_code == 200
         answer = client.post("/api/entries/1/assignee", json={"assignee": "nobody"})
         assert "assignee must be a user, got nobody" in answer.text
+
+
+@pytest.mark.parametrize("name", ["ann", "Zoë", "Łukasz", "李雷"])
+def test_names_of_all_letters_log_in(store, name):
+    users = Users(store.folder)
+    users.put("ada", "admin", "long enough")
+    users.put(name, "annotator", "long enough")
+    app = create_app(service_of(store))
+    with TestClient(app, base_url="http://x.example", headers={"X-Annotation": "1"}) as client:
+        client.post("/api/login", json={"name": name, "password": "long enough"})
+        page_of = {"X-Annotation-User": quote(name)}
+        assert client.get("/api/me", headers=page_of).json()["name"] == name
+    assert users.sign("ada").startswith("ada|")  # as in the cookies of before
 
 
 def test_a_full_disk_is_reported_to_the_page(client, store, monkeypatch):

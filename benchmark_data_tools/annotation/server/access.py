@@ -10,6 +10,7 @@ import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from fastapi import APIRouter, Body, Depends, Request
 from fastapi.exceptions import RequestValidationError
@@ -109,7 +110,7 @@ def _user(request: Request) -> User:
     """Return who is asking, or raise LoginError."""
     user = _signed_in(request)
     # A cookie is every tab's: after another login it names somebody else than a page's strokes.
-    page_of = request.headers.get(_USER_HEADER, user.name)
+    page_of = unquote(request.headers.get(_USER_HEADER, user.name))
     if page_of != user.name:
         raise OtherPersonError(
             f"user must be {page_of}, for whom this page was opened, got {user.name}: log in as "

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from secrets import token_bytes
 from typing import NotRequired, TypedDict
+from urllib.parse import quote, unquote
 
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
 from benchmark_data_tools.annotation.storage.masks import write_atomically
@@ -127,7 +128,8 @@ class Users:
         It does until it expires, the password or the role changes, or the user logs out.
         """
         expires = str(int(self._clock()) + SESSION_SECONDS)
-        return f"{name}|{expires}|{self._signature(name, expires)}"
+        # Headers hold no letters beyond Latin-1.
+        return f"{quote(name)}|{expires}|{self._signature(name, expires)}"
 
     def log_out(self, name: str) -> None:
         """End all logins of a user."""
@@ -142,7 +144,8 @@ class Users:
         parts = cookie.split("|")
         if len(parts) != 3 or not parts[1].isdecimal():
             return None
-        name, expires, signature = parts
+        quoted, expires, signature = parts
+        name = unquote(quoted)
         user = self.by_name(name)
         if user is None or int(expires) < self._clock():
             return None

@@ -16,7 +16,8 @@ export function setPerson(name) {
 
 export async function request(path, options = {}) {
   const headers = { "X-Annotation": "1", ...options.headers };
-  if (person !== null && !options.anyPerson) headers["X-Annotation-User"] = person;
+  // Headers hold no letters beyond Latin-1.
+  if (person !== null && !options.anyPerson) headers["X-Annotation-User"] = encodeURIComponent(person);
   let body = options.body;
   if (options.json !== undefined) {
     headers["Content-Type"] = "application/json";
