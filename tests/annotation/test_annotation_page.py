@@ -696,6 +696,24 @@ def working(chromium, store, name):
         context.close()
 
 
+def test_done_passes_over_what_others_have_taken_since_the_list_was_loaded(chromium, store):
+    with working(chromium, store, "bob") as page:
+        leases.take(store, 2, User("ann", "annotator"), "a" * 32)
+        brush(page, 4)
+        stroke(page, (10, 10))
+        saved(page)
+        page.keyboard.press("Control+Enter")
+        page.wait_for_selector("body[data-opened]:not([data-opened='1'])")
+        assert page.evaluate("annotator.page.entry.id") == 3
+        stroke(page, (10, 10))
+        saved(page)
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#banner")).to_have_text(
+            "No image of this list is left for you to label."
+        )
+        assert [store.entry(n).state for n in (1, 2, 3)] == ["done", "open", "done"]
+
+
 def test_names_of_all_letters_work(chromium, store):
     with working(chromium, store, "Łukasz") as page:
         brush(page, 4)

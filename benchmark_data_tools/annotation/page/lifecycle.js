@@ -308,7 +308,7 @@ export async function finish() {
     await page.saver.flush(true);
   }
   if (!(await setState("done"))) return;
-  const id = queue.nextToDo();
+  const id = await queue.nextToDo(page.me);
   if (id) await open(id);
-  else banner("All images of this list are done.");
+  else banner("No image of this list is left for you to label.");
 }

@@ -80,11 +80,15 @@ export class Queue {
     return this.rows[at + step]?.id;
   }
 
-  // The next entry that is still to be labelled, round the end; undefined where all is done.
-  nextToDo() {
+  // The next entry that `me` may still label, round the end; undefined where there is none.
+  async nextToDo(me) {
     const at = this.rows.findIndex((row) => row.id === this.current);
     const order = [...this.rows.slice(at + 1), ...this.rows.slice(0, Math.max(0, at))];
-    return order.find((row) => ["open", "in_work", "returned"].includes(row.state))?.id;
+    await this.load(); // others have taken and finished some; the open one may be filtered out now
+    const free = (row) => me.alone || !row.assignee || row.assignee === me.name;
+    const left = this.rows.filter((row) => ["open", "in_work", "returned"].includes(row.state) && free(row));
+    const ids = new Set(left.map((row) => row.id));
+    return (order.find((row) => ids.has(row.id)) ?? left[0])?.id;
   }
 
   update(entry) {
