@@ -175,6 +175,19 @@ def test_trimaps_keep_three_clean_values_and_mattes_are_touched_up(page, labelle
     page.evaluate("annotator.tools.softness = 0")
 
 
+def test_a_trimap_is_not_painted_with_a_mattes_level(page, labelled):
+    show(page, entry_of(labelled, "matte", "portrait_1"))
+    page.evaluate("annotator.tools.level = 64")
+    entry = entry_of(labelled, "outline", "portrait_1")
+    show(page, entry)
+    foreground = page.locator("#classes [data-level='255']")
+    expect(foreground).to_have_attribute("aria-checked", "true")
+    brush(page, 5)
+    stroke(page, (20.5, 20.5), (20.5, 20.5))
+    saved(page)
+    assert set(np.unique(labelled.mask(entry))) == {0, 255}
+
+
 def test_work_in_hand_survives_a_change_of_tool_and_of_image(page, labelled):
     entry = entry_of(labelled, "detail", "portrait_1")
     show(page, entry)

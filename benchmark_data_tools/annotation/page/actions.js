@@ -1,6 +1,6 @@
 // What keys, buttons and inputs do.
 
-import { LARGEST_SIZE, TOOLS } from "./canvas/tools.js";
+import { LARGEST_SIZE, TOOLS, TRIMAP_LEVELS } from "./canvas/tools.js";
 import { MODES } from "./canvas/view.js";
 import { fetchBitmap, finish, open, restore, setState, step } from "./lifecycle.js";
 import { actionOf, titleOf } from "./panels/keys.js";
@@ -49,7 +49,7 @@ const doing = {
     $("source").dispatchEvent(new Event("input"));
   },
   level: () => {
-    const levels = page.mask.kind === "trimap" ? [0, 128, 255] : [0, 64, 128, 192, 255];
+    const levels = page.mask.kind === "trimap" ? TRIMAP_LEVELS : [0, 64, 128, 192, 255];
     tools.level = levels.find((level) => level > tools.level) ?? levels[0];
     showTools();
   },

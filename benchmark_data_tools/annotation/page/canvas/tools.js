@@ -4,6 +4,7 @@ import { clamp, floodSpans } from "./mask.js";
 
 export const TOOLS = ["brush", "eraser", "lasso", "polygon", "fill", "segment", "pin", "zoomRegion"];
 export const LARGEST_SIZE = 400;
+export const TRIMAP_LEVELS = [0, 128, 255];
 const TILE = 256;
 const MOST_TILES = 128;
 const JOURNAL_MS = 1000; // of a long stroke
@@ -88,6 +89,9 @@ export class Tools {
     this.colours = new Colours(bitmap);
     this.cursor = null;
     this.view.proposal = null;
+    // A matte's level may be none of a trimap's.
+    if (mask.kind === "trimap" && !TRIMAP_LEVELS.includes(this.level)) this.level = 255;
+    this.tell.shown();
   }
 
   choose(tool) {
