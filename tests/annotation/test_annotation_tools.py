@@ -188,6 +188,48 @@ def test_a_trimap_is_not_painted_with_a_mattes_level(page, labelled):
     assert set(np.unique(labelled.mask(entry))) == {0, 255}
 
 
+def copy_mask(page, name):
+    page.keyboard.press("Shift+C")
+    page.fill("#copy-name", name)
+    page.click("#copy .main")
+
+
+def test_a_mask_is_copied_into_the_image_that_was_open_and_if_it_fits(page, labelled):
+    trimap, matte, detail = (
+        entry_of(labelled, label, "portrait_1") for label in ("outline", "matte", "detail")
+    )
+    ramp = np.tile(np.arange(64, dtype=np.uint8), (48, 1))
+    save(labelled, matte, ramp, "local", labelled.entry(matte).head)
+    source = entry_of(labelled, "outline")
+    save(labelled, source, np.full(SHAPE, 128, np.uint8), "local", labelled.entry(source).head)
+    show(page, trimap)
+    before = drawn(page, SHAPE)
+    copy_mask(page, "portrait_1 · matte")
+    expect(page.locator("#banner")).to_have_text(
+        "A trimap holds the levels 0, 128 and 255 alone, and the mask of portrait_1 · matte has "
+        "others: choose a trimap or a hard mask."
+    )
+    np.testing.assert_array_equal(drawn(page, SHAPE), before)
+    show(page, detail)
+    before = drawn(page, SHAPE)
+    show(page, trimap)
+    waiting = []
+    page.route(f"**/entries/{source}/mask", lambda route: waiting.append(route), times=1)
+    with page.expect_request(f"**/entries/{source}/mask"):
+        copy_mask(page, "portrait_0 · outline")
+    show(page, detail)
+    with page.expect_response(f"**/entries/{source}/mask"):
+        waiting[0].continue_()
+    page.evaluate(  # the worker decodes in turn
+        """async ([path, width, height]) => {
+          const {fetchPixels} = await import("./saving/server.js");
+          await fetchPixels(path, width, height);
+        }""",
+        [f"entries/{source}/mask", 64, 48],
+    )
+    np.testing.assert_array_equal(drawn(page, SHAPE), before)
+
+
 def test_work_in_hand_survives_a_change_of_tool_and_of_image(page, labelled):
     entry = entry_of(labelled, "detail", "portrait_1")
     show(page, entry)

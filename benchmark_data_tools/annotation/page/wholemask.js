@@ -1,5 +1,6 @@
 // What changes the mask as a whole, and what the server finds at a click.
 
+import { TRIMAP_LEVELS } from "./canvas/tools.js";
 import { grown, inverted, resized, withoutHoles } from "./canvas/morphology.js";
 import { encodePng, fetchPixels, json } from "./saving/server.js";
 import { $, banner, listeners, page, queue, tools } from "./session.js";
@@ -24,10 +25,14 @@ export async function copyFrom() {
   if (!dialog.returnValue) return;
   const row = others.find((other) => title(other) === $("copy-name").value);
   if (!row) throw new Error(`No image of the list is called ${$("copy-name").value}: choose one of the suggestions.`);
-  const { mask } = page;
+  const { entry, mask } = page;
   const other = await json(`entries/${row.id}`);
   const pixels = await fetchPixels(`entries/${row.id}/mask`, other.width, other.height);
+  if (page.entry !== entry) return; // another image was opened meanwhile
   if (!pixels?.some(Boolean)) return banner(`${row.name} has no mask yet.`);
+  if (mask.kind === "trimap" && !pixels.every((level) => TRIMAP_LEVELS.includes(level))) {
+    return banner(`A trimap holds the levels 0, 128 and 255 alone, and the mask of ${title(row)} has others: choose a trimap or a hard mask.`);
+  }
   const fitted = resized(pixels, other.width, other.height, mask.width, mask.height);
   tools.replace(mask.kind === "mask" ? fitted.map((level, n) => Math.max(level, mask.pixels[n])) : fitted);
 }
