@@ -109,9 +109,18 @@ def _limit_both(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _read(path: Path, mode: str, max_side_px: int) -> Bytes:
+def open_upright(path: Path, mode: str) -> Image.Image:
+    """Return a picture as its EXIF turns it, in one of Pillow's modes of 8 bits a channel."""
     with Image.open(path) as image:
-        picture = ImageOps.exif_transpose(image).convert(mode)
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        # Pillow's own conversion to 8 bits cuts all values off at 255.
+        upright = Image.fromarray(np.rint(np.asarray(upright) / 257).astype(np.uint8))
+    return upright.convert(mode)
+
+
+def _read(path: Path, mode: str, max_side_px: int) -> Bytes:
+    picture = open_upright(path, mode)
     size = _limit_both(picture.size, max_side_px)
     if size == picture.size:
         return np.asarray(picture)

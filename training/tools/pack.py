@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from training.config import Config, ConfigError, SourceConfig
 from training.data.composites import names_left_out
-from training.data.sources import is_held_out, pictures
+from training.data.sources import is_held_out, open_upright, pictures
 from training.validation import Validation
 
 # Long side of foregrounds, of backgrounds, and WebP quality: tried in this order until all fits.
@@ -140,8 +140,7 @@ def _write(item: _Item, folder: Path, side: int, quality: int) -> int:
     if item.mode == "copy":
         shutil.copyfile(item.source, target)
         return target.stat().st_size
-    with Image.open(item.source) as opened:
-        picture = ImageOps.exif_transpose(opened).convert(item.mode)
+    picture = open_upright(item.source, item.mode)
     scale = min(1.0, side / max(picture.size))
     if scale < 1.0:
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

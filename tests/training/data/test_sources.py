@@ -80,6 +80,17 @@ def test_every_kind_of_folder_opens(data):
     assert len(Backgrounds([data / "backgrounds"])) == 2
 
 
+def test_grey_of_16_bits_keeps_its_levels_read_and_packed(tmp_path, data):
+    ramp = np.tile(np.linspace(0, 65535, 100), (90, 1)).round().astype(np.uint16)
+    cv2.imwrite(str(data / "pairs/alpha/b.png"), ramp)
+    cv2.imwrite(str(data / "photos/masks/a.png"), ramp)
+    alpha = ForegroundAlphaFolders(data / "pairs")[0].rgba[..., 3]
+    assert (alpha == np.rint(ramp / 257)).all()
+    assert ((PhotographsWithMasks(data / "photos")[0].rgba[..., 3] > 0) == (alpha > 127)).all()
+    pack(_config(tmp_path, data, PAIRS), tmp_path / "packed", limit_mb=1.0)
+    assert (ForegroundAlphaFolders(tmp_path / "packed/pairs")[0].rgba[..., 3] == alpha).all()
+
+
 def test_missing_and_mismatched_folders_say_what_to_do(data):
     with pytest.raises(ValueError, match=r"folder must be a directory, got .*none.*: correct"):
         pictures(data / "none")
