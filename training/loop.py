@@ -244,14 +244,25 @@ class Trainer:
             self._restore_portable()
             return
         saved = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
-        self.module.load_state_dict(saved["module"])
+        self._load_module(saved["module"], self.checkpoint_path)
         self.average.state = saved["average"]
-        self.optimiser.load_state_dict(saved["optimiser"])
+        # Its moments are taken, and not its settings: they are the configuration's.
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({**saved["optimiser"], "param_groups": groups})
         self.gradient_norm = saved["gradient_norm"]
         self.step = saved["step"]
         self.hours = saved["hours"]
         self.best = saved.get("best", math.inf)
         self.fresh_since = saved.get("fresh_since")
+
+    def _load_module(self, state: dict[str, Tensor], path: Path) -> None:
+        try:
+            self.module.load_state_dict(state)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{path} must be of the network that the config describes, got another's: give "
+                "the settings of [network] that its run began with, or another run.folder"
+            ) from error
 
     def _restore_portable(self) -> None:
         if not self.portable_path.exists():
@@ -260,7 +271,7 @@ class Trainer:
                 "has none: start without --resume"
             )
         portable = read_portable(self.portable_path)
-        self.module.load_state_dict(portable.module)
+        self._load_module(portable.module, self.portable_path)
         self.average.state = {k: v.to(self.device) for k, v in portable.average.items()}
         progress = portable.progress
         self.step, self.hours, self.best = progress.step, progress.hours, progress.best

@@ -53,6 +53,33 @@ def test_a_resumed_run_gives_the_losses_of_an_uninterrupted_one(tmp_path, data):
     assert [*first, *second] == pytest.approx(whole, rel=1e-6)
 
 
+def test_a_resumed_run_takes_other_settings_of_the_optimiser(tmp_path, data):
+    _, before = _losses(_config(tmp_path, data), stop_at=2)
+    settings = [
+        "optimiser.betas=[0.9, 0.99]",
+        "optimiser.weight_decay=0.1",
+        "optimiser.encoder_rate_factor=0.05",
+    ]
+    config = _config(tmp_path, data, corrections=settings)
+    after = Trainer(config, PRNTask(config), resume=True)
+    for group, factor in zip(after.optimiser.param_groups, (0.05, 1.0), strict=True):
+        assert group["betas"] == (0.9, 0.99)
+        assert (group["weight_decay"], group["factor"]) == (0.1, factor)
+    moments, state = (trainer.optimiser.state_dict()["state"] for trainer in (before, after))
+    assert moments.keys() == state.keys()
+    for key in moments:
+        torch.testing.assert_close(state[key], moments[key], rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, data):
+    _losses(_config(tmp_path, data), stop_at=1)
+    config = _config(tmp_path, data, corrections=["network.frozen_norm=false"])
+    for file in ("checkpoint.pt", "portable.safetensors"):
+        with pytest.raises(ConfigError, match=f"{file} must be of the network that the config"):
+            Trainer(config, PRNTask(config), resume=True)
+        (tmp_path / "run" / file).unlink()
+
+
 def test_the_exported_weights_are_what_the_product_loads(tmp_path, data):
     _, trainer = _losses(_config(tmp_path, data), stop_at=2)
     folder = tmp_path / "run"
