@@ -437,6 +437,25 @@ def test_a_run_that_begins_later_sees_the_same_batches(tmp_path, data):
     assert not torch.equal(batches[5]["image"], batches[6]["image"])
 
 
+def test_a_run_that_begins_after_a_failed_cutout_sees_the_same_batches(
+    tmp_path, data, monkeypatch
+):
+    usual = shapes.RandomShapes.__getitem__
+
+    def failing(self, index):
+        if index == 6:
+            raise ValueError("no shape")
+        return usual(self, index)
+
+    monkeypatch.setattr(shapes.RandomShapes, "__getitem__", failing)
+    config = _config(tmp_path, data, ["data.batches_at_once=1"], SHAPES.replace("3.0", "1e6"))
+    from_the_start = DeviceComposites(config, CPU)
+    batches = [from_the_start.batch(step) for step in range(7)]
+    later = DeviceComposites(config, CPU, step=6).batch(6)
+    for name, value in later.items():
+        assert torch.equal(value, batches[6][name])
+
+
 def test_a_run_may_end_within_batches_that_are_made_together(tmp_path, data):
     examples = DeviceComposites(_config(tmp_path, data, extra=SHAPES, steps=6), CPU)
     assert [len(examples.batch(step)["image"]) for step in range(6)] == 6 * [2]

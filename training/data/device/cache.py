@@ -144,13 +144,16 @@ class DeviceCache:
             self._feed = iter(())  # ends the loading processes, which share and keep memory
 
     def _take(self) -> None:
-        """Put the next made-up cut-out in the place of the oldest."""
+        """Put the next made-up cut-out, or nothing where it failed, in the place of the oldest."""
         index, which = divmod(self._next, len(self._made_up))
         self._next += 1
         cutout = next(self._feed)
         slots = self._made_up[which]
-        if cutout is not None:
-            self._put(int(slots[index % len(slots)]), cutout, self._room)
+        slot = int(slots[index % len(slots)])
+        if cutout is None:
+            self.images.sizes[slot] = 0  # as in a run that begins here
+        else:
+            self._put(slot, cutout, self._room)
 
     def _put(self, slot: int, cutout: Cutout, reserve_px: int = 0) -> None:
         self.images.put(slot, cutout.rgba, reserve_px)
