@@ -63,7 +63,8 @@ class SourceConfig:
             or "photograph" (one folder of photographs of which nothing is known).
         path: Folder, relative to `data.root`.
         share: How often it is drawn, in proportion to the other sources.
-        leave_out: Text file of names to leave out, relative to `data.root`; empty for none.
+        leave_out: Text file of names to leave out, one a line, relative to `data.root`; empty for
+            none.
         grade: Only pictures of this grade in the folder's SOURCES.tsv; empty for all.
         keep_out_percent: So many percent of the names, chosen by name, are kept for evaluation.
         keep_out_every: Every so many pictures, in the order of their names, one is kept likewise

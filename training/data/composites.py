@@ -35,6 +35,7 @@ from training.data.sources import (
     Source,
     graded,
     is_held_out,
+    listed,
 )
 
 Example = dict[str, Tensor]
@@ -131,7 +132,7 @@ def names_left_out(config: SourceConfig, root: Path) -> LeaveOut:
         path = root / config.leave_out
         if not path.is_file():
             raise ConfigError(f"leave_out must be a text file of names, got {str(path)!r}")
-        names = frozenset(path.read_text(encoding="utf-8").split())
+        names = listed(path, root / config.path)
     grades = graded(root / config.path) if config.grade else {}
     return lambda name: (
         name in names

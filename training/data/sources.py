@@ -104,6 +104,24 @@ def graded(folder: Path) -> dict[str, str]:
         }
 
 
+def listed(path: Path, folder: Path) -> frozenset[str]:
+    """Return the names in a text file, one a line, without pictures' suffixes.
+
+    Those that no picture of the folder or of its subfolders bears are logged; a packed folder lacks
+    what is left out.
+    """
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    files = [Path(line) for line in lines if line]
+    names = frozenset(f.stem if f.suffix.lower() in PICTURE_SUFFIXES else f.name for f in files)
+    there = {p.stem for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES}
+    if absent := sorted(names - there):
+        log.warning(
+            "%s names %d of %d pictures that are not in %s, such as %s: write one name a line",
+            path, len(absent), len(names), folder, absent[0],
+        )  # fmt: skip
+    return names
+
+
 def _limit_both(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
     scale = min(1.0, max_side_px / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -8,7 +8,7 @@ from training_data import write_training_data
 
 from training.config import ConfigError, load
 from training.data.animals import HELD_OUT_ANIMALS
-from training.data.composites import Composites
+from training.data.composites import Composites, names_left_out
 from training.data.segmenter.examples import SegmenterExamples
 from training.data.sources import (
     Backgrounds,
@@ -132,6 +132,21 @@ def test_the_split_depends_on_names_alone_and_grades_choose(data):
     assert set(out) <= {n for n in names if is_held_out(n, 16)}
     (data / "cutouts" / "SOURCES.tsv").write_text("file\tgrade\n0.png\tfine\n1.png\tplain\n")
     assert graded(data / "cutouts") == {"0": "fine", "1": "plain"}
+
+
+def test_a_list_of_names_to_leave_out_has_one_a_line(tmp_path, data, caplog):
+    (data / "cutouts" / "0.png").rename(data / "cutouts" / "wine glass.png")
+    (data / "out.txt").write_text("wine glass.png\n\n  1 \n")
+    config = _config(tmp_path, data, CUTOUTS + 'leave_out = "out.txt"\n')
+    left_out = names_left_out(config.data.sources[0], data)
+    assert [left_out(name) for name in ("wine glass", "1", "wine", "glass")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert not caplog.text
+    (data / "out.txt").write_text("wine glass 1\n1.png\n")
+    names_left_out(config.data.sources[0], data)
+    assert "names 1 of 2 pictures that are not in" in caplog.text
+    assert "such as wine glass 1: write one name a line" in caplog.text
 
 
 def test_an_example_is_its_own_composite_and_a_function_of_its_number(tmp_path, data):
