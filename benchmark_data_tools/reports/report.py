@@ -14,7 +14,7 @@ import numpy as np
 from benchmark_data_tools.data.layouts import find_samples
 from benchmark_data_tools.data.samples import Pictures, load, read_colours, read_prediction
 from benchmark_data_tools.methods import MethodSpec
-from benchmark_data_tools.protocols import Settings, shrink, signed_kernel_px
+from benchmark_data_tools.protocols import Settings, shrink, signed_kernel_px, variants
 from benchmark_data_tools.reports.page import PAGE
 from benchmark_data_tools.reports.plots import line_chart
 from benchmark_data_tools.reports.tables import (
@@ -180,36 +180,27 @@ class _Section:
         """Figure 6: guidance over the image, and below it what each method makes of it."""
         if self.results.table != "robustness":
             return []
+        methods = [method for method in self.plan.methods if method.alpha != "guidance"]
+        if not methods:
+            return []
+        shown = variants(self.results.table, self.plan.settings)
         written = []
         for sample in self.plan.samples[:STRIPS]:
-            lines: list[list[Floats]] = []
-            for method in self.plan.methods:
-                if method.alpha == "guidance":
-                    continue
-                cases = [
-                    job_case(self.plan, Job(method, variant, sample))
-                    for variant in self.plan.variants(method)
-                ]
-                if not lines:
-                    lines.append([overlay(c.pictures.image, c.guidance) for c in cases])
-                lines.append(
-                    [
-                        np.repeat(
-                            read_prediction(
-                                self.plan.folder(method, variant) / f"{sample.name}.png",
-                                c.pictures.alpha.shape,
-                            )[..., None],
-                            3,
-                            axis=2,
-                        )
-                        for variant, c in zip(self.plan.variants(method), cases, strict=True)
-                    ]
-                )
-            if lines:
-                file = f"{self.name}_strip_{sample.name}.png"
-                write_image(self.out / file, _grid(lines))
-                written.append(file)
+            cases = [job_case(self.plan, Job(methods[0], variant, sample)) for variant in shown]
+            lines = [[overlay(c.pictures.image, c.guidance) for c in cases]]
+            size = cases[0].pictures.alpha.shape
+            lines += [[self._answer(m, v, sample.name, size) for v in shown] for m in methods]
+            file = f"{self.name}_strip_{sample.name}.png"
+            write_image(self.out / file, _grid(lines))
+            written.append(file)
         return written
+
+    def _answer(self, method: MethodSpec, variant: str, name: str, size: tuple[int, ...]) -> Floats:
+        """A method's matte in grey, (H, W, 3), white where it has none of this guidance."""
+        if not any(s.slug == method.slug and s.variant == variant for s in self.results.series):
+            return np.ones((*size, 3), np.float32)
+        matte = read_prediction(self.plan.folder(method, variant) / f"{name}.png", size)
+        return np.repeat(matte[..., None], 3, axis=2)
 
 
 def plan_of(results: Results) -> Plan:

@@ -83,6 +83,21 @@ def test_figure_6_has_a_row_of_guidance_and_a_row_a_method(mini_report):
     assert np.ptp(mattes, axis=2).max() == 0
 
 
+def test_figure_6_is_white_where_a_method_has_not_answered(mini_benchmark, tmp_path):
+    alphas = mini_benchmark / "robustness" / "alpha_copy"
+    shutil.copytree(alphas, tmp_path / "mattes" / "unchanged")
+    methods = ["--method", f"folder:{tmp_path / 'mattes'}", "--method", "truth"]
+    run(mini_benchmark, tmp_path / "results", "robustness", *methods, "--kernels", "10")
+    build(tmp_path / "results", tmp_path / "report")
+    strip = read_image(min((tmp_path / "report").glob("robustness_strip_*.png")))
+    assert strip.shape == (3 * 164, 3 * 204, 3)
+    partial, truth = (np.split(strip[164 * line :][:164], 3, axis=1) for line in (1, 2))
+    answered = [not (cell == 1).all() for cell in partial]
+    assert sum(answered) == 1
+    column = answered.index(True)
+    np.testing.assert_allclose(partial[column], truth[column], atol=1 / 255)
+
+
 def test_an_error_map_is_red_where_too_high_and_blue_where_too_low():
     prediction = np.array([[1.0, 0.5, 0.0, 0.625]], np.float32)
     truth = np.array([[0.0, 0.5, 1.0, 0.5]], np.float32)
