@@ -12,7 +12,8 @@ import numpy as np
 from benchmark_data_tools.data.samples import read_prediction
 from benchmark_data_tools.reports.tables import REGIONS, Series, read_results
 
-VISIBLE = 1 / 255
+# 1/255 in levels of 16 bits: a difference of fractions comes out smaller than it by rounding.
+VISIBLE_LEVELS, PEAK = 257, 65535
 
 
 def compare(results_folder: Path, first: str, second: str) -> str:
@@ -55,7 +56,7 @@ def compare(results_folder: Path, first: str, second: str) -> str:
             difference = np.abs(mattes[0] - mattes[1])
             largest.append(float(difference.max()))
             means.append(float(difference.mean(dtype=float)))
-            shares.append(float((difference >= VISIBLE).mean()))
+            shares.append(float((np.rint(difference * PEAK) >= VISIBLE_LEVELS).mean()))
         errors = [1e3 * s.means()[region, "mse"] for s in (a, b)]
         lines.append(
             f"| {a.variant} | {max(largest):.4f} | {statistics.fmean(means):.6f} | "

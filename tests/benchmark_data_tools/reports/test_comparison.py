@@ -36,6 +36,19 @@ def test_differences_of_a_case_done_by_hand(results, capsys):
     assert line in capsys.readouterr().out
 
 
+def test_a_difference_of_one_level_is_counted_at_every_level(mini_benchmark, tmp_path):
+    (tmp_path / "subset.txt").write_text("mini_0\n")
+    levels = np.resize(np.arange(255, dtype=np.uint8), (256, 320))
+    for name, step in (("low", 0), ("high", 1)):
+        (tmp_path / name / "trimap").mkdir(parents=True)
+        write_image(tmp_path / name / "trimap" / "mini_0.png", levels + np.uint8(step))
+    command = ["run", "4", "--data", str(mini_benchmark / "4"), "--out", str(tmp_path)]
+    command += ["--subset", str(tmp_path / "subset.txt"), "--processes", "1"]
+    methods = [f"folder:{tmp_path / name}" for name in ("low", "high")]
+    assert main([*command, *(f"--method={method}" for method in methods)]) == 0
+    assert "| 100.000% |" in compare(tmp_path / "4", *methods)
+
+
 def test_errors_are_those_of_the_run(results):
     folder, _ = results
     lines = compare(folder, "truth", "guidance").splitlines()
