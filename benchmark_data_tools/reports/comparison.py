@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark_data_tools.data.samples import read_prediction
-from benchmark_data_tools.reports.tables import REGIONS, Series, read_results
+from benchmark_data_tools.reports.tables import REGIONS, Results, Series, read_results, series_of
 
 # 1/255 in levels of 16 bits: a difference of fractions comes out smaller than it by rounding.
 VISIBLE_LEVELS, PEAK = 257, 65535
@@ -33,10 +33,7 @@ def compare(results_folder: Path, first: str, second: str) -> str:
     results = read_results(results_folder)
     region, _ = results.main_error
     pairs = [
-        (a, b)
-        for a in _of(results.series, first)
-        for b in _of(results.series, second)
-        if a.variant == b.variant
+        (a, b) for a in _of(results, first) for b in _of(results, second) if a.variant == b.variant
     ]
     if not pairs:
         raise ValueError(f"methods must share a guidance, got none for {first} and {second}")
@@ -65,9 +62,9 @@ def compare(results_folder: Path, first: str, second: str) -> str:
     return "\n".join(lines)
 
 
-def _of(series: list[Series], method: str) -> list[Series]:
-    found = [s for s in series if s.method == method]
+def _of(results: Results, method: str) -> list[Series]:
+    found = series_of(results, method)
     if not found:
-        known = ", ".join(dict.fromkeys(s.method for s in series))
+        known = ", ".join(dict.fromkeys(s.method for s in results.series))
         raise ValueError(f"method must be one of the run's, {known}, got {method}: correct it")
     return found

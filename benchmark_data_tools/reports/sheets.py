@@ -13,7 +13,7 @@ from tqdm import tqdm
 from benchmark_data_tools.data.layouts import files_by_name
 from benchmark_data_tools.data.samples import MAX_MEGAPIXELS, read_colours, read_prediction
 from benchmark_data_tools.reports.report import error_map, fit, plan_of
-from benchmark_data_tools.reports.tables import REGIONS, UNITS, Series, read_results
+from benchmark_data_tools.reports.tables import REGIONS, UNITS, Series, read_results, series_of
 from benchmark_data_tools.runner import Job, Plan, job_case
 from mgm_core.arrays import Floats
 from mgm_core.compositing import composite, solid_background
@@ -59,7 +59,7 @@ def worst_sheet(
             "20 and 320 suit most screens"
         )
     results = read_results(results_folder)
-    chosen = [series for series in results.series if method in (None, series.method)]
+    chosen = results.series if method is None else series_of(results, method)
     if not chosen:
         known = ", ".join(dict.fromkeys(series.method for series in results.series))
         raise ValueError(f"method must be one of {known}, got {method}: correct its name")

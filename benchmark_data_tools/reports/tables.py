@@ -9,10 +9,12 @@ import json
 import logging
 import statistics
 from collections.abc import Container
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark_data_tools.data.layouts import LAYOUTS
+from benchmark_data_tools.methods import parse
 from benchmark_data_tools.metrics import PERCENTILES, percentiles
 from benchmark_data_tools.reports.published import PUBLISHED, Figures
 from benchmark_data_tools.runner import JsonObject, rows
@@ -163,6 +165,24 @@ def read_results(folder: Path, slugs: Container[str] | None = None) -> Results:
     if not series:
         raise ValueError(f"{folder} must hold a method's results, got none: run it first")
     return Results(folder, run, methods, series)
+
+
+def series_of(results: Results, method: str) -> list[Series]:
+    """The results of one method.
+
+    Args:
+        results: A run's results.
+        method: Its name in the tables, or as the run's command line named it.
+
+    Returns:
+        A series a variant; none where the run has no such method.
+    """
+    found = [series for series in results.series if series.method == method]
+    if not found:
+        with suppress(ValueError):
+            label = parse(method, results.table).label
+            found = [series for series in results.series if series.method == label]
+    return found
 
 
 def table_rows(results: Results) -> list[Row]:

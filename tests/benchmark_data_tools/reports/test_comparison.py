@@ -6,6 +6,7 @@ import pytest
 
 from benchmark_data_tools.__main__ import main
 from benchmark_data_tools.reports.comparison import compare
+from benchmark_data_tools.reports.sheets import worst_sheet
 from mgm_core.images import read_mask, write_image
 
 
@@ -57,6 +58,18 @@ def test_errors_are_those_of_the_run(results):
     assert truth == 0
     assert guidance > 10
     assert np.isclose(guidance, float(compare(folder, "guidance", "truth").split("|")[-3]), 0.9)
+
+
+def test_methods_of_table_3_are_named_as_the_run_or_its_table_names_them(mini_benchmark, tmp_path):
+    command = ["run", "3", "--data", str(mini_benchmark / "3"), "--out", str(tmp_path)]
+    assert main([*command, "--processes", "1", "--method=truth+raw", "--method=truth"]) == 0
+    by_command = compare(tmp_path / "3", "truth+raw", "truth").splitlines()[2:]
+    assert (
+        by_command == compare(tmp_path / "3", "truth + raw", "truth + multilevel").splitlines()[2:]
+    )
+    labels = worst_sheet(tmp_path / "3", tmp_path / "sheet.png", method="truth+raw", side_px=64)
+    assert labels
+    assert all(label.endswith("; truth + raw") for label in labels)
 
 
 def test_methods_that_are_not_there_are_refused(results):
