@@ -7,13 +7,16 @@ that exists.
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from mgm_core.runtime.renamed import DATA_KEYS, TASKS, rename_keys, report_renamed
-from mgm_core.runtime.settings import read_settings
+from mgm_core.runtime.settings import Within, read_settings
 
 VERSION = 1
 Variant = Literal["prn", "baseline", "deep_supervision", "fusion_conv"]
+Probability: TypeAlias = Annotated[float, Within(0, 1)]
+Percent: TypeAlias = Annotated[int, Within(0, 100)]
+Count: TypeAlias = Annotated[int, Within(1, 1_000_000_000)]
 
 
 class ConfigError(ValueError):
@@ -86,7 +89,7 @@ class SourceConfig:
     share: float = 1.0
     leave_out: str = ""
     grade: str = ""
-    keep_out_percent: int = 0
+    keep_out_percent: Percent = 0
     keep_out_every: int = 0
     keep_out: Literal["", "cutouts", "portraits_cc0"] = ""
 
@@ -133,18 +136,18 @@ class DataConfig:
     root: str
     sources: tuple[SourceConfig, ...]
     backgrounds: tuple[str, ...]
-    backgrounds_keep_out_percent: int = 0
+    backgrounds_keep_out_percent: Percent = 0
     crop_px: int = 512
     scales: tuple[float, float] = (0.6, 1.4)
-    whole_probability: float = 0.2
-    merge_probability: float = 0.5
-    repaint_probability: float = 0.0
-    distractor_probability: float = 0.0
-    backdrop_probability: float = 0.1
+    whole_probability: Probability = 0.2
+    merge_probability: Probability = 0.5
+    repaint_probability: Probability = 0.0
+    distractor_probability: Probability = 0.0
+    backdrop_probability: Probability = 0.1
     camera: bool = False
     random_alpha_blending: bool = True
-    own_colours_probability: float = 0.0
-    predicted_alpha_probability: float = 0.0
+    own_colours_probability: Probability = 0.0
+    predicted_alpha_probability: Probability = 0.0
     max_side_px: int = 1000
     licences: str = ""
     on_device: bool = False
@@ -171,7 +174,7 @@ class GuidanceConfig:
     mask: float = 1.0
     trimap: float = 0.0
     matte: float = 0.0
-    cut_mask_probability: float = 0.25
+    cut_mask_probability: Probability = 0.25
     mask_kernels_px: tuple[int, int] = (1, 30)
     kernels_px: tuple[int, int] = (30, 15)
 
@@ -244,19 +247,19 @@ class RunConfig:
     """
 
     folder: str
-    steps: int
+    steps: Count
     minutes: float = 0.0
-    batch: int = 8
+    batch: Count = 8
     seed: int = 0
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int = 0
     workers: int = 1
     checkpoint_minutes: float = 5.0
-    log_every: int = 20
+    log_every: Count = 20
     panel_every: int = 500
     validation: str = ""
-    validate_every: int = 1000
+    validate_every: Count = 1000
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,15 @@ def test_corrections_replace_values_of_every_kind():
     assert config.optimiser.learning_rate == 1.0
 
 
+def test_zeros_that_have_a_meaning_are_taken():
+    zeros = (
+        *("run.minutes", "run.threads", "run.workers", "run.panel_every", "run.checkpoint_minutes"),
+        *("data.made_up_each_step", "data.whole_probability"),
+    )
+    config = load(PRN, [f"{key}=0" for key in zeros])
+    assert (config.run.panel_every, config.data.whole_probability) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("correction", "message"),
     [
@@ -52,6 +61,13 @@ def test_corrections_replace_values_of_every_kind():
         ("data.backgrounds=x", "data.backgrounds must be a list, got 'x'"),
         ("run.steps.x=1", "run.steps.x must name a key in a table, but 'steps' is a value"),
         ("run=3", "run must be a table of named values, got 3"),
+        ("run.steps=0", r"run\.steps must lie between 1 and 1e\+09, got 0: move it"),
+        ("run.batch=0", r"run\.batch must lie between 1 and"),
+        ("run.log_every=0", r"run\.log_every must lie between 1 and"),
+        ("run.validate_every=-5", r"run\.validate_every must lie between 1 and"),
+        ("data.merge_probability=50", "data.merge_probability must lie between 0 and 1, got 50"),
+        ("guidance.cut_mask_probability=-0.1", "must lie between 0 and 1, got -0.1"),
+        ("data.backgrounds_keep_out_percent=101", "must lie between 0 and 100, got 101"),
         ("version=99", "version must be 1, got 99: the file is for another version"),
     ],
 )

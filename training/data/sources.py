@@ -84,6 +84,26 @@ def pictures(folder: Path) -> list[Path]:
     return found
 
 
+def pictures_left(folders: list[Path], leave_out: LeaveOut) -> list[Path]:
+    """Return the pictures of folders, each sorted by name, but for those left out.
+
+    Args:
+        folders: The folders.
+        leave_out: Tells of a name (without suffix) whether it is not to be used.
+
+    Raises:
+        ValueError: Folders are given, and no picture is left.
+    """
+    found = [p for folder in folders for p in pictures(folder) if not leave_out(p.stem)]
+    if folders and not found:
+        raise ValueError(
+            "folder must hold pictures that are not left out, got none in "
+            f"{', '.join(map(repr, map(str, folders)))}: correct the path, or the grade, list or "
+            "percent that chooses in it"
+        )
+    return found
+
+
 def is_held_out(name: str, percent: int) -> bool:
     """Tell whether a picture is kept for evaluation; its name alone decides, on any machine."""
     return zlib.crc32(name.encode()) % 100 < percent
@@ -212,7 +232,7 @@ class RGBACutouts:
     def __init__(
         self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
     ) -> None:
-        self.paths = [p for p in pictures(folder) if not leave_out(p.stem)]
+        self.paths = pictures_left([folder], leave_out)
         self.max_side_px = max_side_px
 
     def __len__(self) -> int:
@@ -389,7 +409,7 @@ class Photographs:
     def __init__(
         self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
     ) -> None:
-        self.paths = [p for p in pictures(folder) if not leave_out(p.stem)]
+        self.paths = pictures_left([folder], leave_out)
         self.max_side_px = max_side_px
 
     def __len__(self) -> int:
@@ -479,7 +499,7 @@ class Backgrounds:
         max_side_px: int = 900,
         leave_out: LeaveOut = nothing,
     ) -> None:
-        self.paths = [p for f in folders for p in pictures(f) if not leave_out(p.stem)]
+        self.paths = pictures_left(folders, leave_out)
         self.max_side_px = max_side_px
         self._get = lru_cache(maxsize=4000)(self._read)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
 from mgm_core.networks.decoder import SideOutputs
 from mgm_core.networks.encoder import MobileNetV2Encoder
-from mgm_core.networks.prn import PRN, Fusion
+from mgm_core.networks.prn import PRN, STRIDE, Fusion
 from mgm_core.networks.refinement import fuse, self_guidance_mask
 from training.config import Config, ConfigError, Variant
 from training.data.composites import Composites, Example
@@ -51,9 +51,18 @@ class PRNTask:
 
     Args:
         config: The run.
+
+    Raises:
+        ConfigError: Crops are of a size that the network does not take.
     """
 
     def __init__(self, config: Config) -> None:
+        crop_px = config.data.crop_px
+        if crop_px < STRIDE or crop_px % STRIDE:
+            raise ConfigError(
+                f"data.crop_px must be a multiple of {STRIDE} for the task 'prn', got {crop_px}: "
+                "take 512"
+            )
         self.config = config
         self.module: nn.Module = self._network()
         self._validation: Validation | None = None

@@ -437,9 +437,7 @@ def test_a_run_that_begins_later_sees_the_same_batches(tmp_path, data):
     assert not torch.equal(batches[5]["image"], batches[6]["image"])
 
 
-def test_a_run_that_begins_after_a_failed_cutout_sees_the_same_batches(
-    tmp_path, data, monkeypatch
-):
+def test_a_run_that_begins_after_a_failed_cutout_sees_the_same_batches(tmp_path, data, monkeypatch):
     usual = shapes.RandomShapes.__getitem__
 
     def failing(self, index):

@@ -107,6 +107,20 @@ def test_missing_and_mismatched_folders_say_what_to_do(data):
         ForegroundAlphaFolders(data / "pairs")
 
 
+@pytest.mark.parametrize("kind", ["rgba", "shapes"])
+def test_a_source_of_which_nothing_is_left_names_its_folder(tmp_path, data, kind):
+    (data / "cutouts" / "SOURCES.tsv").write_text("file\tgrade\n0.png\tfine\n1.png\tplain\n")
+    sources = CUTOUTS.replace("rgba", kind)
+    message = r"must hold pictures that are not left out, got none in '.*/cutouts': correct the"
+    for choice in ('grade = "fien"', "keep_out_percent = 100"):
+        with pytest.raises(ValueError, match=message):
+            Composites(_config(tmp_path, data, f"{sources}{choice}\n"))
+    everything = ["data.backgrounds_keep_out_percent=100"]
+    with pytest.raises(ValueError, match=r"got none in '.*/backgrounds'"):
+        Composites(_config(tmp_path, data, CUTOUTS, everything))
+    assert len(Composites(_config(tmp_path, data, f'{sources}grade = "fine"\n')).sources) == 1
+
+
 def test_unreadable_pictures_are_skipped_counted_and_named(data, caplog):
     (data / "cutouts" / "00.png").write_bytes(b"not a picture")
     source = Remembered(RGBACutouts(data / "cutouts"))

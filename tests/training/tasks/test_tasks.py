@@ -65,6 +65,13 @@ def test_every_ablation_trains_and_is_loaded_as_it_was_trained(tmp_path, data, v
     }
 
 
+@pytest.mark.parametrize("crop_px", [0, 100])
+def test_crops_that_the_network_does_not_take_are_refused(tmp_path, data, crop_px):
+    config = _config(tmp_path, data, corrections=[f"data.crop_px={crop_px}"])
+    with pytest.raises(ConfigError, match=f"crop_px must be a multiple of 32 .* got {crop_px}:"):
+        PRNTask(config)
+
+
 def test_training_goes_on_from_the_bundled_weights(tmp_path, data):
     bundled = bundled_path("prn_mobilenet_v2")
     config = _config(tmp_path, data, corrections=[f"network.start={bundled}"])
