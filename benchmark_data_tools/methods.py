@@ -44,6 +44,7 @@ from mgm_core.networks.checkpoint import (
     FUSION_WEIGHTS,
     MASK_FUSION_WEIGHTS,
     foreground_path,
+    weights_files,
 )
 from mgm_core.networks.prn import EncoderName
 from mgm_core.runtime.renamed import METHODS, report_renamed
@@ -243,7 +244,7 @@ def identity(spec: MethodSpec) -> dict[str, str]:
         name, refinement = _network_and_refinement(name)
         if refinement != "off":
             for weights in (FUSION_WEIGHTS, MASK_FUSION_WEIGHTS):
-                found[f"{role}_{weights}_sha256"] = sha256(bundled_path(weights))
+                found[f"{role}_{weights}_sha256"] = _sha256_of_weights(bundled_path(weights))
         kind, _, path = name.partition(":")
         if kind == "folder":
             found[f"{role}_sha256"] = _sha256_of_folder(Path(path))
@@ -251,9 +252,10 @@ def identity(spec: MethodSpec) -> dict[str, str]:
             found[f"{role}_pymatting"] = importlib.metadata.version("pymatting")
         else:
             file = Path(path) if kind == "weights" else bundled_path(name)
-            found[f"{role}_sha256"] = sha256(file)
+            found[f"{role}_sha256"] = _sha256_of_weights(file)
     if spec.folder is None and _is_network(spec.foreground):
-        found["foreground_sha256"] = sha256(foreground_path(_foreground_weights(spec.foreground)))
+        file = foreground_path(_foreground_weights(spec.foreground))
+        found["foreground_sha256"] = _sha256_of_weights(file)
     return found
 
 
@@ -411,6 +413,11 @@ def _existing(files: dict[str, Path], name: str, folder: Path) -> Path:
             "a mean over fewer images would not be comparable"
         )
     return files[name]
+
+
+def _sha256_of_weights(path: Path) -> str:
+    """The hashes of all parts of weights."""
+    return " ".join(map(sha256, weights_files(path)))
 
 
 def _sha256_of_folder(folder: Path) -> str:

@@ -36,6 +36,14 @@ def part_path(path: Path, number: int) -> Path:
     return path if number == 1 else path.with_suffix(f".{number}.safetensors")
 
 
+def weights_files(path: Path) -> list[Path]:
+    """Return a weights file and its further parts, which lie beside it."""
+    files = [path]
+    while (further := part_path(path, len(files) + 1)).exists():
+        files.append(further)
+    return files
+
+
 def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
     """Return a file's tensors, half precision and 8 bits widened to float32, and its metadata.
 

@@ -1,4 +1,5 @@
 import doctest
+import json
 import re
 
 import numpy as np
@@ -127,6 +128,22 @@ def test_identities_follow_content(tmp_path, untrained):
         "alpha_pymatting",
         "refiner_sha256",
     }
+
+
+def test_identities_follow_every_file_of_bundled_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundled_weights, "WEIGHTS_FOLDER", tmp_path)
+    files = [tmp_path / name for name in ("two.safetensors", "two.2.safetensors")]
+    found = []
+    for content in (b"first", b"second"):
+        files[0].write_bytes(b"the same")
+        files[1].write_bytes(content)
+        first, second = map(bundled_weights.sha256_of, files)
+        entry = {"file": files[0].name, "sha256": first, "architecture": "resnet34/progressive"}
+        entry["further"] = {files[1].name: second}
+        (tmp_path / "manifest.json").write_text(json.dumps({"two": entry}))
+        found.append(identity(MethodSpec("two")))
+        assert found[-1]["alpha_sha256"] == f"{first} {second}"
+    assert found[0] != found[1]
 
 
 def test_refinement_betters_a_network_s_answer(mini_benchmark, untrained):

@@ -35,6 +35,7 @@ from mgm_core.networks.checkpoint import (
     load_checked,
     load_fusion,
     read_safetensors,
+    weights_files,
     weights_path,
 )
 from mgm_core.networks.fusion_net import CANDIDATES, VIEWS, FusionNetwork
@@ -79,7 +80,8 @@ class FusionExamples(Composites):
         # What is held out is no setting of a configuration, and weights may change under a name.
         names = [*(source.names for source in self.sources), self.backgrounds.names]
         networks = config.network.matting, FUSION_WEIGHTS, MASK_FUSION_WEIGHTS
-        weights = [sha256(weights_path(name)) for name in networks]
+        files = [file for name in networks for file in weights_files(weights_path(name))]
+        weights = [sha256(file) for file in files]
         self._cache = ExampleCache(config, _PARTS, repr((*data, names, weights)))
 
     def __getitem__(self, index: int) -> Example:

@@ -107,6 +107,16 @@ def test_examples_of_other_pictures_or_weights_are_not_mistaken_for_these(
     assert len(set(names)) == 5
 
 
+def test_examples_of_other_weights_in_a_further_file_are_not_mistaken_for_these(tmp_path, data):
+    config = _config(tmp_path, data, f"network.matting={tmp_path / 'matting.safetensors'}")
+    (tmp_path / "matting.safetensors").write_bytes(b"first")
+    names = []
+    for content in (b"second", b"third"):
+        (tmp_path / "matting.2.safetensors").write_bytes(content)
+        names.append(_cache_name(config))
+    assert names[0] != names[1]
+
+
 def test_a_trimaps_known_regions_are_kept(tmp_path, data):
     config = _config(tmp_path, data, "guidance.mask=0", "guidance.matte=0", "guidance.trimap=1")
     examples = FusionExamples(config)
