@@ -28,6 +28,7 @@ def make_clip(
     rotation=0,
     sound=None,
     sound_rate=48_000,
+    sound_layout="mono",
     pix_fmt="yuv420p",
     options=None,
     container_options=None,
@@ -45,7 +46,7 @@ def make_clip(
             video.set_display_rotation(rotation)
         audio = None
         if sound is not None:
-            audio = out.add_stream(sound, rate=sound_rate, layout="mono")
+            audio = out.add_stream(sound, rate=sound_rate, layout=sound_layout)
         for image, time_ms in zip(images, times_ms, strict=True):
             frame = VideoFrame.from_ndarray(image, format="gbrpf32le").reformat(
                 format=pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"

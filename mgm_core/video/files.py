@@ -79,6 +79,15 @@ _ENCODERS = {
 }
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _WIDEST_PIXEL = 4
+# Sound that each muxer takes as it is. PyAV's `supported_codecs` names more; FFmpeg refuses some of
+# that, and only with the file's first packet.
+_PCM = "pcm_u8 pcm_s16le pcm_s16be pcm_s24le pcm_s32le pcm_f32le pcm_mulaw pcm_alaw"
+_COPIED_SOUND = {
+    "mp4": frozenset(("aac", "mp3", "mp2", "ac3", "eac3", "alac", "flac", "opus")),
+    "webm": frozenset(("opus", "vorbis")),
+    "mov": frozenset(("aac", "mp3", "mp2", "ac3", "eac3", "alac", *_PCM.split())),
+}
+_LOWEST_MP3_RATE_OF_MP4 = 16_000
 # Sound of another rate, as old cameras made it, is resampled.
 _AAC_RATES = frozenset(
     (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
@@ -704,6 +713,13 @@ class _Movie:
                 self._sound.finish()
 
 
+def _can_hold(kind: ClipKind, source: AudioStream) -> bool:
+    """Return whether a kind of file can hold a sound as it is."""
+    codec = source.codec_context.codec.canonical_name
+    too_low = source.codec_context.sample_rate < _LOWEST_MP3_RATE_OF_MP4
+    return codec in _COPIED_SOUND[kind] and not (kind == "mp4" and codec == "mp3" and too_low)
+
+
 class _Sound:
     """The source's sound: copied where the new format can hold its codec, else encoded anew."""
 
@@ -711,7 +727,7 @@ class _Sound:
         self._container = container
         self._source = source
         self._resampler: AudioResampler | None = None
-        if source.codec_context.codec.canonical_name in container.supported_codecs:
+        if _can_hold(kind, source):
             self._stream = container.add_stream_from_template(source)
             return
         encoder = "libopus" if kind == "webm" else "aac"

@@ -303,6 +303,34 @@ def test_sound_is_copied_or_where_that_is_impossible_encoded_anew(
     assert np.argmax(spectrum) * rate / len(middle) == pytest.approx(440, abs=6)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "target", "expected"),
+    [
+        ("clip.avi", "pcm_s16le", 48_000, "anew.mp4", "aac"),
+        ("clip.webm", "libopus", 48_000, "anew.mov", "aac"),
+        ("clip.mkv", "flac", 48_000, "anew.mov", "aac"),
+        ("clip.mkv", "libmp3lame", 12_000, "anew.mp4", "aac"),
+        ("clip.avi", "pcm_s16le", 48_000, "copy.mov", "pcm_s16le"),
+    ],
+)
+def test_sound_that_the_new_file_refuses_is_encoded_anew(
+    tmp_path, name, codec, rate, target, expected
+):
+    images = [scene(x) for x in range(11)]
+    video = {"codec": "libvpx", "options": {"b": "1M"}} if name.endswith("webm") else {}
+    clip = make_clip(
+        tmp_path / name, images, sound=codec, sound_rate=rate, sound_layout="stereo", **video
+    )
+    with Clip(clip) as source, write_clip(tmp_path / target, source, transparent=False) as writer:
+        for frame in source.read(writer.hear):
+            writer.write(frame.image, frame.time_s)
+    with av.open(str(tmp_path / target)) as movie:
+        sound = movie.streams.audio[0].codec_context
+        assert sound.codec.canonical_name == expected
+        samples = sum(block.samples for block in movie.decode(audio=0))
+    assert samples / sound.sample_rate == pytest.approx(1, abs=0.15)
+
+
 def test_sound_of_a_rate_that_aac_lacks_is_resampled(tmp_path):
     images = [scene(x) for x in range(3)]
     clip = make_clip(tmp_path / "clip.avi", images, sound="pcm_u8", sound_rate=22_254)
