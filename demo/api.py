@@ -12,7 +12,7 @@ import gradio as gr
 from demo.backend.orders import File, Order, picked_colour, read_colour, whole
 from demo.backend.publishing import product, publish
 from demo.backend.robustness import read_sizes, trials
-from demo.backend.studio import Studio
+from demo.backend.studio import Studio, lane
 from demo.backend.visits import Visits, report_refusals
 from demo.web.uploads import upload, uploaded
 from mgm_core.choices import ANIMAL
@@ -21,6 +21,8 @@ from mgm_core.cutout import opaque
 from mgm_core.foreground.estimate import ForegroundMethod, current_method
 from mgm_core.images import encode_png, read_alpha, read_image, read_photo
 from mgm_core.recipe import AUTO, Background, Edit, MaskKind, Quality, Recipe, read_edits
+from mgm_core.runtime.admission import await_turn
+from mgm_core.runtime.cancellation import checkpoint
 
 _DEFAULT = Recipe()
 _POINTS_SCHEMA = {"type": "array", "items": {"type": "array", "items": {}}}
@@ -109,21 +111,33 @@ class Api:
         say where the picture is: 0 and 0 are left and top, 0.5 is the middle.
         """  # noqa: D205 - shown to people as it is, in one piece
         with report_refusals():
-            file = _uploaded_file("cutout", cutout)
-            foreground = read_image(file.path, max_megapixels=self._max_megapixels)
-            alpha = read_alpha(file.path, max_megapixels=self._max_megapixels)
-            height, width = alpha.shape
-            if background is None:
-                behind = solid_background(read_colour(colour), height, width)
-            else:
+            paths = [str(_uploaded_file("cutout", cutout).path)]
+            margin = read_colour(colour)
+            recipe = _DEFAULT
+            if background is not None:
+                paths.append(uploaded(background))
                 # Refuses what is out of range.
                 wanted = Background(colour=picked_colour(colour), fit=fit, x=x, y=y, scale=scale)
-                photo = read_photo(uploaded(background), max_megapixels=self._max_megapixels)
-                picture = opaque(photo, Recipe(background=wanted))
-                behind = fit_background(
-                    picture, height, width, fit, x=x, y=y, scale=scale, margin=read_colour(colour)
-                )
-            return publish(encode_png(composite(foreground, alpha, behind)), "composite.png")
+                recipe = Recipe(background=wanted)
+            await_turn(lane(max(map(self._studio.megapixels, paths))))
+            with self._studio.in_time():
+                foreground = read_image(paths[0], max_megapixels=self._max_megapixels)
+                alpha = read_alpha(paths[0], max_megapixels=self._max_megapixels)
+                height, width = alpha.shape
+                checkpoint()
+                if background is None:
+                    behind = solid_background(margin, height, width)
+                else:
+                    photo = read_photo(background, max_megapixels=self._max_megapixels)
+                    checkpoint()
+                    picture = opaque(photo, recipe)
+                    behind = fit_background(
+                        picture, height, width, fit, x=x, y=y, scale=scale, margin=margin
+                    )
+                checkpoint()
+                joined = composite(foreground, alpha, behind)
+                checkpoint()
+                return publish(encode_png(joined), "composite.png")
 
     def apply(
         self,

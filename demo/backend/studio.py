@@ -424,8 +424,13 @@ def page_tiles(alpha: Floats) -> Floats:
     return checkerboard(height, width, tile_px=max(4, max(height, width) // 56))
 
 
+def lane(megapixels: float) -> str:
+    """Return the lane in which pictures of a size wait for their turn."""
+    return "large" if megapixels * 1e6 > LARGE_PIXELS else "photo"
+
+
 def _lane(image: Floats) -> str:
-    return "large" if image.shape[0] * image.shape[1] > LARGE_PIXELS else "photo"
+    return lane(image.shape[0] * image.shape[1] / 1e6)
 
 
 def _probability_key(photo: File, recipe: Recipe) -> Hashable:

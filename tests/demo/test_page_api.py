@@ -1,19 +1,31 @@
 """The endpoints, called as functions; `test_page.py` calls them over the network."""
 
+import threading
+import time
+
 import gradio as gr
 import numpy as np
 import pytest
-from demo_pictures import HEIGHT, WIDTH, photo_pixels
+from demo_pictures import HEIGHT, WIDTH, photo_pixels, subject_mask
 from PIL import Image
 
 from demo.api import Api
+from demo.backend.visits import LANES
 from demo.controls import Controls
-from mgm_core.images import encode_png, read_alpha, read_mask
+from mgm_core.images import encode_png, read_alpha, read_image, read_mask, write_image
+from mgm_core.runtime.admission import Admission, Visitor
 
 
 @pytest.fixture
 def api(studio):
     return Api(studio, 1.0)
+
+
+@pytest.fixture
+def cutout(tmp_path):
+    path = tmp_path / "cutout.png"
+    path.write_bytes(encode_png(np.dstack([photo_pixels(), subject_mask()])))
+    return str(path)
 
 
 def test_a_program_chooses_a_label_and_ignores_transparency(api, photo, tmp_path):
@@ -61,3 +73,37 @@ def test_what_is_no_number_and_no_text_is_refused_in_words(api, photo, mask, val
         api.robustness(photo, mask, sizes=value)
     with pytest.raises(gr.Error, match="Settings must be"):
         api.apply(photo, value, mask)
+
+
+def test_putting_a_cut_out_over_a_background_takes_a_turn_of_its_size(studio, cutout, tmp_path):
+    admission, ended, made = Admission(LANES), [], []
+    admission.on_end = ended.append
+    api = Api(studio, 5.0)
+
+    def ask(background=None):
+        with admission.visit(Visitor("one")) as visit, visit.active():
+            made.append(api.composite(cutout, background, "#0000ff"))
+
+    asking = threading.Thread(target=ask)
+    with admission.visit(Visitor("another")) as earlier:
+        earlier.await_turn("photo")
+        asking.start()
+        deadline = time.monotonic() + 20
+        while not admission.waiting:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        # A large background waits for none of the small ones.
+        write_image(tmp_path / "large.png", np.ones((2001, 2000), np.float32))
+        ask(str(tmp_path / "large.png"))
+        assert (admission.waiting, len(made)) == (1, 1)
+    asking.join()
+    assert [end.lane for end in ended] == ["large", "photo", "photo"]
+    assert read_image(made[0])[0, 0] == pytest.approx([1, 1, 1])
+    assert read_image(made[1])[0, 0] == pytest.approx([0, 0, 1])
+
+
+def test_a_composite_is_held_to_the_time_limit(api, studio, cutout):
+    studio._max_seconds = 0
+    for background in (None, cutout):
+        with pytest.raises(gr.Error, match="A photo must take at most 0 s, took longer"):
+            api.composite(cutout, background)
