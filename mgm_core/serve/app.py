@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import anyio
 import anyio.to_thread
 from fastapi import FastAPI, File, Form, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
@@ -81,7 +82,7 @@ def make_app(
     app.add_middleware(BodyLimit, most_bytes=int(limits.megabytes * 1e6))
 
     @app.get("/healthz")
-    def healthz() -> dict[str, int]:
+    async def healthz() -> dict[str, int]:
         """Tell how many requests compute and wait."""
         return {"running": admission.running, "waiting": admission.waiting}
 
@@ -143,8 +144,11 @@ def make_app(
             if isinstance(behind, str):
                 _check_background(behind)
             with admission.visit(Visitor(address)) as visit:
+                visit.reserve()
+                # It waits in a thread of its own: AnyIO's common ones are 40, for all requests.
+                thread = anyio.CapacityLimiter(1)
                 async with _cancelled_with(request, visit.token.cancel):
-                    data = await anyio.to_thread.run_sync(work)
+                    data = await anyio.to_thread.run_sync(work, limiter=thread)
         except BusyError as error:
             return JSONResponse({"detail": str(error)}, 503, {"Retry-After": _RETRY_S})
         except Cancelled:

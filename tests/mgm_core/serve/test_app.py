@@ -191,6 +191,38 @@ def test_waiting_for_a_turn_takes_none_of_the_time_to_compute(files, monkeypatch
     assert codes == [200]
 
 
+def test_any_number_of_places_holds_and_the_server_answers_meanwhile(files, monkeypatch):
+    done, answers = threading.Event(), []
+
+    def short(*_, **__):
+        done.wait(20)
+        return SimpleNamespace(picture=np.zeros((4, 4, 3), np.float32))
+
+    monkeypatch.setattr(service, "cut_out", short)
+    # One more than AnyIO's own threads wait.
+    admission = Admission({"photo": 1}, places=41, address_share=100)
+    with serving(make_app(admission)) as client:
+
+        def ask():
+            answers.append(client.post("/cut-out", files=files).status_code)
+
+        asking = [threading.Thread(target=ask) for _ in range(42)]
+        try:
+            for thread in asking:
+                thread.start()
+            until(lambda: admission.running + admission.waiting == 42)
+            health = client.get("/healthz", timeout=5)
+            assert health.json() == {"running": 1, "waiting": 41}
+            busy = client.post("/cut-out", files=files, timeout=5)
+            assert busy.status_code == 503
+            assert "must have a free place, got 42 before you" in busy.json()["detail"]
+        finally:
+            done.set()
+            for thread in asking:
+                thread.join()
+    assert answers == [200] * 42
+
+
 def test_a_wrong_command_line_says_what_to_do(capsys):
     assert main(["--device", "tpu"]) == 2
     assert "device must be auto" in capsys.readouterr().err
