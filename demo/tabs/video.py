@@ -4,7 +4,7 @@ import html
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import gradio as gr
 
@@ -22,6 +22,9 @@ from mgm_core.cutout import opaque
 from mgm_core.images import encode_png, read_labels, read_photo, read_subject_mask
 from mgm_core.recipe import Background, BackgroundKind, Recipe
 from mgm_core.runtime.admission import await_turn, briefly, current_visit
+
+if TYPE_CHECKING:
+    from mgm_core.video.files import ClipLimits
 
 Save = Literal["mp4", "webm", "zip"]
 Shown = tuple[object, object, object, str]
@@ -90,13 +93,8 @@ class VideoHandlers:
             await_turn("clip")
             # Here, as it imports PyTorch, which would keep the page from coming up.
             from mgm_core.video.__main__ import matte_clip
-            from mgm_core.video.files import Clip, ClipLimits
+            from mgm_core.video.files import Clip
 
-            limits = ClipLimits(
-                self._environment.clip_seconds,
-                self._environment.clip_frames,
-                self._environment.clip_megapixels,
-            )
             mask = None
             if first_mask is not None:
                 mask = read_subject_mask(
@@ -120,7 +118,7 @@ class VideoHandlers:
                 most = self._environment.max_megapixels
                 behind = opaque(read_photo(uploaded(picture), max_megapixels=most), recipe)
             progress(0, "Opening the clip")
-            with Clip(uploaded(clip), limits, long_side_px=long_side_px or None) as source:
+            with Clip(uploaded(clip), self._limits(), long_side_px=long_side_px or None) as source:
                 frames = matte_clip(
                     source,
                     target,
@@ -168,15 +166,24 @@ class VideoHandlers:
         with report_refusals():
             if clip is None:
                 raise ValueError("a clip must be given, got none: upload one")
-            from mgm_core.video.files import Clip, ClipLimits
+            from mgm_core.video.files import Clip
 
-            limits = ClipLimits(megapixels=self._environment.clip_megapixels)
             with (
                 briefly(),
-                Clip(uploaded(clip), limits, long_side_px=long_side_px or None) as source,
+                Clip(uploaded(clip), self._limits(), long_side_px=long_side_px or None) as source,
             ):
                 frame = next(source.read())
             return publish(encode_png(frame.image), f"{Path(clip).stem}-first-frame.png")
+
+    def _limits(self) -> "ClipLimits":
+        """Return what the server takes of a clip."""
+        from mgm_core.video.files import ClipLimits
+
+        return ClipLimits(
+            self._environment.clip_seconds,
+            self._environment.clip_frames,
+            self._environment.clip_megapixels,
+        )
 
 
 def on_page(pixels: Floats) -> Floats:

@@ -118,6 +118,14 @@ def test_the_first_frame_can_be_taken_away_to_draw_over(handlers, clip):
         handlers.first_frame(None, 0)
 
 
+def test_the_first_frame_is_given_of_the_clips_that_the_server_takes(handlers, tmp_path):
+    long = make_clip(tmp_path / "long.mp4", [photo_pixels()] * 2, times_ms=[0, 90_000])
+    wide = VideoHandlers(handlers._models, Environment(clip_seconds=120))
+    assert read_image(wide.first_frame(str(long), 32)).shape == (24, 32, 3)
+    with pytest.raises(gr.Error, match=r"Long.mp4 must be at most 2 s long, got 90"):
+        handlers.first_frame(str(long), 32)
+
+
 def test_a_clips_transparency_stays_unless_it_is_ignored(handlers, tmp_path):
     half = np.ones((HEIGHT, WIDTH), np.float32)
     half[:, WIDTH // 2 :] = 0
