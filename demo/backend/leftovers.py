@@ -15,7 +15,7 @@ _logger = logging.getLogger(__name__)
 def delete_old_files(folder: Path, keep_s: float, now: float | None = None) -> int:
     """Delete what is older than `keep_s` in a folder and below it, and folders left empty.
 
-    Links are deleted, never followed.
+    Links are deleted, never followed. What cannot be deleted stays for the next time.
 
     Args:
         folder: which the server has to itself.
@@ -32,11 +32,15 @@ def delete_old_files(folder: Path, keep_s: float, now: float | None = None) -> i
     for parent, folders, files in os.walk(folder, topdown=False):
         for name in files:
             path = Path(parent, name)
-            with suppress(FileNotFoundError):
+            try:
                 if path.lstat().st_ctime < oldest:
                     path.unlink()
                     deleted += 1
                     emptied.add(path.parent)
+            except FileNotFoundError:
+                pass  # another was faster
+            except OSError as error:
+                _logger.warning("a file could not be deleted: %s", error)
         for name in folders:
             path = Path(parent, name)
             # A new folder is about to get its file.

@@ -1,5 +1,7 @@
+import errno
 import os
 import time
+from pathlib import Path
 
 from demo.backend.leftovers import delete_old_files
 
@@ -33,3 +35,21 @@ def test_a_folder_that_is_new_stays_for_its_file(tmp_path):
     (tmp_path / "a").mkdir()
     delete_old_files(tmp_path, 60)
     assert (tmp_path / "a").is_dir()
+
+
+def test_a_file_that_cannot_be_deleted_keeps_no_other(tmp_path, monkeypatch, caplog):
+    files = [written(tmp_path / name / "old.png") for name in "abc"]
+    unlink = Path.unlink
+
+    def refuse(path, missing_ok=False):
+        if path == files[1]:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        unlink(path, missing_ok)
+
+    later = time.time() + 61
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert delete_old_files(tmp_path, 60, now=later) == 2
+    assert [path.exists() for path in files] == [False, True, False]
+    assert "a file could not be deleted: [Errno 5] Input/output error" in caplog.text
+    monkeypatch.undo()
+    assert delete_old_files(tmp_path, 60, now=later) == 1
