@@ -59,6 +59,7 @@ from mgm_core.video.files import (
     ClipLimits,
     Frame,
     PictureFormat,
+    check_long_side,
     check_target,
     clip_kind,
     write_clip,
@@ -344,6 +345,7 @@ def _asked(options: argparse.Namespace, clip: Path, target: str) -> _Asked:
     recipe, picture = photographs.recipe_of(options)
     if not chosen and recipe.refine == PRESETS["fast"].refine:
         recipe = replace(recipe, refine="off")
+    check_long_side(options.long_side)
     pictures = _check_output(options, clip, target, picture)
     if clip_kind(target) == "mp4" and recipe.background.kind == "transparent":
         raise UsageError(

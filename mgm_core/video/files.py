@@ -41,6 +41,7 @@ __all__ = [
     "Frame",
     "PictureFormat",
     "VideoError",
+    "check_long_side",
     "check_target",
     "clip_kind",
     "write_clip",
@@ -129,6 +130,14 @@ class Frame:
     alpha: Floats | None = field(default=None, repr=False)
 
 
+def check_long_side(long_side_px: int | None) -> None:
+    """Raise a ValueError unless frames can be shrunk to a long side; None keeps their size."""
+    if long_side_px is not None and long_side_px < 16:
+        raise ValueError(
+            f"long_side_px must be at least 16, got {long_side_px}: 960 suits most clips"
+        )
+
+
 class Clip:
     """A clip that is open for reading; a context manager.
 
@@ -153,10 +162,7 @@ class Clip:
         *,
         long_side_px: int | None = None,
     ) -> None:
-        if long_side_px is not None and long_side_px < 16:
-            raise ValueError(
-                f"long_side_px must be at least 16, got {long_side_px}: 960 suits most clips"
-            )
+        check_long_side(long_side_px)
         self.name = Path(path).name
         self.frames_read = 0
         self._damaged = False

@@ -184,6 +184,8 @@ def test_the_command_says_what_is_wrong(clip, tmp_path, caplog, capsys):
     assert "error: --background must be given for .mp4" in caplog.text
     for wrong in (["--smoothing", "5"], ["--threshold", "2"], ["--settings", str(clip)]):
         assert video.main([str(clip), "-o", str(tmp_path / "out.webm"), *wrong]) == 2
+    assert video.main([str(clip), "-o", str(tmp_path / "out"), "--long-side", "8"]) == 2
+    assert "error: long_side_px must be at least 16, got 8: 960 suits most" in caplog.text
     assert video.main([str(tmp_path / "no.mp4"), "-o", str(tmp_path / "out.webm")]) == 1
     assert "no.mp4 must exist" in caplog.text
     caplog.clear()
