@@ -41,7 +41,9 @@ function show() {
   }
   context.drawImage(layer, 0, 0);
   canvas.hidden = false;
+  const shown = cutout;
   canvas.toBlob((blob) => {
+    if (cutout !== shown) return; // another photo was chosen meanwhile
     const link = element("download");
     URL.revokeObjectURL(link.href);
     link.href = URL.createObjectURL(blob);
@@ -52,7 +54,8 @@ function show() {
 async function run() {
   const file = element("photo").files[0];
   if (!file) return;
-  element("download").hidden = true;
+  cutout = null; // the former photo's
+  for (const id of ["result", "download", "progress"]) element(id).hidden = true;
   const mine = ++order;
   let photo = null; // ImageData
   let mask = null;
@@ -63,7 +66,6 @@ async function run() {
     if (own) mask = (await readPixels(own, photo)).pixels;
   } catch (error) {
     if (mine !== order) return;
-    element("progress").hidden = true;
     element("status").textContent =
       error instanceof WrongShape
         ? error.message

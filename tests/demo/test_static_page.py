@@ -4,6 +4,7 @@ import re
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -34,6 +35,15 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def hosted(folder):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, written_onnx):
     folder = tmp_path_factory.mktemp("static")
@@ -44,15 +54,12 @@ def address(tmp_path_factory, written_onnx):
         )
         files = {path.as_posix() for path in write_static_page(folder)}
     assert {"index.html", "worker.js", "models/matting.onnx", "ort/README.md"} <= files
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+    with hosted(folder) as url:
+        yield url
 
 
-@pytest.fixture
-def page(address):
+@contextmanager
+def opened(address):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium",
@@ -66,6 +73,27 @@ def page(address):
         page.goto(address)
         yield page
         browser.close()
+
+
+@pytest.fixture
+def page(address):
+    with opened(address) as page:
+        yield page
+
+
+@pytest.fixture
+def page_alone(tmp_path):
+    """The page without its networks: `answer` sends it what its worker would."""
+    folder = shutil.copytree(static_page.PAGE, tmp_path / "page")
+    (folder / "worker.js").write_text(
+        """self.onmessage = ({ data }) => { self.order = data.order; };
+        self.answer = (message) => {
+          if (message.cutout) message.cutout = new ImageData(...message.cutout);
+          postMessage({ order: self.order, ...message });
+        };"""
+    )
+    with hosted(folder) as address, opened(address) as page:
+        yield page
 
 
 def test_a_portrait_is_cut_out_in_the_browser_as_in_python(page, pictures, tmp_path):
@@ -137,6 +165,53 @@ def test_the_photo_chosen_last_is_the_one_that_is_shown(page, tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     expect(status).to_contain_text("sides of 16 px")
+
+
+def test_a_photos_result_goes_when_another_one_is_chosen(page_alone, tmp_path):
+    page = page_alone
+    worker = page.workers[0] if page.workers else page.wait_for_event("worker")
+    progress, status = page.locator("#progress"), page.locator("#status")
+
+    def choose(name, side=64):
+        write_image(tmp_path / f"{name}.png", np.full((side, side, 3), 0.5, np.float32))
+        page.set_input_files("#photo", tmp_path / f"{name}.png")
+
+    def touch(*then):
+        """Change the background and let the page make what there is to download."""
+        page.evaluate(
+            """(then) => {
+              for (const [id, name] of [["transparent", "input"], ["colour", "input"], ...then])
+                document.getElementById(id).dispatchEvent(new Event(name));
+              const canvas = document.createElement("canvas");
+              return new Promise((done) => canvas.toBlob(() => setTimeout(done, 200)));
+            }""",
+            then,
+        )
+
+    def expect_no_result():
+        expect(page.locator("#result")).to_be_hidden()
+        expect(page.locator("#download")).to_be_hidden()
+
+    choose("first")
+    expect(progress).to_be_visible()
+    worker.evaluate("() => self.answer({ cutout: [64, 64], text: 'Done' })")
+    expect(page.locator("#download")).to_be_visible()
+    touch(("photo", "change"))
+    expect_no_result()
+    choose("second")
+    expect(progress).to_be_visible()
+    touch()
+    expect_no_result()
+    worker.evaluate("() => self.answer({ error: true, text: 'No person' })")
+    expect(status).to_have_text("No person")
+    touch()
+    expect_no_result()
+    choose("third")
+    expect(progress).to_be_visible()
+    choose("tiny", 4)
+    expect(status).to_contain_text("sides of 16 px")
+    expect(progress).to_be_hidden()
+    assert page.troubles == []
 
 
 def test_a_runtime_that_is_not_the_one_is_refused(tmp_path, monkeypatch, capsys):
