@@ -128,7 +128,7 @@ class Api:
                 if background is None:
                     behind = solid_background(margin, height, width)
                 else:
-                    photo = read_photo(background, max_megapixels=self._max_megapixels)
+                    photo = read_photo(paths[1], max_megapixels=self._max_megapixels)
                     checkpoint()
                     picture = opaque(photo, recipe)
                     behind = fit_background(
