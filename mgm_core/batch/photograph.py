@@ -85,7 +85,7 @@ class CutOut:
             Exception: Whatever went wrong; no result is there then.
         """
         finished = self.skip_existing and job.target != PIPE and exists(job.target)
-        missing = {side for side in job.sides if not finished or not exists(job.sides[side])}
+        missing = [side for side in job.sides if not finished or not exists(job.sides[side])]
         if finished and not missing:
             return SKIPPED
         began, cpu_began = time.perf_counter(), time.thread_time()
@@ -117,7 +117,7 @@ class CutOut:
             write(job.sides[side], _encoded_side(cutout, side))
         # The result itself last: --skip-existing takes its presence for completeness.
         if not finished:
-            _write(cutout, photo, job, order)
+            _write_result(cutout, photo, job, order)
         seconds = {"read": read - began, "cut_out": cut - read, "write": time.perf_counter() - cut}
         height, width = cutout.alpha.shape
         cpu_s = time.thread_time() - cpu_began
@@ -131,7 +131,7 @@ def _encoded_side(cutout: Cutout, side: str) -> bytes:
     return encode_png(cutout.foreground)
 
 
-def _write(cutout: Cutout, photo: Photo, job: Job | UrlJob, order: Order) -> None:
+def _write_result(cutout: Cutout, photo: Photo, job: Job | UrlJob, order: Order) -> None:
     form = order.form
     data = encode(
         form,
