@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from mgm_core.arrays import Bytes, Floats, Levels, check_shape, check_values
 from mgm_core.labels import labels_of
@@ -95,26 +96,20 @@ _PROBE, _SAME_LEVELS = (64, 128, 192), 3
 _JPEG_AND_WEBP_QUALITY = 95
 _ICC_TIME = slice(24, 36)
 # Of a file's first directory, what tells about the photo; the rest is about the file's pixels.
-_EXIF_TAGS = frozenset(
-    int(tag)
-    for tag in (
-        ExifTags.Base.ImageDescription,
-        ExifTags.Base.Make,
-        ExifTags.Base.Model,
-        ExifTags.Base.DateTime,
-        ExifTags.Base.Artist,
-        ExifTags.Base.Copyright,
-    )
-)
-# Of the Exif part, what tells about the file's pixels.
-_EXIF_ABOUT_PIXELS = frozenset(
-    int(tag)
-    for tag in (
-        ExifTags.Base.ColorSpace,
-        ExifTags.Base.ExifImageWidth,
-        ExifTags.Base.ExifImageHeight,
-    )
-)
+_EXIF_TAGS = {
+    ExifTags.Base.ImageDescription,
+    ExifTags.Base.Make,
+    ExifTags.Base.Model,
+    ExifTags.Base.DateTime,
+    ExifTags.Base.Artist,
+    ExifTags.Base.Copyright,
+}
+# Of its Exif part, what is about the file's pixels.
+_EXIF_OF_PIXELS = {
+    ExifTags.Base.ColorSpace,
+    ExifTags.Base.ExifImageWidth,
+    ExifTags.Base.ExifImageHeight,
+}
 _HEIF_BRANDS = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"hevc")}
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _EXIF_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
@@ -732,7 +727,7 @@ def _exif(opened: ImageFile.ImageFile) -> bytes:
             about_photo[tag] = value
     for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         found = tags.get_ifd(part)
-        true = {tag: value for tag, value in found.items() if tag not in _EXIF_ABOUT_PIXELS}
+        true = {tag: value for tag, value in found.items() if tag not in _EXIF_OF_PIXELS}
         if true:
             about_photo.get_ifd(part).update(true)
     return (
@@ -762,15 +757,15 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
             f"{too_large} more than {LARGEST_MEGAPIXELS:g}: shrink it first"
         ) from error
     frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format == "TIFF":
+    if frames > 1 and isinstance(picture, TiffImageFile):
         frames = _seek_main_page(picture, frames)
     megapixels = picture.width * picture.height / 1e6
     if megapixels > max_megapixels:
         raise ImageError(f"{too_large} {megapixels:.1f}: shrink it first")
     if frames > 1 and picture.format not in _FORMATS_WITH_A_PRIMARY_IMAGE:
         raise ImageError(f"{name} must be a single picture, got {frames} frames: save one frame")
-    if picture.format == "TIFF":
-        tags = picture.tag_v2  # type: ignore[attr-defined] # only TIFF images have it
+    if isinstance(picture, TiffImageFile):
+        tags = picture.tag_v2
         # Sides of tiles, in px.
         tile_px = int(tags.get(322, 0)) * int(tags.get(323, 0))
         if tile_px > max(_MAX_TILE_PX, 4 * picture.width * picture.height):
@@ -786,7 +781,7 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     return picture
 
 
-def _seek_main_page(picture: ImageFile.ImageFile, pages: int) -> int:
+def _seek_main_page(picture: TiffImageFile, pages: int) -> int:
     """Go to the picture of a TIFF whose other pages are smaller copies and masks of it.
 
     Returns:
@@ -796,7 +791,7 @@ def _seek_main_page(picture: ImageFile.ImageFile, pages: int) -> int:
     for page in range(pages):
         picture.seek(page)
         sizes.append(picture.width * picture.height)
-        tags = picture.tag_v2  # type: ignore[attr-defined] # only TIFF images have it
+        tags = picture.tag_v2
         # Bit 0 marks a smaller copy, bit 2 a mask; the older tag has 2 for a smaller copy.
         if not int(tags.get(254, 0)) & 0b101 and tags.get(255) != 2:
             own.append(page)
@@ -828,8 +823,8 @@ def _bits(name: str, picture: ImageFile.ImageFile) -> int:
         # Pillow's mode hides the depth of colour PNGs; its raw mode ends in ";16B" for them.
         deep = str(picture.tile[0].args).endswith(";16B")
         return 16 if deep else 8
-    if picture.format == "TIFF":
-        tags = picture.tag_v2  # type: ignore[attr-defined] # only TIFF images have it
+    if isinstance(picture, TiffImageFile):
+        tags = picture.tag_v2
         depths = set(tags.get(ExifTags.Base.BitsPerSample, (1,)))
         if depths == {16}:
             # OpenCV returns these samples as stored: grey must count up from black, colours be
@@ -851,10 +846,9 @@ def _bits(name: str, picture: ImageFile.ImageFile) -> int:
     return 8
 
 
-def _extra_samples(picture: ImageFile.ImageFile) -> tuple[int, ...]:
+def _extra_samples(picture: TiffImageFile) -> tuple[int, ...]:
     """Return what a TIFF's channels beyond its colours are: 0 unspecified, 1 and 2 alpha."""
-    found = picture.tag_v2.get(ExifTags.Base.ExtraSamples, ())  # type: ignore[attr-defined] # only TIFF images have it
-    return tuple(found)
+    return tuple(picture.tag_v2.get(ExifTags.Base.ExtraSamples, ()))
 
 
 def _decode_16_bits(
@@ -874,7 +868,7 @@ def _decode_16_bits(
         raise OSError("its 16-bit pixels cannot be decoded")
     if decoded.ndim == 3:
         decoded = decoded[..., [2, 1, 0, 3][: decoded.shape[2]]]
-    if opened.format == "TIFF" and 0 in _extra_samples(opened):
+    if isinstance(opened, TiffImageFile) and 0 in _extra_samples(opened):
         decoded = decoded[..., :3]  # a selection or a scanner's infrared is no transparency
     if opened.format == "PNG":
         # OpenCV turns TIFFs upright, PNGs not.
