@@ -54,7 +54,7 @@ def test_the_astronaut_becomes_a_cutout_with_soft_edges_and_no_background_tint(
 def test_garbage_is_collected_again_once_the_networks_are_loaded(photos, tmp_path, monkeypatch):
     collecting = []
     monkeypatch.setattr(
-        "mgm_core.batch.photograph._write", lambda *_: collecting.append(gc.isenabled())
+        "mgm_core.batch.photograph._write_result", lambda *_: collecting.append(gc.isenabled())
     )
     target = tmp_path / "a.png"
     arguments = ["mgm", str(photos / "a.jpg"), "-o", str(target), "--quality", "fast"]
