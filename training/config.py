@@ -168,6 +168,8 @@ class GuidanceConfig:
         matte: Share of soft mattes of low quality (our extension).
         cut_mask_probability: How often CutMask damages a binary mask.
         mask_kernels_px: Smallest and largest kernel that a binary mask is eroded and dilated by.
+        mask_operations: How often, relative to each other, one is eroded, dilated, eroded and then
+            dilated, dilated and then eroded.
         kernels_px: Range of the kernels that self-guidance is dilated by after stride 8 and 4.
     """
 
@@ -176,6 +178,7 @@ class GuidanceConfig:
     matte: float = 0.0
     cut_mask_probability: Probability = 0.25
     mask_kernels_px: tuple[int, int] = (1, 30)
+    mask_operations: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     kernels_px: tuple[int, int] = (30, 15)
 
 

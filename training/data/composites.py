@@ -231,7 +231,10 @@ class Composites(Dataset[Example]):
             return noisy_trimap(alpha, generator)
         if draw < guidance.trimap + guidance.matte:
             return noisy_matte(alpha, generator)
-        return noisy_mask(alpha, generator, guidance.cut_mask_probability, guidance.mask_kernels_px)
+        return noisy_mask(
+            alpha, generator, guidance.cut_mask_probability, guidance.mask_kernels_px,
+            guidance.mask_operations,
+        )  # fmt: skip
 
     def __getitem__(self, index: int) -> Example:
         """Return example `index`.

@@ -3,14 +3,26 @@
 Every function is pure: arrays and a generator in, an array out.
 """
 
+from typing import TypeAlias
+
 import cv2
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from mgm_core.arrays import Bytes, Plane
 from training.data.augmentation_config import AUGMENTATION
 
+Shares: TypeAlias = tuple[float, float, float, float]
+
 KERNELS_PX = (1, 30)
+OPERATIONS = (
+    (cv2.erode,),
+    (cv2.dilate,),
+    (cv2.erode, cv2.dilate),
+    (cv2.dilate, cv2.erode),
+)
+EQUALLY_OFTEN = (1.0, 1.0, 1.0, 1.0)
 UNKNOWN = 0.5  # in a trimap
 
 
@@ -29,8 +41,16 @@ def binarise(alpha: Plane, generator: Generator) -> Plane:
     return (alpha >= generator.uniform(*AUGMENTATION.thresholds)).astype(np.float32)
 
 
+def drawn_operations(generator: Generator, shares: Shares, n: int) -> NDArray[np.int64]:
+    """Draw places in `OPERATIONS`, (n,), by how often each is meant to come."""
+    return generator.choice(len(OPERATIONS), n, p=np.divide(shares, sum(shares)))
+
+
 def erode_dilate(
-    mask: Plane, generator: Generator, kernels_px: tuple[int, int] = KERNELS_PX
+    mask: Plane,
+    generator: Generator,
+    kernels_px: tuple[int, int] = KERNELS_PX,
+    shares: Shares = EQUALLY_OFTEN,
 ) -> Plane:
     """Erode, dilate, or both in random order, each with its own elliptic kernel.
 
@@ -38,14 +58,9 @@ def erode_dilate(
         mask: (H, W) float32.
         generator: Draws the operation and the kernels.
         kernels_px: Smallest and largest kernel diameter in px, both possible.
+        shares: How often each of `OPERATIONS` comes, relative to the others.
     """
-    operations = (
-        (cv2.erode,),
-        (cv2.dilate,),
-        (cv2.erode, cv2.dilate),
-        (cv2.dilate, cv2.erode),
-    )[generator.integers(4)]
-    for operation in operations:
+    for operation in OPERATIONS[drawn_operations(generator, shares, 1)[0]]:
         kernel_px = int(generator.integers(kernels_px[0], kernels_px[1] + 1))
         mask = operation(mask, _ellipse(kernel_px)).astype(np.float32)
     return mask
@@ -81,6 +96,7 @@ def noisy_mask(
     generator: Generator,
     cut_mask_probability: float = 0.25,
     kernels_px: tuple[int, int] = KERNELS_PX,
+    shares: Shares = EQUALLY_OFTEN,
 ) -> Plane:
     """Return the paper's perturbed binary guidance: binarise, erode/dilate, CutMask.
 
@@ -93,7 +109,7 @@ def noisy_mask(
         kernel_px = drawn | 1  # even ones would shift it
         mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _ellipse(kernel_px)), np.float32)
     else:
-        mask = erode_dilate(mask, generator, kernels_px)
+        mask = erode_dilate(mask, generator, kernels_px, shares)
     if generator.random() < cut_mask_probability:
         mask = cut_mask(mask, generator)
     return mask

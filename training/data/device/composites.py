@@ -24,6 +24,7 @@ from training.data.device.augmentation import Drawn, on
 from training.data.device.cache import DeviceCache
 from training.data.device.images import Views
 from training.distributed import local_part, rank
+from training.data.guidance_noise import drawn_operations
 
 __all__ = ["DeviceComposites", "affine_maps"]
 
@@ -394,7 +395,7 @@ class DeviceComposites:
         config, n = self.config.guidance, len(alpha)
         mask = augmentation.binarise(alpha, generator.uniform(*AUGMENTATION.thresholds, n))
         # 0 erodes, 1 dilates, 2 erodes and then dilates, 3 dilates and then erodes.
-        order = generator.integers(4, size=n)
+        order = drawn_operations(generator, config.mask_operations, n)
         low, high = config.mask_kernels_px
         kernels = generator.integers(low, high + 1, (2, n))
         filled = generator.random(n) < AUGMENTATION.filled_probability
