@@ -25,7 +25,7 @@ from mgm_core.engines.compile import compile_kernels
 from mgm_core.foreground.estimate import ForegroundMethod, estimate_foreground
 from mgm_core.guidance import from_binary_mask, from_trimap
 from mgm_core.matting.laplacian import TOLERANCE, MattingLaplacian, smooth_compression_noise
-from mgm_core.matting.matter import Matter, refine_at_half
+from mgm_core.matting.matter import Matter
 from mgm_core.matting.refine import (
     BAND_KERNEL_PX,
     ROUNDS,
@@ -33,6 +33,7 @@ from mgm_core.matting.refine import (
     Refiner,
     fusion_weights,
     mean_view,
+    refine_at_half,
     unknown_region,
 )
 from mgm_core.matting.sampling import sample_alpha

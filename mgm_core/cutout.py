@@ -43,6 +43,12 @@ from mgm_core.guidance import (
     to_guidance,
 )
 from mgm_core.images import Photo, levels_of
+from mgm_core.matting.parts import (
+    within_reach,
+    without_gaps,
+    without_stray_parts,
+    without_unguided_parts,
+)
 from mgm_core.recipe import AUTO, MaskKind, Recipe, read_colour
 from mgm_core.runtime.workers import each_strip
 
@@ -439,13 +445,6 @@ def predict_matte(
     Raises:
         ValueError: Sizes differ.
     """
-    from mgm_core.matting.matter import (
-        within_reach,
-        without_gaps,
-        without_stray_parts,
-        without_unguided_parts,
-    )
-
     matte = matter.matte(image, guided.guidance, known=guided.known, refine=recipe.refine)
     alpha = within_reach(matte.alpha, guided.guidance)
     # Not held twice: at 50 megapixels it takes 0.2 GB.

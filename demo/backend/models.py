@@ -186,8 +186,7 @@ class _OnLentGpu:
     ) -> "Matte":
         """See `Matter.matte`; what refines computes here, as most of it is no network."""
         from mgm_core.matting.enlarge import working_size
-        from mgm_core.matting.matter import refine_at_half, refine_views
-        from mgm_core.matting.refine import fusion_weights
+        from mgm_core.matting.refine import fusion_weights, refine_at_half, refine_views
 
         options = {"known": known, "levels": levels}
         # What is reduced on the way is refined in the middle of it.

@@ -8,7 +8,6 @@ Source: section 3.1 of the paper; padding as in the authors' released inference.
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check_mask
 from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS, WORKING_MEGAPIXELS, Refinement
 from mgm_core.matting.enlarge import enlarge_alpha, reduced, working_size
-from mgm_core.matting.refine import Refiner, fusion_weights, mean_view, unknown_region
+from mgm_core.matting.refine import (
+    Refiner,
+    enforced,
+    fusion_weights,
+    refine_at_half,
+    refine_views,
+)
 from mgm_core.networks.checkpoint import load_prn
 from mgm_core.networks.decoder import SideOutputs
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
@@ -31,16 +35,10 @@ from mgm_core.networks.prn import PRN, STRIDE, EncoderName, Refined
 from mgm_core.networks.refinement import TEST_KERNELS_PX, self_guidance_mask
 from mgm_core.networks.tiling import Run, TiledRunner, on_torch
 from mgm_core.runtime.lazy import LazyByName
-from mgm_core.runtime.workers import each_strip
 
-LEAST_REFINED_PX = 125_000  # images of fewer than four times as many are refined at more than half
 MARGIN_PX = 32
 FINE_TILE_PX, FINE_OVERLAP_PX, FINE_CONTEXT_PX = 768, 96, 64
 SMALLEST_PX = 16
-STRAY_ALPHA = 0.05
-_NEAREST_PX = 4_000_000  # of the picture in which a faint pixel's part is found
-REACH = 0.1  # of the longer side; chosen on the grown-hair benchmark (docs/experiments)
-WHOLE_ALPHA = 0.9  # what is less is a gap
 # Long side up to which images are magnified; the paper's network takes them as they are. See
 # docs/experiments for what it gives. More than the largest magnification also enlarges what is
 # wrong with a mask beyond what the network was trained for.
@@ -282,7 +280,7 @@ class Matter:
         planes = self._look(images, guidances, levels=levels)
         for n, plane in enumerate(planes_known):
             if plane is not None:
-                planes[0, n] = _enforced(planes[0, n], plane)
+                planes[0, n] = enforced(planes[0, n], plane)
             if refine == "half":
                 refiner = self._refiner(fusion_weights(plane))
                 planes[0, n] = refine_at_half(refiner, images[n], guidances[n], planes[0, n], plane)
@@ -311,7 +309,7 @@ class Matter:
         )
         alpha = enlarge_alpha(image, small, matte.alpha)
         if known is not None:
-            alpha = _enforced(alpha, known)
+            alpha = enforced(alpha, known)
         raw = matte.os8, matte.os4, matte.os1
         masks = matte.self_guidance_os4, matte.self_guidance_os1
         planes = [None if p is None else _resized(p, guidance.shape) for p in (*raw, *masks)]
@@ -460,70 +458,12 @@ class Matter:
         return planes
 
 
-def refine_views(
-    refiner: Refiner,
-    image: Colours,
-    guidance: Plane,
-    alpha: Plane,
-    magnified: Plane | None,
-    known: Plane | None,
-) -> Plane:
-    """Refine alpha in its unknown region.
-
-    Args:
-        refiner: What refines.
-        image: (H, W, 3) float32 in [0, 1].
-        guidance: (H, W) float32 in [0, 1].
-        alpha: (H, W) float32 in [0, 1], the network's.
-        magnified: Alpha of the magnified view, likewise, or None.
-        known: As for `Matter.matte`.
-    """
-    views = [alpha] if magnified is None else [alpha, magnified]
-    if known is None:
-        unknown = unknown_region(mean_view(views))
-    else:
-        unknown = _unknown(known)
-        views = [_enforced(view, known) for view in views]
-    return refiner(image, guidance, views, unknown)
-
-
-def refine_at_half(
-    refiner: Refiner, image: Colours, guidance: Plane, alpha: Plane, known: Plane | None
-) -> Plane:
-    """Refine alpha in its unknown region once, at half the size or a little more.
-
-    What is found there is enlarged along the image's edges. The arguments are those of
-    `refine_views`; alpha has known values already.
-    """
-    unknown = unknown_region(alpha) if known is None else _unknown(known)
-    if not unknown.any():
-        return alpha
-    height, width = alpha.shape
-    scale = min(1.0, max(0.5, (LEAST_REFINED_PX / alpha.size) ** 0.5))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    small, small_guidance, view = (reduced(plane, size) for plane in (image, guidance, alpha))
-    where = unknown_region(view) if known is None else _unknown(reduced(known, size))
-    found = refiner(small, small_guidance, [view], where, rounds=1)
-    if size != alpha.shape:
-        found = enlarge_alpha(image, small, found)
-    return np.where(unknown, found, alpha)
-
-
 def _resized(array: Floats, size: tuple[int, int]) -> Floats:
     """Return an image or plane at (height, width): areas averaged, or interpolated."""
     smaller = size[0] < array.shape[0]
     interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     resized = cv2.resize(array, size[::-1], interpolation=interpolation)
     return np.asarray(resized, np.float32).clip(0, 1)
-
-
-def _unknown(known: Plane) -> Booleans:
-    where: Booleans = (known != 0) & (known != 1)
-    return where
-
-
-def _enforced(alpha: Plane, known: Plane) -> Plane:
-    return np.where(_unknown(known), alpha, known)
 
 
 def check_pair(image: Colours, guidance: Plane) -> None:
@@ -535,119 +475,3 @@ def check_pair(image: Colours, guidance: Plane) -> None:
             f"{image.shape[1]}x{image.shape[0]}: give a larger image"
         )
     check_mask("guidance", guidance, image.shape[:2])
-
-
-def without_stray_parts(alpha: Plane) -> Plane:
-    """Keep the largest connected part of alpha > 0.05 and the faint fringe around it.
-
-    Args:
-        alpha: (H, W) float32 in [0, 1].
-
-    Returns:
-        (H, W) float32, 0 in the other parts.
-    """
-    count, labels, stats = _parts(alpha)
-    if count <= 2:
-        return alpha
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    return _only_parts(alpha, labels, np.arange(count) == largest)
-
-
-def without_unguided_parts(alpha: Plane, guidance: Plane) -> Plane:
-    """Drop connected parts of alpha > 0.05 in which no pixel is guided, and their faint fringe.
-
-    Args:
-        alpha: (H, W) float32 in [0, 1].
-        guidance: (H, W) float32 in [0, 1]; above 0 it guides, unknown pixels of a trimap too.
-
-    Returns:
-        (H, W) float32, 0 in the dropped parts.
-    """
-    count, labels, _ = _parts(alpha)
-    chosen = np.zeros(count, np.bool_)
-    for row, guided in zip(labels, guidance, strict=True):  # row by row: all at once are a copy
-        chosen[row[guided > 0]] = True
-    if chosen[1:].all():
-        return alpha
-    return _only_parts(alpha, labels, chosen)
-
-
-def within_reach(alpha: Plane, guidance: Plane) -> Plane:
-    """Fade alpha out where it is farther from all that is guided than hair reaches.
-
-    In busy backgrounds the network sees a haze of subject far from any guidance; hair that a mask
-    leaves out lies next to it. Full up to `REACH` of the longer side, nothing from twice that on.
-
-    Args:
-        alpha: (H, W) float32 in [0, 1].
-        guidance: (H, W) float32 in [0, 1]; above 0 it guides, unknown pixels of a trimap too.
-
-    Returns:
-        (H, W) float32.
-    """
-    unguided = (guidance <= 0).astype(np.uint8)
-    if not unguided.any():
-        return alpha
-    # In place: at 50 megapixels each copy takes 0.2 GB.
-    share = np.asarray(cv2.distanceTransform(unguided, cv2.DIST_L2, cv2.DIST_MASK_5), np.float32)
-    share /= np.float32(-REACH * max(alpha.shape))
-    share += 2
-    np.clip(share, 0, 1, out=share)
-    share *= alpha
-    return share
-
-
-def without_gaps(alpha: Plane, certain: Booleans) -> Plane:
-    """Fill connected parts of alpha < 0.9 that lie in what is certainly subject.
-
-    Args:
-        alpha: (H, W) float32 in [0, 1].
-        certain: (H, W) bool.
-
-    Returns:
-        (H, W) float32, 1 in the filled parts.
-    """
-    gaps = (alpha < WHOLE_ALPHA).astype(np.uint8)
-    count, labels = cv2.connectedComponents(gaps, connectivity=8)
-    filled = np.ones(count, np.bool_)
-    filled[0] = False
-    for row, surely in zip(labels, certain, strict=True):  # row by row: all at once are a copy
-        filled[row[~surely]] = False
-    if not filled.any():
-        return alpha
-    return np.where(filled[labels], np.float32(1), alpha)
-
-
-def _parts(alpha: Plane) -> tuple[int, NDArray[np.int32], NDArray[np.int32]]:
-    """Return number, labels and statistics of the connected parts; label 0 is what is fainter."""
-    present = (alpha > STRAY_ALPHA).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(present, connectivity=8)
-    return count, np.asarray(labels, np.int32), np.asarray(stats, np.int32)
-
-
-def _only_parts(alpha: Plane, labels: NDArray[np.int32], chosen: Booleans) -> Plane:
-    """Return alpha of the parts whose labels are chosen; `chosen[0]` does not matter."""
-    if not labels.any():
-        return alpha
-    # What is fainter goes with the part that it is nearest to, which is found at a smaller size:
-    # every picture of these labels takes 4 bytes a pixel.
-    step = math.ceil(math.sqrt(alpha.size / _NEAREST_PX))
-    few = labels[::step, ::step] if labels[::step, ::step].any() else labels
-    nearest = cv2.distanceTransformWithLabels(
-        (few == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )[1]
-    stays = np.zeros(int(nearest.max()) + 1, np.bool_)
-    stays[nearest[few > 0]] = chosen[few[few > 0]]
-    height, width = alpha.shape
-    fringe = cv2.resize(
-        stays[nearest].view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
-    )
-    found = np.empty_like(alpha)
-
-    def fill(rows: slice) -> None:
-        part = labels[rows]
-        wanted = np.where(part > 0, chosen[part], fringe[rows] > 0)
-        np.multiply(alpha[rows], wanted, out=found[rows])
-
-    each_strip(height, fill)
-    return found

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from mgm_core.arrays import Booleans, Colours, Floats, Plane
+from mgm_core.matting.enlarge import enlarge_alpha, reduced
 from mgm_core.networks.checkpoint import FUSION_WEIGHTS, MASK_FUSION_WEIGHTS, load_fusion
 from mgm_core.networks.fusion_net import PRIOR_WEIGHTS, STRIDE, VIEWS, FusionNetwork
 from mgm_core.networks.hardware import DtypeName, best_dtype, resolve_device
@@ -40,8 +41,11 @@ __all__ = [
     "SAMPLED_PRIOR_WEIGHT",
     "CandidateAlphas",
     "Refiner",
+    "enforced",
     "fusion_weights",
     "mean_view",
+    "refine_at_half",
+    "refine_views",
     "unknown_region",
 ]
 
@@ -54,6 +58,9 @@ SAMPLED_PRIOR_WEIGHT = 1e-2
 
 ROUNDS = 2
 """How often alpha is refined; the views of the second round are the alpha of the first."""
+
+LEAST_REFINED_PX = 125_000
+"""Images of fewer than four times as many pixels are refined at more than half their size."""
 
 _FINAL_ALPHA = 0.02  # alpha at most so far from 0 or 1 after a round is final
 _CONTEXT_PX = 32  # what is seen around the unknown region
@@ -261,6 +268,65 @@ class Refiner:
             fused = self._fuse(*(plane[None] for plane in planes), wanted=where)[0, 0]
             views = [np.where(where, fused, views[0])] * VIEWS
         return views[0]
+
+
+def refine_views(
+    refiner: Refiner,
+    image: Colours,
+    guidance: Plane,
+    alpha: Plane,
+    magnified: Plane | None,
+    known: Plane | None,
+) -> Plane:
+    """Refine alpha in its unknown region.
+
+    Args:
+        refiner: What refines.
+        image: (H, W, 3) float32 in [0, 1].
+        guidance: (H, W) float32 in [0, 1].
+        alpha: (H, W) float32 in [0, 1], the network's.
+        magnified: Alpha of the magnified view, likewise, or None.
+        known: As for `Matter.matte`.
+    """
+    views = [alpha] if magnified is None else [alpha, magnified]
+    if known is None:
+        unknown = unknown_region(mean_view(views))
+    else:
+        unknown = _unknown(known)
+        views = [enforced(view, known) for view in views]
+    return refiner(image, guidance, views, unknown)
+
+
+def refine_at_half(
+    refiner: Refiner, image: Colours, guidance: Plane, alpha: Plane, known: Plane | None
+) -> Plane:
+    """Refine alpha in its unknown region once, at half the size or a little more.
+
+    What is found there is enlarged along the image's edges. The arguments are those of
+    `refine_views`; alpha has known values already.
+    """
+    unknown = unknown_region(alpha) if known is None else _unknown(known)
+    if not unknown.any():
+        return alpha
+    height, width = alpha.shape
+    scale = min(1.0, max(0.5, (LEAST_REFINED_PX / alpha.size) ** 0.5))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    small, small_guidance, view = (reduced(plane, size) for plane in (image, guidance, alpha))
+    where = unknown_region(view) if known is None else _unknown(reduced(known, size))
+    found = refiner(small, small_guidance, [view], where, rounds=1)
+    if size != alpha.shape:
+        found = enlarge_alpha(image, small, found)
+    return np.where(unknown, found, alpha)
+
+
+def _unknown(known: Plane) -> Booleans:
+    where: Booleans = (known != 0) & (known != 1)
+    return where
+
+
+def enforced(alpha: Plane, known: Plane) -> Plane:
+    """Return alpha, (H, W), with the values of `known` where they are 0 or 1."""
+    return np.where(_unknown(known), alpha, known)
 
 
 def _still_unknown(alpha: Plane) -> Booleans:

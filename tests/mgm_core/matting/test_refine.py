@@ -286,7 +286,7 @@ def test_half_the_size_is_refined_once_and_enlarged_where_it_was_uncertain(monke
         return np.where(unknown, squares(unknown.shape), views[0])
 
     image, _, view = _composite(64, 90)
-    monkeypatch.setattr("mgm_core.matting.matter.LEAST_REFINED_PX", scale**2 * view.size)
+    monkeypatch.setattr("mgm_core.matting.refine.LEAST_REFINED_PX", scale**2 * view.size)
     matter = Matter(
         PRN("mobilenet_v2"), device="cpu", dtype="float32", refiner=lambda weights: refiner
     )

@@ -23,8 +23,8 @@ from training.data.device import augmentation
 from training.data.device.augmentation import Drawn, on
 from training.data.device.cache import DeviceCache
 from training.data.device.images import Views
-from training.distributed import local_part, rank
 from training.data.guidance_noise import drawn_operations
+from training.distributed import local_part, rank
 
 __all__ = ["DeviceComposites", "affine_maps"]
 
