@@ -108,9 +108,9 @@ def plan(
     Raises:
         UsageError: an input is missing, the output cannot hold the results, or a name is too long.
     """
-    given = [_Input.of(name) for name in inputs]
-    folders = [one.path for one in given if one.path.is_dir()]
-    if PIPE in [one.path for one in given] and len(given) > 1:
+    given = [_existing(name) for name in inputs]
+    folders = [path for path in given if path.is_dir()]
+    if PIPE in given and len(given) > 1:
         raise UsageError(
             "inputs must be '-' alone, got others beside it: take them in two commands"
         )
@@ -119,42 +119,35 @@ def plan(
     skipped_folders = [Path(f) for f in (output, masks) if f and Path(f).is_dir()]
     sources: list[tuple[Path, Path]] = []  # photograph, its path below the input folder
     left_out: list[str] = []
-    for one in given:
-        if not one.path.is_dir():
-            sources.append((one.path, Path(one.path.name if one.path != PIPE else "result")))
+    for path in given:
+        if not path.is_dir():
+            sources.append((path, Path(path.name if path != PIPE else "result")))
             continue
-        if output != "-" and one.path.resolve() == target.resolve():
+        if output != "-" and path.resolve() == target.resolve():
             raise UsageError(
                 f"--output must be another folder than the photographs', got {output}: the "
                 "results would be taken for photographs the next time; name a new folder"
             )
-        found, others = _photographs(one.path, recursive, skipped_folders)
+        found, others = _photographs(path, recursive, skipped_folders)
         if not found and not watched:
             raise UsageError(
-                f"inputs must hold photographs, got none in {one.path}: "
+                f"inputs must hold photographs, got none in {path}: "
                 "give another folder, or --recursive"
             )
-        sources += [(path, path.relative_to(one.path)) for path in found]
+        sources += [(photo, photo.relative_to(path)) for photo in found]
         left_out += others
     several = len(sources) > 1 or bool(folders)
+    if output != "-" and not into_folder:
+        if several and target.suffix.lower() in RESULT_SUFFIXES:
+            raise UsageError(
+                f"--output must be a folder for several photographs, got {output}: name a folder"
+            )
+        into_folder = several or not target.suffix
     try:
-        if output == "-":
-            form = writable(FORMATS[format_name or "png"])
-        elif several or into_folder:
-            if several and not into_folder and target.suffix.lower() in RESULT_SUFFIXES:
-                raise UsageError(
-                    "--output must be a folder for several photographs, got "
-                    f"{output}: name a folder"
-                )
-            into_folder = True
-            form = writable(FORMATS[format_name or "png"])
-        elif not target.suffix:
-            into_folder = True
+        if output == "-" or into_folder:
             form = writable(FORMATS[format_name or "png"])
         else:
             form = format_of(target, format_name)
-    except UsageError:
-        raise
     except ValueError as error:
         raise UsageError(str(error)) from error
     if output == "-":
@@ -193,16 +186,11 @@ def plan(
     return Plan(tuple(jobs), form, tuple(left_out), tuple(waiting))
 
 
-@dataclass(frozen=True)
-class _Input:
-    path: Path
-
-    @classmethod
-    def of(cls, name: str) -> "_Input":
-        path = Path(name)
-        if name != "-" and not path.exists():
-            raise UsageError(f"inputs must exist, got {name}: correct the path")
-        return cls(path)
+def _existing(name: str) -> Path:
+    path = Path(name)
+    if name != "-" and not path.exists():
+        raise UsageError(f"inputs must exist, got {name}: correct the path")
+    return path
 
 
 def names_a_folder(output: str) -> bool:
