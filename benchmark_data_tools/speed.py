@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from benchmark_data_tools.reports.plots import line_chart
-from mgm_core.arrays import Colours, Floats
+from mgm_core.arrays import Colours, Floats, resized
 from mgm_core.cutout import Cutout, guidance_from_probability, predict_matte
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.guidance import trimap_from_probability
@@ -145,7 +145,7 @@ def measure(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str
     at_one: dict[str, float] = {}
     rows = []
     for size in sorted(plan.megapixels, key=lambda size: (size != 1, size)):
-        image = resized(whole, size)
+        image = of_megapixels(whole, size)
         ways = dict(_ways(plan, models, image))
         runs: dict[str, list[Stages]] = {name: [] for name in ways}
         for repeat in range(plan.repeats + 1):
@@ -183,13 +183,12 @@ def measure(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str
     return found
 
 
-def resized(image: Colours, megapixels: float) -> Colours:
+def of_megapixels(image: Colours, megapixels: float) -> Colours:
     """Return a photograph at a size, its sides in proportion."""
     height, width = image.shape[:2]
     scale = (megapixels * 1e6 / (height * width)) ** 0.5
-    size = max(16, round(width * scale)), max(16, round(height * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, size, interpolation=how), np.float32).clip(0, 1)
+    size = max(16, round(height * scale)), max(16, round(width * scale))
+    return resized(image, size, cv2.INTER_CUBIC)
 
 
 def line(row: Row) -> str:
@@ -338,7 +337,7 @@ def _processes(
     with tempfile.TemporaryDirectory() as folder:
         for size in sorted(plan.megapixels):
             photo = Path(folder) / "photo.jpg"
-            write_image(photo, resized(whole, size))
+            write_image(photo, of_megapixels(whole, size))
             for quality in plan.qualities:
                 command = ["-m", "mgm_core", str(photo), "-o", str(photo.with_suffix(".png"))]
                 command += ["--quality", quality, "--max-megapixels", "89"]
@@ -359,7 +358,7 @@ def _processes(
                     "peak_beyond_import_gb": round((peak_kb - import_kb) / 1e6, 2),
                 }
             if plan.rivals and size <= _CLASSICAL_UP_TO_MEGAPIXELS:
-                image = resized(whole, size)
+                image = of_megapixels(whole, size)
                 probability = next(iter(models.values())).segmenter().probability(image)
                 yield from _rivals(image, trimap_from_probability(probability), Path(folder))
 

@@ -5,6 +5,7 @@ Types cannot tell shapes; the names do. Pictures are float32, RGB, in [0, 1] and
 
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ __all__ = [
     "check_mask",
     "check_shape",
     "check_values",
+    "resized",
 ]
 
 Plane: TypeAlias = NDArray[np.float32]
@@ -38,20 +40,18 @@ Levels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 _SLACK = 1e-4
 
 
-def check_image(name: str, array: Colours, size: tuple[int, int] | None = None) -> None:
+def check_image(name: str, array: Colours) -> None:
     """Raise unless the array is an image: (H, W, 3) float32, finite, in [0, 1].
 
     Args:
         name: What the caller calls the array.
         array: The value to check.
-        size: (H, W) of the image that it belongs to, where there is one.
 
     Raises:
-        ValueError: It is not, or has another size.
+        ValueError: It is not.
     """
     check_shape(name, array, array.ndim == 3 and array.shape[2:] == (3,), "(H, W, 3)")
     check_values(name, array)
-    _check_size(name, array, size)
 
 
 def check_mask(name: str, array: Plane, size: tuple[int, int] | None = None) -> None:
@@ -92,6 +92,26 @@ def check_values(name: str, array: Floats) -> None:
         raise ValueError(
             f"{name} must lie in [0, 1], got values from {low:g} to {high:g}: scale or clip it"
         )
+
+
+def resized(
+    array: Floats, size: tuple[int, int], enlarging: int = cv2.INTER_LINEAR
+) -> NDArray[np.float32]:
+    """Return an image or plane at another size: areas averaged where it shrinks, else interpolated.
+
+    Args:
+        array: (H, W) or (H, W, 3) float in [0, 1].
+        size: Height and width.
+        enlarging: OpenCV's interpolation where it grows.
+
+    Returns:
+        The same of this size, float32 in [0, 1].
+    """
+    shrinks = size[0] * size[1] < array.shape[0] * array.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else enlarging
+    return np.asarray(cv2.resize(array, size[::-1], interpolation=interpolation), np.float32).clip(
+        0, 1
+    )
 
 
 def _check_size(name: str, array: Floats, size: tuple[int, int] | None) -> None:

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 import cv2
 import numpy as np
 
-from mgm_core.arrays import Booleans, Floats, check_image, check_mask
+from mgm_core.arrays import Booleans, Floats, check_image, check_mask, resized
 
 __all__ = [
     "Colour",
@@ -244,7 +244,7 @@ class _Span:
 def _resampled(image: Floats, rows: _Span, columns: _Span) -> Floats:
     """Resize an image and keep what the frame shows of it."""
     if rows.length * columns.length <= image.shape[0] * image.shape[1]:
-        return _resize(image, rows.length, columns.length)[rows.shown, columns.shown]
+        return resized(image, (rows.length, columns.length))[rows.shown, columns.shown]
     # Enlarged whole, an image of which little is seen could need any amount of memory.
     return _interpolated(_interpolated(image, rows, axis=0), columns, axis=1)
 
@@ -441,19 +441,12 @@ def _blurred(pixels: Floats, sigma_px: float) -> Floats:
     shrink = min(1, _WIDEST_SIGMA_PX / sigma_px)
     small_height, small_width = max(1, round(height * shrink)), max(1, round(width * shrink))
     blurred: Floats = cv2.GaussianBlur(  # type: ignore[assignment] # float32 in, float32 out
-        _resize(pixels, small_height, small_width),
+        resized(pixels, (small_height, small_width)),
         (0, 0),
         sigmaX=sigma_px * small_width / width,
         sigmaY=sigma_px * small_height / height,
     )
-    return _resize(blurred, height, width)
-
-
-def _resize(image: Floats, height: int, width: int) -> Floats:
-    shrinks = height * width < image.shape[0] * image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(image.astype(np.float32), (width, height), interpolation=method)
-    return np.clip(resized, 0, 1).astype(np.float32)
+    return resized(blurred, (height, width))
 
 
 def _check_pair(name: str, image: Floats, plane: Floats, plane_name: str = "alpha") -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 from mgm_core.choices import SEGMENTERS, Refinement, classes_of
 from mgm_core.compositing import Colour, Fit
 from mgm_core.foreground.estimate import ForegroundMethod, current_method
+from mgm_core.guidance import GuidanceKind
 from mgm_core.runtime.renamed import RECIPE_KEYS, rename_keys
 from mgm_core.runtime.settings import (
     AtMost,
@@ -44,7 +45,7 @@ __all__ = [
     "read_edits",
 ]
 
-MaskKind: TypeAlias = Literal["detect", "binary_mask", "soft_mask", "trimap", "trimap_fg"]
+MaskKind: TypeAlias = Literal["detect", GuidanceKind]
 BackgroundKind: TypeAlias = Literal["transparent", "colour", "gradient", "picture", "blur"]
 Quality: TypeAlias = Literal["fast", "best"]
 Tool: TypeAlias = Literal["add", "remove", "pick", "damage", "click_add", "click_remove"]

@@ -11,7 +11,7 @@ import functools
 import math
 import threading
 import urllib.error
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mgm_core.arrays import Booleans, Colours, Floats, Plane
+from mgm_core.arrays import Booleans, Colours, Floats, Plane, resized
 from mgm_core.choices import (
     BUNDLED,
     PERMISSIVE,
@@ -219,7 +219,7 @@ class Segmenter:
                 odds = (odds + magnified) / 2
         small: Plane = odds[0].sigmoid().cpu().numpy()
         if isinstance(self.network, PortraitNetworks):
-            seen = _resized(image, small.shape[::-1])
+            seen = resized(image, small.shape)
             small = guided_filter(seen, small, _OUTLINE_RADIUS_PX, _OUTLINE_EPSILON)
             if classes == (PERSON,):
                 small = without_bystanders(small)
@@ -246,25 +246,17 @@ class Segmenter:
                 f"long_side_px must lie between 65 and 2049, got {side}: "
                 f"{self._kind.long_side_px} is what {self.name!r} was trained for"
             )
-        height, width = image.shape[:2]
-        scale = side / max(height, width)
-        size = [max(65, round(length * scale)) for length in (width, height)]
+        scale = side / max(image.shape[:2])
+        rows, columns = (max(65, round(length * scale)) for length in image.shape[:2])
         if self._kind.bundled:
-            size = [max(1, round((length - 1) / 8)) * 8 + 1 for length in size]
+            rows, columns = (max(1, round((n - 1) / 8)) * 8 + 1 for n in (rows, columns))
         mean, std = (np.array(of, np.float32) for of in (self._kind.mean, self._kind.std))
-        normalised = (_resized(image, size) - mean) / std
+        normalised = (resized(image, (rows, columns)) - mean) / std
         x = torch.from_numpy(normalised.transpose(2, 0, 1))[None]
         with turn(self.device, self._lock), torch.inference_mode():
             x = x.to(self.device).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 return network(x)[0].float()
-
-
-def _resized(image: Colours, size: Sequence[int]) -> Colours:
-    """Return an image of this width and height."""
-    smaller = size[0] < image.shape[1]
-    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (size[0], size[1]), interpolation=interpolation))
 
 
 def without_bystanders(probability: Plane) -> Plane:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 
 import cv2
-import numpy as np
 
-from mgm_core.arrays import Floats
+from mgm_core.arrays import Floats, resized
 from mgm_core.images import Photo, SubjectMask
 
 __all__ = ["Other", "fit_other"]
@@ -46,15 +45,10 @@ def fit_other(cutout: Photo, matte: SubjectMask | None, height: int, width: int)
             f"{found_width}x{found_height}: take it as that tool gives it, not cropped"
         )
     if cutout.alpha is not None:
-        return Other(_resize(cutout.alpha, height, width), _resize(cutout.image, height, width))
+        alpha, colours = (
+            resized(plane, (height, width), cv2.INTER_CUBIC)
+            for plane in (cutout.alpha, cutout.image)
+        )
+        return Other(alpha, colours)
     assert matte is not None, "a file without transparency is read as a matte"
-    return Other(_resize(matte.mask, height, width))
-
-
-def _resize(plane: Floats, height: int, width: int) -> Floats:
-    if plane.shape[:2] == (height, width):
-        return plane
-    shrinks = plane.shape[0] > height
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    resized = cv2.resize(plane, (width, height), interpolation=method)
-    return np.asarray(resized, np.float32).clip(0, 1)
+    return Other(resized(matte.mask, (height, width), cv2.INTER_CUBIC))

@@ -7,7 +7,6 @@ import gradio as gr
 
 from demo.backend.visits import Visits
 from demo.handlers import Handlers, empty_curve
-from demo.web.curve import curve
 from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.uploads import SAVE, upload
 from demo.web.viewer import picture_rows
@@ -45,7 +44,7 @@ def robustness_tab(handlers: Handlers, controls: Sequence[Any], visits: Visits) 
             save = gr.Button("Download (ZIP)", elem_id="download-robustness", interactive=False)
     progress_bar = gr.HTML(elem_id="experiment-progress", elem_classes="thin-progress")
     with gr.Row():
-        ours = curve("curve", empty_curve())
+        ours = gr.HTML(empty_curve(), elem_id="curve")
         table = gr.Dataframe(
             headers=["Mask", "Change %", "Mask SAD", "Result SAD", "Result MSE"],
             label="Change of the result; SAD in thousands, MSE in thousandths",

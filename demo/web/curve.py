@@ -3,25 +3,13 @@
 import html
 from collections.abc import Mapping, Sequence
 
-import gradio as gr
-
-__all__ = ["curve", "draw_curve"]
+__all__ = ["draw_curve"]
 
 # The drawing's own units; the browser scales it.
 _WIDTH, _HEIGHT = 560, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 532, 14, 236
 _TOPS = (6, 10, 20, 50, 100, 200, 500, 1000, 5000, 100_000)
 """Where the axis ends, in percent: the paper's curve fills the first."""
-
-
-def curve(elem_id: str, drawn: str) -> gr.HTML:
-    """Return the place of the curve.
-
-    Args:
-        elem_id: its id in the page.
-        drawn: what it holds at first, as `draw_curve` makes it.
-    """
-    return gr.HTML(drawn, elem_id=elem_id)
 
 
 def draw_curve(

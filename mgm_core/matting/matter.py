@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check_mask
+from mgm_core.arrays import Booleans, Colours, Floats, Plane, check_image, check_mask, resized
 from mgm_core.choices import COARSE_SIDE_PX, DEFAULT_WEIGHTS, WORKING_MEGAPIXELS, Refinement
 from mgm_core.matting.enlarge import enlarge_alpha, reduced, working_size
 from mgm_core.matting.refine import (
@@ -312,7 +312,7 @@ class Matter:
             alpha = enforced(alpha, known)
         raw = matte.os8, matte.os4, matte.os1
         masks = matte.self_guidance_os4, matte.self_guidance_os1
-        planes = [None if p is None else _resized(p, guidance.shape) for p in (*raw, *masks)]
+        planes = [None if p is None else resized(p, guidance.shape) for p in (*raw, *masks)]
         planes[3:] = [None if p is None else (p >= 0.5).astype(np.float32) for p in planes[3:]]
         return Matte(alpha, *planes)
 
@@ -338,9 +338,9 @@ class Matter:
             if scale < MIN_MAGNIFIED_SCALE:
                 return None
         size = round(height * scale), round(width * scale)
-        seen = [_resized(plane[:, ::-1], size) for plane in (image, guidance)]
+        seen = [resized(plane[:, ::-1], size) for plane in (image, guidance)]
         alpha: Plane = self._look(seen[:1], seen[1:])[0, 0, :, ::-1]
-        return _resized(alpha, (height, width))
+        return resized(alpha, (height, width))
 
     def views(
         self, image: Colours, guidance: Plane, *, known: Plane | None = None, levels: bool = False
@@ -371,12 +371,12 @@ class Matter:
         if magnified == (height, width):
             return self._planes_of(images, guidances, levels=levels)
         planes = self._planes_of(
-            [_resized(image, magnified) for image in images],
-            [_resized(guidance, magnified) for guidance in guidances],
+            [resized(image, magnified) for image in images],
+            [resized(guidance, magnified) for guidance in guidances],
             levels=levels,
         )
-        reduced = [[_resized(plane, (height, width)) for plane in each] for each in planes]
-        planes = np.asarray(reduced, np.float32)
+        smaller = [[resized(plane, (height, width)) for plane in each] for each in planes]
+        planes = np.asarray(smaller, np.float32)
         planes[4:] = planes[4:] >= 0.5
         return planes
 
@@ -445,7 +445,7 @@ class Matter:
             max(SMALLEST_PX, round(height * scale)),
             max(SMALLEST_PX, round(width * scale)),
         )
-        coarse = self._run([_resized(image, small)], [_resized(guidance, small)])[0, 0]
+        coarse = self._run([resized(image, small)], [resized(guidance, small)])[0, 0]
         alpha = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
         mask = self_guidance_mask(torch.from_numpy(coarse)[None, None], TEST_KERNELS_PX[:1])
         unknown = cv2.resize(
@@ -456,14 +456,6 @@ class Matter:
         if unknown.any():
             self._run([image], [alpha], levels=levels, wanted=unknown, into=planes)
         return planes
-
-
-def _resized(array: Floats, size: tuple[int, int]) -> Floats:
-    """Return an image or plane at (height, width): areas averaged, or interpolated."""
-    smaller = size[0] < array.shape[0]
-    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    resized = cv2.resize(array, size[::-1], interpolation=interpolation)
-    return np.asarray(resized, np.float32).clip(0, 1)
 
 
 def check_pair(image: Colours, guidance: Plane) -> None:

@@ -30,6 +30,7 @@ from mgm_core.networks.tiling import (
     TiledRunner,
     around,
     check_tiles,
+    of_whole,
     on_torch,
     tiles,
 )
@@ -233,14 +234,14 @@ class Refiner:
         rows, columns = tiles(height, width, self.tile_px, self.overlap_px)
         for down, down_share in rows:
             for right, right_share in columns:
-                tile = _inside(frame, (down, right))
+                tile = of_whole((down, right), frame)
                 wanted = unknown[tile]
                 if not wanted.any():
                     continue
                 checkpoint()
                 part = around(wanted, _CONTEXT_PX)
                 share = down_share[part[0], None] * right_share[part[1]]
-                part = _inside(tile, part)
+                part = of_whole(part, tile)
                 found = self._refine_part(
                     image, guidance, views, unknown, part, rounds or self._rounds
                 )
@@ -333,11 +334,3 @@ def _still_unknown(alpha: Plane) -> Booleans:
     """Return where alpha is not near 0 or 1, and what is around, (H, W) bool."""
     between = (alpha > _FINAL_ALPHA) & (alpha < 1 - _FINAL_ALPHA)
     return unknown_region(np.where(between, alpha, np.float32(0)))
-
-
-def _inside(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, slice]:
-    """Return where a part of a part is."""
-    rows, columns = (
-        slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True)
-    )
-    return rows, columns

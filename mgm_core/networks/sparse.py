@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mgm_core.arrays import Booleans
+from mgm_core.networks.tiling import within
 
 __all__ = ["HALO_PX", "SIDE_PX", "Window", "decode_windows", "decoded_share", "windows"]
 
@@ -128,11 +129,7 @@ def decode_windows(
         ]
         for found, plane in zip(decode(*cut), into, strict=True):
             for n, (inner, outer) in enumerate(batch):
-                rows, columns = (
-                    slice(i.start - o.start, i.stop - o.start)
-                    for i, o in zip(inner, outer, strict=True)
-                )
-                plane[0, :, *inner] = found[n, :, rows, columns]
+                plane[0, :, *inner] = found[n, :, *within(inner, outer)]
 
 
 def _scaled(window: tuple[slice, slice], stride: int) -> tuple[slice, slice]:

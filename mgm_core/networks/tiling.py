@@ -140,7 +140,7 @@ class TiledRunner:
                 found = self._window(given, part)
                 if into is None:
                     into = np.zeros((*found.shape[:2], height, width), np.float32)
-                inner = _within(part, tile)
+                inner = within(part, tile)
                 found *= down_share[inner[0], None] * right_share[inner[1]]
                 total = into[:, :, *part]
                 np.add(total, found, out=total, where=True if wanted is None else wanted[part])
@@ -152,9 +152,7 @@ class TiledRunner:
         """Return what of a tile is computed."""
         if self._context_px is None:
             return tile
-        rows, columns = around(wanted[tile], self._context_px)
-        top, left = tile[0].start, tile[1].start
-        return np.s_[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
+        return of_whole(around(wanted[tile], self._context_px), tile)
 
     def _window(self, planes: tuple[Floats | Booleans, ...], tile: tuple[slice, slice]) -> Floats:
         """Compute one tile: (N, C', h, w)."""
@@ -186,10 +184,18 @@ class TiledRunner:
         return found[:, :, rows, columns]
 
 
-def _within(part: tuple[slice, slice], tile: tuple[slice, slice]) -> tuple[slice, slice]:
-    """Return where a part of a tile is in it."""
+def within(part: tuple[slice, slice], tile: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Return where a part of a tile, given as one of the whole picture, is in the tile."""
     rows, columns = (
         slice(p.start - t.start, p.stop - t.start) for p, t in zip(part, tile, strict=True)
+    )
+    return rows, columns
+
+
+def of_whole(part: tuple[slice, slice], tile: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Return where a part that is given as one of a tile is in the whole picture."""
+    rows, columns = (
+        slice(t.start + p.start, t.start + p.stop) for p, t in zip(part, tile, strict=True)
     )
     return rows, columns
 

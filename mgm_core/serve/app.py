@@ -18,7 +18,7 @@ from mgm_core import __version__
 from mgm_core.api import cut_out
 from mgm_core.choices import ANIMAL, CATEGORIES
 from mgm_core.images import encode_png
-from mgm_core.recipe import AUTO, read_background
+from mgm_core.recipe import AUTO, Quality, read_background
 from mgm_core.runtime.admission import Admission, BusyError, Visitor, await_turn, within
 from mgm_core.runtime.cancellation import Cancelled
 from mgm_core.runtime.memory import is_out_of_memory
@@ -106,7 +106,7 @@ def make_app(
         category: Annotated[
             str, Form(description=f"{AUTO}, {ANIMAL}, or one of {', '.join(CATEGORIES[1:])}")
         ] = "person",
-        quality: Annotated[Literal["fast", "best"], Form()] = "best",
+        quality: Annotated[Quality, Form()] = "best",
         result: Annotated[
             Literal["picture", "alpha"], Form(description="alpha: a PNG of 16 bits")
         ] = "picture",

@@ -25,12 +25,11 @@ from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from mgm_core import __main__ as photographs
-from mgm_core.arrays import Floats
+from mgm_core.arrays import Floats, resized
 from mgm_core.choices import WORKING_MEGAPIXELS, with_article
 from mgm_core.cutout import (
     Guided,
@@ -226,11 +225,7 @@ def _fit_mask(mask: Floats, image: Floats) -> Floats:
             f"--mask must have the first frame's proportions, {width}x{height}, got "
             f"{mask_width}x{mask_height}: export the frame, and draw the mask over it"
         )
-    if mask.shape == (height, width):
-        return mask
-    shrinks = mask.size > height * width
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(mask, (width, height), interpolation=method), np.float32)
+    return resized(mask, (height, width))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -28,7 +28,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from mgm_core.arrays import Floats
+from mgm_core.arrays import Floats, resized
 from mgm_core.images import encode_png
 from mgm_core.runtime.partial import clear_up, left_over, part_beside, written_whole
 from mgm_core.video.exr import encode_exr
@@ -357,7 +357,8 @@ class Clip:
         height, width = image.shape[:2]
         scale = 1.0 if self._long_side_px is None else self._long_side_px / max(height, width)
         if scale < 1:
-            image = _resized(image, max(1, round(height * scale)), max(1, round(width * scale)))
+            size = max(1, round(height * scale)), max(1, round(width * scale))
+            image = resized(image, size, cv2.INTER_CUBIC)
         image = np.ascontiguousarray(image.clip(0, 1))
         if not has_alpha:
             return Frame(image, time_s)
@@ -374,8 +375,8 @@ class Clip:
             return image
         height, width = image.shape[:2]
         if aspect > 1:
-            return _resized(image, height, round(width * aspect))
-        return _resized(image, round(height / aspect), width)
+            return resized(image, (height, round(width * aspect)), cv2.INTER_CUBIC)
+        return resized(image, (round(height / aspect), width), cv2.INTER_CUBIC)
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self._limits.megapixels * 1e6:
@@ -414,13 +415,6 @@ class Clip:
                 f"{self.name} must be a complete clip ({_FORMAT_NAMES}), got a damaged or unknown "
                 f"file ({reason}): record, export or upload it anew"
             ) from error
-
-
-def _resized(image: Floats, height: int, width: int) -> Floats:
-    shrinks = height * width < image.shape[0] * image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    resized = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method)
-    return np.asarray(resized, np.float32)
 
 
 class ClipWriter(Protocol):

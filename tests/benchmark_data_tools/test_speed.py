@@ -5,7 +5,7 @@ import pytest
 
 from benchmark_data_tools import speed
 from benchmark_data_tools.__main__ import main
-from benchmark_data_tools.speed import REFERENCE, Plan, Row, line, measure, resized
+from benchmark_data_tools.speed import REFERENCE, Plan, Row, line, measure, of_megapixels
 from mgm_core.images import read_image, write_image
 from mgm_core.recipe import PRESETS
 
@@ -68,8 +68,8 @@ def test_growth_is_from_a_megapixel_on_and_processes_run_what_was_measured(tmp_p
 
 def test_sizes_keep_the_proportions():
     image = np.zeros((100, 200, 3), np.float32)
-    assert resized(image, 0.08).shape == (200, 400, 3)
-    assert resized(image, 0.005).shape == (50, 100, 3)
+    assert of_megapixels(image, 0.08).shape == (200, 400, 3)
+    assert of_megapixels(image, 0.005).shape == (50, 100, 3)
 
 
 def test_a_line_says_what_is_known():
