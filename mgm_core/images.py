@@ -1,4 +1,4 @@
-"""Image files in, arrays out, and back: the one module that knows 255, file formats and EXIF.
+"""Image files in, arrays out, and back: the one module that knows their formats and EXIF.
 
 Everywhere else an image is float32 (H, W, 3), sRGB, and a mask or alpha is float32 (H, W), both in
 [0, 1] and upright. Reading refuses what would quietly give a wrong picture: a truncated file, an
@@ -725,7 +725,7 @@ def _exif(opened: ImageFile.ImageFile) -> bytes:
     for tag, value in tags.items():
         if tag in _EXIF_TAGS:
             about_photo[tag] = value
-    for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+    for part in _EXIF_PARTS:
         found = tags.get_ifd(part)
         true = {tag: value for tag, value in found.items() if tag not in _EXIF_OF_PIXELS}
         if true:
