@@ -160,3 +160,32 @@ def saved(page, button, tmp_path):
     path = tmp_path / download.value.suggested_filename
     download.value.save_as(path)
     return path
+
+
+# What of the kept record the test is about; the page has made the store when it was opened.
+STORED = """(look) => new Promise((resolve) => {
+  indexedDB.open("mgm", 1).onsuccess = ({target: {result}}) => {
+    const all = result.transaction("kept", "readwrite").objectStore("kept");
+    all.get("photo").onsuccess = ({target: {result: record}}) => {
+      const seen = new Function("record", "all", look)(record, all);
+      result.close();
+      resolve(seen);
+    };
+  };
+})"""
+
+
+def wait_until_stored(page, look):
+    """Wait until what `STORED` looks at holds; Playwright itself takes a promise for an answer."""
+    until = time.monotonic() + 60
+    while not page.evaluate(STORED, look):
+        assert time.monotonic() < until, look
+        page.wait_for_timeout(100)
+
+
+def anew(page, address):
+    """Open the page again, as after the server was started anew: it knows of no photo."""
+    again = page.context.new_page()
+    again.goto(address)
+    expect(again.locator("#examples button").first).to_be_visible()
+    return again

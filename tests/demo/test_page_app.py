@@ -1,32 +1,29 @@
 """The page as an app: what it keeps, what it offers, how it treats others, and who can use it."""
 
 import re
-import time
 
 import cv2
 import numpy as np
 import pytest
 from axe import violations
-from PIL import Image
 from playwright.sync_api import expect
-from real_page import ASTRONAUT, GAMES, cut_out, open_tab, saved, settled, upload, visit
+from real_page import (
+    ASTRONAUT,
+    GAMES,
+    STORED,
+    anew,
+    cut_out,
+    open_tab,
+    saved,
+    settled,
+    upload,
+    visit,
+    wait_until_stored,
+)
 
-from mgm_core.images import encode_png, read_image, write_image
+from mgm_core.images import read_image, write_image
 
 pytestmark = pytest.mark.browser
-
-
-# What of the kept record the test is about; the page has made the store when it was opened.
-STORED = """(look) => new Promise((resolve) => {
-  indexedDB.open("mgm", 1).onsuccess = ({target: {result}}) => {
-    const all = result.transaction("kept", "readwrite").objectStore("kept");
-    all.get("photo").onsuccess = ({target: {result: record}}) => {
-      const seen = new Function("record", "all", look)(record, all);
-      result.close();
-      resolve(seen);
-    };
-  };
-})"""
 
 
 # The first picture that the page fetches arrives when `release` is called.
@@ -42,22 +39,6 @@ FIRST_IS_LATE = """() => {
     return answer;
   };
 }"""
-
-
-def wait_until_stored(page, look):
-    """Wait until what `STORED` looks at holds; Playwright itself takes a promise for an answer."""
-    until = time.monotonic() + 60
-    while not page.evaluate(STORED, look):
-        assert time.monotonic() < until, look
-        page.wait_for_timeout(100)
-
-
-def anew(page, address):
-    """Open the page again, as after the server was started anew: it knows of no photo."""
-    again = page.context.new_page()
-    again.goto(address)
-    expect(again.locator("#examples button").first).to_be_visible()
-    return again
 
 
 def test_a_photo_and_its_settings_are_there_again_when_the_page_is_opened_anew(
@@ -100,35 +81,6 @@ def test_a_photo_and_its_settings_are_there_again_when_the_page_is_opened_anew(
         expect(latest.locator("#keeper .offer")).to_be_hidden()
         later.get_by_role("button", name="Forget it").click()
         expect(later.locator("#keeper .offer")).to_be_hidden()
-
-
-def test_a_label_and_ignored_transparency_are_there_again(browser, address, tmp_path):
-    photo = read_image(ASTRONAUT)
-    erased = np.ones(photo.shape[:2], np.float32)
-    erased[:, :210] = 0
-    (tmp_path / "erased.png").write_bytes(encode_png(np.dstack([photo, erased])))
-    labels = np.zeros(photo.shape[:2], np.uint8)
-    labels[40:500, 100:330] = 15
-    labels[10:200, 400:500] = 9
-    Image.fromarray(labels).save(tmp_path / "labels.png")
-    with visit(browser, address, viewport={"width": 1400, "height": 1300}) as page:
-        cut_out(page, tmp_path / "erased.png")
-        page.locator("#ignore-transparency input").check()
-        page.get_by_role("button", name="Your own mask").click()
-        upload(page, "#mask", tmp_path / "labels.png")
-        expect(page.locator("#note")).to_contain_text("label 15 of 0, 9, 15")
-        page.click("#label input")
-        page.get_by_role("option", name="9 (").click()
-        expect(page.locator("#note")).to_contain_text("label 9 of 0, 9, 15")
-        whole = "return record?.values.label === 9 && record.values.ignore_transparency"
-        wait_until_stored(page, whole)
-        again = anew(page, address)
-        again.get_by_role("button", name="Go on with it").click()
-        expect(again.locator("#note")).to_contain_text("label 9 of 0, 9, 15")
-        settled(again)
-        expect(again.locator("#note")).to_contain_text("label 9 of 0, 9, 15")
-        expect(again.locator("#note")).not_to_contain_text("stays so")
-        expect(again.locator("#ignore-transparency input")).to_be_checked()
 
 
 def test_a_photo_over_another_and_an_example_chosen_again_are_shown_once_each(

@@ -6,7 +6,16 @@ import pytest
 from clips import make_clip, read_movie
 from PIL import Image
 from playwright.sync_api import expect
-from real_page import ASTRONAUT, saved, settled, upload, visit
+from real_page import (
+    ASTRONAUT,
+    anew,
+    cut_out,
+    saved,
+    settled,
+    upload,
+    visit,
+    wait_until_stored,
+)
 
 from mgm_core.images import encode_png, read_alpha, read_image, read_mask
 
@@ -14,15 +23,21 @@ pytestmark = pytest.mark.browser
 FACE, WALL = np.s_[70:140, 190:230], np.s_[10:200, 400:500]
 
 
-def test_labels_and_transparency_are_chosen(browser, address, tmp_path):
+def write_erased_and_labels(folder):
+    """Write a photo without the left half of her face, and a map of labels; return the labels."""
     photo = read_image(ASTRONAUT)
     erased = np.ones(photo.shape[:2], np.float32)
-    erased[:, :210] = 0  # the left half of her face
-    (tmp_path / "erased.png").write_bytes(encode_png(np.dstack([photo, erased])))
+    erased[:, :210] = 0
+    (folder / "erased.png").write_bytes(encode_png(np.dstack([photo, erased])))
     labels = np.zeros(photo.shape[:2], np.uint8)
     labels[40:500, 100:330] = 15
     labels[WALL] = 9
-    Image.fromarray(labels).save(tmp_path / "labels.png")
+    Image.fromarray(labels).save(folder / "labels.png")
+    return labels
+
+
+def test_labels_and_transparency_are_chosen(browser, address, tmp_path):
+    labels = write_erased_and_labels(tmp_path)
     with visit(browser, address, viewport={"width": 1400, "height": 1300}) as page:
         upload(page, "#photo", tmp_path / "erased.png")
         expect(page.locator("#note")).to_contain_text("What is transparent in the photo stays so")
@@ -44,6 +59,28 @@ def test_labels_and_transparency_are_chosen(browser, address, tmp_path):
         expect(page.locator("#note")).to_contain_text("label 9 of 0, 9, 15")
         guidance = read_mask(saved(page, "#download-guidance", tmp_path))
         np.testing.assert_array_equal(guidance, labels == 9)
+
+
+def test_a_label_and_ignored_transparency_are_there_again(browser, address, tmp_path):
+    write_erased_and_labels(tmp_path)
+    with visit(browser, address, viewport={"width": 1400, "height": 1300}) as page:
+        cut_out(page, tmp_path / "erased.png")
+        page.locator("#ignore-transparency input").check()
+        page.get_by_role("button", name="Your own mask").click()
+        upload(page, "#mask", tmp_path / "labels.png")
+        expect(page.locator("#note")).to_contain_text("label 15 of 0, 9, 15")
+        page.click("#label input")
+        page.get_by_role("option", name="9 (").click()
+        expect(page.locator("#note")).to_contain_text("label 9 of 0, 9, 15")
+        whole = "return record?.values.label === 9 && record.values.ignore_transparency"
+        wait_until_stored(page, whole)
+        again = anew(page, address)
+        again.get_by_role("button", name="Go on with it").click()
+        expect(again.locator("#note")).to_contain_text("label 9 of 0, 9, 15")
+        settled(again)
+        expect(again.locator("#note")).to_contain_text("label 9 of 0, 9, 15")
+        expect(again.locator("#note")).not_to_contain_text("stays so")
+        expect(again.locator("#ignore-transparency input")).to_be_checked()
 
 
 def test_a_clip_follows_what_its_first_mask_shows(browser, address, tmp_path):
