@@ -211,6 +211,7 @@ def test_leases_expire_and_follow_a_person_to_their_newest_page(store, clock):
         leases.take(store, 1, ANN, "a" * 32, renew=True)
     leases.release(store, 1, "a" * 32)  # not its own: stays
     assert leases.holder(store, 1).token == "c" * 32
+    save(store, 1, dot(1), "ann", 0)
     clock[0] = until + 1
     assert leases.holder(store, 1) is None
     leases.take(store, 1, EVE, "b" * 32)
@@ -218,6 +219,48 @@ def test_leases_expire_and_follow_a_person_to_their_newest_page(store, clock):
     leases.release(store, 1, "b" * 32)
     with pytest.raises(ForbiddenError, match="entry must be bob's or free, got one of ann"):
         leases.take(store, 1, BOB, "d" * 32)
+
+
+@pytest.mark.parametrize("ended", ["left", "lapsed"])
+@pytest.mark.parametrize("did", ["nothing", "saved", "skipped", "assigned", "saved beside"])
+def test_an_image_that_was_opened_and_not_worked_on_is_free_again(any_store, ended, did):
+    store, now = any_store, [1000.0]
+    store.clock = lambda: now[0]
+    if did == "saved beside":
+        save(store, 1, dot(2), "bob", 0)
+    until = leases.take(store, 1, ANN, "a" * 32)
+    assert (store.entry(1).assignee, store.entry(1).taken) == ("ann", True)
+    if did.startswith("saved"):
+        save(store, 1, dot(1), "ann", 0)
+    elif did == "skipped":
+        states.move(store, 1, "skipped", ANN, "no hair")
+    elif did == "assigned":
+        states.assign(store, 1, EVE, "ann")
+    if ended == "left":
+        leases.release(store, 1, "a" * 32)
+    else:
+        now[0] = until - 1
+        assert queue.listing(store, BOB, Filter())[0].assignee == "ann"
+        now[0] = until + 1
+    shown = queue.listing(store, BOB, Filter())[0].assignee
+    assert shown == store.entry(1).assignee == (None if did == "nothing" else "ann")
+    assert not store.entry(1).taken
+    if did == "nothing":
+        leases.take(store, 1, BOB, "b" * 32)
+        assert store.entry(1).assignee == "bob"
+    else:
+        with pytest.raises(ForbiddenError, match="entry must be bob's or free, got one of ann"):
+            leases.take(store, 1, BOB, "b" * 32)
+
+
+def test_an_admins_look_at_a_free_image_hinders_neither_labelling_nor_the_admins_review(store):
+    leases.take(store, 1, ADA, "d" * 32)
+    leases.release(store, 1, "d" * 32)
+    leases.take(store, 1, ANN, "a" * 32)
+    save(store, 1, dot(1), "ann", 0)
+    states.move(store, 1, "done", ANN)
+    leases.release(store, 1, "a" * 32)
+    states.move(store, 1, "in_review", ADA)
 
 
 @pytest.mark.parametrize("state", ["in_review", "accepted"])

@@ -20,7 +20,7 @@ from benchmark_data_tools.annotation.storage.drafts import Draft
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
-from benchmark_data_tools.annotation.storage.tables import PAINTED, Conflict, Entry, Revision
+from benchmark_data_tools.annotation.storage.tables import PAINTED, Conflict, Entry, Event, Revision
 from benchmark_data_tools.annotation.storage.verify import verify
 from benchmark_data_tools.annotation.team import leases, passes, states
 
@@ -59,6 +59,7 @@ class Team(RuleBasedStateMachine):
         self.pages = {(e, p): (0, frozenset()) for e in ENTRIES for p in PEOPLE}
         self.looked = {entry: set() for entry in ENTRIES}
         self.known = {}  # (entry, revision) -> its pixels
+        self.given = {}  # entry -> whom a reviewer gave it
 
     def teardown(self):
         assert verify(self.store) == []
@@ -280,12 +281,29 @@ class Team(RuleBasedStateMachine):
             states.assign(self.store, entry, PEOPLE[by], who)
         except StoreError:
             return
+        self.given[entry] = who
+
+    @rule()
+    def end_lapsed(self):
+        """Somebody looks at the queue."""
+        leases.end_lapsed(self.store)
+        for entry in map(self.store.entry, ENTRIES):
+            lease = leases.holder(self.store, entry.id)
+            held = lease is not None and lease.holder == entry.assignee
+            assert held or not entry.taken, "a lease that ended left its image taken"
 
     def barred(self, entry):
         """Who knows the other pass: they labelled it, were given it, or looked at it."""
         (other,) = set(ENTRIES) - {entry}
         authors = {r.author for r in self.store.revisions(other)}
         return authors | self.looked[other] | {self.store.entry(other).assignee}
+
+    def has_worked(self, entry):
+        authors = (
+            select(table.author).where(table.entry_id == entry.id) for table in (Revision, Event)
+        )
+        with self.store.reading() as session:
+            return any(entry.assignee in session.scalars(query) for query in authors)
 
     # --- What always holds -------------------------------------------------------------------
 
@@ -298,6 +316,10 @@ class Team(RuleBasedStateMachine):
                 session.scalars(select(Conflict).where(Conflict.resolved_by.is_(None)))
             )
         for entry in entries:
+            if entry.id in self.given:
+                assert entry.assignee == self.given[entry.id], "a reviewer's assignment is gone"
+            elif entry.assignee is not None and not entry.taken:
+                assert self.has_worked(entry), "an image that was opened alone is not free"
             pixels = self.pixels(entry.id, entry.head)
             for conflict in conflicts:
                 if conflict.entry_id == entry.id:

@@ -264,6 +264,7 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path):
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT id, label, head, note FROM entry")).all()
         assert rows == [(1, "detail", 1, "n")]
+        assert connection.execute(text("SELECT assignee, taken FROM entry")).all() == [("ann", 0)]
         assert connection.execute(text("SELECT pattern FROM label")).all() == [("d/{name}.png",)]
         assert connection.execute(text("SELECT * FROM lease")).all() == []
         assert connection.execute(text("PRAGMA foreign_key_check")).all() == []

@@ -62,7 +62,8 @@ class Label(Table):
 class Entry(Table):
     """An image's place in the queue under a label: the first pass over it, or a blind second one.
 
-    `head` is the number of the revision that counts; 0 means that nothing is saved yet.
+    `head` is the number of the revision that counts; 0 means that nothing is saved yet. `taken`
+    says that the assignee has it by a lease alone; no reviewer assigned it, and no work is known.
     """
 
     __tablename__ = "entry"
@@ -73,6 +74,7 @@ class Entry(Table):
     blind_pass: Mapped[int] = mapped_column(default=1)
     state: Mapped[str] = mapped_column(String(16), default="open", index=True)
     assignee: Mapped[str | None] = mapped_column(String(64))
+    taken: Mapped[bool] = mapped_column(default=False)
     head: Mapped[int] = mapped_column(default=0)
     comment: Mapped[str] = mapped_column(Text, default="")
     note: Mapped[str] = mapped_column(Text, default="")

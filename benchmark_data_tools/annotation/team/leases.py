@@ -1,10 +1,17 @@
-"""Leases: who works on an entry now. The store's rules hold others' saves against them."""
+"""Leases: who works on an entry now. The store's rules hold others' saves against them.
+
+Who opens a free entry has it as long as their lease lasts, and for good once they have worked on
+it. What a reviewer assigned stays theirs.
+"""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from benchmark_data_tools.annotation.storage import rules
 from benchmark_data_tools.annotation.storage.errors import HeldError
 from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import Store
-from benchmark_data_tools.annotation.storage.tables import Lease
+from benchmark_data_tools.annotation.storage.tables import Entry, Event, Lease, Revision
 from benchmark_data_tools.annotation.team.passes import entry_for
 
 _LABELLED = ("open", "in_work", "returned")
@@ -29,6 +36,7 @@ def take(store: Store, entry_id: int, user: User, token: str, *, renew: bool = F
         ForbiddenError: It is another's, the user knows the image's other pass, or it is under
             review and they do not review: who only looks at it stops no reviewer.
     """
+    end_lapsed(store)
     entry_for(store, entry_id, user)
     now = store.clock()
     with store.changing() as session:
@@ -51,16 +59,52 @@ def take(store: Store, entry_id: int, user: User, token: str, *, renew: bool = F
             lease.taken_at = now
         lease.holder, lease.token, lease.expires_at = user.name, token, now + rules.LEASE_SECONDS
         if entry.assignee is None and not user.reviews_only and entry.state in _LABELLED:
-            entry.assignee = user.name
+            entry.assignee, entry.taken = user.name, True
         return lease.expires_at
 
 
 def release(store: Store, entry_id: int, token: str) -> None:
-    """Give a lease back; another page's lease stays."""
+    """Give a lease back, and with it an entry without work; another page's lease stays."""
     with store.changing() as session:
+        entry = store.entry(entry_id, session)
         lease = session.get(Lease, entry_id)
         if lease is not None and lease.token == token:
             session.delete(lease)
+            _give_back(session, entry)
+
+
+def end_lapsed(store: Store) -> None:
+    """Give back entries without work whose leases have ended by themselves."""
+    with store.reading() as session:
+        taken = [
+            entry.id
+            for entry in session.scalars(select(Entry).where(Entry.taken))
+            if not _is_held(session, entry, store.clock())
+        ]
+    for entry_id in taken:
+        # Locked one by one, and asked again: the holder may have renewed it.
+        with store.changing() as session:
+            entry = store.entry(entry_id, session)
+            if not _is_held(session, entry, store.clock()):
+                _give_back(session, entry)
+
+
+def _is_held(session: Session, entry: Entry, now: float) -> bool:
+    lease = session.get(Lease, entry.id)
+    return lease is not None and lease.holder == entry.assignee and rules.is_valid(lease, now)
+
+
+def _give_back(session: Session, entry: Entry) -> None:
+    """Free an entry that was taken and not worked on; one that was worked on is its assignee's."""
+    if not entry.taken:
+        return
+    entry.taken = False
+    work = [
+        select(table.id).where(table.entry_id == entry.id, table.author == entry.assignee).limit(1)
+        for table in (Revision, Event)
+    ]
+    if all(session.scalar(query) is None for query in work):
+        entry.assignee = None
 
 
 def holder(store: Store, entry_id: int) -> Lease | None:

@@ -9,6 +9,7 @@ from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.tables import STATES, Entry, Image
+from benchmark_data_tools.annotation.team.leases import end_lapsed
 from benchmark_data_tools.annotation.team.passes import visible
 
 
@@ -49,6 +50,7 @@ def listing(store: Store, user: User, wanted: Filter) -> list[QueueRow]:
         raise StoreError(
             f"state must be one of {', '.join(STATES)}, got {wanted.state!r}: choose one"
         )
+    end_lapsed(store)
     query = visible(select(Entry), user)
     if wanted.state is not None:
         query = query.where(Entry.state == wanted.state)

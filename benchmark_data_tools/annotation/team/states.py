@@ -150,7 +150,7 @@ def assign(store: Store, entry_id: int, user: User, assignee: str | None) -> Non
                 f"assignee must not know the image's other pass, got {assignee}: the passes are "
                 "blind, choose another person"
             )
-        entry.assignee = assignee
+        entry.assignee, entry.taken = assignee, False
 
 
 def batch(
