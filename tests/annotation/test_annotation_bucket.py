@@ -167,7 +167,7 @@ def test_what_is_whole_nowhere_and_what_is_further_here_are_told(dataset, tmp_pa
         ("pass", "portrait_0 (detail, pass 2)"),
     ],
 )
-def test_a_copy_replaces_no_database_with_images_labels_or_passes_that_it_lacks(
+def test_a_copy_takes_in_images_labels_and_passes_that_were_deployed_since(
     dataset, tmp_path, monkeypatch, added, lacking
 ):
     store = Store.create(dataset)[0]
@@ -183,12 +183,24 @@ def test_a_copy_replaces_no_database_with_images_labels_or_passes_that_it_lacks(
     deployed = queue.listing(store, ALONE, Filter())
     store.engine.dispose()
     monkeypatch.setenv("SPACE_ID", "ada/portraits")
-    with pytest.raises(StoreError, match=re.escape(f"such as {lacking}: move store.db away")):
-        restore_from_folder(dataset, bucket, patience_seconds=0)
+    picture = dataset / "image" / "portrait_3.png"
+    if added == "image":
+        picture.rename(tmp_path / picture.name)
+        with pytest.raises(
+            StoreError, match=re.escape(f"got 1 without a picture, such as {lacking}")
+        ):
+            restore_from_folder(dataset, bucket, patience_seconds=0)
+        (tmp_path / picture.name).rename(picture)
+    assert restore_from_folder(dataset, bucket, patience_seconds=0) is True
     store = Store.open(dataset)
-    assert queue.listing(store, ALONE, Filter()) == deployed
+    found = queue.listing(store, ALONE, Filter())
+    assert [row[1:] for row in found] == [row[1:] for row in deployed]
+    assert lacking in {f"{row.name} ({row.label}, pass {row.blind_pass})" for row in found}
+    np.testing.assert_array_equal(store.mask(1), mask_of(store, 1))
+    assert verify(store) == []
     store.engine.dispose()
-    (dataset / "annotation" / "store.db").rename(tmp_path / "store.db")
+    # The next start has nothing to take in.
+    FolderCopy(dataset, bucket).push()
     assert restore_from_folder(dataset, bucket, patience_seconds=0) is True
 
 

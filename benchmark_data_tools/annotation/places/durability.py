@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from huggingface_hub import CommitInfo, CommitScheduler, HfApi
 from huggingface_hub.errors import (  # type: ignore[attr-defined] # its stubs leave HTTPError out
     HTTPError,  # httpx's or httpx2's, whichever the package uses
     RepositoryNotFoundError,
 )
+from sqlalchemy import select
 
 from benchmark_data_tools.annotation.places.mounts import takes_databases
+from benchmark_data_tools.annotation.storage.database import connect
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
 from benchmark_data_tools.annotation.storage.errors import StoreError
+from benchmark_data_tools.annotation.storage.store import Store
+from benchmark_data_tools.annotation.storage.tables import Entry, Image, LabelKind
 
 SPACE_DISK = Path("/data")
 NOT_SAFE = (
@@ -87,8 +91,8 @@ def restore_from_hub(folder: Path, hub_dataset: str, api: HfApi | None = None) -
         Whether it was fetched.
 
     Raises:
-        StoreError: Each holds work that the other lacks, the copy lacks images, labels or passes,
-            or they are of different datasets.
+        StoreError: Each holds work that the other lacks, the copy cannot take in an image, or they
+            are of different datasets.
     """
     fetched = folder / FOLDER / _SNAPSHOT
     api = api or HfApi()
@@ -137,14 +141,16 @@ def take_over(folder: Path, fetched: Path, where: str, fetch_files: Callable[[],
         Whether it was done.
 
     Raises:
-        StoreError: Each holds work that the other lacks, the copy lacks images, labels or passes,
-            or they are of different datasets.
+        StoreError: Each holds work that the other lacks, the copy cannot take in an image, or they
+            are of different datasets.
     """
     database = folder / FOLDER / "store.db"
-    if database.is_file() and not _is_further(_work(fetched), _work(database), where):
+    deployed = database.is_file()
+    if deployed and not _is_further(_work(fetched), _work(database), where):
         return False
     fetch_files()
-    if database.is_file():
+    if deployed:
+        _take_in(folder, fetched, database, where)
         database.replace(database.with_name("store.db.before"))
     fetched.rename(database)
     return True
@@ -194,15 +200,43 @@ def _is_further(there: _Work, here: _Work, where: str) -> bool:
             "sides: export one side, import it into the other, and name a new place"
         )
     # Where both have done the same: a Space's own disk is new at each start.
-    further = on_a_space() if here.done == there.done else bool(there.done - here.done)
-    lacking = sorted(name for (name,) in here.entries - there.entries)
-    if further and lacking:
-        raise StoreError(
-            f"{where} must hold all images, labels and passes of this disk's {FOLDER}/store.db, "
-            f"got a copy that lacks {len(lacking)}, such as {lacking[0]}: move store.db away, "
-            "start again to fetch the copy, and run init and second-pass upon it"
+    return on_a_space() if here.done == there.done else bool(there.done - here.done)
+
+
+def _take_in(folder: Path, copy: Path, deployed: Path, where: str) -> None:
+    """Add images, labels and second passes that this disk's database has to the copy's."""
+    places = _work(deployed).entries
+    if places <= _work(copy).entries:
+        return
+    mine, theirs = (Store(folder, connect(f"sqlite:///{path}")) for path in (deployed, copy))
+    known = {label.name for label in theirs.labels()}
+    Store.create(
+        folder,
+        pattern=theirs.pattern,
+        database=f"sqlite:///{copy}",
+        labels={n.name: cast("LabelKind", n.kind) for n in mine.labels() if n.name not in known},
+    )[0].engine.dispose()
+    second = (
+        select(Image.name, Entry.label)
+        .join(Entry, Entry.image_id == Image.id)
+        .where(Entry.blind_pass == 2)
+    )
+    with mine.reading() as own, theirs.changing() as session:
+        ids = {image.name: image.id for image in session.scalars(select(Image))}
+        wanted = set(own.execute(second)) - set(session.execute(second))
+        session.add_all(
+            Entry(image_id=ids[name], label=label, blind_pass=2)
+            for name, label in sorted(wanted)
+            if name in ids
         )
-    return further
+    mine.engine.dispose()
+    theirs.engine.dispose()
+    lacking = sorted(name for (name,) in places - _work(copy).entries)
+    if lacking:
+        raise StoreError(
+            f"{where} must take in all images of this disk's {FOLDER}/store.db, got {len(lacking)} "
+            f"without a picture, such as {lacking[0]}: put it into {folder / 'image'}"
+        )
 
 
 class HubCopy(CommitScheduler):

@@ -41,7 +41,7 @@ def restore_from_folder(folder: Path, copy: Path, *, patience_seconds: float = 6
 
     Raises:
         StoreError: Nothing there is whole, each side holds work that the other lacks, the copy
-            lacks images, labels or passes, or they are of different datasets.
+            cannot take in an image, or they are of different datasets.
     """
     source, own = copy / FOLDER, folder / FOLDER
     if not _snapshots(source):
