@@ -80,6 +80,9 @@ def test_labels_are_exported_apart_and_together(labelled, tmp_path):
     for name, mask in (("detail", detail), ("fur", fur)):
         png = (tmp_path / "p" / name / "portrait_0.png").read_bytes()
         np.testing.assert_array_equal(decode_mask(png, 40, 30), mask)
+    card = (tmp_path / "p" / "README.md").read_text()
+    assert "| Images | 1 |\n| Masks | 2 |" in card
+    assert "| Annotator | Masks |\n|---|---|\n| ann | 2 |\n" in card
     export(labelled, tmp_path / "c", "coco", labels=["detail", "fur"])
     document = json.loads((tmp_path / "c" / "detail.json").read_text())
     assert [c["name"] for c in document["categories"]] == ["detail", "fur"]

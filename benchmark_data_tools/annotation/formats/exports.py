@@ -284,7 +284,8 @@ def data_card(
         for revision in revisions
         if (revision.entry_id, revision.number) == (entry.id, entry.head)
     ]
-    people = Counter(entry.assignee or "nobody" for entry, _ in chosen)
+    images = len({image.id for _, image in chosen})
+    people = Counter(agreement.authors_of(store, entry) for entry, _ in chosen)
     states = Counter(entry.state for entry, _ in chosen)
     begun: set[int] = set()
     corrected: set[int] = set()
@@ -301,15 +302,16 @@ def data_card(
         "",
         "| | |",
         "|---|---|",
-        f"| Images | {len(chosen)} |",
+        f"| Images | {images} |",
+        f"| Masks | {len(chosen)} |",
         *(f"| {state.replace('_', ' ')} | {number} |" for state, number in sorted(states.items())),
         f"| Begun from a proposal or an import, then corrected | {len(corrected)} |",
         f"| Detail, mean part of the image | {100 * float(np.mean(detail)):.2f} % |",
         f"| Revisions | {len(revisions)} |",
-        f"| Active work | {seconds / 3600:.2f} h, {seconds / len(chosen):.0f} s an image |",
+        f"| Active work | {seconds / 3600:.2f} h, {seconds / images:.0f} s an image |",
         f"| Left out{' for want of a matte' if kind == 'benchmark' else ''} | {len(left_out)} |",
         "",
-        "| Annotator | Images |",
+        "| Annotator | Masks |",
         "|---|---|",
         *(f"| {name} | {number} |" for name, number in sorted(people.items())),
         "",
