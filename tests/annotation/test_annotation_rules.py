@@ -438,3 +438,16 @@ def test_progress_counts_work_rate_and_what_is_left(store, clock):
     assert whole.hours_left == pytest.approx(2 / 30)
     assert (ann.seconds, ann.counts["done"], ann.counts["open"]) == (120, 1, 0)
     assert "ann" in progress.statistics(store)
+
+
+def test_anothers_correction_does_not_slow_a_persons_rate(store, clock):
+    leases.take(store, 1, ANN, "a" * 32)
+    clock[0] += 120
+    save(store, 1, dot(1), "ann", 0, active_seconds=120)
+    leases.release(store, 1, "a" * 32)
+    leases.take(store, 1, EVE, "e" * 32)
+    clock[0] += 120
+    save(store, 1, dot(2), "eve", 1, active_seconds=120)
+    states.move(store, 1, "done", EVE)
+    assert progress.progress(store).per_hour == pytest.approx(15)
+    assert progress.progress(store, "ann").per_hour == pytest.approx(30)

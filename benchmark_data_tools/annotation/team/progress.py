@@ -19,7 +19,8 @@ class Progress:
         seconds: Active work.
         finished: Entries finished by hand, from which the rate is taken.
         corrected: Of these, entries that began from a proposal or an import.
-        per_hour: Entries finished in an hour of active work; None before the first.
+        per_hour: Entries finished in an hour of active work, a person's in their own; None before
+            the first.
         hours_left: Active work left at this rate; None before the first.
     """
 
@@ -49,7 +50,7 @@ def progress(store: Store, author: str | None = None) -> Progress:
         counts: dict[str, int] = {state: found.get(state, 0) for state in STATES}
         seconds = float(session.scalar(time) or 0.0)
         finished_ids = set(session.scalars(finishing))
-        spent = select(func.sum(Revision.active_seconds)).where(Revision.entry_id.in_(finishing))
+        spent = time.where(Revision.entry_id.in_(finishing))
         finished_seconds = float(session.scalar(spent) or 0.0)
         corrected = session.scalar(
             select(func.count(func.distinct(Revision.entry_id))).where(
