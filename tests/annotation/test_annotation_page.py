@@ -501,18 +501,18 @@ def test_a_tab_that_dies_with_unsent_strokes_finds_them_again(chromium, store):
         context.close()
 
 
-def leave_a_journal(page, base):
+def leave_a_journal(page, base, base_save=None):
     """Keep the mask's first tile as strokes, drawn on a revision, that did not reach the server."""
     page.evaluate(
-        """async (base) => {
+        """async ([base, baseSave]) => {
           const journal = await import("./saving/journal.js");
           const {saver, mask} = annotator.page;
           await saver.journalled;
-          const facts = {base, strokes: 1, seconds: 1, usedProposal: false};
+          const facts = {base, baseSave, strokes: 1, seconds: 1, usedProposal: false};
           await journal.keep(saver.key, facts,
             [{tile: 0, pixels: mask.readTile(0), generation: 7}]);
         }""",
-        base,
+        [base, base_save],
     )
 
 
@@ -561,6 +561,42 @@ def test_strokes_upon_a_revision_that_the_server_lost_are_restored_upon_its_newe
     assert store.open_conflicts() == []
     assert [r.parent for r in store.revisions(3)] == [0, 1]
     assert store.mask(3)[0, 9] == store.mask(3)[19, 29] == 255
+
+
+def test_strokes_upon_another_revision_of_the_heads_number_lie_beside_it(chromium, address, store):
+    with opened(chromium, address, 3) as page:
+        brush(page, 4)
+        stroke(page, (30, 20))
+        saved(page)
+        # What a page keeps for a restored server, on which somebody else saved meanwhile.
+        page.evaluate("annotator.page.mask.pixels.fill(255, 0, 10)")
+        leave_a_journal(page, base=1, base_save="f" * 32)
+        page.reload()
+        expect(page.locator("#conflict-problem")).to_contain_text("another mask in place of the")
+        assert store.entry(3).head == 1
+        page.click("[data-take=stale]")
+        page.wait_for_function(f"annotator.page.saver.base === 3 && {SAVED}")
+        stroke(page, (50, 40))
+        page.wait_for_function(f"annotator.page.saver.base === 4 && {SAVED}")
+    assert store.open_conflicts() == []
+    assert [r.parent for r in store.revisions(3)] == [0, 0, 1, 3]
+    assert store.mask(3)[0, 9] == store.mask(3)[19, 29] == store.mask(3)[39, 49] == 255
+
+
+def test_the_page_says_which_save_it_draws_on(chromium, address, store):
+    with opened(chromium, address, 3) as page:
+        brush(page, 4)
+        for n, point in enumerate([(10, 10), (40, 30)], 1):
+            stroke(page, point)
+            page.wait_for_function(f"annotator.page.saver.base === {n} && {SAVED}")
+        page.evaluate("document.querySelector('[data-action=history]').click()")
+        page.click("#history tbody tr:last-child button")
+        page.wait_for_function(f"annotator.page.saver.base === 3 && {SAVED}")
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        stroke(page, (20, 20))
+        page.wait_for_function(f"annotator.page.saver.base === 4 && {SAVED}")
+        assert any(f"base_save={store.revision(3, 3).save_id}" in url for url in asked)
 
 
 def test_a_save_whose_answer_is_lost_is_no_conflict_with_what_is_drawn_on(chromium, address, store):

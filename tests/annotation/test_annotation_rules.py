@@ -55,6 +55,19 @@ def test_settling_compares_with_the_head_that_was_shown(store):
     assert store.open_conflicts(1) == []
 
 
+@pytest.mark.parametrize("base", [1, 7])
+def test_a_save_upon_what_a_restored_server_lacks_lies_beside_the_head(store, base):
+    save(store, 1, dot(1), "ann", 0)
+    drawn = save(store, 1, dot(2), "ann", base, base_save="f" * 32)
+    assert (drawn.head, store.entry(1).head) == (1, 1)
+    assert [c.stale for c in store.open_conflicts(1)] == [drawn.number]
+    on = store.revision(1, drawn.number).save_id
+    again = save(store, 1, dot(2, 3), "ann", drawn.number, base_save=on)
+    assert again.conflict == drawn.conflict
+    known = save(store, 1, dot(4), "ann", 1, base_save=store.revision(1, 1).save_id)
+    assert (known.head, known.conflict) == (known.number, None)
+
+
 def test_what_is_drawn_on_in_a_conflict_stays_in_it(store):
     save(store, 1, dot(1), "ann", 0)
     first = save(store, 1, dot(2), "bob", 0)

@@ -76,8 +76,11 @@ async function replaceEntry(id, opening) {
   fetching.catch(() => {}); // reported below
   const [entry, kept] = await Promise.all([json(`entries/${id}`), journal.recall(key).catch(() => null)]);
   const drawnOn = kept?.facts.base ?? entry.head;
-  // A server that was restored from a copy may lack the revision that the strokes were drawn on.
-  const known = !drawnOn || entry.revisions.some((r) => r.number === drawnOn);
+  // A server that was restored from a copy may lack the revision that the strokes were drawn on,
+  // or have another one of its number: then the server keeps them beside its newest one.
+  const found = entry.revisions.find((r) => r.number === drawnOn);
+  const another = Boolean(found && kept?.facts.baseSave && kept.facts.baseSave !== found.save_id);
+  const known = !drawnOn || (found && !another);
   const base = known ? drawnOn : entry.head;
   const fetchMask = (number) => fetchPixels(`entries/${id}/mask?revision=${number}`, entry.width, entry.height);
   opening.leasing = takeLease(id, false);
@@ -106,7 +109,7 @@ async function replaceEntry(id, opening) {
   if (page.entry) close(id);
   Object.assign(page, { entry, held, image: bitmap, mask, saver, settling: false, note: entry.note });
   $("note").value = entry.note;
-  saver.base = base;
+  saver.drawOn(base);
   view.show(mask);
   tools.open(mask, bitmap);
   hideProposal();
@@ -128,9 +131,13 @@ async function replaceEntry(id, opening) {
     if (headPixels?.every((level, n) => level === mask.pixels[n])) {
       saver.rebase(entry.head); // the page ended between the save and the journal's end
     } else {
-      saver.recovered({ ...kept.facts, base });
+      if (another) {
+        const why = "The server has another mask in place of the one that your unsent strokes were drawn on, as after its restore from a copy. Choose between its newest mask and this one with your strokes.";
+        saver.recovered(kept.facts, why);
+      } else saver.recovered({ ...kept.facts, base, baseSave: saver.baseSave });
       banner(
         known ? "Strokes that had not reached the server were found in this browser and restored."
+        : another ? saver.why
         : "The server no longer has the revision that your unsent strokes were drawn on. They were restored upon its newest one: look at them again.",
       );
     }
@@ -230,7 +237,7 @@ async function settle() {
     // What is in hand, and what was drawn while the save was under way, joins its conflict first.
     tools.finishStroke();
     if (!proposalInHand()) hideProposal(); // regions that somebody chose wait for their Enter
-    let problem = "";
+    let problem = saver.why;
     for (;;) {
       if (saver.unsaved && !(await saver.flush()) && saver.unsaved) return;
       Object.assign(entry, await json(`entries/${entry.id}`));
@@ -272,8 +279,9 @@ export async function restore(number) {
   if (!(await saver.flush())) return;
   const saved = await json(`entries/${entry.id}/restore`, { json: { number, head: saver.base } });
   replacePixels(mask, await fetchPixels(`entries/${entry.id}/mask?revision=${saved.number}`, entry.width, entry.height));
-  entry.state = saved.state;
+  Object.assign(entry, await json(`entries/${entry.id}`));
   saver.rebase(saved.number);
+  showEntry();
   $("history").close();
 }
 

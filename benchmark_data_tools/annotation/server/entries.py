@@ -117,12 +117,13 @@ async def save(
     kind: _PaintedKind = "paint",
     strokes: Number = 0,
     active_seconds: float = 0.0,
+    base_save: str | None = None,
 ) -> dict[str, Any]:
     """Save the mask that is the request's body, a grey PNG of the image's size."""
 
     def store(png: bytes) -> Saved:
         mask = decode_mask(png, image.width, image.height)
-        draft = Draft(mask, user, base, kind, strokes, active_seconds, save_id)
+        draft = Draft(mask, user, base, kind, strokes, active_seconds, save_id, base_save)
         return service.store.save(entry_id, draft)
 
     await run_in_threadpool(entry_for, service.store, entry_id, user)
@@ -196,6 +197,7 @@ def _revision_row(revision: Revision) -> dict[str, Any]:
     return {
         "number": revision.number,
         "parent": revision.parent,
+        "save_id": revision.save_id,
         "author": revision.author,
         "saved_at": revision.saved_at,
         "active_seconds": revision.active_seconds,

@@ -22,6 +22,8 @@ class Draft:
         strokes: Strokes since that revision.
         active_seconds: Seconds of work since that revision, as the page measured them.
         save_id: 32 hexadecimal digits that name this save; sent again, they save nothing twice.
+        base_save: `save_id` of the base, if known: after a restore of the database from an older
+            copy another revision may have its number.
     """
 
     mask: Mask
@@ -31,6 +33,7 @@ class Draft:
     strokes: int = 0
     active_seconds: float = 0.0
     save_id: str = field(default_factory=lambda: token_hex(16))
+    base_save: str | None = None
 
     def check(self) -> None:
         """Raise StoreError unless all but the mask and its base is sound."""

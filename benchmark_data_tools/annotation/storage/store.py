@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from sqlalchemy import Engine, func, select
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from benchmark_data_tools.annotation import TOOL_VERSION
 from benchmark_data_tools.annotation.storage import rules
@@ -203,9 +203,10 @@ class Store:
     def save(self, entry_id: int, draft: Draft) -> Saved:
         """Add a revision; it becomes the head if it was drawn on the head and nothing forbids it.
 
-        A save upon an old revision, or of somebody who may not change the head now, is kept and
-        opens a conflict. What its author then draws on it goes on with the same conflict, and so
-        do the same pixels saved again. The head's own pixels are no conflict, whoever saves them.
+        A save upon an old revision or on one that is not here, or of somebody who may not change
+        the head now, is kept and opens a conflict. What its author then draws on it goes on with
+        the same conflict, and so do the same pixels saved again. The head's own pixels are no
+        conflict, whoever saves them.
 
         Args:
             entry_id: The entry.
@@ -226,8 +227,13 @@ class Store:
             entry = self.entry(entry_id, session)
             if (earlier := _earlier_save(session, entry, draft.save_id)) is not None:
                 return earlier
+            if draft.base_save not in (
+                None,
+                _fact(session, Revision.save_id, entry.id, draft.base),
+            ):
+                draft = replace(draft, base=0)  # so that it is kept beside the head
             # The very same pixels are no conflict, whatever they were drawn on.
-            same = digest == _digest(session, entry.id, entry.head)
+            same = digest == _fact(session, Revision.mask_sha256, entry.id, entry.head)
             if same and draft.kind not in PAINTED:
                 draft = replace(draft, base=entry.head)  # the head's authors stay known
             number = self._add(session, entry, draft, png, digest)
@@ -239,7 +245,8 @@ class Store:
                     Conflict.resolved_by.is_(None),
                 )
             )
-            if branch is not None and _author(session, entry_id, draft.base) != draft.author.name:
+            drawn_by = _fact(session, Revision.author, entry_id, draft.base)
+            if branch is not None and drawn_by != draft.author.name:
                 branch = None
             writable = _writable(session, entry, draft.author, self.clock())
             if stale or not (writable or same):
@@ -586,15 +593,12 @@ def _writable(session: Session, entry: Entry, author: User, now: float) -> bool:
     return True
 
 
-def _digest(session: Session, entry_id: int, number: int) -> str | None:
+def _fact(
+    session: Session, column: InstrumentedAttribute[str], entry_id: int, number: int
+) -> str | None:
+    """Return a column of a revision; None where there is no such revision."""
     return session.scalar(
-        select(Revision.mask_sha256).where(Revision.entry_id == entry_id, Revision.number == number)
-    )
-
-
-def _author(session: Session, entry_id: int, number: int) -> str | None:
-    return session.scalar(
-        select(Revision.author).where(Revision.entry_id == entry_id, Revision.number == number)
+        select(column).where(Revision.entry_id == entry_id, Revision.number == number)
     )
 
 

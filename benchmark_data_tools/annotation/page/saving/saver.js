@@ -15,7 +15,7 @@ export class Saver {
     this.entry = entry;
     this.mask = mask;
     this.tell = tell;
-    this.base = entry.head;
+    this.drawOn(entry.head);
     this.generation = 0; // of the newest change
     this.savedGeneration = 0;
     this.strokes = 0;
@@ -31,7 +31,14 @@ export class Saver {
     this.journalled = null; // while the journal is written
     this.saving = null;
     this.conflict = null;
+    this.why = "";
     this.attempt = null; // a save that was not answered: the server may have stored it
+  }
+
+  // Which revision is drawn on: on a server that was restored another one may have its number.
+  drawOn(base, baseSave = this.entry.revisions.find((r) => r.number === base)?.save_id) {
+    this.base = base;
+    this.baseSave = baseSave;
   }
 
   get unsaved() {
@@ -57,9 +64,10 @@ export class Saver {
     this.#schedule();
   }
 
-  // Takes over strokes that an earlier page could not send.
-  recovered(facts) {
-    this.base = facts.base;
+  // Takes over strokes that an earlier page could not send; `why` says why they lie beside the head.
+  recovered(facts, why = "") {
+    this.why = why;
+    this.drawOn(facts.base, facts.baseSave);
     this.strokes = facts.strokes;
     this.seconds = facts.seconds;
     this.usedProposal = facts.usedProposal;
@@ -92,7 +100,7 @@ export class Saver {
 
   #facts() {
     return {
-      base: this.base, strokes: this.strokes, seconds: this.seconds, usedProposal: this.usedProposal,
+      base: this.base, baseSave: this.baseSave, strokes: this.strokes, seconds: this.seconds, usedProposal: this.usedProposal,
     };
   }
 
@@ -150,6 +158,7 @@ export class Saver {
     const query = new URLSearchParams({
       base: this.base, save_id: randomId(), strokes, active_seconds: seconds.toFixed(2), kind,
     });
+    if (this.baseSave) query.set("base_save", this.baseSave);
     const png = await encodePng(this.mask.width, this.mask.height, this.mask.pixels);
     return { png, query, generation, strokes, seconds, kind };
   }
@@ -165,7 +174,7 @@ export class Saver {
       this.usedProposal = false;
       this.correcting = true;
     }
-    this.base = saved.number;
+    this.drawOn(saved.number, query.get("save_id"));
     this.entry.state = saved.state;
     this.forgettable = generation;
     this.journalled ??= this.#journal();
@@ -175,7 +184,8 @@ export class Saver {
   // After a conflict is settled, or another revision was opened.
   rebase(head) {
     this.conflict = this.attempt = null;
-    this.base = head;
+    this.why = "";
+    this.drawOn(head);
     this.savedGeneration = this.forgettable = this.generation;
     this.journalled ??= this.#journal();
     this.#show("saved");
