@@ -21,7 +21,7 @@ from playwright.sync_api import expect, sync_playwright
 from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.tables import Entry
-from benchmark_data_tools.annotation.team import leases
+from benchmark_data_tools.annotation.team import leases, passes
 from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.images import write_image
 
@@ -712,11 +712,11 @@ def test_another_person_holds_the_image(chromium, store):
 
 
 @contextmanager
-def working(chromium, store, name):
-    """The page of an annotator in a team of two."""
+def working(chromium, store, name, role="annotator"):
+    """The page of an annotator, or another role, in a team of two."""
     users = Users(store.folder)
     users.put("ada", "admin", "long enough")
-    users.put(name, "annotator", "long enough")
+    users.put(name, role, "long enough")
     with serving(service_of(store)) as address:
         context = chromium.new_context(bypass_csp=True)
         page = context.new_page()
@@ -732,7 +732,22 @@ def working(chromium, store, name):
         context.close()
 
 
+def test_a_refused_assignment_is_not_shown_as_made(chromium, store):
+    passes.add_second_pass(store, 100)
+    save(store, 1, mask_of(store, 1), "ada")
+    second = max(entry.id for entry in store.passes(1))
+    with working(chromium, store, "eve", "reviewer") as page:
+        page.goto(f"{page.url.split('#')[0]}#{second}")
+        page.wait_for_selector(f"body[data-opened='{second}']")
+        page.select_option("#assignee", "ada")
+        expect(page.locator("#banner")).to_contain_text("the passes are blind")
+        expect(page.locator("#assignee")).to_have_value("")
+    assert store.entry(second).assignee is None
+
+
 def test_done_passes_over_what_others_have_taken_since_the_list_was_loaded(chromium, store):
+    now = store.clock()
+    store.clock = lambda: now  # however busy the machine is, ann's lease lasts
     with working(chromium, store, "bob") as page:
         leases.take(store, 2, User("ann", "annotator"), "a" * 32)
         brush(page, 4)

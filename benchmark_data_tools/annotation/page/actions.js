@@ -222,9 +222,14 @@ for (const id of ["opening", "dilation", "source"]) {
 $("layer").addEventListener("input", () => act(showLayer));
 $("note").addEventListener("change", () => page.entry && act(saveNote));
 $("assignee").addEventListener("change", () => act(async () => {
-  await json(`entries/${page.entry.id}/assignee`, { json: { assignee: $("assignee").value || null } });
-  page.entry.assignee = $("assignee").value;
-  showEntry();
+  const { entry } = page;
+  const assignee = $("assignee").value || null;
+  try {
+    await json(`entries/${entry.id}/assignee`, { json: { assignee } });
+    entry.assignee = assignee;
+  } finally {
+    showEntry(); // who was refused is not shown
+  }
 }));
 COLOURS.forEach((colour, n) => {
   const button = document.createElement("button");
