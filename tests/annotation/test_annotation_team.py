@@ -83,6 +83,7 @@ def test_labels_are_exported_apart_and_together(labelled, tmp_path):
     card = (tmp_path / "p" / "README.md").read_text()
     assert "| Images | 1 |\n| Masks | 2 |" in card
     assert "| Annotator | Masks |\n|---|---|\n| ann | 2 |\n" in card
+    assert "| With a conflict to settle | none |" in card
     export(labelled, tmp_path / "c", "coco", labels=["detail", "fur"])
     document = json.loads((tmp_path / "c" / "detail.json").read_text())
     assert [c["name"] for c in document["categories"]] == ["detail", "fur"]
@@ -96,6 +97,17 @@ def test_labels_are_exported_apart_and_together(labelled, tmp_path):
     # What comes in goes under the label that it is of.
     done = import_masks(labelled, tmp_path / "p" / "fur", "png", under="fur")
     assert done.taken == ("portrait_0",)
+
+
+def test_the_data_card_names_images_with_saves_that_nobody_has_looked_at(labelled, tmp_path):
+    finish(labelled, "detail", "portrait_0", np.zeros((30, 40), np.uint8))
+    states.move(labelled, 1, "in_review", EVE)
+    states.move(labelled, 1, "accepted", EVE)
+    # What a browser kept, and sent after the acceptance.
+    assert save(labelled, 1, mask_of(labelled, 1), base=1).conflict is not None
+    export(labelled, tmp_path / "p", "png")
+    card = (tmp_path / "p" / "README.md").read_text()
+    assert "| With a conflict to settle | portrait_0 |" in card
 
 
 def test_images_without_a_matte_are_left_out_of_the_benchmark(tmp_path):

@@ -287,6 +287,8 @@ def data_card(
     images = len({image.id for _, image in chosen})
     people = Counter(agreement.authors_of(store, entry) for entry, _ in chosen)
     states = Counter(entry.state for entry, _ in chosen)
+    beside = {conflict.entry_id for conflict in store.open_conflicts()}
+    unsettled = [image.name for entry, image in chosen if entry.id in beside]
     begun: set[int] = set()
     corrected: set[int] = set()
     for revision in revisions:
@@ -307,6 +309,7 @@ def data_card(
         *(f"| {state.replace('_', ' ')} | {number} |" for state, number in sorted(states.items())),
         f"| Begun from a proposal or an import, then corrected | {len(corrected)} |",
         f"| Detail, mean part of the image | {100 * float(np.mean(detail)):.2f} % |",
+        f"| With a conflict to settle | {', '.join(dict.fromkeys(unsettled)) or 'none'} |",
         f"| Revisions | {len(revisions)} |",
         f"| Active work | {seconds / 3600:.2f} h, {seconds / images:.0f} s an image |",
         f"| Left out{' for want of a matte' if kind == 'benchmark' else ''} | {len(left_out)} |",
