@@ -5,6 +5,7 @@ that exists.
 """
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -17,10 +18,16 @@ Variant = Literal["prn", "baseline", "deep_supervision", "fusion_conv"]
 Probability: TypeAlias = Annotated[float, Within(0, 1)]
 Percent: TypeAlias = Annotated[int, Within(0, 100)]
 Count: TypeAlias = Annotated[int, Within(1, 1_000_000_000)]
+Share: TypeAlias = Annotated[float, Within(0, 1_000_000_000)]
 
 
 class ConfigError(ValueError):
     """A configuration cannot be used; the message says which key and what to do."""
+
+
+def _require_a_share(shares: Sequence[float], keys: str) -> None:
+    if not any(shares):
+        raise ConfigError(f"{keys} must have a share above 0, got {list(shares)}: give one")
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class SourceConfig:
         "photograph",
     ]
     path: str
-    share: float = 1.0
+    share: Share = 1.0
     leave_out: str = ""
     grade: str = ""
     keep_out_percent: Percent = 0
@@ -157,6 +164,10 @@ class DataConfig:
     made_up_each_step: int = 1
     cached_examples: int = 5000
 
+    def __post_init__(self) -> None:
+        """Refuse sources of which none is ever drawn."""
+        _require_a_share([source.share for source in self.sources], "data.sources")
+
 
 @dataclass(frozen=True)
 class GuidanceConfig:
@@ -173,13 +184,24 @@ class GuidanceConfig:
         kernels_px: Range of the kernels that self-guidance is dilated by after stride 8 and 4.
     """
 
-    mask: float = 1.0
-    trimap: float = 0.0
-    matte: float = 0.0
+    mask: Share = 1.0
+    trimap: Share = 0.0
+    matte: Share = 0.0
     cut_mask_probability: Probability = 0.25
     mask_kernels_px: tuple[int, int] = (1, 30)
-    mask_operations: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    mask_operations: tuple[Share, Share, Share, Share] = (1.0, 1.0, 1.0, 1.0)
     kernels_px: tuple[int, int] = (30, 15)
+
+    def __post_init__(self) -> None:
+        """Refuse shares of which none is above 0, and kernels that do not rise."""
+        _require_a_share([self.mask, self.trimap, self.matte], "guidance.mask, trimap and matte")
+        _require_a_share(self.mask_operations, "guidance.mask_operations")
+        low, high = self.mask_kernels_px
+        if not 1 <= low <= high:
+            raise ConfigError(
+                f"guidance.mask_kernels_px must rise from 1 px or more, got {[low, high]}: "
+                "give the smaller first"
+            )
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,37 @@ def test_zeros_that_have_a_meaning_are_taken():
         ("data.merge_probability=50", "data.merge_probability must lie between 0 and 1, got 50"),
         ("guidance.cut_mask_probability=-0.1", "must lie between 0 and 1, got -0.1"),
         ("data.backgrounds_keep_out_percent=101", "must lie between 0 and 100, got 101"),
+        (
+            "guidance.mask_operations=[1,-0.1,1,1]",
+            r"guidance\.mask_operations\[1\] must lie between 0 and 1e\+09, got -0\.1",
+        ),
+        ("guidance.mask_operations=[1,1,inf,1]", r"mask_operations\[2\] must lie .*, got inf"),
+        ("guidance.mask_operations=[nan,1,1,1]", r"mask_operations\[0\] must lie .*, got nan"),
+        ("guidance.mask_operations=[1,1,1]", r"guidance\.mask_operations must hold more values"),
+        (
+            "guidance.mask_operations=[0,0,0,0]",
+            r"guidance\.mask_operations must have a share above 0, got \[0\.0, .*\]: give one",
+        ),
+        (
+            "guidance={mask=0}",
+            r"guidance\.mask, trimap and matte must have a share above 0, got \[0\.0, 0\.0, 0\.0\]",
+        ),
+        ("guidance.trimap=-1", r"guidance\.trimap must lie between 0 and 1e\+09, got -1"),
+        ("guidance.matte=nan", r"guidance\.matte must lie between 0 and 1e\+09, got nan"),
+        (
+            "guidance.mask_kernels_px=[30,1]",
+            r"must rise from 1 px or more, got \[30, 1\]: give the",
+        ),
+        ("guidance.mask_kernels_px=[0,30]", r"must rise from 1 px or more, got \[0, 30\]"),
+        ("data.sources=[]", r"data\.sources must have a share above 0, got \[\]: give one"),
+        (
+            "data.sources=[{kind='rgba', path='a', share=0}]",
+            r"data\.sources must have a share above 0, got \[0\.0\]",
+        ),
+        (
+            "data.sources=[{kind='rgba', path='a', share=-2}]",
+            r"data\.sources\[0\]\.share must lie between 0 and 1e\+09, got -2",
+        ),
         ("version=99", "version must be 1, got 99: the file is for another version"),
     ],
 )

@@ -105,12 +105,13 @@ def cumulative_shares(config: Config) -> NDArray[np.float64]:
     """Return how often the first, the first two, ... of the sources are drawn, rising to 1.
 
     Raises:
-        ConfigError: No source has exact alpha.
+        ConfigError: No source that is ever drawn has exact alpha.
     """
-    if all(s.kind in ("photo_mask", "photo_cutout") for s in config.data.sources):
+    drawn = [s for s in config.data.sources if s.share > 0]
+    if all(s.kind in ("photo_mask", "photo_cutout") for s in drawn):
         raise ConfigError(
-            "data.sources must hold a source with exact alpha (rgba, fg_alpha, hair or shapes), "
-            "got photographs alone: add one"
+            "data.sources must hold a source with exact alpha (rgba, fg_alpha, hair or shapes) and "
+            "a share above 0, got photographs alone: add one"
         )
     shares = np.array([s.share for s in config.data.sources])
     return np.cumsum(shares / shares.sum())

@@ -427,6 +427,28 @@ def test_some_masks_have_their_gaps_filled(examples):
     assert (examples(masks, filled_probability=0.0)["guidance"][make["alpha"] == 1] == 0).any()
 
 
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        (0, cv2.erode),
+        (1, cv2.dilate),
+        (2, lambda mask, kernel: cv2.dilate(cv2.erode(mask, kernel), kernel)),
+        (3, lambda mask, kernel: cv2.erode(cv2.dilate(mask, kernel), kernel)),
+    ],
+)
+def test_masks_are_changed_by_the_operations_that_have_a_share(examples, operation, expected):
+    shares = [0, 0, 0, 0]
+    shares[operation] = 2
+    masks = ["guidance.trimap=0.0", "guidance.matte=0.0", "guidance.cut_mask_probability=0.0"]
+    masks += [f"guidance.mask_operations={shares}", "guidance.mask_kernels_px=[9, 9]"]
+    make = examples(masks, filled_probability=0.0, magnified_probability=0.0)
+    rough = make["supervised"].flatten(1).min(1).values == 0  # binary, whatever the threshold
+    assert rough.sum() >= 2
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+    for alpha, guidance in zip(make["alpha"][rough], make["guidance"][rough], strict=True):
+        np.testing.assert_array_equal(guidance[0], expected(alpha[0].numpy(), kernel))
+
+
 def test_a_run_that_begins_later_sees_the_same_batches(tmp_path, data):
     config = _config(tmp_path, data, extra=SHAPES)
     from_the_start = DeviceComposites(config, CPU)

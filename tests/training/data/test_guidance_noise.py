@@ -9,6 +9,7 @@ from training.data.augmentation_config import AUGMENTATION
 from training.data.guidance_noise import (
     binarise,
     cut_mask,
+    drawn_operations,
     erode_dilate,
     noisy_mask,
     noisy_matte,
@@ -57,6 +58,12 @@ def test_erosion_and_dilation_agree_with_opencv_for_the_kernel_drawn(alpha):
         assert matches
         seen.update(matches)
     assert {0, 1} <= seen
+
+
+def test_operations_come_as_often_as_their_shares_say():
+    drawn = drawn_operations(np.random.default_rng(0), (0.0, 3.0, 0.0, 1.0), 4000)
+    assert set(drawn) == {1, 3}
+    assert 0.72 < np.mean(drawn == 1) < 0.78
 
 
 def test_cut_mask_copies_one_patch_of_the_mask_over_another():

@@ -211,6 +211,8 @@ def test_a_teachers_alpha_is_trusted_everywhere(tmp_path, data):
 def test_data_that_cannot_be_trained_on(tmp_path, data):
     with pytest.raises(ConfigError, match="must hold a source with exact alpha"):
         Composites(_config(tmp_path, data, PHOTOS))
+    with pytest.raises(ConfigError, match=r"with exact alpha .* and a share above 0"):
+        Composites(_config(tmp_path, data, f"{PHOTOS}{CUTOUTS}share = 0.0\n"))
     with pytest.raises(ConfigError, match=r"data\.root must be a folder, got '/none'"):
         Composites(_config(tmp_path, data, CUTOUTS, ["data.root=/none"]))
     with pytest.raises(ConfigError, match="leave_out must be a text file of names"):
