@@ -26,7 +26,7 @@ from typing import Protocol, TypeGuard, cast, get_args
 import numpy as np
 
 from benchmark_data_tools.data.layouts import files_by_name
-from benchmark_data_tools.data.samples import read_colours, read_grey, read_prediction, sha256
+from benchmark_data_tools.data.samples import read_colours, read_grey, read_prediction
 from benchmark_data_tools.protocols import Case
 from mgm_core.arrays import Floats
 from mgm_core.choices import Refinement
@@ -48,7 +48,7 @@ from mgm_core.networks.checkpoint import (
 )
 from mgm_core.networks.prn import EncoderName
 from mgm_core.runtime.renamed import METHODS, report_renamed
-from mgm_core.weights import bundled, bundled_path
+from mgm_core.weights import bundled, bundled_path, sha256_of
 
 PYMATTING = {
     "closed_form": "estimate_alpha_cf",
@@ -417,12 +417,12 @@ def _existing(files: dict[str, Path], name: str, folder: Path) -> Path:
 
 def _sha256_of_weights(path: Path) -> str:
     """The hashes of all parts of weights."""
-    return " ".join(map(sha256, weights_files(path)))
+    return " ".join(map(sha256_of, weights_files(path)))
 
 
 def _sha256_of_folder(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            digest.update(f"{path.relative_to(folder)} {sha256(path)}\n".encode())
+            digest.update(f"{path.relative_to(folder)} {sha256_of(path)}\n".encode())
     return digest.hexdigest()

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from benchmark_data_tools.data.layouts import files_by_name
-from benchmark_data_tools.data.samples import Pictures, read_grey, sha256
+from benchmark_data_tools.data.samples import Pictures, read_grey
 from benchmark_data_tools.regions import (
     TRIMAP_KERNEL_PX,
     boundary_band,
@@ -40,6 +40,7 @@ from mgm_core.guidance import (
     trimap_from_alpha,
     trimap_from_probability,
 )
+from mgm_core.weights import sha256_of
 
 BAND_PX = 20
 MASK_THRESHOLD = 0.5
@@ -306,7 +307,7 @@ def sha256_of_probabilities(folder: Path, names: Iterable[str]) -> str:
         ValueError: If the folder or a map is missing.
     """
     files = files_by_name(folder)
-    lines = [f"{name} {sha256(_existing(files, name, folder))}\n" for name in names]
+    lines = [f"{name} {sha256_of(_existing(files, name, folder))}\n" for name in names]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -35,7 +35,7 @@ import torch
 from tqdm import tqdm
 
 from benchmark_data_tools.data.layouts import Sample
-from benchmark_data_tools.data.samples import load, manifest, read_colours, read_prediction, sha256
+from benchmark_data_tools.data.samples import load, manifest, read_colours, read_prediction
 from benchmark_data_tools.methods import (
     MethodSpec,
     alpha_method,
@@ -59,7 +59,7 @@ from mgm_core.arrays import Floats, check_mask
 from mgm_core.batch.cluster import work_on_ray
 from mgm_core.images import write_image
 from mgm_core.runtime.partial import clear_up, written_whole
-from mgm_core.weights import bundled_path
+from mgm_core.weights import bundled_path, sha256_of
 
 PACKAGES = ("mgm", "torch", "numpy", "opencv-python-headless", "pymatting", "pillow", "scipy")
 SEGMENTER = "portrait"
@@ -360,7 +360,7 @@ def _segmentation_sha256(plan: Plan) -> str | None:
     if not uses_segmentation(plan.table, plan.settings):
         return None
     if plan.settings.probability is None:
-        return sha256(bundled_path(SEGMENTER))
+        return sha256_of(bundled_path(SEGMENTER))
     names = [sample.name for sample in plan.samples]
     return sha256_of_probabilities(Path(plan.settings.probability), names)
 

@@ -1,6 +1,5 @@
 """A benchmark's pictures: read, held to the rules of their table, and fingerprinted."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from benchmark_data_tools.data.layouts import LAYOUTS, Sample, find_samples
 from benchmark_data_tools.regions import details, unknown
 from mgm_core.arrays import Floats
 from mgm_core.images import read_image, read_mask, read_matte
+from mgm_core.weights import sha256_of
 
 MAX_MEGAPIXELS = 89.0
 TRIMAP_VALUES = (0, 128, 255)
@@ -166,7 +166,7 @@ def manifest(samples: Iterable[Sample], data: Path) -> str:
         One line a file, sorted by path.
     """
     files = sorted({file for sample in samples for file in sample.files.values()})
-    return "".join(f"{sha256(file)}  {file.relative_to(data).as_posix()}\n" for file in files)
+    return "".join(f"{sha256_of(file)}  {file.relative_to(data).as_posix()}\n" for file in files)
 
 
 def compare_manifest(found: str, expected: str) -> list[str]:
@@ -192,19 +192,6 @@ def compare_manifest(found: str, expected: str) -> list[str]:
         for path in sorted(found_files | expected_files)
         if found_files.get(path) != expected_files.get(path)
     ]
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _by_path(lines: str) -> dict[str, str]:

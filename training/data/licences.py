@@ -7,14 +7,19 @@ such a table and the data it is for.
 """
 
 import csv
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from mgm_core.networks.checkpoint import FUSION_WEIGHTS, MASK_FUSION_WEIGHTS, weights_path
+from mgm_core.networks.checkpoint import (
+    FUSION_WEIGHTS,
+    MASK_FUSION_WEIGHTS,
+    weights_files,
+    weights_path,
+)
+from mgm_core.weights import sha256_of
 from training.config import Config, ConfigError
 from training.data.sources import PICTURE_SUFFIXES
 
@@ -25,7 +30,6 @@ __all__ = [
     "Licence",
     "licence_of",
     "require_permissive",
-    "sha256",
 ]
 
 PERMISSIVE = frozenset({"CC0-1.0", "MIT", "Apache-2.0", "BSD-3-Clause"})
@@ -107,12 +111,6 @@ def licence_of(path: str) -> Licence:
     return next((known for known in LICENCES if fnmatch(path, known.pattern)), _UNKNOWN)
 
 
-def sha256(path: Path) -> str:
-    """Return the hash of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def require_permissive(config: Config) -> None:
     """Refuse a configuration that reads anything that its table of licences does not free.
 
@@ -126,7 +124,7 @@ def require_permissive(config: Config) -> None:
     table = Path(config.data.root) / config.data.licences
     licences = _read_table(table)
     for path in _inputs(config):
-        licence = licences.get(sha256(path), "none")
+        licence = licences.get(sha256_of(path), "none")
         if licence not in PERMISSIVE:
             raise ConfigError(
                 f"data.licences must free every file that is read, got {licence} for {path} in "
@@ -153,9 +151,11 @@ def _inputs(config: Config) -> Iterator[Path]:
         walk = os.walk(root / folder, followlinks=True)
         paths = sorted(Path(inside, name) for inside, _, names in walk for name in names)
         yield from (p for p in paths if p.suffix.lower() in PICTURE_SUFFIXES)
-    starts = [network.start, network.encoder_start, network.teacher]
-    yield from (Path(start) for start in starts if start)
+    starts = network.start, network.encoder_start, network.teacher
+    weights = [Path(start) for start in starts if start]
     if config.task == "fusion":  # some examples begin with a round of the bundled networks
-        yield from map(weights_path, (network.matting, FUSION_WEIGHTS, MASK_FUSION_WEIGHTS))
+        weights += map(weights_path, (network.matting, FUSION_WEIGHTS, MASK_FUSION_WEIGHTS))
     if config.task == "foreground" and config.data.predicted_alpha_probability > 0:
-        yield weights_path(network.matting)
+        weights.append(weights_path(network.matting))
+    for path in weights:
+        yield from weights_files(path)

@@ -39,12 +39,12 @@ from mgm_core.networks.checkpoint import (
     weights_path,
 )
 from mgm_core.networks.fusion_net import CANDIDATES, VIEWS, FusionNetwork
+from mgm_core.weights import sha256_of
 from training.config import Config, ConfigError
 from training.data.augmentation_config import AUGMENTATION
 from training.data.composites import Composites, Example
 from training.data.example_cache import ExampleCache
 from training.data.guidance_noise import UNKNOWN, is_trimap
-from training.data.licences import sha256
 from training.losses import Terms, balance, level_terms
 
 # Photographs without colours give the Laplacian brightness alone.
@@ -81,7 +81,7 @@ class FusionExamples(Composites):
         names = [*(source.names for source in self.sources), self.backgrounds.names]
         networks = config.network.matting, FUSION_WEIGHTS, MASK_FUSION_WEIGHTS
         files = [file for name in networks for file in weights_files(weights_path(name))]
-        weights = [sha256(file) for file in files]
+        weights = [sha256_of(file) for file in files]
         self._cache = ExampleCache(config, _PARTS, repr((*data, names, weights)))
 
     def __getitem__(self, index: int) -> Example:

@@ -24,10 +24,12 @@ from tqdm import tqdm
 from mgm_core.arrays import Colours, Plane
 from mgm_core.compositing import rgba
 from mgm_core.images import read_image, read_mask, write_image
+from mgm_core.networks.checkpoint import weights_files
 from mgm_core.segmentation import Segmenter
+from mgm_core.weights import sha256_of
 from training.config import ConfigError
 from training.data.held_out import CC0_PORTRAITS
-from training.data.licences import WEIGHTS, Licence, licence_of, sha256
+from training.data.licences import WEIGHTS, Licence, licence_of
 from training.data.sources import PICTURE_SUFFIXES
 from training.tools.segmenter_scores import load_segmenter
 
@@ -120,18 +122,18 @@ def _add_masks(out: Path, segmenter: Segmenter, by_hand: Path) -> Iterator[Row]:
 
 
 def _row(path: Path, out: Path, licence: str, origin: str) -> Row:
-    return path.relative_to(out).as_posix(), sha256(path), licence, origin
+    return path.relative_to(out).as_posix(), sha256_of(path), licence, origin
 
 
 def _weights(paths: list[Path]) -> Iterator[Row]:
-    for path in paths:
-        known = WEIGHTS.get(digest := sha256(path))
+    for file in (file for path in paths for file in weights_files(path)):
+        known = WEIGHTS.get(digest := sha256_of(file))
         if known is None or not known.permissive:
             raise ConfigError(
-                f"weights must be known and permissive, got {path}: see WEIGHTS in "
+                f"weights must be known and permissive, got {file}: see WEIGHTS in "
                 "training/data/licences.py"
             )
-        yield path.name, digest, known.licence, known.origin
+        yield file.name, digest, known.licence, known.origin
 
 
 def permissive_data(

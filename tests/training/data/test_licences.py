@@ -6,13 +6,14 @@ from safetensors.torch import save_file
 from training_data import config_text, write_training_data
 
 from mgm_core.images import write_image
+from mgm_core.networks.checkpoint import weights_files
 from mgm_core.networks.segmenter_net import portrait_deeplab
-from mgm_core.weights import bundled_path
+from mgm_core.weights import bundled_path, sha256_of
 from training.__main__ import main
 from training.config import ConfigError, load
 from training.data import licences
 from training.data.held_out import CC0_PORTRAITS
-from training.data.licences import Licence, licence_of, require_permissive, sha256
+from training.data.licences import Licence, licence_of, require_permissive
 from training.tools import permissive_data as tool
 
 
@@ -77,6 +78,14 @@ def test_a_run_reads_no_weights_that_its_table_does_not_free(tmp_path):
             )
             with pytest.raises(ConfigError, match=rf"got none for .*{name}\.safetensors"):
                 require_permissive(config)
+    config = load(path, ["data.licences=table.tsv", "network.matting=prn_resnet34"])
+    spread = weights_files(bundled_path("prn_resnet34"))
+    fusions = {weights[name]: "MIT" for name in ("fusion", "fusion_mask")}
+    _write_table(tmp_path / "table.tsv", files | fusions | dict.fromkeys(spread, "MIT"))
+    require_permissive(config)
+    _write_table(tmp_path / "table.tsv", files | fusions | dict.fromkeys(spread[:1], "MIT"))
+    with pytest.raises(ConfigError, match=r"got none for .*prn_resnet34\.2\.safetensors"):
+        require_permissive(config)
     path.write_text(config_text(tmp_path, tmp_path / "run", 2, "foreground"))
     _write_table(tmp_path / "table.tsv", files)
     require_permissive(load(path, ["data.licences=table.tsv"]))  # predicts no alpha
@@ -99,7 +108,7 @@ def _write_table(path, rows):
     with path.open("w", newline="") as file:
         writer = csv.writer(file, delimiter="\t")
         writer.writerow(("sha256", "licence"))
-        writer.writerows((sha256(p), licence) for p, licence in rows.items())
+        writer.writerows((sha256_of(p), licence) for p, licence in rows.items())
 
 
 class _LeftHalf:
@@ -133,7 +142,7 @@ def test_permissive_data_is_gathered_with_masks_and_the_rest_refused(tmp_path, m
     by_hand.mkdir()
     write_image(by_hand / "004.png", dark[..., 0] * 2)
     save_file(portrait_deeplab().state_dict(), network)
-    monkeypatch.setitem(licences.WEIGHTS, sha256(network), Licence("", "Apache-2.0", "a test"))
+    monkeypatch.setitem(licences.WEIGHTS, sha256_of(network), Licence("", "Apache-2.0", "a test"))
     monkeypatch.setattr(tool, "load_segmenter", lambda *_: _LeftHalf())
     command = ["permissive-data", str(data), str(out), "--network", str(network)]
     assert main([*command, "--masks", str(by_hand)]) == 0
@@ -161,6 +170,11 @@ def test_permissive_data_is_gathered_with_masks_and_the_rest_refused(tmp_path, m
     assert main(command) == 1  # the folder is not empty any more
     assert main([*command[:2], str(tmp_path / "sizes"), *command[3:]]) == 1
     assert "must have the size of its portrait" in capsys.readouterr().err
+    further = network.with_suffix(".2.safetensors")
+    further.write_bytes(b"others")
+    assert main([*command[:2], str(tmp_path / "new"), *command[3:]]) == 1
+    assert f"must be known and permissive, got {further}" in capsys.readouterr().err
+    further.unlink()
     network.write_bytes(b"others")
     assert main([*command[:2], str(tmp_path / "new"), *command[3:]]) == 1
     assert "weights must be known and permissive" in capsys.readouterr().err
