@@ -8,7 +8,7 @@ such a table and the data it is for.
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = [
     "Licence",
     "licence_of",
     "require_permissive",
+    "write_packed_table",
 ]
 
 PERMISSIVE = frozenset({"CC0-1.0", "MIT", "Apache-2.0", "BSD-3-Clause"})
@@ -122,9 +123,9 @@ def require_permissive(config: Config) -> None:
     if not config.data.licences:
         return
     table = Path(config.data.root) / config.data.licences
-    licences = _read_table(table)
+    rows = _read_table(table)
     for path in _inputs(config):
-        licence = licences.get(sha256_of(path), "none")
+        licence = rows.get(sha256_of(path), {}).get("licence", "none")
         if licence not in PERMISSIVE:
             raise ConfigError(
                 f"data.licences must free every file that is read, got {licence} for {path} in "
@@ -133,10 +134,46 @@ def require_permissive(config: Config) -> None:
             )
 
 
-def _read_table(table: Path) -> dict[str, str]:
+def write_packed_table(config: Config, folder: Path, packed: Mapping[str, Path]) -> int:
+    """Write the table of a packed folder: each packed picture has the licence of its original.
+
+    Rows of other files, such as weights, stay as they are.
+
+    Args:
+        config: What was packed, held to its table by `require_permissive`.
+        folder: The packed folder.
+        packed: From the pictures' paths in the folder to their originals.
+
+    Returns:
+        The table's size in bytes; 0 where the configuration names none.
+    """
+    if not config.data.licences:
+        return 0
+    rows = _read_table(Path(config.data.root) / config.data.licences)
+    originals = {target: rows[sha256_of(path)] for target, path in packed.items()}
+    done = {row["sha256"] for row in originals.values()}
+    table = folder / config.data.licences
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(
+            file, list(next(iter(rows.values()))), delimiter="\t", lineterminator="\n",
+            extrasaction="ignore",
+        )  # fmt: skip
+        writer.writeheader()
+        for target, row in originals.items():
+            writer.writerow({**row, "file": target, "sha256": sha256_of(folder / target)})
+        writer.writerows(row for digest, row in rows.items() if digest not in done)
+    return table.stat().st_size
+
+
+def _read_table(table: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of a table by their hashes."""
     try:
         with table.open(encoding="utf-8", newline="") as file:
-            return {row["sha256"]: row["licence"] for row in csv.DictReader(file, delimiter="\t")}
+            reader = csv.DictReader(file, delimiter="\t")
+            if "licence" not in (reader.fieldnames or ()):
+                raise KeyError("licence")
+            return {row["sha256"]: row for row in reader}
     except (OSError, KeyError, ValueError) as error:
         raise ConfigError(
             f"data.licences must be a table with the columns sha256 and licence, got {table} "
@@ -147,7 +184,10 @@ def _read_table(table: Path) -> dict[str, str]:
 def _inputs(config: Config) -> Iterator[Path]:
     """Return every file that a run of the configuration can read."""
     root, network = Path(config.data.root), config.network
-    for folder in sorted({*(s.path for s in config.data.sources), *config.data.backgrounds}):
+    folders = {*(s.path for s in config.data.sources), *config.data.backgrounds}
+    if config.run.validation:  # which decides the best weights
+        folders |= {f"{config.run.validation}/{part}" for part in ("image", "alpha")}
+    for folder in sorted(folders):
         walk = os.walk(root / folder, followlinks=True)
         paths = sorted(Path(inside, name) for inside, _, names in walk for name in names)
         yield from (p for p in paths if p.suffix.lower() in PICTURE_SUFFIXES)

@@ -4,7 +4,8 @@
 
 The folder has the layout that the config reads, so that `data.root=DIR` is all that changes on the
 other machine. Alpha stays lossless; colours are coded the more strongly, and pictures reduced the
-further, the less space there is.
+further, the less space there is. A table of licences (`data.licences`) is written anew: each packed
+picture has the licence of its original.
 """
 
 import shutil
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from training.config import Config, ConfigError, SourceConfig
 from training.data.composites import names_left_out
+from training.data.licences import require_permissive, write_packed_table
 from training.data.sources import is_held_out, open_upright, pictures
 from training.validation import Validation
 
@@ -54,11 +56,15 @@ def pack(config: Config, folder: Path, limit_mb: float) -> Packed:
     """Write what a config reads into a folder of at most `limit_mb` MB (10^6 bytes).
 
     Raises:
-        ConfigError: The folder exists and is not empty, or nothing fits at the lowest quality.
+        ConfigError: The folder exists and is not empty, a path does not lie in `data.root`, a
+            picture is not free by `data.licences`, or nothing fits at the lowest quality.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"the folder must be empty or new, got {folder}: name another")
+    _require_inside(config)
+    require_permissive(config)
     items = list(_items(config))
+    originals = {item.target: item.source for item in items if item.mode != "copy"}
     limit = round(limit_mb * 1e6)
     for foreground_side, background_side, quality in _SETTINGS:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +77,9 @@ def pack(config: Config, folder: Path, limit_mb: float) -> Packed:
                 if size > limit:
                     break
             else:
+                size += write_packed_table(config, Path(temporary), originals)
+                if size > limit:
+                    continue
                 if folder.exists():
                     folder.rmdir()
                 shutil.copytree(temporary, folder)
@@ -79,6 +88,19 @@ def pack(config: Config, folder: Path, limit_mb: float) -> Packed:
         f"--limit-mb must leave room for {len(items)} files, got {limit_mb:g}: "
         "raise it, or take sources out of the config"
     )
+
+
+def _require_inside(config: Config) -> None:
+    """Refuse paths that would be written outside the packed folder, over the originals."""
+    data = config.data
+    lists = [source.leave_out for source in data.sources]
+    folders = [*(source.path for source in data.sources), *data.backgrounds, config.run.validation]
+    for path in map(Path, (*folders, *lists, data.licences)):
+        if path.is_absolute() or ".." in path.parts:
+            raise ConfigError(
+                f"paths must lie in data.root to be packed, got {str(path)!r}: link it into "
+                f"{data.root!r}, and name it by its place there"
+            )
 
 
 def _items(config: Config) -> Iterator[_Item]:

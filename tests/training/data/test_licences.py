@@ -1,4 +1,5 @@
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from training.data import licences
 from training.data.held_out import CC0_PORTRAITS
 from training.data.licences import Licence, licence_of, require_permissive
 from training.tools import permissive_data as tool
+from training.tools.pack import pack
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,11 @@ def test_a_run_reads_nothing_that_its_table_does_not_free(tmp_path):
         require_permissive(config)
     assert main([str(path), "data.licences=table.tsv"]) == 1
     _write_table(tmp_path / "table.tsv", dict.fromkeys(files, "MIT"))
+    shutil.copytree(tmp_path / "backgrounds", tmp_path / "test/image")
+    (tmp_path / "test/alpha").mkdir()
+    write_image(tmp_path / "test/alpha/0.png", np.ones((9, 9), np.float32))
+    with pytest.raises(ConfigError, match=r"got none for .*alpha.0\.png"):
+        require_permissive(load(path, ["data.licences=table.tsv", "run.validation=test"]))
     start = tmp_path / "start.safetensors"
     start.write_bytes(b"weights")
     with pytest.raises(ConfigError, match=r"got none for .*start\.safetensors"):
@@ -89,6 +96,36 @@ def test_a_run_reads_no_weights_that_its_table_does_not_free(tmp_path):
     path.write_text(config_text(tmp_path, tmp_path / "run", 2, "foreground"))
     _write_table(tmp_path / "table.tsv", files)
     require_permissive(load(path, ["data.licences=table.tsv"]))  # predicts no alpha
+
+
+def test_a_packed_folder_has_the_licences_of_its_originals(tmp_path):
+    data, packed, path = tmp_path / "data", tmp_path / "packed", tmp_path / "config.toml"
+    write_training_data(data)
+    path.write_text(config_text(data, tmp_path / "run", 2))
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(b"weights")
+    table = ["data.licences=licences/table.tsv", f"network.start={start}"]
+    config = load(path, [*table, "run.validation=test"])
+    for old, new in (("images", "image"), ("masks", "alpha")):
+        shutil.copytree(data / "photos" / old, data / "test" / new)
+    (data / "licences").mkdir()
+    files = [p for p in data.rglob("*.png") if "pairs" not in p.parts]
+    freed = {p: "MIT" if p.parent.name == "cutouts" else "CC0-1.0" for p in files}
+    _write_table(data / "licences/table.tsv", freed)
+    with pytest.raises(ConfigError, match=r"got none for .*start\.safetensors"):
+        pack(config, packed, limit_mb=1.0)
+    _write_table(data / "licences/table.tsv", {**freed, start: "MIT"})
+    size = pack(config, packed, limit_mb=1.0).size
+    assert size == sum(p.stat().st_size for p in packed.rglob("*") if p.is_file())
+    there = load(path, [*table, "run.validation=test", f"data.root={packed}"])
+    require_permissive(there)
+    with (packed / "licences/table.tsv").open(newline="") as file:
+        rows = {row["sha256"]: row["licence"] for row in csv.DictReader(file, delimiter="\t")}
+    assert rows[sha256_of(packed / "cutouts/0.webp")] == "MIT"
+    assert rows[sha256_of(packed / "backgrounds/0.webp")] == "CC0-1.0"
+    write_image(packed / "cutouts/new.webp", np.zeros((9, 9, 3), np.float32))
+    with pytest.raises(ConfigError, match=r"got none for .*new\.webp"):
+        require_permissive(there)
 
 
 def test_a_linked_folder_is_read_and_so_is_its_licence(tmp_path):

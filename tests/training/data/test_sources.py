@@ -91,6 +91,14 @@ def test_grey_of_16_bits_keeps_its_levels_read_and_packed(tmp_path, data):
     assert (ForegroundAlphaFolders(tmp_path / "packed/pairs")[0].rgba[..., 3] == alpha).all()
 
 
+def test_a_pack_writes_nothing_beside_its_folder(tmp_path, data):
+    for path in (str(data / "cutouts"), "../data/cutouts"):
+        config = _config(tmp_path, data, CUTOUTS.replace('"cutouts"', f'"{path}"'))
+        with pytest.raises(ConfigError, match=r"paths must lie in data\.root to be packed, got"):
+            pack(config, tmp_path / "packed", limit_mb=1.0)
+    assert sorted(path.name for path in (data / "cutouts").iterdir()) == ["0.png", "1.png"]
+
+
 def test_missing_and_mismatched_folders_say_what_to_do(data):
     with pytest.raises(ValueError, match=r"folder must be a directory, got .*none.*: correct"):
         pictures(data / "none")
