@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mgm_core.arrays import Bytes, Floats
+from mgm_core.images import LARGEST_MEGAPIXELS, levels_of, read_matte
 
 LeaveOut = Callable[[str], bool]
 Pixels: TypeAlias = Bytes | Floats
@@ -148,12 +149,19 @@ def _limit_both(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
 
 
 def open_upright(path: Path, mode: str) -> Image.Image:
-    """Return a picture as its EXIF turns it, in one of Pillow's modes of 8 bits a channel."""
+    """Return a picture as its EXIF turns it, in one of Pillow's modes of 8 bits a channel.
+
+    Raises:
+        ImageError: Floats do not lie in [0, 1], or the picture has integers of 32 bits.
+    """
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):
         # Pillow's own conversion to 8 bits cuts all values off at 255.
         upright = Image.fromarray(np.rint(np.asarray(upright) / 257).astype(np.uint8))
+    elif upright.mode in ("I", "F"):  # 32 bits: it cuts these off as well
+        matte = read_matte(path, max_megapixels=LARGEST_MEGAPIXELS)
+        upright = Image.fromarray(levels_of(matte, 8))
     return upright.convert(mode)
 
 

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from training_data import write_training_data
 
 from training.config import ConfigError, load
@@ -89,6 +90,25 @@ def test_grey_of_16_bits_keeps_its_levels_read_and_packed(tmp_path, data):
     assert ((PhotographsWithMasks(data / "photos")[0].rgba[..., 3] > 0) == (alpha > 127)).all()
     pack(_config(tmp_path, data, PAIRS), tmp_path / "packed", limit_mb=1.0)
     assert (ForegroundAlphaFolders(tmp_path / "packed/pairs")[0].rgba[..., 3] == alpha).all()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_grey_of_32_bits_is_read_rightly_or_refused(tmp_path, data, turned):
+    path = data / "pairs/alpha/b.tif"
+    (data / "pairs/alpha/b.png").unlink()
+    ramp = np.tile(np.linspace(0, 1, 100, dtype=np.float32), (90, 1))
+    tags = {274: 3} if turned else {}  # upside down
+    Image.fromarray(ramp).save(path, tiffinfo=tags)
+    alpha = ForegroundAlphaFolders(data / "pairs")[0].rgba[..., 3]
+    assert (alpha == np.rint((ramp[::-1, ::-1] if turned else ramp) * 255)).all()
+    pack(_config(tmp_path, data, PAIRS), tmp_path / "packed", limit_mb=1.0)
+    assert (ForegroundAlphaFolders(tmp_path / "packed/pairs")[0].rgba[..., 3] == alpha).all()
+    Image.fromarray(ramp * 255).save(path, tiffinfo=tags)
+    with pytest.raises(ValueError, match=r"b\.tif must .* 255"):
+        ForegroundAlphaFolders(data / "pairs")[0]
+    Image.fromarray((ramp * 2**30).astype(np.int32)).save(path, tiffinfo=tags)
+    with pytest.raises(ValueError, match=r"b\.tif must be grey or RGB with 8 or 16 bits .* mode I"):
+        ForegroundAlphaFolders(data / "pairs")[0]
 
 
 def test_a_pack_writes_nothing_beside_its_folder(tmp_path, data):
