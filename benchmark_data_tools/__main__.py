@@ -293,7 +293,7 @@ def _refuse_within(out: Path, inputs: Sequence[Path]) -> None:
 
 
 def _methods(options: argparse.Namespace) -> "tuple[MethodSpec, ...]":
-    from benchmark_data_tools.methods import MethodSpec, parse
+    from benchmark_data_tools.methods import MethodSpec, parse, parse_refiner
 
     methods = [parse(name, options.table) for name in dict.fromkeys(options.method)]
     if (options.refiner is not None) != (options.table == "2"):
@@ -302,8 +302,8 @@ def _methods(options: argparse.Namespace) -> "tuple[MethodSpec, ...]":
             "it names the weights that refine the methods' mattes"
         )
     if options.refiner is not None:
-        parse(options.refiner, options.table)
-        methods += [MethodSpec(method.alpha, refiner=options.refiner) for method in methods]
+        refiner = parse_refiner(options.refiner)
+        methods += [MethodSpec(method.alpha, refiner=refiner) for method in methods]
     return tuple(methods)
 
 
@@ -381,7 +381,9 @@ def _parser() -> argparse.ArgumentParser:
 
     drawing = commands.add_parser("worst", help="draw the images with the largest errors")
     drawing.add_argument("results", type=Path, help="a table's results, such as results/5")
-    drawing.add_argument("--method", help="only this method's, as given to `run`")
+    drawing.add_argument(
+        "--method", help="only this method's, as `run` was given it or its table names it"
+    )
     drawing.add_argument("--count", type=int, default=20)
     drawing.add_argument("--side", type=int, default=320, help="long side of a picture, px")
     drawing.add_argument("--out", type=Path, required=True, help="PNG to write")
@@ -389,7 +391,7 @@ def _parser() -> argparse.ArgumentParser:
 
     comparing = commands.add_parser("compare", help="how far apart two methods' mattes are")
     comparing.add_argument("results", type=Path, help="a table's results, such as results/5")
-    comparing.add_argument("first", help="method, as given to `run`")
+    comparing.add_argument("first", help="method, as `run` was given it or its table names it")
     comparing.add_argument("second")
     comparing.set_defaults(command=compare_methods)
 

@@ -203,6 +203,28 @@ def parse(text: str, table: str) -> MethodSpec:
     return MethodSpec(alpha, foreground if table == "3" else None)
 
 
+def parse_refiner(text: str) -> str:
+    """Read the name of what refines other methods' mattes (table 2).
+
+    Args:
+        text: A matting network, as `parse` reads it.
+
+    Returns:
+        Its name, as a `MethodSpec` has it.
+
+    Raises:
+        ValueError: If there is no such network, or the method looks at no matte.
+    """
+    name = parse(text, "2").alpha
+    network = _network_and_refinement(name)[0]
+    if not network.startswith("weights:") and network not in _matting_networks():
+        raise ValueError(
+            f"refiner must be a matting network, {', '.join(_matting_networks())} or "
+            f"weights:PATH, got {text}, which looks at no matte: name its weights"
+        )
+    return name
+
+
 def _parts(text: str) -> tuple[str, str | None]:
     """Split `ALPHA+FOREGROUND`; both may hold paths, and these a plus."""
     alpha, marker, path = text.partition("+network:")

@@ -165,7 +165,7 @@ def case(
         table: Key of LAYOUTS.
         variant: One of `variants`.
         name: The sample's name.
-        pictures: The sample's pictures, at their own size.
+        pictures: The sample's pictures, at the size that the settings ask for.
         settings: The run's choices.
         probability: Segmentation of a named image.
         rival_matte: Table 2: the matte to be refined; None asks for the rival's own case.
@@ -176,8 +176,6 @@ def case(
     Raises:
         ValueError: If a probability map is missing or of another size.
     """
-    if settings.long_side_px is not None:
-        pictures = shrink(pictures, settings.long_side_px)
     alpha = pictures.alpha
     regions = {"whole": whole(alpha)}
     if table in ("1", "3", "4"):

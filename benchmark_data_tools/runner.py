@@ -35,7 +35,13 @@ import torch
 from tqdm import tqdm
 
 from benchmark_data_tools.data.layouts import Sample
-from benchmark_data_tools.data.samples import load, manifest, read_colours, read_prediction
+from benchmark_data_tools.data.samples import (
+    Pictures,
+    load,
+    manifest,
+    read_colours,
+    read_prediction,
+)
 from benchmark_data_tools.methods import (
     MethodSpec,
     alpha_method,
@@ -51,6 +57,7 @@ from benchmark_data_tools.protocols import (
     case,
     probability_from_folder,
     sha256_of_probabilities,
+    shrink,
     trimap_variant,
     uses_segmentation,
     variants,
@@ -244,7 +251,7 @@ def job_case(plan: Plan, job: Job) -> Case:
     Returns:
         The case.
     """
-    pictures = load(job.sample)
+    pictures = pictures_of(job.sample, plan.settings)
     rival_matte = None
     if job.method.refiner is not None:
         rival = plan.folder(MethodSpec(job.method.alpha), job.variant)
@@ -258,6 +265,20 @@ def job_case(plan: Plan, job: Job) -> Case:
         probability=lambda name, image: _probability(plan.settings.probability)(name, image),
         rival_matte=rival_matte,
     )
+
+
+def pictures_of(sample: Sample, settings: Settings) -> Pictures:
+    """A sample's pictures, at the size that a run looks at them.
+
+    Args:
+        sample: The sample.
+        settings: The run's choices.
+
+    Returns:
+        The pictures.
+    """
+    pictures = load(sample)
+    return pictures if settings.long_side_px is None else shrink(pictures, settings.long_side_px)
 
 
 def manifest_sha256(plan: Plan) -> str:

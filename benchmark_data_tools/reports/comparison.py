@@ -30,7 +30,7 @@ def compare(results_folder: Path, first: str, second: str) -> str:
     Raises:
         ValueError: If the run lacks a method or a result, or the two share no guidance.
     """
-    results = read_results(results_folder)
+    results = read_results(results_folder, ())
     region, _ = results.main_error
     pairs = [
         (a, b) for a in _of(results, first) for b in _of(results, second) if a.variant == b.variant

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from benchmark_data_tools.data.layouts import find_samples
-from benchmark_data_tools.data.samples import Pictures, load, read_colours, read_prediction
+from benchmark_data_tools.data.samples import Pictures, read_colours, read_prediction
 from benchmark_data_tools.methods import MethodSpec
-from benchmark_data_tools.protocols import Settings, shrink, signed_kernel_px, variants
+from benchmark_data_tools.protocols import Settings, signed_kernel_px, variants
 from benchmark_data_tools.reports.page import PAGE
 from benchmark_data_tools.reports.plots import line_chart
 from benchmark_data_tools.reports.tables import (
@@ -34,7 +34,14 @@ from benchmark_data_tools.reports.tables import (
     table_rows,
     title,
 )
-from benchmark_data_tools.runner import Job, JsonObject, Plan, job_case, manifest_sha256
+from benchmark_data_tools.runner import (
+    Job,
+    JsonObject,
+    Plan,
+    job_case,
+    manifest_sha256,
+    pictures_of,
+)
 from mgm_core.arrays import Floats
 from mgm_core.images import write_image
 
@@ -149,7 +156,7 @@ class _Section:
 
     def _thumbnails(self, series: Series, row: JsonObject) -> str:
         name = row["name"]
-        pictures = self._pictures(name)
+        pictures = pictures_of(self.samples[name], self.plan.settings)
         truth = _shown_truth(pictures, self.results.table)
         folder = self.results.folder / series.slug / series.variant
         prediction = read_prediction(folder / f"{name}.png", pictures.alpha.shape)
@@ -170,11 +177,6 @@ class _Section:
 
     def _write(self, file: str, picture: Floats) -> None:
         write_image(self.out / self.name / file, fit(picture, THUMBNAIL_PX))
-
-    def _pictures(self, name: str) -> Pictures:
-        pictures = load(self.samples[name])
-        long_side_px = self.plan.settings.long_side_px
-        return pictures if long_side_px is None else shrink(pictures, long_side_px)
 
     def _strips(self) -> list[str]:
         """Figure 6: guidance over the image, and below it what each method makes of it."""

@@ -58,7 +58,7 @@ def worst_sheet(
             f"count must be 1 or more and side_px 32 or more, got {count} and {side_px}: "
             "20 and 320 suit most screens"
         )
-    results = read_results(results_folder)
+    results = read_results(results_folder, ())
     chosen = results.series if method is None else series_of(results, method)
     if not chosen:
         known = ", ".join(dict.fromkeys(series.method for series in results.series))

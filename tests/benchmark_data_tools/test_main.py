@@ -49,6 +49,10 @@ def test_errors_are_printed_without_a_traceback(mini_benchmark, tmp_path, capsys
     command = ["run", "2", "--data", str(mini_benchmark / "2"), "--method", "guidance"]
     assert main([*command, "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("error: refiner must be given for table 2")
+    assert main([*command, "--out", str(tmp_path), "--refiner", "knn"]) == 1
+    refused = capsys.readouterr().err
+    assert refused.startswith("error: refiner must be a matting network, prn_mobilenet_v2, ")
+    assert refused.endswith("got knn, which looks at no matte: name its weights\n")
 
 
 def test_run_prints_its_table_beside_another_method_s_unfinished_run(

@@ -7,6 +7,7 @@ import pytest
 from benchmark_data_tools.__main__ import main
 from benchmark_data_tools.reports.comparison import compare
 from benchmark_data_tools.reports.sheets import worst_sheet
+from benchmark_data_tools.reports.tables import read_results
 from mgm_core.images import read_mask, write_image
 
 
@@ -70,6 +71,29 @@ def test_methods_of_table_3_are_named_as_the_run_or_its_table_names_them(mini_be
     labels = worst_sheet(tmp_path / "3", tmp_path / "sheet.png", method="truth+raw", side_px=64)
     assert labels
     assert all(label.endswith("; truth + raw") for label in labels)
+
+
+def test_refined_mattes_of_table_2_are_named_as_their_table_names_them(
+    mini_benchmark, tmp_path, untrained, capsys
+):
+    (tmp_path / "subset.txt").write_text("mini_0\n")
+    command = ["run", "2", "--data", str(mini_benchmark / "2"), "--out", str(tmp_path)]
+    command += ["--subset", str(tmp_path / "subset.txt"), "--processes", "1", "--long-side", "160"]
+    assert main([*command, "--method", "guidance", "--refiner", untrained]) == 0
+    refined = f"guidance + refined by {untrained}"
+    assert f"| {refined} |" in capsys.readouterr().out
+    folder, sheet = tmp_path / "2", tmp_path / "sheet.png"
+    line = compare(folder, "guidance", refined).splitlines()[2]
+    assert line.startswith("| matte | 0.")
+    (label,) = worst_sheet(folder, sheet, method=refined, count=1, side_px=64)
+    assert label.endswith(refined)
+    # An interrupted method is left out.
+    (made,) = (s for s in read_results(folder).series if s.method == refined)
+    (folder / made.slug / "matte" / "mini_0.json").unlink()
+    (label,) = worst_sheet(folder, sheet, method="guidance", count=1, side_px=64)
+    assert label.endswith("; guidance")
+    with pytest.raises(ValueError, match=r"must be one of the run's, guidance, got guidance \+ r"):
+        compare(folder, "guidance", refined)
 
 
 def test_methods_that_are_not_there_are_refused(results):
