@@ -14,6 +14,7 @@ from benchmark_data_tools.methods import (
     check_folder,
     identity,
     parse,
+    parse_refiner,
     predict_foreground,
 )
 from benchmark_data_tools.protocols import Settings, case
@@ -154,6 +155,7 @@ def test_refinement_betters_a_network_s_answer(mini_benchmark, untrained):
     assert len(found["alpha_fusion_sha256"]) == 64
     assert parse("refined:prn_mobilenet_v2+multilevel", "3").alpha == "refined:prn_mobilenet_v2"
     assert parse(f"lines:{untrained}", "1") == spec  # as it was called before
+    assert parse_refiner(f"lines:{untrained}") == f"refined:{untrained}"
     assert parse("truth+fused", "3") == parse("truth+network", "3")
     plain, refined = (alpha_method(name)(asked, "", "") for name in (untrained, spec.alpha))
     known = from_trimap(asked.trimap) != 0.5
