@@ -7,7 +7,7 @@ The stages are those of `mgm_core.cutout`. Each asks the one before it and keeps
 import hashlib
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import cv2
@@ -204,7 +204,7 @@ class Studio:
             before, image = guided, self.image(order.photo)
             settings = recipe.shift_px, recipe.edits, recipe.drawn_on
             guided = self._briefly(
-                ("corrected", order.photo.digest, _digest(before), settings),
+                ("corrected", order.photo.digest, _digest(*vars(before).values(), settings)),
                 lambda: self._correct(before, recipe, image),
             )
         else:
@@ -445,20 +445,20 @@ def _category_key(photo: File, recipe: Recipe) -> Hashable:
 
 def _seen_key(order: Order, view: View) -> Hashable:
     files = (None if file is None else file.digest for file in (order.mask, order.backdrop))
-    return "seen", view, order.photo.digest, *files, order.recipe.to_json(), order.perturb_px
+    return "seen", view, order.photo.digest, *files, _digest(order.recipe), order.perturb_px
 
 
 def _matte_key(order: Order, guided: Guided) -> Hashable:
     recipe = order.recipe
     settings = recipe.refine, recipe.keep_largest, recipe.ignore_transparency
-    return "matte", order.photo.digest, _digest(guided), settings
+    return "matte", order.photo.digest, _digest(*vars(guided).values()), settings
 
 
-def _digest(guided: Guided) -> str:
+def _digest(*values: object) -> str:
+    """Return what stands for values in a key, so that it is short however long they are."""
     content = hashlib.blake2b(digest_size=16)
-    for part in fields(guided):
-        value = getattr(guided, part.name)
-        content.update(f"{part.name} {getattr(value, 'shape', value)}".encode())
+    for value in values:
+        content.update(repr(getattr(value, "shape", value)).encode())
         if isinstance(value, np.ndarray):
             content.update(value.tobytes())
     return content.hexdigest()

@@ -7,7 +7,7 @@ from demo_pictures import SUBJECT, FakeMatter, FakeSegmenter, photo_pixels, subj
 import demo.backend.studio as backend
 from demo.backend.models import Models
 from demo.backend.orders import File, Order
-from demo.backend.studio import Studio, overlay
+from demo.backend.studio import Seen, Studio, overlay
 from mgm_core.compositing import blurred_background, checkerboard, composite
 from mgm_core.corrections.editing import apply_edits
 from mgm_core.cutout import Guided
@@ -315,3 +315,25 @@ def test_mattes_of_other_guidance_are_other_mattes(studio, matter, order, monkey
         monkeypatch.setattr(studio, "guidance", lambda _, given=given: given)
         studio.matte(order)
     assert len(matter.seen) == 2
+
+
+def test_keys_stay_short_however_long_the_corrections_are(studio, memory, order):
+    line = Edit("add", 4, tuple((float(x % 60), 6.0) for x in range(2000)))
+    long = with_recipe(order, edits=(line, Edit("click_add", 1, ((20.0, 25.0),))))
+    studio.guidance(long)
+    studio.remember(long, "alpha", Seen((b"", "a"), (b"", "b"), ""))
+    assert {key[0] for key in memory._results} > {"corrected", "seen"}
+    assert max(len(repr(key)) for key in memory._results) < 300
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"shift_px": 3}, {"edits": (Edit("click_add", 1, ((21.0, 25.0),)),)}, {"drawn_on": (64, 48)}],
+)
+def test_other_corrections_are_made_anew(studio, memory, order, settings):
+    clicked = with_recipe(order, edits=(Edit("click_add", 1, ((20.0, 25.0),)),))
+    for each in (clicked, clicked, with_recipe(clicked, **settings)):
+        studio.guidance(each)
+    assert [key[0] for key in memory._results].count("corrected") == 2
+    studio.remember(clicked, "alpha", Seen((b"", "a"), (b"", "b"), ""))
+    assert studio.seen(with_recipe(clicked, **settings), "alpha") is None
