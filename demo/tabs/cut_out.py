@@ -130,19 +130,26 @@ def cut_out_tab(
     blocks = [result_block, settings_block, hero_block]
     ignoring = parts["ignore_transparency"]
     new = [*blocks, keeping, brought_digest, steps.gallery, parts["edits"], *per_photo, ignoring]
-    started = arrived.change(handlers.start_photo, [photo, brought_digest], new, **AT_ONCE)
-    transparency, labels, bring = (
+    start_photo, transparency, labels, example, bring, edit = (
         visits.of(handler, queued=False)
-        for handler in (handlers.transparency, handlers.labels, handlers.bring)
+        for handler in (
+            handlers.start_photo,
+            handlers.transparency,
+            handlers.labels,
+            handlers.example,
+            handlers.bring,
+            handlers.edited,
+        )
     )
+    started = arrived.change(start_photo, [photo, brought_digest], new, **AT_ONCE)
     arrived.change(transparency, photo, ignoring, **AT_ONCE)
     mask, label = parts["mask"], parts["label"]
     labelled = mask_arrived.change(labels, [mask, label], label, **AT_ONCE)
-    examples.select(handlers.example, None, [photo, *per_photo], **AT_ONCE)
+    examples.select(example, None, [photo, *per_photo], **AT_ONCE)
     keeping.bring(bring, None, [brought_digest, *controls], **AT_ONCE)
     _wire_pictures(pictures)
     # Waited for, not listened to: a new photo empties them too, and is a wish of its own.
-    edited = pictures.editor.edit(handlers.edited, None, parts["edits"], **AT_ONCE)
+    edited = pictures.editor.edit(edit, None, parts["edits"], **AT_ONCE)
     changed = _wire_changes(parts, pictures, backdrop_arrived, visits)
     # One wish ends the one before; without a queue it does so while that is being computed.
     wishes = [

@@ -41,6 +41,13 @@ def built(studio, admission):
     return asyncio.run(build_page())
 
 
+def test_what_a_visitor_can_make_long_is_a_visit(studio):
+    called = [fn.fn for fn in built(studio, Admission(LANES)).fns.values()]
+    names = {getattr(fn, "__qualname__", "") for fn in called if not hasattr(fn, "__wrapped__")}
+    short = {"Handlers.places", "Handlers.stopped"}
+    assert {name for name in names if "Handlers." in name} == short
+
+
 def test_handlers_get_the_controls_in_their_order(studio):
     page = built(studio, Admission(LANES))
     show = next(fn for fn in page.fns.values() if fn.name == "show")
