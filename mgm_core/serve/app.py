@@ -112,26 +112,23 @@ def make_app(
         ] = "picture",
     ) -> Response:
         """Cut the subject out of a photograph, or put it over a background."""
-        given = {
-            name: None if upload is None else await upload.read()
-            for name, upload in (("photo", photo), ("mask", mask), ("trimap", trimap))
-        }
-        behind = background if background_picture is None else await background_picture.read()
-        source = given.pop("photo")
-        assert source is not None
         address = request.client.host if request.client else ""
 
         def work() -> bytes:
             with visit.active():
-                await_turn(LANE)
+                await_turn(LANE)  # its files lie on the disk until then
                 with within(limits.seconds, "a photograph"):  # the wait does not count
                     made = cut_out(
-                        source,
-                        mask=given["mask"],
-                        trimap=given["trimap"],
+                        photo.file.read(),
+                        mask=None if mask is None else mask.file.read(),
+                        trimap=None if trimap is None else trimap.file.read(),
                         quality=quality,
                         category=category,
-                        background=behind,
+                        background=(
+                            background
+                            if background_picture is None
+                            else background_picture.file.read()
+                        ),
                         device=device,
                         engine=engine,
                         max_megapixels=limits.megapixels,
@@ -141,8 +138,8 @@ def make_app(
                     return encode_png(made.picture)
 
         try:
-            if isinstance(behind, str):
-                _check_background(behind)
+            if background is not None and background_picture is None:
+                _check_background(background)
             with admission.visit(Visitor(address)) as visit:
                 visit.reserve()
                 # It waits in a thread of its own: AnyIO's common ones are 40, for all requests.

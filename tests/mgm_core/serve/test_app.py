@@ -3,6 +3,7 @@ import re
 import threading
 import time
 from contextlib import contextmanager
+from tempfile import SpooledTemporaryFile
 from types import SimpleNamespace
 
 import httpx
@@ -150,6 +151,31 @@ def test_who_leaves_frees_the_turn_and_who_comes_too_many_is_told(files, monkeyp
         assert left.wait(20)
         until(lambda: client.get("/healthz").json() == {"running": 0, "waiting": 0})
         assert admission.counts["cancelled"] == 1
+
+
+def test_files_are_read_into_memory_when_it_is_their_turn(files, monkeypatch):
+    read, done = [], SimpleNamespace(picture=np.zeros((4, 4, 3), np.float32))
+    read_file = SpooledTemporaryFile.read
+    monkeypatch.setattr(
+        SpooledTemporaryFile, "read", lambda *given: read.append(1) or read_file(*given)
+    )
+    monkeypatch.setattr(service, "cut_out", lambda *_, **__: done)
+    with serving(make_app(Admission({"photo": 1}, address_share=0))) as client:
+        assert client.post("/cut-out", files=files).status_code == 503
+    assert read == []
+    admission, codes = Admission({"photo": 1}), []
+    given = {**files, "background_picture": files["photo"]}
+    with serving(make_app(admission)) as client:
+        with admission.visit(Visitor("another")) as earlier:
+            earlier.await_turn("photo")
+            asking = threading.Thread(
+                target=lambda: codes.append(client.post("/cut-out", files=given).status_code)
+            )
+            asking.start()
+            until(lambda: admission.waiting == 1)
+            assert read == []
+        asking.join()
+    assert (codes, len(read)) == ([200], 3)
 
 
 def _ask(client, files):
