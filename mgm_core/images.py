@@ -54,6 +54,7 @@ __all__ = [
     "read_header",
     "read_image",
     "read_mask",
+    "read_labels",
     "read_matte",
     "read_photo",
     "read_subject_mask",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
+from mgm_core import images
 from mgm_core.images import (
     ImageError,
     encode_jpeg,
@@ -396,6 +397,15 @@ def test_a_truncated_16_bit_file_is_an_error(make, share):
     data = make(RNG.integers(0, 65536, (64, 64, 3), dtype=np.uint16))
     with pytest.raises(ImageError, match="truncated or damaged"):
         read_image(data[: int(len(data) * share)])
+
+
+def test_the_public_names_are_complete():
+    made_here = {
+        name
+        for name, value in vars(images).items()
+        if getattr(value, "__module__", "") == images.__name__ and not name.startswith("_")
+    }
+    assert made_here == {name for name in images.__all__ if not name.isupper()}
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
