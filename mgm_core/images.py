@@ -27,6 +27,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from mgm_core.arrays import Bytes, Floats, Levels, check_shape, check_values
 from mgm_core.labels import labels_of
+from mgm_core.runtime.cancellation import checkpoint
 from mgm_core.runtime.partial import written_whole
 
 # Pillow loads most of its openers late, and knows none of them by name before.
@@ -53,8 +54,8 @@ __all__ = [
     "read_alpha",
     "read_header",
     "read_image",
-    "read_mask",
     "read_labels",
+    "read_mask",
     "read_matte",
     "read_photo",
     "read_subject_mask",
@@ -86,8 +87,14 @@ LARGEST_MEGAPIXELS = 178.0
 _MAX_BYTES_PER_PIXEL, _MAX_OTHER_BYTES = 8, 64 * 2**20
 # Ten scans are usual in a progressive JPEG. Each is decoded on all of its pixels.
 _MAX_JPEG_SCANS = 100
+# Each page's tags are read to find the picture; a pyramid of thumbnails has a dozen.
+_MAX_TIFF_PAGES = 100
+# Small GIFs' frames are counted for the message; in a large one that could take a minute.
+_MAX_COUNTED_GIF_BYTES = 2**16
 # A tile is decoded whole, however little of it lies in the picture.
 _MAX_TILE_PX = 4096 * 4096
+# A TIFF's tags are read with each visit to its page, then its pixels.
+_MAX_READINGS = 5
 _STRIP_ROWS = 64  # so many of a large picture are converted at once, in a processor's cache
 
 # What lossy compression may add between the channels of a grey mask; colours differ by far more.
@@ -738,11 +745,30 @@ def _exif(opened: ImageFile.ImageFile) -> bytes:
     )
 
 
+class _Content(BytesIO):
+    """A file's bytes, which a decoder may read several times over, and until its time is up."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left_bytes = _MAX_READINGS * len(data) + 2**20
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        checkpoint()
+        found = super().read(size)
+        self._left_bytes -= len(found)
+        if self._left_bytes < 0:
+            raise ImageError(
+                "an image's parts must lie side by side in its file, got some that overlap: save "
+                "it anew"
+            )
+        return found
+
+
 def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     """Read a file's header and refuse what must not be decoded."""
     too_large = f"{name} must have at most {max_megapixels:g} megapixels, got"
     try:
-        picture = Image.open(BytesIO(data), formats=_FORMATS)
+        picture = Image.open(_Content(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
         if not _READS_HEIF and data[4:12] in _HEIF_BRANDS:
             raise ImageError(
@@ -757,13 +783,17 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
         raise ImageError(
             f"{too_large} more than {LARGEST_MEGAPIXELS:g}: shrink it first"
         ) from error
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and isinstance(picture, TiffImageFile):
-        frames = _seek_main_page(picture, frames)
+    frames: int | str = 1
+    if isinstance(picture, TiffImageFile):
+        frames = _seek_main_page(name, picture)
+    elif picture.format != "GIF" or len(data) <= _MAX_COUNTED_GIF_BYTES:
+        frames = getattr(picture, "n_frames", 1)
+    elif getattr(picture, "is_animated", False):
+        frames = "many"
     megapixels = picture.width * picture.height / 1e6
     if megapixels > max_megapixels:
         raise ImageError(f"{too_large} {megapixels:.1f}: shrink it first")
-    if frames > 1 and picture.format not in _FORMATS_WITH_A_PRIMARY_IMAGE:
+    if frames != 1 and picture.format not in _FORMATS_WITH_A_PRIMARY_IMAGE:
         raise ImageError(f"{name} must be a single picture, got {frames} frames: save one frame")
     if isinstance(picture, TiffImageFile):
         tags = picture.tag_v2
@@ -782,22 +812,31 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     return picture
 
 
-def _seek_main_page(picture: TiffImageFile, pages: int) -> int:
+def _seek_main_page(name: str, picture: TiffImageFile) -> int:
     """Go to the picture of a TIFF whose other pages are smaller copies and masks of it.
 
     Returns:
         How many pages are pictures of their own.
     """
-    sizes, own = [], []
-    for page in range(pages):
-        picture.seek(page)
+    sizes: list[int] = []
+    own = []
+    while True:
+        page = len(sizes)
+        try:
+            picture.seek(page)
+        except EOFError:
+            break
+        if page == _MAX_TIFF_PAGES:
+            raise ImageError(
+                f"{name} must have at most {_MAX_TIFF_PAGES} pages, got more: save one alone"
+            )
         sizes.append(picture.width * picture.height)
         tags = picture.tag_v2
         # Bit 0 marks a smaller copy, bit 2 a mask; the older tag has 2 for a smaller copy.
         if not int(tags.get(254, 0)) & 0b101 and tags.get(255) != 2:
             own.append(page)
     # Many programs mark no thumbnail: it is far smaller than its picture.
-    largest = max(own or range(pages), key=lambda page: sizes[page])
+    largest = max(own or range(len(sizes)), key=lambda page: sizes[page])
     others = [page for page in own if page != largest and sizes[page] * 4 > sizes[largest]]
     picture.seek(largest)
     return 1 + len(others)

@@ -81,8 +81,8 @@ class Studio:
         models: the networks.
         memory: where results are kept.
         max_megapixels: largest photo that is accepted.
-        max_seconds: how long a photo's corrections, its matte, its colours and what is made of them
-            may take, each; None for any time.
+        max_seconds: how long it may take to read a file, and to find the subject, the corrections,
+            the matte, the colours and what is made of them, each; None for any time.
     """
 
     def __init__(
@@ -288,7 +288,7 @@ class Studio:
         """Return what is kept, or make it beside those who have their turn."""
         if key in self._memory:
             return self._memory.get(key, make)
-        with briefly():
+        with briefly(), self.in_time():
             return self._memory.get(key, make)
 
     def _in_turn(self, key: Hashable, image: Floats, make: Callable[[], T]) -> T:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import warnings
 import zlib
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import ExifTags, Image, TiffImagePlugin
+from PIL.GifImagePlugin import GifImageFile
 
 from mgm_core import images
 from mgm_core.images import (
     SUFFIXES,
     ImageError,
+    read_header,
     read_image,
     read_labels,
     read_mask,
@@ -22,6 +25,7 @@ from mgm_core.images import (
     read_subject_mask,
 )
 from mgm_core.labels import labels_of
+from mgm_core.runtime.admission import within
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -63,6 +67,44 @@ def test_of_a_tiff_with_thumbnails_the_picture_is_read(data):
     image = read_image(data)
     assert image.shape == (48, 64, 3)
     assert (image == (1, 0, 0)).all()
+
+
+def test_of_a_tiff_of_endless_pages_so_many_are_looked_at():
+    page = Image.new("L", (1, 1))
+    assert read_image(pages(RED_PAGE, *[page] * 99)).shape == (48, 64, 3)
+    with pytest.raises(ImageError, match="must have at most 100 pages, got more: save one alone"):
+        read_image(pages(RED_PAGE, *[page] * 100))
+
+
+def test_a_tiff_whose_tags_overlap_does_not_fill_the_memory():
+    page = [(256, 1), (257, 1), (258, 8), (259, 1), (262, 1), (273, 8), (278, 1), (279, 1)]
+    tags = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in page]
+    tags += [struct.pack("<HHII", 40_000 + n, 7, 10**6, 8) for n in range(100)]
+    header = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    data = b"".join([header, *tags, bytes(4)]).ljust(10**6 + 8, b"\0")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match="parts must lie side by side in its file"):
+            read_image(data)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_frames_of_a_large_gif_are_not_counted(monkeypatch):
+    frames = [Image.new("L", (1, 1), grey) for grey in range(3)]
+    data = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:], comment=bytes(70_000))
+    monkeypatch.setattr(GifImageFile, "n_frames", property(lambda _: pytest.fail("counts")))
+    with pytest.raises(ImageError, match="must be a single picture, got many frames: save one fra"):
+        read_image(data)
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("read", [read_header, read_image])
+def test_reading_ends_at_the_time_limit(file_format, read):
+    data = file_of(RED_PAGE, file_format)
+    with pytest.raises(ValueError, match="a photo must take at most 0 s"), within(0, "a photo"):
+        read(data)
 
 
 def deep_pages(*pictures, orientation=1):

@@ -242,6 +242,12 @@ def test_corrections_end_at_the_time_limit(order, memory, edits):
         hasty.guidance(with_recipe(order, edits=edits))
 
 
+def test_reading_a_photo_ends_at_the_time_limit(order, memory):
+    hasty = Studio(Models(FakeMatter, FakeSegmenter), memory, max_megapixels=1.0, max_seconds=0)
+    with pytest.raises(ValueError, match="a photo must take at most 0 s, took longer"):
+        hasty.image(order.photo)
+
+
 def test_the_overlay_tints_the_subject_alone():
     shown = overlay(photo_pixels(), subject_mask())
     assert np.array_equal(shown[2, 2], photo_pixels()[2, 2])
