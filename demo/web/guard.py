@@ -445,12 +445,12 @@ def files_are_uploads(value: Any, *, addresses: bool = False) -> bool:  # noqa: 
 
 
 def _is_upload(path: object, folder: Path, *, addresses: bool) -> bool:
-    if not isinstance(path, str) or "\0" in path or len(path) > 4096:
+    if not isinstance(path, str) or len(path) > 4096:
         return False
     if addresses and path.startswith(("http://", "https://")):
         return True
     try:
         found = Path(path).resolve()
         return found.is_relative_to(folder) and found.is_file()
-    except OSError:
+    except (OSError, ValueError):  # such as a half character, or a zero byte
         return False

@@ -109,6 +109,7 @@ def test_an_upload_is_let_in_without_where_else_it_could_be(ask, uploaded):
         {"path": None, "url": "data:image/png;base64,iVBORw0KGgo="},
         {"url": "http://dns.google/a.png"},
         {"path": "a\0b"},
+        {"path": "\ud800", "meta": {"_type": "gradio.FileData"}},
         {"path": "x" * 5000},
         {"path": 7},
         {"meta": {"_type": "gradio.FileData"}},
