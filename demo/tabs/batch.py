@@ -26,6 +26,7 @@ from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.uploads import uploaded
 from demo.web.viewer import picture_rows
 from mgm_core.arrays import Floats
+from mgm_core.files.outputs import normalised
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.recipe import Background, BackgroundKind, Recipe
 from mgm_core.runtime.admission import await_turn
@@ -209,20 +210,27 @@ def preview(pixels: Floats) -> Floats:
 def distinct_stems(paths: Sequence[str]) -> list[str]:
     """Return a name for each file: its own without the ending, numbered where two are alike.
 
+    They are alike where any system takes them for one: whatever their case and Unicode's form.
+
     >>> distinct_stems(["a/cat.jpg", "b/cat.png", "dog.png", "cat-2.png"])
     ['cat', 'cat-3', 'dog', 'cat-2']
     """
     own = [Path(path).stem for path in paths]
-    taken = set(own)
+    keys = [_key(stem) for stem in own]
+    taken = set(keys)
     stems = []
     for position, stem in enumerate(own):
         number = 2
         name = stem
-        while stem in own[:position] and (name == stem or name in taken):
+        while keys[position] in keys[:position] and (name == stem or _key(name) in taken):
             name, number = f"{stem}-{number}", number + 1
-        taken.add(name)
+        taken.add(_key(name))
         stems.append(name)
     return stems
+
+
+def _key(stem: str) -> str:
+    return normalised(stem).casefold()
 
 
 def summary(done: int, failures: Sequence[str], count: int, *, finished: bool = False) -> str:

@@ -209,6 +209,9 @@ def test_equal_names_are_told_apart():
     assert distinct_stems(["a/x.jpg", "b/x.png", "c/x.gif", "x-2.png"]) == [
         "x", "x-3", "x-4", "x-2",
     ]  # fmt: skip
+    # On a Mac's disk and on Windows each of these would replace the one before.
+    assert distinct_stems(["a/cat.jpg", "b/Cat.png", "CAT-2.gif"]) == ["cat", "Cat-3", "CAT-2"]
+    assert distinct_stems(["\u00e9.jpg", "e\u0301.png"]) == ["\u00e9", "e\u0301-2"]
     assert distinct_stems(["x.jpg", "y.jpg"]) == ["x", "y"]
 
 
