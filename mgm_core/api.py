@@ -27,7 +27,7 @@ from mgm_core.cutout import cut_out as cut_out_guided
 from mgm_core.files.formats import encode, format_of
 from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask, write_whole
 from mgm_core.models import Models
-from mgm_core.recipe import Background, Edit, Quality, Recipe, read_background
+from mgm_core.recipe import BACKGROUNDS, Background, Edit, Quality, Recipe, read_background
 
 __all__ = ["Picture", "Result", "cut_out"]
 
@@ -148,6 +148,11 @@ def cut_out(
     behind = Background()
     if background is not None:
         named = read_background(background) if isinstance(background, str) else None
+        if isinstance(background, str) and named is None and not Path(background).is_file():
+            raise ValueError(
+                f"background must be {BACKGROUNDS}, or a picture, got {background!r:.60}: correct "
+                "it, or the picture's path"
+            )
         behind = named or Background(kind="picture")
     recipe = Recipe(
         quality=quality,

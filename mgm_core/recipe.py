@@ -28,6 +28,7 @@ from mgm_core.runtime.settings import (
 
 __all__ = [
     "AUTO",
+    "BACKGROUNDS",
     "PRESETS",
     "SHIFT_LIMIT_PX",
     "VERSION",
@@ -318,6 +319,10 @@ def read_colour(text: str) -> Colour:
     # "ff" is 1, whatever the number of bits that a file has for it.
     red, green, blue = (int(text[i : i + 2], 16) / 0xFF for i in (1, 3, 5))
     return red, green, blue
+
+
+BACKGROUNDS = "none, #rrggbb, gradient:#rrggbb,#rrggbb,ANGLE, blur or blur:PERCENT"
+"""What `read_background` reads, as messages name it."""
 
 
 def read_background(text: str, base: Background | None = None) -> Background | None:

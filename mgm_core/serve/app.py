@@ -18,7 +18,7 @@ from mgm_core import __version__
 from mgm_core.api import cut_out
 from mgm_core.choices import ANIMAL, CATEGORIES
 from mgm_core.images import encode_png
-from mgm_core.recipe import AUTO, Quality, read_background
+from mgm_core.recipe import AUTO, BACKGROUNDS, Quality, read_background
 from mgm_core.runtime.admission import Admission, BusyError, Visitor, await_turn, within
 from mgm_core.runtime.cancellation import Cancelled
 from mgm_core.runtime.memory import is_out_of_memory
@@ -171,8 +171,8 @@ def _check_background(text: str) -> None:
     """
     if read_background(text) is None:
         raise ValueError(
-            "background must be none, #rrggbb, gradient:#rrggbb,#rrggbb,ANGLE, blur or "
-            f"blur:PERCENT, got {text!r:.60}: send a picture as background_picture"
+            f"background must be {BACKGROUNDS}, got {text!r:.60}: send a picture as "
+            "background_picture"
         )
 
 

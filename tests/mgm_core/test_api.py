@@ -178,6 +178,8 @@ def test_points_may_be_numpys(photo):
         ({"category": "unicorn"}, "category must be one of .*, got 'unicorn'"),
         ({"points": [(99, 3)]}, "click must lie within the image"),
         ({"background": "no such file.png"}, "no such file.png"),
+        ({"background": "#fff"}, r"background must be none, #rrggbb, .* or a picture, got '#fff'"),
+        ({"background": "white"}, r"background must be none, #rrggbb, .* got 'white': correct it"),
     ],
 )
 def test_what_cannot_be_done_is_told(photo, mask, options, message):
