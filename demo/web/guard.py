@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demo.backend.visits import DISK_FULL
 from demo.web.paths import path_of_route
+from mgm_core.runtime.admission import host_of
 from mgm_core.runtime.reporting import refused_by_disk
 
 NOT_UPLOADED = (
@@ -222,7 +223,7 @@ class Guard:
         return None if event is None else self._session_of(event[1])
 
     async def _take_upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        address = scope["client"][0] if scope.get("client") else ""
+        address = _host(scope)
         full = PlainTextResponse(
             "uploads must fit into your share, got more: wait some minutes, or send smaller files",
             429,
@@ -274,7 +275,7 @@ class Guard:
             self._shares.count(address, size)
 
     async def _take_json(self, scope: Scope, receive: Receive, send: Send) -> None:
-        address = scope["client"][0] if scope.get("client") else ""
+        address = _host(scope)
         if self._sending[address] >= JSON_AT_ONCE:
             await refusal(
                 f"an address must send at most {JSON_AT_ONCE} requests at once, got more: wait for "
@@ -354,6 +355,10 @@ class Guard:
         ):
             return refusal(NOT_UPLOADED, 400)
         return None
+
+
+def _host(scope: Scope) -> str:
+    return host_of(scope["client"][0]) if scope.get("client") else ""
 
 
 async def _whole_body(receive: Receive) -> bytes | None:

@@ -11,6 +11,7 @@ keep another waiting ten times. A visitor who left, or presses Stop, ends all vi
 their token (`cancellation.py`), those that wait and those that compute.
 """
 
+import ipaddress
 import threading
 import time
 from collections import Counter
@@ -30,12 +31,27 @@ __all__ = [
     "await_turn",
     "briefly",
     "current_visit",
+    "host_of",
     "reserve",
     "within",
 ]
 
 # How often one who waits looks whether somebody cancelled, in seconds.
 _LOOK_S = 0.2
+
+
+def host_of(address: str) -> str:
+    """Return what stands for an address in shares: an IPv6 host has all 2^64 of its network.
+
+    >>> host_of("2001:db8::1"), host_of("::ffff:203.0.113.7"), host_of("203.0.113.7"), host_of("")
+    ('2001:db8::/64', '203.0.113.7', '203.0.113.7', '')
+    """
+    try:
+        found = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    network = ipaddress.IPv6Network((int(found), 64), strict=False)
+    return str(found.ipv4_mapped or network)
 
 
 class BusyError(Exception):
@@ -54,6 +70,11 @@ class Visitor:
 
     address: str
     page: str | None = None
+
+    @property
+    def host(self) -> str:
+        """What its address's share counts for."""
+        return host_of(self.address)
 
 
 @dataclass(frozen=True)
@@ -154,7 +175,7 @@ class Admission:
         lanes: How many visits of each kind may compute at once.
         brief: How many short pieces of work may compute at once beside them.
         places: How many visits may wait in all lanes together before others are refused.
-        address_share: How many visits one address may have at once.
+        address_share: How many visits one address, or network of an IPv6 host, may have at once.
         page_share: How many visits one page may have at once.
         grace_s: How long a page may be gone before its visits end, in seconds; a page that follows
             its visit by a second connection is not gone in between.
@@ -364,7 +385,7 @@ class Admission:
                 (
                     "your address",
                     self._address_share,
-                    sum(v.visitor.address == visitor.address for v in self._visits),
+                    sum(v.visitor.host == visitor.host for v in self._visits),
                 ),
             ):
                 if count >= most:
@@ -396,11 +417,11 @@ class Admission:
                     f"the server must have a free place, got {waiting + running} before you: try "
                     "again in a minute"
                 )
-            address = visit.visitor.address
+            host = visit.visitor.host
             # A visitor's next turn is in the round after his last, and none is in a past round.
-            self._last_round[address] = max(self._last_round[address] + 1, self._round)
+            self._last_round[host] = max(self._last_round[host] + 1, self._round)
             self._number += 1
-            visit._place = _Place(self._last_round[address], self._number)
+            visit._place = _Place(self._last_round[host], self._number)
 
     def _await_turn(self, visit: Visit, lane: str) -> None:
         if lane not in self._lanes:

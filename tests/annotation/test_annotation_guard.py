@@ -180,6 +180,15 @@ def test_waits_double_up_to_a_limit_and_are_forgotten(kind, longest_s):
         fail(limits, *asked(0))
 
 
+def test_an_ipv6_host_waits_for_all_its_addresses():
+    limits = LoginLimits(clock=lambda: 0.0)
+    for number in range(5):
+        fail(limits, f"n{number}", f"2001:db8::{number}")
+    with pytest.raises(TooManyError, match="wait 1 s"):
+        fail(limits, "n5", "2001:db8::5")
+    fail(limits, "another", "2001:db8:0:1::1")
+
+
 def test_few_passwords_are_hashed_at_once(monkeypatch):
     limits, inside, most = LoginLimits(), threading.Semaphore(0), []
     leave = threading.Event()

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmark_data_tools.annotation.storage.errors import StoreError
+from mgm_core.runtime.admission import host_of
 from mgm_core.serve.limits import BodyLimit
 
 HEADER = "x-annotation"
@@ -142,7 +143,7 @@ class LoginLimits:
         Raises:
             TooManyError: it is too early, or too many are looked at already.
         """
-        keys = [("name", name), ("address", address)]
+        keys = [("name", name), ("address", host_of(address))]
         with self._lock:
             wait_s = max(self._failures.get(key, (0, 0.0))[1] for key in keys) - self._clock()
         if wait_s > 0:

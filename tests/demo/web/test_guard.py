@@ -245,6 +245,20 @@ def test_uploads_are_let_in_up_to_a_share(ask):
     assert send(ask, b"").status_code == 429  # nothing is left
 
 
+def test_an_ipv6_host_has_one_share_for_all_its_addresses(behind):
+    guard = guard_before(behind, most_bytes=5000)
+    file = form((b'; filename="a.png"', b"x" * 4000))
+
+    async def post(address):
+        transport = httpx.ASGITransport(guard, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            kind = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+            return await client.post("/gradio_api/upload", content=file, headers=kind)
+
+    addresses = "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"
+    assert [asyncio.run(post(each)).status_code for each in addresses] == [200, 429, 200]
+
+
 def test_uploads_under_way_have_one_share_together(behind):
     guard = guard_before(behind, most_bytes=5000)
     file = form((b'; filename="a.png"', b"x" * 3000))

@@ -1,6 +1,6 @@
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import pytest
 
@@ -149,6 +149,28 @@ def test_pages_and_addresses_have_shares():
             pass
     with admission.visit(Visitor("a", "x")):
         pass
+
+
+@pytest.mark.parametrize(
+    ("other", "is_the_same"),
+    [("2001:db8::2", True), ("2001:db8:0:1::1", False), ("203.0.113.7", False), ("", False)],
+)
+def test_an_ipv6_host_has_one_share_for_all_its_addresses(other, is_the_same):
+    admission = Admission({"photo": 1}, address_share=1)
+    refused = pytest.raises(BusyError, match="your address") if is_the_same else nullcontext()
+    with admission.visit(Visitor("2001:db8::1")), refused, admission.visit(Visitor(other)):
+        pass
+
+
+def test_turns_go_round_by_ipv6_host():
+    admission = Admission({"photo": 1})
+    ranks = []
+    with ExitStack() as stack:
+        for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"):
+            visit = stack.enter_context(admission.visit(Visitor(address)))
+            visit.reserve()
+            ranks.append(visit._place.round)
+    assert ranks == [1, 2, 1]
 
 
 def test_stop_ends_what_computes_and_what_waits_on_one_page():
