@@ -25,7 +25,14 @@ from mgm_core.cutout import (
 )
 from mgm_core.cutout import cut_out as cut_out_guided
 from mgm_core.files.formats import encode, format_of
-from mgm_core.images import Photo, SubjectMask, read_photo, read_subject_mask, write_whole
+from mgm_core.images import (
+    ImageError,
+    Photo,
+    SubjectMask,
+    read_photo,
+    read_subject_mask,
+    write_whole,
+)
 from mgm_core.models import Models
 from mgm_core.recipe import BACKGROUNDS, Background, Edit, Quality, Recipe, read_background
 
@@ -191,16 +198,11 @@ def cut_out(
 
 
 def _read(picture: Picture, max_megapixels: float) -> Photo:
-    source = _source(picture)
+    source = _source(picture, max_megapixels)
     if not isinstance(source, np.ndarray):
         return read_photo(source, max_megapixels=max_megapixels)
     if source.ndim == 2:
         source = np.repeat(source[..., None], 3, axis=2)
-    if source.ndim != 3 or source.shape[2] not in (3, 4):
-        raise ValueError(
-            f"photo must have shape (H, W), (H, W, 3) or (H, W, 4), got {source.shape}: "
-            "give grey, RGB or RGBA"
-        )
     photo = Photo(source[..., :3], source[..., 3] if source.shape[2] == 4 else None)
     check_image("photo", photo.image)
     if photo.alpha is not None:
@@ -209,14 +211,16 @@ def _read(picture: Picture, max_megapixels: float) -> Photo:
 
 
 def _read_mask(picture: Picture, max_megapixels: float) -> SubjectMask:
-    source = _source(picture)
+    source = _source(picture, max_megapixels)
     if not isinstance(source, np.ndarray):
         return read_subject_mask(source, max_megapixels=max_megapixels)
     check_mask("mask", source)
     return SubjectMask(source)
 
 
-def _source(picture: Picture) -> str | PathLike[str] | bytes | BinaryIO | Floats:
+def _source(
+    picture: Picture, max_megapixels: float
+) -> str | PathLike[str] | bytes | BinaryIO | Floats:
     """Return a picture as the readers of files take it; an array of floats stays one.
 
     Arrays of whole numbers and Pillow images become a file, so that they are read as one is:
@@ -224,38 +228,52 @@ def _source(picture: Picture) -> str | PathLike[str] | bytes | BinaryIO | Floats
     """
     if isinstance(picture, Image.Image):
         picture = ImageOps.exif_transpose(picture)
-        if picture.mode == "F":
-            return np.array(picture)
-        if picture.mode.startswith("I") and picture.mode != "I;16":
-            raise ValueError(
-                f"a Pillow image must have 8 or 16 bits (I;16) or floats in [0, 1] (F), got mode "
-                f"{picture.mode}: convert it"
-            )
-        profile = picture.info.get("icc_profile")
-        if picture.mode not in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA", "CMYK"):
-            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-            profile = None  # it was for the colours before
-        written = BytesIO()
-        picture.save(written, "TIFF" if picture.mode == "CMYK" else "PNG", icc_profile=profile)
-        return written.getvalue()
+        if picture.mode != "F":
+            return _file_of(picture)
+        picture = np.array(picture)
     if not isinstance(picture, np.ndarray):
         return picture
-    if picture.dtype.kind == "f":
-        return picture.astype(np.float32)
-    if picture.dtype == np.bool_:
+    if picture.ndim == 3 and picture.shape[2] == 1:
+        picture = picture[..., 0]
+    if picture.ndim != 2 and (picture.ndim != 3 or picture.shape[2] not in (3, 4)):
+        raise ValueError(
+            f"an array must have shape (H, W), (H, W, 3) or (H, W, 4), got {picture.shape}: give "
+            "grey, RGB or RGBA"
+        )
+    megapixels = picture.shape[0] * picture.shape[1] / 1e6
+    if megapixels > max_megapixels:
+        raise ImageError(
+            f"the image must have at most {max_megapixels:g} megapixels, got {megapixels:.1f}: "
+            "shrink it first"
+        )
+    if picture.dtype.kind in "fb":
         return picture.astype(np.float32)
     if picture.dtype not in (np.uint8, np.uint16):
         raise ValueError(
             f"an array must be of uint8, uint16, bool or floats in [0, 1], got {picture.dtype}: "
             "convert it"
         )
-    channels = picture.shape[2] if picture.ndim == 3 else 1
-    if picture.ndim not in (2, 3) or channels not in (1, 3, 4):
-        raise ValueError(
-            f"an array must have shape (H, W), (H, W, 3) or (H, W, 4), got {picture.shape}: give "
-            "grey, RGB or RGBA"
-        )
-    in_opencvs_order = picture if channels == 1 else picture[..., [2, 1, 0, 3][:channels]]
+    in_opencvs_order = (
+        picture if picture.ndim == 2 else picture[..., [2, 1, 0, 3][: picture.shape[2]]]
+    )
     written_whole, data = cv2.imencode(".png", np.ascontiguousarray(in_opencvs_order))
     assert written_whole
     return data.tobytes()
+
+
+def _file_of(image: Image.Image) -> bytes:
+    """Return a Pillow image as a file, with its profile where that is for its colours."""
+    if image.mode.startswith("I") and image.mode != "I;16":
+        raise ValueError(
+            f"a Pillow image must have 8 or 16 bits (I;16) or floats in [0, 1] (F), got mode "
+            f"{image.mode}: convert it"
+        )
+    profile = image.info.get("icc_profile")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode not in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA", "CMYK"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        profile = None  # it was for the colours before
+    written = BytesIO()
+    image.save(written, "TIFF" if image.mode == "CMYK" else "PNG", icc_profile=profile)
+    return written.getvalue()

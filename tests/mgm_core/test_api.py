@@ -187,6 +187,27 @@ def test_what_cannot_be_done_is_told(photo, mask, options, message):
         cut_out(photo, mask=mask, **options)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.bool_, np.float32, np.float64])
+def test_arrays_of_all_types_have_the_same_shapes_and_limits(kind):
+    plane = np.eye(20, dtype=kind)
+    for read, of in ((api._read, "image"), (api._read_mask, "mask")):
+        column = getattr(read(plane[..., None], 50), of)
+        np.testing.assert_array_equal(column, getattr(read(plane, 50), of))
+        with pytest.raises(
+            ValueError, match=r"an array must have shape \(H, W\), .*got \(20, 20, 2"
+        ):
+            read(np.stack([plane, plane], 2), 50)
+        with pytest.raises(ImageError, match=r"must have at most 0.0001 megapixels, got 0.0: shri"):
+            read(plane, 1e-4)
+
+
+def test_a_pillow_image_of_grey_multiplied_by_alpha_is_read():
+    grey = Image.merge("LA", [Image.new("L", (4, 4), 100), Image.new("L", (4, 4), 255)])
+    read = api._read(grey.convert("La"), 50)
+    np.testing.assert_allclose(read.image, 100 / 255, atol=1e-6)
+    assert (read.alpha == 1).all()
+
+
 def test_what_is_no_picture_is_told(photo, mask):
     with pytest.raises(ImageError):
         cut_out(b"not a picture", mask=mask)
