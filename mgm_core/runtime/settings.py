@@ -51,7 +51,7 @@ class Within:
     high: float
 
     def __get_pydantic_core_schema__(self, kind: object, handler: Schema) -> "CoreSchema":
-        """Return Pydantic's form of the rule, which checks a million coordinates in a second."""
+        """Return Pydantic's form of the rule, which checks a number by compiled code."""
         from pydantic_core import core_schema
 
         number = handler(kind)
