@@ -22,7 +22,16 @@ from zlib import crc32
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,
+    ExifTags,
+    Image,
+    ImageCms,
+    ImageFile,
+    ImageOps,
+    UnidentifiedImageError,
+)
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from mgm_core.arrays import Bytes, Floats, Levels, check_shape, check_values
@@ -121,6 +130,14 @@ _EXIF_OF_PIXELS = {
 _HEIF_BRANDS = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"hevc")}
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _EXIF_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+# A value's bytes, by the number of its type. Pillow keeps those of the first three types as they
+# are; each number of another type becomes an object, of so many times its bytes.
+_EXIF_TEXT = (1, 2, 7)
+_EXIF_VALUE_BYTES = dict.fromkeys((*_EXIF_TEXT, 6), 1) | {3: 2, 8: 2, 4: 4, 9: 4, 11: 4, 13: 4}
+_EXIF_VALUE_BYTES |= dict.fromkeys((5, 10, 12, 16), 8)
+_GROWTH_OF_NUMBERS = 32
+# So much memory may EXIF take beyond its own length; that of photographs has some KiB of numbers.
+_EXTRA_EXIF_BYTES = 4 * 2**20
 
 
 class ImageError(ValueError):
@@ -223,6 +240,7 @@ def read_header(source: Source, *, max_megapixels: float = 50.0) -> Header:
     with _naming_damage(name), _without_bomb_warning():
         opened = _open(name, data, max_megapixels)
         bits = _bits(name, opened)
+        _check_exif_of(name, opened)
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
         turned = orientation in (5, 6, 7, 8)
         plain = (
@@ -665,6 +683,8 @@ def _decode(name: str, data: bytes, max_megapixels: float, colour_managed: bool)
     bits = _bits(name, opened)
     # This decodes the file, needlessly where OpenCV does it below: but Pillow notices truncated
     # files, and OpenCV not.
+    opened.load()
+    _check_exif_of(name, opened)
     picture = ImageOps.exif_transpose(opened)
     turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     about: dict[str, Any] = {}
@@ -767,6 +787,8 @@ class _Content(BytesIO):
 def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     """Read a file's header and refuse what must not be decoded."""
     too_large = f"{name} must have at most {max_megapixels:g} megapixels, got"
+    for block in _exif_read_on_opening(data):
+        _check_exif(name, block)
     try:
         picture = Image.open(_Content(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
@@ -810,6 +832,69 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
             "plain JPEG"
         )
     return picture
+
+
+class _JpegHeader(JpegImageFile):
+    """A JPEG's segments as Pillow collects them, without reading what is in their EXIF."""
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
+
+def _exif_read_on_opening(data: bytes) -> list[bytes]:
+    """Return the EXIF, and the like, that Pillow reads when it opens a file."""
+    found: list[bytes | None] = []
+    with suppress(SyntaxError):  # no such file after all
+        if data.startswith(b"\xff\xd8\xff"):
+            info = _JpegHeader(_Content(data)).info
+            found = [info.get("exif"), info.get("mp")]
+        elif AvifImagePlugin._accept(data[:16]) is True:
+            from PIL import _avif  # some builds of Pillow have none
+
+            *_, exif, _, _ = _avif.AvifDecoder(data, "auto", 1).get_info()
+            found = [exif]
+    return [block for block in found if block]
+
+
+def _check_exif_of(name: str, opened: ImageFile.ImageFile) -> None:
+    if opened.format == "PNG" and "exif" not in opened.info:
+        opened.load()  # it may lie behind the pixels
+    if block := opened.info.get("exif"):
+        _check_exif(name, block)
+    elif text := opened.info.get("Raw profile type exif"):  # ImageMagick's way in a PNG
+        _check_exif(name, bytes.fromhex("".join(text.split("\n")[3:])))
+
+
+def _check_exif(name: str, block: bytes) -> None:
+    """Refuse EXIF that would take far more memory than its bytes, before Pillow reads it.
+
+    Its values may lie on each other in any number, and Pillow copies each.
+    """
+    head = 0
+    while block.startswith(b"Exif\0\0", head):
+        head += 6
+    block = block[head:]
+    order: Literal["big", "little"] = "big" if block.startswith(b"MM") else "little"
+    entry = struct.Struct(">HHLL" if order == "big" else "<HHLL")
+    most = left = len(block) + _EXTRA_EXIF_BYTES
+    directories = [int.from_bytes(block[4:8], order)]
+    for start in directories:  # which grows
+        first = start + 2
+        entries = int.from_bytes(block[start:first], order)
+        for at in range(first, min(first + 12 * entries, len(block) - 11), 12):
+            tag, kind, count, offset = entry.unpack_from(block, at)
+            size = _EXIF_VALUE_BYTES.get(kind, 0)
+            value = at + 8 if count * size <= 4 else offset
+            if value + count * size > len(block):
+                break  # as Pillow does
+            left -= 12 + count * size * (1 if kind in _EXIF_TEXT else _GROWTH_OF_NUMBERS)
+            if left < 0:
+                raise ImageError(
+                    f"{name} must have EXIF of at most {most / 2**20:.0f} MiB once read, got "
+                    "more: save it anew without EXIF"
+                )
+            if tag in (*_EXIF_PARTS, ExifTags.IFD.Interop):
+                directories.append(int.from_bytes(block[value : value + size], order))
 
 
 def _seek_main_page(name: str, picture: TiffImageFile) -> int:

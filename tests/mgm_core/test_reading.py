@@ -91,6 +91,77 @@ def test_a_tiff_whose_tags_overlap_does_not_fill_the_memory():
         tracemalloc.stop()
 
 
+def exif_block(tags, content, *, kind=7, count, part=None):
+    """EXIF of tags with `count` values each, which all lie in the same content."""
+    pointer = struct.pack("<HHHIII", 1, part, 4, 1, 26, 0) if part else b""
+    start = 8 + len(pointer) + 2 + 12 * tags + 4
+    entries = [struct.pack("<HHII", 40_000 + n, kind, count, start) for n in range(tags)]
+    header = b"II*\0" + struct.pack("<I", 8) + pointer
+    return b"Exif\0\0" + b"".join([header, struct.pack("<H", tags), *entries, bytes(4), content])
+
+
+def with_chunk(png, kind, content, at):
+    body = kind + content
+    chunk = struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:at] + chunk + png[at:]
+
+
+OVERLAPPING = exif_block(1000, bytes(50_000), count=50_000)
+PNG = file_of(RED_PAGE)
+JPEG = file_of(RED_PAGE, "JPEG")
+PROFILE = b"Raw profile type exif\0\nexif\n1\n" + OVERLAPPING.hex().encode()
+NUMBERS = exif_block(1, bytes([1]) * 400_000, kind=5, count=50_000, part=ExifTags.IFD.GPSInfo)
+MP = b"MPF\0" + exif_block(500, bytes([1]) * 50_000, kind=5, count=6250)[6:]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: file_of(RED_PAGE, "JPEG", exif=OVERLAPPING),
+        lambda: file_of(RED_PAGE, "JPEG", exif=OVERLAPPING, dpi=(300, 300)),
+        lambda: JPEG[:2] + b"\xff\xe2" + struct.pack(">H", len(MP) + 2) + MP + JPEG[2:],
+        lambda: file_of(RED_PAGE, "WEBP", exif=OVERLAPPING),
+        lambda: file_of(RED_PAGE, "HEIF", exif=OVERLAPPING),
+        lambda: file_of(RED_PAGE, "AVIF", exif=OVERLAPPING),
+        lambda: with_chunk(PNG, b"eXIf", OVERLAPPING[6:], 33),
+        lambda: with_chunk(PNG, b"eXIf", OVERLAPPING[6:], len(PNG) - 12),
+        lambda: with_chunk(PNG, b"tEXt", PROFILE, 33),
+        lambda: with_chunk(PNG, b"eXIf", NUMBERS[6:], 33),
+    ],
+    ids=["JPEG", "dpi", "MP", "WebP", "HEIF", "AVIF", "PNG", "behind", "text", "numbers"],
+)
+@pytest.mark.parametrize("read", [read_header, read_image])
+def test_exif_does_not_fill_the_memory(make, read):
+    data = make()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match=r"must have EXIF of at most 4 MiB once read, got mor"):
+            read(data)
+        assert tracemalloc.get_traced_memory()[1] < 3e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("part", [ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop])
+def test_exif_is_measured_in_all_its_parts(part):
+    block = exif_block(1000, bytes(50_000), count=50_000, part=part)
+    with pytest.raises(ImageError, match="must have EXIF of at most 4 MiB"):
+        read_image(file_of(RED_PAGE, "JPEG", exif=block))
+
+
+@pytest.mark.parametrize("note", [60_000, 5 * 10**6])
+def test_a_large_maker_note_is_no_reason_to_refuse_a_photo(note):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Camera"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = bytes(note)
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (1.5, 2.5, 3.5)
+    read = Image.Exif()
+    read.load(read_photo(file_of(RED_PAGE, "PNG", exif=exif)).exif)
+    assert read[ExifTags.Base.Make] == "Camera"
+    assert read.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] == bytes(note)
+    assert read.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == (1.5, 2.5, 3.5)
+
+
 def test_the_frames_of_a_large_gif_are_not_counted(monkeypatch):
     frames = [Image.new("L", (1, 1), grey) for grey in range(3)]
     data = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:], comment=bytes(70_000))
