@@ -78,7 +78,8 @@ class Environment:
     proxies: str = _setting(
         "",
         "MGM_PROXIES",
-        "addresses or networks of proxies whose X-Forwarded-For tells visitors apart; none: no one",
+        "addresses or networks of proxies whose X-Forwarded-For tells visitors apart; where it is "
+        "empty, no proxy is believed",
     )
     metrics: int = _setting(
         0, "MGM_METRICS", "1: serve figures for Prometheus under /metrics; needs mgm[metrics]", 0, 1

@@ -262,6 +262,9 @@ class _Fixed:
 
     integers = uniform = random = _next
 
+    def choice(self, *_, **__):
+        return [self._next()]
+
 
 def test_trimaps_are_those_of_their_twin():
     alpha = np.zeros((64, 64), np.float32)
