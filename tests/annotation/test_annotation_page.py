@@ -583,15 +583,20 @@ def test_strokes_upon_another_revision_of_the_heads_number_lie_beside_it(chromiu
     assert store.mask(3)[0, 9] == store.mask(3)[19, 29] == store.mask(3)[39, 49] == 255
 
 
+def restore_the_first_of_two(page):
+    """Draw and save two strokes, then make the first revision the newest, the third."""
+    brush(page, 4)
+    for n, point in enumerate([(10, 10), (40, 30)], 1):
+        stroke(page, point)
+        page.wait_for_function(f"annotator.page.saver.base === {n} && {SAVED}")
+    page.evaluate("document.querySelector('[data-action=history]').click()")
+    page.click("#history tbody tr:last-child button")  # the oldest one
+    page.wait_for_function(f"annotator.page.saver.base === 3 && {SAVED}")
+
+
 def test_the_page_says_which_save_it_draws_on(chromium, address, store):
     with opened(chromium, address, 3) as page:
-        brush(page, 4)
-        for n, point in enumerate([(10, 10), (40, 30)], 1):
-            stroke(page, point)
-            page.wait_for_function(f"annotator.page.saver.base === {n} && {SAVED}")
-        page.evaluate("document.querySelector('[data-action=history]').click()")
-        page.click("#history tbody tr:last-child button")
-        page.wait_for_function(f"annotator.page.saver.base === 3 && {SAVED}")
+        restore_the_first_of_two(page)
         asked = []
         page.on("request", lambda request: asked.append(request.url))
         stroke(page, (20, 20))
@@ -791,13 +796,7 @@ def test_a_cancelled_stroke_leaves_the_saved_mask_too(chromium, address, store):
 
 def test_what_is_saved_after_a_restored_revision_is_drawn_on_it(chromium, address, store):
     with opened(chromium, address, 3) as page:
-        brush(page, 4)
-        for n, point in enumerate([(10, 10), (40, 30)], 1):
-            stroke(page, point)
-            page.wait_for_function(f"annotator.page.saver.base === {n} && {SAVED}")
-        page.evaluate("document.querySelector('[data-action=history]').click()")
-        page.click("#history tbody tr:last-child button")  # the oldest one
-        page.wait_for_function(f"annotator.page.saver.base === 3 && {SAVED}")
+        restore_the_first_of_two(page)
         page.keyboard.press("Control+s")
         page.wait_for_function(f"annotator.page.saver.base === 4 && {SAVED}")
         stroke(page, (20, 20))
