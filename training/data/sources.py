@@ -27,6 +27,8 @@ Pixels: TypeAlias = Bytes | Floats
 log = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+# Of pictures that are not read here, those that Pillow knows among them.
+_OTHER_SUFFIXES = {*Image.registered_extensions(), ".exr", ".hdr"} - PICTURE_SUFFIXES
 UNKNOWN_SAMPLES = 4096
 
 
@@ -70,7 +72,7 @@ class Source(Protocol):
 
 
 def pictures(folder: Path) -> list[Path]:
-    """Return the pictures of a folder, sorted by name.
+    """Return the pictures of a folder, sorted by name; those of other kinds are logged.
 
     Raises:
         ValueError: The folder is missing or holds no picture.
@@ -79,7 +81,14 @@ def pictures(folder: Path) -> list[Path]:
         raise ValueError(
             f"folder must be a directory, got {str(folder)!r}: correct the path in the config"
         )
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    files = sorted(folder.iterdir())
+    found = [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES]
+    others = [p.name for p in files if p.suffix.lower() in _OTHER_SUFFIXES]
+    if others:
+        log.warning(
+            "left out %d pictures of %s, such as %s: save them as PNG to train on them, too",
+            len(others), folder, others[0],
+        )  # fmt: skip
     if not found:
         raise ValueError(f"folder must hold pictures, got none in {str(folder)!r}")
     return found

@@ -176,6 +176,19 @@ def test_the_split_depends_on_names_alone_and_grades_choose(data):
     assert graded(data / "cutouts") == {"0": "fine", "1": "plain"}
 
 
+def test_pairs_whose_alpha_is_of_a_kind_that_is_not_read_are_counted_and_named(data, caplog):
+    (name,) = ForegroundAlphaFolders(data / "pairs").names
+    alpha = data / "pairs" / "alpha"
+    for ending in ("exr", "HEIC"):
+        shutil.copy(data / "pairs" / "fg" / name, data / "pairs" / "fg" / f"{ending}.png")
+        shutil.copy(alpha / name, alpha / f"{ending}.{ending}")
+    (alpha / "SOURCES.tsv").touch()
+    assert not caplog.text
+    assert ForegroundAlphaFolders(data / "pairs").names == [name]
+    assert f"left out 2 pictures of {alpha}, such as HEIC.HEIC: save them as PNG" in caplog.text
+    assert caplog.text.count("left out") == 1
+
+
 def test_a_list_of_names_to_leave_out_has_one_a_line(tmp_path, data, caplog):
     (data / "cutouts" / "0.png").rename(data / "cutouts" / "wine glass.png")
     (data / "out.txt").write_text("wine glass.png\n\n  1 \n")
