@@ -82,8 +82,8 @@ SUFFIXES = frozenset(
     suffix for suffix, name in Image.registered_extensions().items() if name in (*_FORMATS, "MPO")
 )
 """Endings, in lower case, of the files that can be read."""
-# A phone's MPO or HEIC holds depth maps and bursts behind one primary photo: it is no animation.
-_FORMATS_WITH_A_PRIMARY_IMAGE = ("JPEG", "MPO", "HEIF")
+# A phone's HEIC holds depth maps and bursts behind one primary photo: it is no animation.
+_FORMATS_WITH_A_PRIMARY_IMAGE = ("JPEG", "HEIF")
 _MODES_OF_8_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 # What a colour profile has to be for, by Pillow's mode.
 _MODES_OF_COLOURS = dict.fromkeys(_MODES_OF_8_BITS, "RGB") | {
@@ -127,16 +127,19 @@ _EXIF_OF_PIXELS = {
     ExifTags.Base.ExifImageWidth,
     ExifTags.Base.ExifImageHeight,
 }
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0")
 _HEIF_BRANDS = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"hevc")}
+_JPEG_START = b"\xff\xd8\xff"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _EXIF_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 # A value's bytes, by the number of its type. Pillow keeps those of the first three types as they
-# are; each number of another type becomes an object, of so many times its bytes.
-_EXIF_TEXT = (1, 2, 7)
+# are; each number of another type becomes an object of so many bytes, fractions the largest.
+_EXIF_TEXT, _EXIF_FRACTIONS = (1, 2, 7), (5, 10)
 _EXIF_VALUE_BYTES = dict.fromkeys((*_EXIF_TEXT, 6), 1) | {3: 2, 8: 2, 4: 4, 9: 4, 11: 4, 13: 4}
 _EXIF_VALUE_BYTES |= dict.fromkeys((5, 10, 12, 16), 8)
-_GROWTH_OF_NUMBERS = 32
-# So much memory may EXIF take beyond its own length; that of photographs has some KiB of numbers.
+_NUMBER_BYTES, _FRACTION_BYTES = 40, 256
+# So much memory may the numbers of EXIF take, and its texts beyond its own length. Photographs have
+# some KiB of numbers; a TIFF has two for each of its strips.
 _EXTRA_EXIF_BYTES = 4 * 2**20
 
 
@@ -787,11 +790,14 @@ class _Content(BytesIO):
 def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     """Read a file's header and refuse what must not be decoded."""
     too_large = f"{name} must have at most {max_megapixels:g} megapixels, got"
-    for block in _exif_read_on_opening(data):
-        _check_exif(name, block)
+    picture: ImageFile.ImageFile
     try:
-        picture = Image.open(_Content(data), formats=_FORMATS)
-    except UnidentifiedImageError as error:
+        _check_before_opening(name, data)
+        if data.startswith(_JPEG_START):
+            picture = _Jpeg(_Content(data), name)
+        else:
+            picture = Image.open(_Content(data), formats=_FORMATS)
+    except (UnidentifiedImageError, SyntaxError) as error:
         if not _READS_HEIF and data[4:12] in _HEIF_BRANDS:
             raise ImageError(
                 f"{name} must not be HEIC while the package pillow-heif is missing: "
@@ -826,7 +832,7 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
                 f"{name} must have tiles of its size, got some of {tile_px / 1e6:.0f} megapixels: "
                 "save it anew"
             )
-    if picture.format in ("JPEG", "MPO") and _jpeg_scans(data) > _MAX_JPEG_SCANS:
+    if isinstance(picture, _Jpeg) and _jpeg_scans(data) > _MAX_JPEG_SCANS:
         raise ImageError(
             f"{name} must have at most {_MAX_JPEG_SCANS} scans, got more: save it anew as a "
             "plain JPEG"
@@ -834,26 +840,25 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     return picture
 
 
-class _JpegHeader(JpegImageFile):
-    """A JPEG's segments as Pillow collects them, without reading what is in their EXIF."""
+class _Jpeg(JpegImageFile):
+    """A JPEG whose EXIF is measured before Pillow reads it; of an MPO the first picture."""
 
     def _read_dpi_from_exif(self) -> None:
-        pass
+        if block := self.info.get("exif"):
+            _check_exif(str(self.filename), block)
+        super()._read_dpi_from_exif()
 
 
-def _exif_read_on_opening(data: bytes) -> list[bytes]:
-    """Return the EXIF, and the like, that Pillow reads when it opens a file."""
-    found: list[bytes | None] = []
-    with suppress(SyntaxError):  # no such file after all
-        if data.startswith(b"\xff\xd8\xff"):
-            info = _JpegHeader(_Content(data)).info
-            found = [info.get("exif"), info.get("mp")]
-        elif AvifImagePlugin._accept(data[:16]) is True:
-            from PIL import _avif  # some builds of Pillow have none
+def _check_before_opening(name: str, data: bytes) -> None:
+    """Measure what Pillow reads when it opens a TIFF or an AVIF."""
+    if data.startswith(_TIFF_STARTS):
+        _check_exif(name, data, "tags")
+    elif AvifImagePlugin._accept(data[:16]) is True:
+        from PIL import _avif  # some builds of Pillow have none
 
-            *_, exif, _, _ = _avif.AvifDecoder(data, "auto", 1).get_info()
-            found = [exif]
-    return [block for block in found if block]
+        *_, exif, _, _ = _avif.AvifDecoder(data, "auto", 1).get_info()
+        if exif:
+            _check_exif(name, exif)
 
 
 def _check_exif_of(name: str, opened: ImageFile.ImageFile) -> None:
@@ -865,36 +870,55 @@ def _check_exif_of(name: str, opened: ImageFile.ImageFile) -> None:
         _check_exif(name, bytes.fromhex("".join(text.split("\n")[3:])))
 
 
-def _check_exif(name: str, block: bytes) -> None:
+def _check_exif(name: str, block: bytes, what: Literal["EXIF", "tags"] = "EXIF") -> None:
     """Refuse EXIF that would take far more memory than its bytes, before Pillow reads it.
 
-    Its values may lie on each other in any number, and Pillow copies each.
+    Its values may lie on each other in any number, and Pillow copies each. The tags of all pages of
+    a TIFF are laid out in the same way; `_Content` bounds their texts.
     """
     head = 0
     while block.startswith(b"Exif\0\0", head):
         head += 6
     block = block[head:]
     order: Literal["big", "little"] = "big" if block.startswith(b"MM") else "little"
-    entry = struct.Struct(">HHLL" if order == "big" else "<HHLL")
-    most = left = len(block) + _EXTRA_EXIF_BYTES
-    directories = [int.from_bytes(block[4:8], order)]
+    large = block[2:3] == b"+"  # a BigTIFF
+    entry = struct.Struct((">" if order == "big" else "<") + ("HHQQ" if large else "HHLL"))
+    word = 8 if large else 4
+    left_of_texts = len(block) + _EXTRA_EXIF_BYTES if what == "EXIF" else float("inf")
+    left = _EXTRA_EXIF_BYTES
+
+    def number_at(start: int, size: int) -> int:
+        return int.from_bytes(block[start : start + size], order)
+
+    pages = {number_at(word, word)}
+    directories = list(pages)
     for start in directories:  # which grows
-        first = start + 2
-        entries = int.from_bytes(block[start:first], order)
-        for at in range(first, min(first + 12 * entries, len(block) - 11), 12):
+        first = start + (8 if large else 2)
+        end = first + entry.size * number_at(start, first - start)
+        for at in range(first, min(end, len(block) - entry.size + 1), entry.size):
             tag, kind, count, offset = entry.unpack_from(block, at)
             size = _EXIF_VALUE_BYTES.get(kind, 0)
-            value = at + 8 if count * size <= 4 else offset
+            value = at + entry.size - word if count * size <= word else offset
             if value + count * size > len(block):
                 break  # as Pillow does
-            left -= 12 + count * size * (1 if kind in _EXIF_TEXT else _GROWTH_OF_NUMBERS)
-            if left < 0:
+            left -= entry.size
+            if kind in _EXIF_TEXT:
+                left_of_texts -= count * size
+            elif size:
+                left -= count * (_FRACTION_BYTES if kind in _EXIF_FRACTIONS else _NUMBER_BYTES)
+            if min(left, left_of_texts) < 0:
                 raise ImageError(
-                    f"{name} must have EXIF of at most {most / 2**20:.0f} MiB once read, got "
-                    "more: save it anew without EXIF"
+                    f"{name} must have {what} of at most {_EXTRA_EXIF_BYTES >> 20} MiB once "
+                    f"read, got more: save it anew without {what}"
                 )
             if tag in (*_EXIF_PARTS, ExifTags.IFD.Interop):
-                directories.append(int.from_bytes(block[value : value + size], order))
+                directories.append(number_at(value, size))
+        following = number_at(end, word)
+        if what == "tags" and start in pages and following not in {0, *pages}:
+            if len(pages) > _MAX_TIFF_PAGES:
+                break  # more are not read
+            pages.add(following)
+            directories.append(following)
 
 
 def _seek_main_page(name: str, picture: TiffImageFile) -> int:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 from PIL.GifImagePlugin import GifImageFile
 
 from mgm_core import images
@@ -112,6 +112,7 @@ JPEG = file_of(RED_PAGE, "JPEG")
 PROFILE = b"Raw profile type exif\0\nexif\n1\n" + OVERLAPPING.hex().encode()
 NUMBERS = exif_block(1, bytes([1]) * 400_000, kind=5, count=50_000, part=ExifTags.IFD.GPSInfo)
 MP = b"MPF\0" + exif_block(500, bytes([1]) * 50_000, kind=5, count=6250)[6:]
+MANY = bytes([1]) * 200_000
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,6 @@ MP = b"MPF\0" + exif_block(500, bytes([1]) * 50_000, kind=5, count=6250)[6:]
     [
         lambda: file_of(RED_PAGE, "JPEG", exif=OVERLAPPING),
         lambda: file_of(RED_PAGE, "JPEG", exif=OVERLAPPING, dpi=(300, 300)),
-        lambda: JPEG[:2] + b"\xff\xe2" + struct.pack(">H", len(MP) + 2) + MP + JPEG[2:],
         lambda: file_of(RED_PAGE, "WEBP", exif=OVERLAPPING),
         lambda: file_of(RED_PAGE, "HEIF", exif=OVERLAPPING),
         lambda: file_of(RED_PAGE, "AVIF", exif=OVERLAPPING),
@@ -128,7 +128,7 @@ MP = b"MPF\0" + exif_block(500, bytes([1]) * 50_000, kind=5, count=6250)[6:]
         lambda: with_chunk(PNG, b"tEXt", PROFILE, 33),
         lambda: with_chunk(PNG, b"eXIf", NUMBERS[6:], 33),
     ],
-    ids=["JPEG", "dpi", "MP", "WebP", "HEIF", "AVIF", "PNG", "behind", "text", "numbers"],
+    ids=["JPEG", "dpi", "WebP", "HEIF", "AVIF", "PNG", "behind", "text", "numbers"],
 )
 @pytest.mark.parametrize("read", [read_header, read_image])
 def test_exif_does_not_fill_the_memory(make, read):
@@ -140,6 +140,78 @@ def test_exif_does_not_fill_the_memory(make, read):
         assert tracemalloc.get_traced_memory()[1] < 3e6
     finally:
         tracemalloc.stop()
+
+
+def test_the_list_of_an_mpos_pictures_is_not_read():
+    data = JPEG[:2] + b"\xff\xe2" + struct.pack(">H", len(MP) + 2) + MP + JPEG[2:]
+    tracemalloc.start()
+    try:
+        np.testing.assert_array_equal(read_image(data), read_image(JPEG))
+        assert tracemalloc.get_traced_memory()[1] < 3e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("read", [read_header, read_image])
+def test_a_jpegs_segments_are_collected_once(read, monkeypatch):
+    opened = []
+    collect = JpegImagePlugin.JpegImageFile._open
+    monkeypatch.setattr(
+        JpegImagePlugin.JpegImageFile, "_open", lambda self: opened.append(collect(self))
+    )
+    read(file_of(RED_PAGE, "JPEG", exif=exif_block(1, b"text", kind=2, count=4)))
+    assert len(opened) == 1
+
+
+def tiff(*tags, large=False):
+    """A TIFF with a page for each list of tags, (tag, kind, count)."""
+    plain = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 1, 8), (262, 3, 1, 1), (279, 4, 1, 64)]
+    entry, end = ("<HHQQ", "<Q") if large else ("<HHLL", "<L")
+    at = 16 if large else 8
+    file = b"II+\0" + struct.pack("<HHQ", 8, 0, at) if large else b"II*\0" + struct.pack("<L", at)
+    for n, page in enumerate(tags, 1):
+        entries = len(plain) + 1 + len(page)
+        start = at + (8 if large else 2) + struct.calcsize(entry) * entries + struct.calcsize(end)
+        rows = [*plain, (273, 4, 1, start), *((*tag, start + 64) for tag in page)]
+        at = start + 64 + len(MANY)
+        file += struct.pack("<Q" if large else "<H", entries)
+        file += b"".join(struct.pack(entry, *row) for row in sorted(rows))
+        file += struct.pack(end, at if n < len(tags) else 0) + bytes(64) + MANY
+    return file
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["TIFF", "BigTIFF"])
+@pytest.mark.parametrize("page", [0, 1])
+@pytest.mark.parametrize(("kind", "count"), [(3, 90_000), (5, 20_000)], ids=["whole", "fractions"])
+@pytest.mark.parametrize("read", [read_header, read_image])
+def test_a_tiffs_own_numbers_do_not_fill_the_memory(read, kind, count, page, large):
+    pages = [[], []]
+    pages[page] = [(40_000, kind, count), (40_001, kind, count)]
+    data = tiff(*pages, large=large)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            ImageError, match=r"must have tags of at most 4 MiB once read, got more"
+        ):
+            read(data)
+        assert tracemalloc.get_traced_memory()[1] < 3e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_values_of_a_kind_that_nobody_reads_count_for_nothing():
+    block = exif_block(1, b"", kind=99, count=2**31)
+    assert read_image(file_of(RED_PAGE, "JPEG", exif=block)).shape[2] == 3
+
+
+def test_a_tiff_may_have_large_texts_and_a_strip_for_each_of_many_rows():
+    for large in (False, True):
+        text = [(40_000, 7, len(MANY))]
+        np.testing.assert_array_equal(read_image(tiff(text, large=large)), np.zeros((8, 8, 3)))
+    tall = Image.new("RGB", (4, 20_000), "red")
+    strips = file_of(tall, "TIFF", tiffinfo={278: 1}, compression="tiff_lzw")
+    assert len(Image.open(io.BytesIO(strips)).tag_v2[273]) == 20_000
+    assert read_image(strips).shape == (20_000, 4, 3)
 
 
 @pytest.mark.parametrize("part", [ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop])
