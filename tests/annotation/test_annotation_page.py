@@ -17,11 +17,12 @@ from annotation_samples import (
 )
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import expect, sync_playwright
+from sqlalchemy import select
 
 from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import Store
-from benchmark_data_tools.annotation.storage.tables import Entry
-from benchmark_data_tools.annotation.team import leases, passes
+from benchmark_data_tools.annotation.storage.tables import Entry, Revision
+from benchmark_data_tools.annotation.team import leases, passes, states
 from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.images import write_image
 
@@ -604,6 +605,18 @@ def test_the_page_says_which_save_it_draws_on(chromium, address, store):
         assert any(f"base_save={store.revision(3, 3).save_id}" in url for url in asked)
 
 
+def test_a_verdict_on_a_save_that_the_server_has_no_longer_is_refused(chromium, address, store):
+    save(store, 3, mask_of(store, 3), "ann")
+    states.move(store, 3, "done", User("ann", "annotator"))
+    with opened(chromium, address, 3) as page:
+        # Restored from a copy, the server has another save as revision 1.
+        with store.changing() as session:
+            session.scalars(select(Revision)).one().save_id = "f" * 32
+        page.click("header [data-action=review]")
+        expect(page.locator("#banner")).to_contain_text("one that it lacks, as after its restore")
+    assert store.entry(3).state == "done"
+
+
 def test_a_save_whose_answer_is_lost_is_no_conflict_with_what_is_drawn_on(chromium, address, store):
     with opened(chromium, address, 3) as page:
         lost = []
@@ -676,8 +689,11 @@ def test_two_browsers_on_one_image_settle_a_conflict(chromium, address, store):
         stroke(one, (40, 30))
         expect(one.locator("#conflict")).to_be_visible()
         assert len(store.revisions(3)) == 2
+        one.evaluate("annotator.queue.load()")
+        expect(one.locator(".row >> nth=2")).to_contain_text("⚠")
         one.click("[data-take=union]")
         saved(one)
+        expect(one.locator(".row >> nth=2")).not_to_contain_text("⚠")
         mask = store.mask(3)
         assert mask[9, 9] == mask[29, 39] == 255
         assert drawn(one, (48, 64))[9, 9] == 255
@@ -748,6 +764,21 @@ def test_a_refused_assignment_is_not_shown_as_made(chromium, store):
         expect(page.locator("#banner")).to_contain_text("the passes are blind")
         expect(page.locator("#assignee")).to_have_value("")
     assert store.entry(second).assignee is None
+
+
+def test_a_reviewer_lists_one_persons_images_and_those_in_conflict(chromium, store):
+    save(store, 2, mask_of(store, 2), "ann")
+    save(store, 2, mask_of(store, 2, 1), "bob")
+    states.assign(store, 3, User("eve", "reviewer"), "carl")  # who is a user no longer
+    with working(chromium, store, "eve", "reviewer") as page:
+        rows = page.locator(".row span")
+        expect(rows).to_have_text(["portrait_0", "⚠ portrait_1", "portrait_2"])
+        page.select_option("#owner", "carl")
+        expect(rows).to_have_text(["portrait_2"])
+        page.select_option("#owner", "")
+        expect(rows).to_have_text(["portrait_0", "⚠ portrait_1"])
+        page.check("#in-conflict")
+        expect(rows).to_have_text(["⚠ portrait_1"])
 
 
 def test_done_passes_over_what_others_have_taken_since_the_list_was_loaded(chromium, store):

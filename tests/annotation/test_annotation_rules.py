@@ -256,6 +256,7 @@ def test_an_image_that_was_opened_and_not_worked_on_is_free_again(any_store, end
         assert queue.listing(store, BOB, Filter())[0].assignee == "ann"
         now[0] = until + 1
     shown = queue.listing(store, BOB, Filter())[0].assignee
+    leases.take(store, 2, BOB, "b" * 32)  # which settles what has lapsed
     assert shown == store.entry(1).assignee == (None if did == "nothing" else "ann")
     assert not store.entry(1).taken
     if did == "nothing":
@@ -264,6 +265,36 @@ def test_an_image_that_was_opened_and_not_worked_on_is_free_again(any_store, end
     else:
         with pytest.raises(ForbiddenError, match="entry must be bob's or free, got one of ann"):
             leases.take(store, 1, BOB, "b" * 32)
+
+
+def test_looking_at_the_queue_writes_nothing(any_store, monkeypatch):
+    store, now = any_store, [1000.0]
+    store.clock = lambda: now[0]
+    now[0] = 1 + leases.take(store, 1, ANN, "a" * 32)
+    monkeypatch.setattr(store, "changing", None)
+    assert queue.listing(store, BOB, Filter(assignee="")) == queue.listing(store, BOB, Filter())
+    assert [row.id for row in queue.listing(store, BOB, Filter(mine=True))] == [1, 2, 3]
+    assert (store.entry(1).assignee, store.entry(1).taken) == ("ann", True)
+
+
+def test_a_second_pass_that_somebody_only_opened_is_shown_to_others(store, clock):
+    passes.add_second_pass(store, 100)
+    second = max(entry.id for entry in store.passes(1))
+    clock[0] = leases.take(store, second, ANN, "a" * 32) - 1
+    assert second not in seen(store, BOB)
+    clock[0] += 2
+    assert second in seen(store, BOB)
+    leases.take(store, second, BOB, "b" * 32)
+
+
+def test_a_renewed_lease_settles_no_others(store, clock):
+    clock[0] = leases.take(store, 1, ANN, "a" * 32) - 1
+    leases.take(store, 2, BOB, "b" * 32)
+    clock[0] += 2
+    leases.take(store, 2, BOB, "b" * 32, renew=True)
+    assert store.entry(1).assignee == "ann"
+    leases.take(store, 3, BOB, "c" * 32)
+    assert store.entry(1).assignee is None
 
 
 def test_an_admins_look_at_a_free_image_hinders_neither_labelling_nor_the_admins_review(store):

@@ -86,10 +86,24 @@ def test_listing_filters_and_searches(store):
     assert ids(ANN, search="AIT_1") == [2]
     assert ids(ANN, flagged=True) == [3]
     assert ids(ANN, mine=True) == [2, 3]
+    assert ids(EVE, assignee="bob") == [1]
+    assert ids(EVE, assignee="") == [2, 3]
+    assert ids(EVE, assignee="carl") == []
     with pytest.raises(StoreError, match=r"state must be one of open, .*, got 'lost'"):
         ids(ANN, state="lost")
     with pytest.raises(ForbiddenError, match="user must be a reviewer to assign"):
         states.assign(store, 1, ANN, "ann")
+
+
+def test_the_list_tells_which_images_are_in_conflict(store):
+    save(store, 2, mask_of(store, 2), "ann", 0)
+    beside = save(store, 2, mask_of(store, 2, 1), "bob", 0)
+    rows = queue.listing(store, EVE, Filter())
+    assert [(row.id, row.conflict) for row in rows] == [(1, False), (2, True), (3, False)]
+    assert queue.listing(store, EVE, Filter(conflict=True)) == [rows[1]]
+    stale = {beside.conflict: beside.number}
+    store.settle(2, mask_of(store, 2, 1), author=EVE, head=1, stale=stale)
+    assert queue.listing(store, EVE, Filter(conflict=True)) == []
 
 
 # --- People ----------------------------------------------------------------------------------
@@ -523,7 +537,7 @@ def test_the_server_saves_and_refuses(client, store):
     answer = client.post(SAVE, content=encode_mask(mask))
     assert answer.json() == {"number": 1, "head": 1, "conflict": None, "state": "in_work"}
     np.testing.assert_array_equal(store.mask(1), mask)
-    settling = {"take": "head", "head": 1, "stale": {"5": 1}}
+    settling = {"take": "head", "head": "0" * 32, "stale": {"5": "0" * 32}}
     refusals = [
         (client.post(SAVE, content=b"x" * 100), 422, "mask must be a PNG file"),
         (client.post(SAVE, content=encode_mask(mask_of(store, 2))), 422, "it belongs to another"),
@@ -535,7 +549,7 @@ def test_the_server_saves_and_refuses(client, store):
         (client.get("/api/entries/..%2f..%2fetc/image"), 404, ""),
         (client.get("/..%2fserver.py"), 404, ""),
         (client.post("/api/entries/1/settle", json=settling), 404, "must be an open one"),
-        (client.post("/api/entries/1/settle", json=settling | {"head": 0}), 412, "was shown"),
+        (client.post("/api/entries/1/settle", json=settling | {"head": ""}), 412, "was shown"),
         (client.post(SAVE + "&kind=import", content=encode_mask(mask)), 422, "kind must be valid"),
         (client.get("/api/queue", headers={"X-Annotation-User": "bob"}), 401, "user must be bob"),
         (client.post("/api/entries/1/lease", json={"token": "x"}), 422, "token must be valid"),
@@ -549,6 +563,34 @@ def test_the_server_saves_and_refuses(client, store):
     assert len(store.revisions(1)) == 1
 
 
+def test_a_decision_counts_for_the_save_that_was_shown_alone(client, store):
+    save(store, 1, mask_of(store, 1), "ann", 0)
+    beside = save(store, 1, mask_of(store, 1, 1), "bob", 0)
+    head, stale = (revision.save_id for revision in store.revisions(1))
+    # What a page shows of a server that was restored from a copy since and has other saves.
+    gone = "f" * 32
+    settling = {"take": "union", "head": head, "stale": {str(beside.conflict): stale}}
+    asked = {
+        "settle": [settling | {"head": gone}, settling | {"stale": {str(beside.conflict): gone}}],
+        "restore": [{"save": gone, "head": head}, {"save": head, "head": gone}],
+        "state": [{"state": "skipped", "comment": "no hair", "head": gone}],
+    }
+    for path, bodies in asked.items():
+        for body in bodies:
+            answer = client.post(f"/api/entries/1/{path}", json=body)
+            assert (answer.status_code, "restore from a copy" in answer.text) == (412, True)
+    assert (store.entry(1).head, store.entry(1).state, len(store.revisions(1))) == (1, "in_work", 2)
+    assert client.post("/api/entries/1/settle", json=settling).json()["head"] == 3
+    late = client.post("/api/entries/1/state", json={"state": "done", "head": head})
+    assert (late.status_code, "revision 1, got 3" in late.text) == (412, True)
+    shown = store.revision(1, 3).save_id
+    again = client.post("/api/entries/1/restore", json={"save": head, "head": shown})
+    assert again.json()["number"] == 4
+    np.testing.assert_array_equal(store.mask(1), mask_of(store, 1))
+    done = {"state": "done", "head": store.revision(1, 4).save_id}
+    assert client.post("/api/entries/1/state", json=done).json()["state"] == "done"
+
+
 @pytest.mark.parametrize("take", ["head", "stale", "union", "intersection"])
 def test_a_settlement_decodes_what_is_in_conflict_alone_and_few_masks_at_once(
     client, store, take, monkeypatch
@@ -556,7 +598,7 @@ def test_a_settlement_decodes_what_is_in_conflict_alone_and_few_masks_at_once(
     drawn = [mask_of(store, 1, seed) for seed in range(8)]
     for n, mask in enumerate(drawn):
         save(store, 1, mask, f"p{n}", 0)
-    stale = {str(c.id): c.stale for c in store.open_conflicts(1)}
+    stale = {str(c.id): store.revision(1, c.stale).save_id for c in store.open_conflicts(1)}
     decoded = []
     store_mask = store.mask
 
@@ -568,8 +610,9 @@ def test_a_settlement_decodes_what_is_in_conflict_alone_and_few_masks_at_once(
         return mask
 
     monkeypatch.setattr(store, "mask", counted)
-    asked = {"take": take, "head": 1, "stale": stale}
-    made_up = asked | {"stale": stale | {str(n): 2 for n in range(100, 9000)}}
+    head, *others = (revision.save_id for revision in store.revisions(1))
+    asked = {"take": take, "head": head, "stale": stale}
+    made_up = asked | {"stale": stale | {str(n): others[0] for n in range(100, 9000)}}
     answer = client.post("/api/entries/1/settle", json=made_up)
     assert (answer.status_code, "must be an open one, got 100" in answer.text) == (404, True)
     assert decoded == []

@@ -22,12 +22,16 @@ async function start() {
   $("logout").hidden = page.me.alone;
   $("assignee-row").hidden = !page.me.reviews || page.me.alone;
   $("assignee").replaceChildren(...["", ...page.me.users].map((name) => new Option(name || "nobody", name)));
+  $("owner").hidden = $("assignee-row").hidden;
   const narrow = matchMedia("(max-width: 900px)");
   const fold = () => ["no-queue", "no-side"].forEach((name) => document.body.classList.toggle(name, narrow.matches));
   narrow.addEventListener("change", fold);
   fold();
   await queue.load();
   performance.mark("queue shown");
+  // With those who are users no longer, but whose images wait.
+  const owners = new Set([...page.me.users, ...queue.rows.map((row) => row.assignee)]);
+  $("owner").append(...[...owners].filter(Boolean).sort().map((name) => new Option(`Of ${name}`, name)));
   showProgress();
   setColour(0);
   const { labels } = page.me;

@@ -273,11 +273,11 @@ function replacePixels(mask, pixels) {
   mask.changed(0, 0, mask.width, mask.height);
 }
 
-export async function restore(number) {
+export async function restore(save) {
   const { entry, saver, mask } = page;
   finishInHand();
   if (!(await saver.flush())) return;
-  const saved = await json(`entries/${entry.id}/restore`, { json: { number, head: saver.base } });
+  const saved = await json(`entries/${entry.id}/restore`, { json: { save, head: saver.baseSave } });
   replacePixels(mask, await fetchPixels(`entries/${entry.id}/mask?revision=${saved.number}`, entry.width, entry.height));
   Object.assign(entry, await json(`entries/${entry.id}`));
   saver.rebase(saved.number);
@@ -297,7 +297,7 @@ export async function setState(state, title) {
   if (state !== "skipped" && !(await page.saver.flush(state === "done" && page.entry.head === 0))) {
     throw new Error("Not saved: the state stays as it is until the strokes are saved.");
   }
-  const asked = { state, comment, head: state === "skipped" ? null : page.saver.base };
+  const asked = { state, comment, head: state === "skipped" ? null : page.saver.baseSave };
   Object.assign(page.entry, await json(`entries/${page.entry.id}/state`, { json: asked }));
   showEntry();
   showProgress();

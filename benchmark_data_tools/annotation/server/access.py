@@ -181,6 +181,8 @@ def check_password(request: Request, service: Service, name: str, password: str)
 
 Number = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 """A whole number that every database can hold."""
+SaveId = Annotated[str, Field(max_length=32)]
+"""Names a revision that the page showed; "" where it showed that nothing is saved."""
 Guarded = Annotated[User, Depends(_user)]
 Program = Annotated[User, Depends(_program)]
 Given = Annotated[Service, Depends(_service)]

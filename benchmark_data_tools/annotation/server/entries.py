@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 
-from benchmark_data_tools.annotation.server.access import Given, Guarded, Number
+from benchmark_data_tools.annotation.server.access import Given, Guarded, Number, SaveId
 from benchmark_data_tools.annotation.server.proposals import (
     KERNEL_PX,
     LAYERS,
@@ -166,12 +166,13 @@ def restore(
     entry_id: Number,
     user: Guarded,
     service: Given,
-    number: Annotated[Number, Body()],
-    head: Annotated[Number, Body()],
+    save: Annotated[SaveId, Body()],
+    head: Annotated[SaveId, Body()],
 ) -> dict[str, Any]:
-    """Make an old revision the newest; `head` is the one that the page shows."""
+    """Make an old save the newest revision; `head` is the save that the page shows."""
     entry_for(service.store, entry_id, user)
-    return asdict(service.store.restore(entry_id, number, author=user, head=head))
+    number, shown = service.store.numbers_of(entry_id, save, head)
+    return asdict(service.store.restore(entry_id, number, author=user, head=shown))
 
 
 def entry_row(entry: Entry, image: Image) -> dict[str, Any]:

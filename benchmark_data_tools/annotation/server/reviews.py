@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Body
 from fastapi.responses import Response
 
-from benchmark_data_tools.annotation.server.access import Given, Guarded, Number
+from benchmark_data_tools.annotation.server.access import Given, Guarded, Number, SaveId
 from benchmark_data_tools.annotation.server.entries import png_response
 from benchmark_data_tools.annotation.server.service import Service
 from benchmark_data_tools.annotation.storage.errors import ForbiddenError
@@ -28,27 +28,29 @@ def settle(
     user: Guarded,
     service: Given,
     take: Annotated[Literal["head", "stale", "union", "intersection"], Body()],
-    head: Annotated[Number, Body()],
-    stale: Annotated[dict[Number, Number], Body(min_length=1, max_length=10_000)],
+    head: Annotated[SaveId, Body()],
+    stale: Annotated[dict[Number, SaveId], Body(min_length=1, max_length=10_000)],
 ) -> dict[str, Any]:
     """Settle open conflicts.
 
     Take "head", or "stale", or what the head and all of "stale" have together ("union") or in
-    common ("intersection"). `head` is the revision, and `stale` of each conflict its revision,
-    that the page showed.
+    common ("intersection"). `head` is the save, and `stale` of each conflict the save, that the
+    page showed.
     """
     entry_for(service.store, entry_id, user)
-    service.store.check_settlement(entry_id, author=user, head=head, stale=stale)
+    shown, *numbers = service.store.numbers_of(entry_id, head, *stale.values())
+    beside = dict(zip(stale, numbers, strict=True))
+    service.store.check_settlement(entry_id, author=user, head=shown, stale=beside)
     # Decoded one at a time: all at once would take the server's memory.
-    others = (_mask_or_empty(service.store, entry_id, number) for number in stale.values())
-    shown = _mask_or_empty(service.store, entry_id, head)
+    others = (_mask_or_empty(service.store, entry_id, number) for number in numbers)
+    first = _mask_or_empty(service.store, entry_id, shown)
     chosen = {
-        "head": lambda: shown,
+        "head": lambda: first,
         "stale": lambda: reduce(np.maximum, others),
-        "union": lambda: reduce(np.maximum, others, shown),
-        "intersection": lambda: reduce(np.minimum, others, shown),
+        "union": lambda: reduce(np.maximum, others, first),
+        "intersection": lambda: reduce(np.minimum, others, first),
     }[take]()
-    return asdict(service.store.settle(entry_id, chosen, author=user, head=head, stale=stale))
+    return asdict(service.store.settle(entry_id, chosen, author=user, head=shown, stale=beside))
 
 
 @router.get("/agreement")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body
 from fastapi.responses import Response
 
-from benchmark_data_tools.annotation.server.access import Given, Guarded, Number
+from benchmark_data_tools.annotation.server.access import Given, Guarded, Number, SaveId
 from benchmark_data_tools.annotation.server.entries import entry_row
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.rules import LEASE_SECONDS
@@ -29,9 +29,15 @@ def get_queue(
     flagged: bool = False,
     mine: bool = False,
     label: str | None = None,
+    assignee: str | None = None,
+    conflict: bool = False,
 ) -> Response:
-    """Return the whole filtered queue, compact: a list of values an entry."""
-    found = queue.listing(service.store, user, Filter(state, search, flagged, mine, label))
+    """Return the whole filtered queue, compact: a list of values an entry.
+
+    An empty `assignee` asks for what nobody has.
+    """
+    wanted = Filter(state, search, flagged, mine, label, assignee, conflict)
+    found = queue.listing(service.store, user, wanted)
     # Not by FastAPI's encoder, which looks at each of tens of thousands of values.
     text = json.dumps({"columns": QueueRow._fields, "rows": found}, separators=(",", ":"))
     return Response(text, media_type="application/json")
@@ -77,10 +83,11 @@ def set_state(
     service: Given,
     state: Annotated[State, Body()],
     comment: Annotated[str, Body(max_length=10_000)] = "",
-    head: Annotated[Number | None, Body()] = None,
+    head: Annotated[SaveId | None, Body()] = None,
 ) -> dict[str, Any]:
-    """Move an entry on in the queue; `head` is the one that the page shows."""
-    entry = states.move(service.store, entry_id, state, user, comment, head=head)
+    """Move an entry on in the queue; `head` is the save that the page shows."""
+    shown = None if head is None else service.store.numbers_of(entry_id, head)[0]
+    entry = states.move(service.store, entry_id, state, user, comment, head=shown)
     return entry_row(entry, service.store.image(entry_id))
 
 

@@ -3,7 +3,7 @@
 All take an open session, so that what they found still holds when the change is committed.
 """
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql import ColumnElement
 
@@ -12,6 +12,7 @@ from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.tables import (
     PAINTED,
     Entry,
+    Event,
     Lease,
     Revision,
     Sighting,
@@ -81,6 +82,35 @@ def is_valid(lease: Lease, now: float) -> bool:
     One that would last for longer than any does was taken before the server's clock was put back.
     """
     return 0 < lease.expires_at - now <= 2 * LEASE_SECONDS
+
+
+def lapsed(now: float) -> ColumnElement[bool]:
+    """SQL: whether an entry is its assignee's by a lease alone, which is over."""
+    # As in `is_valid`.
+    held = select(Lease.entry_id).where(
+        Lease.entry_id == Entry.id,
+        Lease.holder == Entry.assignee,
+        Lease.expires_at > now,
+        Lease.expires_at <= now + 2 * LEASE_SECONDS,
+    )
+    return Entry.taken & ~held.exists()
+
+
+def worked_on() -> ColumnElement[bool]:
+    """SQL: whether its assignee saved an entry or changed its state."""
+    return or_(
+        *(
+            select(table.id)
+            .where(table.entry_id == Entry.id, table.author == Entry.assignee)
+            .exists()
+            for table in (Revision, Event)
+        )
+    )
+
+
+def owner(now: float) -> ColumnElement[str | None]:
+    """SQL: whose an entry is now: nobody's, too, once who only opened it has left it."""
+    return case((lapsed(now) & ~worked_on(), None), else_=Entry.assignee)
 
 
 def check_lease(session: Session, entry: Entry, user: User, now: float) -> None:

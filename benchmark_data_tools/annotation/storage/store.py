@@ -325,6 +325,23 @@ class Store:
             query = select(Revision).where(Revision.entry_id == entry_id)
             return list(session.scalars(query.order_by(Revision.number)))
 
+    def numbers_of(self, entry_id: int, *save_ids: str) -> list[int]:
+        """Return the numbers of revisions that somebody saw; 0 for "", where nothing was saved.
+
+        After a restore of the database from a copy another revision may have the number of one
+        that was shown, but never its `save_id`.
+
+        Raises:
+            ChangedError: One is not here.
+        """
+        numbers = {"": 0} | {one.save_id: one.number for one in self.revisions(entry_id)}
+        if not numbers.keys() >= set(save_ids):
+            raise ChangedError(
+                "revision must be one that the server has, got one that it lacks, as after its "
+                "restore from a copy: open the image anew and look at what is there"
+            )
+        return [numbers[save_id] for save_id in save_ids]
+
     def revision(self, entry_id: int, number: int) -> Revision:
         """Return one revision; UnknownError where there is none."""
         with self.reading() as session:

@@ -6,12 +6,13 @@ it. What a reviewer assigned stays theirs.
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql import ColumnElement
 
 from benchmark_data_tools.annotation.storage import rules
 from benchmark_data_tools.annotation.storage.errors import HeldError
 from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import Store
-from benchmark_data_tools.annotation.storage.tables import Entry, Event, Lease, Revision
+from benchmark_data_tools.annotation.storage.tables import Entry, Lease
 from benchmark_data_tools.annotation.team.passes import entry_for
 
 _LABELLED = ("open", "in_work", "returned")
@@ -36,7 +37,8 @@ def take(store: Store, entry_id: int, user: User, token: str, *, renew: bool = F
         ForbiddenError: It is another's, the user knows the image's other pass, or it is under
             review and they do not review: who only looks at it stops no reviewer.
     """
-    end_lapsed(store)
+    if not renew:
+        end_lapsed(store)
     entry_for(store, entry_id, user)
     now = store.clock()
     with store.changing() as session:
@@ -76,22 +78,13 @@ def release(store: Store, entry_id: int, token: str) -> None:
 def end_lapsed(store: Store) -> None:
     """Give back entries without work whose leases have ended by themselves."""
     with store.reading() as session:
-        taken = [
-            entry.id
-            for entry in session.scalars(select(Entry).where(Entry.taken))
-            if not _is_held(session, entry, store.clock())
-        ]
-    for entry_id in taken:
+        found = list(session.scalars(select(Entry.id).where(rules.lapsed(store.clock()))))
+    for entry_id in found:
         # Locked one by one, and asked again: the holder may have renewed it.
         with store.changing() as session:
             entry = store.entry(entry_id, session)
-            if not _is_held(session, entry, store.clock()):
+            if _tells(session, entry, rules.lapsed(store.clock())):
                 _give_back(session, entry)
-
-
-def _is_held(session: Session, entry: Entry, now: float) -> bool:
-    lease = session.get(Lease, entry.id)
-    return lease is not None and lease.holder == entry.assignee and rules.is_valid(lease, now)
 
 
 def _give_back(session: Session, entry: Entry) -> None:
@@ -99,12 +92,12 @@ def _give_back(session: Session, entry: Entry) -> None:
     if not entry.taken:
         return
     entry.taken = False
-    work = [
-        select(table.id).where(table.entry_id == entry.id, table.author == entry.assignee).limit(1)
-        for table in (Revision, Event)
-    ]
-    if all(session.scalar(query) is None for query in work):
+    if not _tells(session, entry, rules.worked_on()):
         entry.assignee = None
+
+
+def _tells(session: Session, entry: Entry, rule: ColumnElement[bool]) -> bool:
+    return session.scalar(select(Entry.id).where(Entry.id == entry.id, rule)) is not None
 
 
 def holder(store: Store, entry_id: int) -> Lease | None:

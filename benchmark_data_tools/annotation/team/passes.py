@@ -17,7 +17,7 @@ from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.tables import Entry, Image
 
 
-def visible(query: Select[Entry], user: User) -> Select[Entry]:
+def visible(query: Select[Entry], user: User, now: float) -> Select[Entry]:
     """Leave out what would spoil a blind second pass."""
     if user.alone:
         return query
@@ -25,7 +25,8 @@ def visible(query: Select[Entry], user: User) -> Select[Entry]:
         # They judge both passes of what others label, but see only one of what they label.
         return query.where(~rules.twin_where(user.name, seen=False))
     other = aliased(Entry)
-    own = Entry.assignee.is_(None) | (Entry.assignee == user.name)
+    owner = rules.owner(now)
+    own = owner.is_(None) | (owner == user.name)
     # Where there are two passes, each is its author's alone.
     twins = (
         select(other.id)
@@ -44,7 +45,8 @@ def entry_for(store: Store, entry_id: int, user: User) -> Entry:
     """
     entry = store.entry(entry_id)
     with store.reading() as session:
-        if session.scalar(visible(select(Entry).where(Entry.id == entry_id), user)) is None:
+        query = visible(select(Entry).where(Entry.id == entry_id), user, store.clock())
+        if session.scalar(query) is None:
             raise ForbiddenError(
                 f"entry must be one that {user.name} may see, got {entry_id}: it is labelled "
                 "blind by somebody else"

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
+from benchmark_data_tools.annotation.storage import rules
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import Store
-from benchmark_data_tools.annotation.storage.tables import STATES, Entry, Image
-from benchmark_data_tools.annotation.team.leases import end_lapsed
+from benchmark_data_tools.annotation.storage.tables import STATES, Conflict, Entry, Image
 from benchmark_data_tools.annotation.team.passes import visible
 
 
@@ -23,6 +23,8 @@ class Filter:
         flagged: Whether to show flagged entries alone.
         mine: Whether to show the user's own entries and free ones alone.
         label: A label; None for all.
+        assignee: A person; "" for nobody, None for all.
+        conflict: Whether to show entries with an open conflict alone.
     """
 
     state: str | None = None
@@ -30,6 +32,8 @@ class Filter:
     flagged: bool = False
     mine: bool = False
     label: str | None = None
+    assignee: str | None = None
+    conflict: bool = False
 
 
 class QueueRow(NamedTuple):
@@ -42,6 +46,7 @@ class QueueRow(NamedTuple):
     flagged: bool
     blind_pass: int
     label: str
+    conflict: bool
 
 
 def listing(store: Store, user: User, wanted: Filter) -> list[QueueRow]:
@@ -50,8 +55,14 @@ def listing(store: Store, user: User, wanted: Filter) -> list[QueueRow]:
         raise StoreError(
             f"state must be one of {', '.join(STATES)}, got {wanted.state!r}: choose one"
         )
-    end_lapsed(store)
-    query = visible(select(Entry), user)
+    now = store.clock()
+    owner = rules.owner(now)
+    conflict = (
+        select(Conflict.id)
+        .where(Conflict.entry_id == Entry.id, Conflict.resolved_by.is_(None))
+        .exists()
+    )
+    query = visible(select(Entry), user, now)
     if wanted.state is not None:
         query = query.where(Entry.state == wanted.state)
     if wanted.flagged:
@@ -59,7 +70,11 @@ def listing(store: Store, user: User, wanted: Filter) -> list[QueueRow]:
     if wanted.label is not None:
         query = query.where(Entry.label == wanted.label)
     if wanted.mine:
-        query = query.where(Entry.assignee.is_(None) | (Entry.assignee == user.name))
+        query = query.where(owner.is_(None) | (owner == user.name))
+    if wanted.assignee is not None:
+        query = query.where(func.coalesce(owner, "") == wanted.assignee)
+    if wanted.conflict:
+        query = query.where(conflict)
     # Columns, not entities: a queue may have tens of thousands of rows.
     rows = (
         query.join(Image, Image.id == Entry.image_id)
@@ -67,10 +82,11 @@ def listing(store: Store, user: User, wanted: Filter) -> list[QueueRow]:
             Entry.id,
             Image.name,
             Entry.state,
-            Entry.assignee,
+            owner,
             Entry.flagged,
             Entry.blind_pass,
             Entry.label,
+            conflict,
         )
         .order_by(Image.name, Entry.label, Entry.blind_pass)
     )
@@ -81,4 +97,4 @@ def listing(store: Store, user: User, wanted: Filter) -> list[QueueRow]:
             | Entry.comment.icontains(wanted.search, autoescape=True)
         )
     with store.reading() as session:
-        return [QueueRow(*row) for row in session.execute(rows)]
+        return [QueueRow._make(row) for row in session.execute(rows)]

@@ -109,7 +109,7 @@ export async function showHistory(restore) {
     const button = document.createElement("button");
     button.textContent = r.number === entry.head ? "current" : "restore";
     button.disabled = r.number === entry.head || tools.readOnly;
-    button.onclick = () => act(() => restore(r.number));
+    button.onclick = () => act(() => restore(r.save_id));
     return [
       r.number, new Date(1000 * r.saved_at).toLocaleString(), r.author, r.kind, r.strokes,
       `${Math.round(r.active_seconds)} s`, `${((100 * r.detail_px) / (entry.width * entry.height)).toFixed(1)} %`, button,

@@ -16,7 +16,7 @@ export class Queue {
     this.space = root.querySelector("#rows > div");
     this.list.addEventListener("scroll", () => this.draw());
     new ResizeObserver(() => this.draw()).observe(this.list);
-    for (const id of ["search", "state", "flagged", "mine", "label"]) {
+    for (const id of ["search", "state", "flagged", "in-conflict", "mine", "owner", "label"]) {
       root.querySelector(`#${id}`).addEventListener("input", () => {
         clearTimeout(this.timer);
         this.timer = setTimeout(() => this.load(), 150);
@@ -28,7 +28,9 @@ export class Queue {
     const value = (id) => this.root.querySelector(`#${id}`);
     const query = new URLSearchParams({
       search: value("search").value, flagged: value("flagged").checked, mine: value("mine").checked,
+      conflict: value("in-conflict").checked,
     });
+    if (value("owner").value !== "*") query.set("assignee", value("owner").value);
     if (value("label").value) query.set("label", value("label").value);
     if (value("state").value) query.set("state", value("state").value);
     const asked = (this.asked = {});
@@ -54,10 +56,10 @@ export class Queue {
         const button = document.createElement("button");
         button.className = `row state-${row.state}`;
         button.style.top = `${(first + n) * this.rowPx}px`;
-        button.title = `${row.name}${this.labelled ? ` · ${row.label}` : ""} · ${row.state.replace("_", " ")}${row.assignee ? ` · ${row.assignee}` : ""}`;
+        button.title = `${row.name}${this.labelled ? ` · ${row.label}` : ""} · ${row.state.replace("_", " ")}${row.assignee ? ` · ${row.assignee}` : ""}${row.conflict ? " · in conflict" : ""}`;
         button.setAttribute("aria-current", row.id === this.current);
         const name = document.createElement("span");
-        name.textContent = `${row.flagged ? "⚑ " : ""}${row.name}${row.blind_pass === 2 ? " (2nd)" : ""}`;
+        name.textContent = `${row.conflict ? "⚠ " : ""}${row.flagged ? "⚑ " : ""}${row.name}${row.blind_pass === 2 ? " (2nd)" : ""}`;
         const label = document.createElement("i");
         label.textContent = row.label;
         label.hidden = !this.labelled || Boolean(value("label").value);
@@ -93,7 +95,7 @@ export class Queue {
 
   update(entry) {
     const row = this.rows.find((r) => r.id === entry.id);
-    if (row) Object.assign(row, { state: entry.state, assignee: entry.assignee ?? "", flagged: entry.flagged });
+    if (row) Object.assign(row, { state: entry.state, assignee: entry.assignee ?? "", flagged: entry.flagged, conflict: entry.conflicts.length > 0 });
     this.draw();
   }
 

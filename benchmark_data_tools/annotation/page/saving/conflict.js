@@ -1,10 +1,11 @@
 // The head and what waits beside it, over the photograph, and the choice between them.
 
+import { saveOf } from "./saver.js";
 import { fetchPixels } from "./server.js";
 
 const WIDEST_PX = 900;
 
-// Resolves to what the server is to do: {take, head, stale}, with the revisions that were shown.
+// Resolves to what the server is to do: {take, head, stale}, with the saves that were shown.
 export async function chooseInConflict(dialog, { entry, image, me }, problem) {
   const { revisions, conflicts, head } = entry;
   const author = (number) => revisions.find((r) => r.number === number)?.author;
@@ -47,8 +48,8 @@ export async function chooseInConflict(dialog, { entry, image, me }, problem) {
         const chosen = button.dataset.take === "all" ? conflicts : [conflicts[at]];
         resolve({
           take: button.dataset.take === "all" ? "union" : button.dataset.take,
-          head,
-          stale: Object.fromEntries(chosen.map((c) => [c.id, c.stale])),
+          head: saveOf(entry, head),
+          stale: Object.fromEntries(chosen.map((c) => [c.id, saveOf(entry, c.stale)])),
         });
       };
     }

@@ -8,6 +8,11 @@ const LONGEST_MS = 1500; // a stroke waits no longer, drawn to its end or not
 const LONGEST_RETRY_MS = 30_000;
 const IDLE_MS = 30_000; // a longer pause is no work
 
+// The save that a revision's number meant when the entry was fetched; "" where nothing was saved.
+export function saveOf(entry, number) {
+  return entry.revisions.find((r) => r.number === number)?.save_id ?? "";
+}
+
 export class Saver {
   // `tell(state, message)`: saved, unsaved, saving, failed, conflict.
   constructor(key, entry, mask, tell) {
@@ -36,7 +41,7 @@ export class Saver {
   }
 
   // Which revision is drawn on: on a server that was restored another one may have its number.
-  drawOn(base, baseSave = this.entry.revisions.find((r) => r.number === base)?.save_id) {
+  drawOn(base, baseSave = saveOf(this.entry, base)) {
     this.base = base;
     this.baseSave = baseSave;
   }
