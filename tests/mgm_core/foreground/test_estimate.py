@@ -4,7 +4,6 @@ import sys
 
 import cv2
 import numpy as np
-import pymatting
 import pytest
 import torch
 
@@ -97,6 +96,9 @@ def test_the_compiler_is_loaded_on_use_alone_and_announced(caplog, monkeypatch):
 
 @pytest.mark.parametrize("size", [(1, 7), (5, 1), (33, 20), (150, 90)])
 def test_multilevel_gives_pymattings_colours(size):
+    # Imported here, as that may compile for half a minute: other processes of a run need not.
+    import pymatting
+
     draw = np.random.default_rng(3)
     image = draw.random((*size, 3), np.float32)
     alpha = cv2.resize(draw.random((9, 9), np.float32), size[::-1]) * 1.4 - 0.2
