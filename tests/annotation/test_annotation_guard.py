@@ -13,17 +13,10 @@ from benchmark_data_tools.annotation.server.guard import (
     LoginLimits,
     TooManyError,
 )
-from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.team.users import Users
 
 HEADER = {"X-Annotation": "1"}
-
-
-@pytest.fixture
-def store(dataset):
-    made = Store.create(dataset)[0]
-    yield made
-    made.engine.dispose()
+pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 
 @pytest.fixture

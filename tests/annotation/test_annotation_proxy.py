@@ -9,6 +9,8 @@ from benchmark_data_tools.annotation.server.app import create_app
 from benchmark_data_tools.annotation.team.users import Users
 from demo.web.paths import mounted, path_of_route
 
+pytestmark = pytest.mark.usefixtures("quick_passwords")
+
 
 @pytest.mark.parametrize("root", ["", "/matting", "/a/b"])
 @pytest.mark.parametrize("takes_off", [True, False])
