@@ -15,6 +15,7 @@ from annotation_samples import (
     service_of,
     serving,
 )
+from browsers import launch
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import expect, sync_playwright
 from sqlalchemy import select
@@ -27,7 +28,6 @@ from benchmark_data_tools.annotation.team.users import Users
 from mgm_core.images import write_image
 
 pytestmark = pytest.mark.browser
-CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE_MS = 180_000  # the machine may be busy
 expect.set_options(timeout=PATIENCE_MS)
 STATE = """() => {
@@ -46,7 +46,7 @@ SAVED = "annotator.page.saver.state === 'saved' && !annotator.page.saver.unsaved
 @pytest.fixture(scope="module")
 def chromium():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        browser = launch(playwright)
         yield browser
         browser.close()
 

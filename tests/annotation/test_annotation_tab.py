@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 from annotation_samples import free_port, make_dataset
+from browsers import launch
 from playwright.sync_api import expect, sync_playwright
 
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.team.users import Users
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def test_the_demo_has_a_tab_that_labels(store, tmp_path):
                 break
             except httpx.TransportError:
                 time.sleep(0.5)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        browser = launch(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(120_000)
         page.goto(address)

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
+from browsers import launch
 from playwright.sync_api import expect, sync_playwright
 
 ASTRONAUT = Path(__file__).parents[1] / "data" / "photos" / "astronaut.png"
@@ -88,8 +88,7 @@ def chromium(folder):
         f"--use-file-for-fake-video-capture={film}",
     ]
     with sync_playwright() as playwright:
-        found = shutil.which("chromium") or shutil.which("google-chrome")
-        opened = playwright.chromium.launch(executable_path=found, args=flags)
+        opened = launch(playwright, *flags)
         yield opened
         opened.close()
 

@@ -11,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 import pytest
+from browsers import launch
 from playwright.sync_api import expect, sync_playwright
 
 from demo import static_page
@@ -61,10 +62,8 @@ def address(tmp_path_factory, written_onnx):
 @contextmanager
 def opened(address):
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
+        flags = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+        browser = launch(playwright, *flags)
         page = browser.new_page()
         page.troubles = []
         page.on("pageerror", lambda error: page.troubles.append(str(error)))

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from browsers import launch
 
 from benchmark_data_tools.__main__ import main
 from benchmark_data_tools.reports.report import build, error_map
@@ -131,7 +132,7 @@ def test_a_click_on_a_column_sorts_the_images(mini_report):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
+        browser = launch(playwright)
         page = browser.new_page()
         page.goto((mini_report / "index.html").as_uri())
         table = page.locator("section").first.locator("table.sortable").nth(1)
