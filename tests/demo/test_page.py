@@ -18,7 +18,6 @@ from real_page import ASTRONAUT, ROOT, cut_out, saved, settled, upload, visit
 from demo.backend.visits import LANES, Visits
 from demo.controls import CONTROL_NAMES, Controls
 from demo.environment import Environment
-from demo.examples import EXAMPLES
 from demo.tabs.settings import CATEGORIES, SEGMENTERS
 from demo.ui import build
 from mgm_core import choices
@@ -252,7 +251,7 @@ def test_the_shell_commands_of_the_docs_give_the_same(address, tmp_path):
     text = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
     script = text.partition("```bash\n")[2].partition("```")[0]
     script = script.replace("http://localhost:7860", address.rstrip("/"))
-    (tmp_path / "photo.jpg").write_bytes(EXAMPLES[0].photo_path.read_bytes())
+    write_image(tmp_path / "photo.jpg", read_image(ASTRONAUT))
     subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True)
     client = Client(address, verbose=False, download_files=str(tmp_path))
     cutout, _ = client.predict(photo=handle_file(str(tmp_path / "photo.jpg")), api_name="/matte")

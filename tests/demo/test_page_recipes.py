@@ -360,7 +360,7 @@ def test_a_photo_of_the_clipboard(browser, address):
 
 def test_what_takes_long_is_stopped_and_the_page_goes_on(browser, address, tmp_path):
     large = tmp_path / "large.png"
-    write_image(large, read_image(ASTRONAUT).repeat(3, axis=0).repeat(3, axis=1))
+    write_image(large, read_image(ASTRONAUT).repeat(2, axis=0).repeat(2, axis=1))
     with visit(browser, address, viewport=WIDE) as page:
         cut_out(page, large)
         settled(page)

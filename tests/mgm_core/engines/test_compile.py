@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from mgm_core.images import read_image, write_image
+
 ROOT = Path(__file__).parents[3]
 SAMPLING = "mgm_core.matting.sampling"
 # In a process of its own, as in this one other tests have compiled some of it.
@@ -30,8 +34,10 @@ print(json.dumps([ahead, variants()]))
 """
 
 
-def test_a_photograph_waits_for_no_compiler():
-    photo = ROOT / "demo" / "examples" / "pictures" / "curls.jpg"
+def test_a_photograph_waits_for_no_compiler(tmp_path):
+    curls = read_image(ROOT / "demo" / "examples" / "pictures" / "curls.jpg")
+    photo = tmp_path / "curls.png"
+    write_image(photo, np.ascontiguousarray(curls[:640, 100:900]))  # wider than a tile
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(photo)],
         cwd=ROOT,
