@@ -86,7 +86,8 @@ def run(site, code):
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=site,
-        env={**os.environ, "PYTHONPATH": str(site)},
+        # Numba would compile all kernels anew in this place, for 20 s; as Python they do the same.
+        env={**os.environ, "PYTHONPATH": str(site), "NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
         text=True,
         check=False,
