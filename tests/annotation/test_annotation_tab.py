@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -13,8 +13,10 @@ from annotation_samples import free_port, make_dataset
 from browsers import launch
 from playwright.sync_api import expect, sync_playwright
 
+import app
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.team.users import Users
+from demo.environment import Environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,7 +113,7 @@ def test_a_space_without_users_does_not_start_to_label(dataset, tmp_path):
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
-    log = tmp_path / "log"
-    with serve(make_dataset(tmp_path / "raw"), log) as (server, _):
-        assert server.wait(500) == 1
-    assert "must be a dataset made ready for annotation" in log.read_text()
+    environment = Environment(annotate=str(make_dataset(tmp_path / "raw")))
+    message = "must be a dataset made ready for annotation"
+    with ExitStack() as stack, pytest.raises(ValueError, match=message):
+        app.open_annotation(environment, stack)
