@@ -662,7 +662,7 @@ def _check_form(form: Format, recipe: Recipe, options: argparse.Namespace) -> No
             f"--background must be given for {form.name}, which holds no transparency, got none: "
             "give one, or write .png"
         )
-    if options.keep_metadata and not form.exif:
+    if options.keep_metadata and not form.most_exif_bytes:
         raise UsageError(
             f"--keep-metadata must come with a format that holds EXIF, got {form.name}: leave it "
             "out, or write .png"

@@ -59,6 +59,7 @@ __all__ = [
     "encode_jpeg",
     "encode_png",
     "encode_webp",
+    "exif_values",
     "levels_of",
     "read_alpha",
     "read_header",
@@ -121,8 +122,9 @@ _EXIF_TAGS = {
     ExifTags.Base.Artist,
     ExifTags.Base.Copyright,
 }
-# Of its Exif part, what is about the file's pixels.
+# Of its Exif part, what is about the file's pixels or lies elsewhere in the file.
 _EXIF_OF_PIXELS = {
+    ExifTags.IFD.Interop,
     ExifTags.Base.ColorSpace,
     ExifTags.Base.ExifImageWidth,
     ExifTags.Base.ExifImageHeight,
@@ -749,23 +751,31 @@ def _dpi(opened: ImageFile.ImageFile, turned: bool) -> tuple[float, float] | Non
 
 def _exif(opened: ImageFile.ImageFile) -> bytes:
     """Return a file's EXIF but for what is no longer true of the upright picture."""
-    tags = opened.getexif()
-    if not tags:
-        return b""
+    found = exif_values(opened.getexif())
     about_photo = Image.Exif()
-    for tag, value in tags.items():
+    for tag, value in found.items():
         if tag in _EXIF_TAGS:
             about_photo[tag] = value
-    for part in _EXIF_PARTS:
-        found = tags.get_ifd(part)
-        true = {tag: value for tag, value in found.items() if tag not in _EXIF_OF_PIXELS}
-        if true:
-            about_photo.get_ifd(part).update(true)
-    return (
-        about_photo.tobytes()
-        if len(about_photo) or any(about_photo.get_ifd(p) for p in _EXIF_PARTS)
-        else b""
-    )
+        elif tag in _EXIF_PARTS:
+            true = {inner: value[inner] for inner in value if inner not in _EXIF_OF_PIXELS}
+            if true:
+                about_photo[tag] = true
+    return about_photo.tobytes() if len(about_photo) else b""
+
+
+def exif_values(exif: Image.Exif) -> dict[int, Any]:
+    """Return EXIF's values by tag, those of its parts by the part's, as Pillow is to write them.
+
+    It reads texts as Latin-1. It writes them as ASCII, with "?" for all else, but for bytes.
+    """
+    values = dict(exif) | {part: exif.get_ifd(part) for part in _EXIF_PARTS}
+    return {tag: _as_stored(value) for tag, value in values.items() if value != {}}
+
+
+def _as_stored(value: Any) -> Any:  # noqa: ANN401 - what Pillow makes of a tag
+    if isinstance(value, dict):
+        return {tag: _as_stored(inner) for tag, inner in value.items()}
+    return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
 
 
 class _Content(BytesIO):

@@ -11,7 +11,7 @@ from mgm_core.cutout import Cutout, cut_out, guidance_from_mask, guidance_from_s
 from mgm_core.files.formats import Format, encode
 from mgm_core.files.outputs import PIPE, Job
 from mgm_core.files.urls import UrlJob, exists, opened, write
-from mgm_core.images import Photo, encode_png, read_photo, read_subject_mask
+from mgm_core.images import encode_png, read_photo, read_subject_mask
 from mgm_core.models import Models
 from mgm_core.recipe import Recipe
 
@@ -93,6 +93,9 @@ class CutOut:
         recipe, most = order.recipe, order.max_megapixels
         given = BytesIO(sys.stdin.buffer.read()) if job.source == PIPE else opened(job.source)
         photo = read_photo(given, max_megapixels=most)
+        exif = photo.exif if order.keep_metadata else b""
+        height, width = photo.image.shape[:2]
+        order.form.check_fits(height, width, exif)
         read = time.perf_counter()
         if job.mask is not None:
             found = read_subject_mask(opened(job.mask), label=recipe.label, max_megapixels=most)
@@ -117,9 +120,8 @@ class CutOut:
             write(job.sides[side], _encoded_side(cutout, side))
         # The result itself last: --skip-existing takes its presence for completeness.
         if not finished:
-            _write_result(cutout, photo, job, order)
+            _write_result(cutout, photo.dpi, exif, job, order)
         seconds = {"read": read - began, "cut_out": cut - read, "write": time.perf_counter() - cut}
-        height, width = cutout.alpha.shape
         cpu_s = time.thread_time() - cpu_began
         return Done(guided.reason, width, height, photo.notes, seconds, cpu_s)
 
@@ -131,13 +133,15 @@ def _encoded_side(cutout: Cutout, side: str) -> bytes:
     return encode_png(cutout.foreground)
 
 
-def _write_result(cutout: Cutout, photo: Photo, job: Job | UrlJob, order: Order) -> None:
+def _write_result(
+    cutout: Cutout, dpi: tuple[float, float] | None, exif: bytes, job: Job | UrlJob, order: Order
+) -> None:
     form = order.form
     data = encode(
         form,
         cutout.levels(order.picture, form.bits),
-        dpi=photo.dpi,
-        exif=photo.exif if order.keep_metadata else b"",
+        dpi=dpi,
+        exif=exif,
         layers=cutout.layers(order.picture) if form.layers else (),
     )
     if job.target == PIPE:

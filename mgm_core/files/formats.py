@@ -5,14 +5,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
-from zlib import crc32
+from zlib import compress, crc32
 
 from PIL import Image
+from PIL.ExifTags import Base
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from mgm_core.arrays import Floats, Levels
-from mgm_core.images import encode_jpeg, encode_png, encode_webp, levels_of, srgb_profile
+from mgm_core.images import (
+    encode_jpeg,
+    encode_png,
+    encode_webp,
+    exif_values,
+    levels_of,
+    srgb_profile,
+)
 
 __all__ = ["FORMATS", "Format", "FormatName", "Layer", "encode", "format_of", "writable"]
 
@@ -24,6 +34,7 @@ FormatName: TypeAlias = Literal[
 ]
 _AVIF_QUALITY = 90
 _INCH_M = 0.0254
+_STRIP_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,8 @@ class Format:
         name: its name on the command line.
         suffixes: endings that choose it; the first is that of new files.
         alpha: it holds transparency.
-        exif: it holds EXIF.
+        most_exif_bytes: so much EXIF does it hold.
+        longest_px: its longest side.
         layers: it holds layers.
         package: what has to be installed to write it; empty where nothing has.
         bits: of a channel.
@@ -43,7 +55,8 @@ class Format:
     name: FormatName
     suffixes: tuple[str, ...]
     alpha: bool = True
-    exif: bool = True
+    most_exif_bytes: int = 2**31
+    longest_px: int = 2**31
     layers: bool = False
     package: str = ""
     bits: Literal[8, 16] = 8
@@ -53,20 +66,50 @@ class Format:
         """The ending of new files."""
         return self.suffixes[0]
 
+    def check_fits(self, height: int, width: int, exif: bytes = b"") -> None:
+        """Raise unless it can hold a picture.
+
+        Args:
+            height: of the picture.
+            width: of the picture.
+            exif: goes with it.
+
+        Raises:
+            ValueError: the picture or its EXIF is too large.
+        """
+        if max(height, width) > self.longest_px:
+            raise ValueError(
+                f"the picture must have sides of at most {self.longest_px} px for {self.name}, got "
+                f"{width}x{height}: shrink it, or write .png"
+            )
+        if len(exif) > self.most_exif_bytes:
+            raise ValueError(
+                f"EXIF must have at most {self.most_exif_bytes} bytes for {self.name}, got "
+                f"{len(exif)}: leave --keep-metadata out, or write .png"
+            )
+
 
 _PNG, _WEBP, _TIFF = (".png",), (".webp",), (".tiff", ".tif")
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
         Format("png", _PNG),
         Format("png16", _PNG, bits=16),
-        Format("webp", _WEBP),
-        Format("webp-lossless", _WEBP),
+        Format("webp", _WEBP, longest_px=16_383),
+        Format("webp-lossless", _WEBP, longest_px=16_383),
         Format("tiff", _TIFF),
-        Format("tiff16", _TIFF, exif=False, package="tifffile", bits=16),
-        Format("avif", (".avif",)),
-        Format("jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False),
-        Format("psd", (".psd",), exif=False, layers=True, package="psd_tools"),
+        Format("tiff16", _TIFF, most_exif_bytes=0, package="tifffile", bits=16),
+        Format("avif", (".avif",), longest_px=32_768),  # decoders take no more
+        Format("jpeg", _JPEG, alpha=False, most_exif_bytes=65_533, longest_px=65_500),
+        Format(
+            "psd",
+            (".psd",),
+            most_exif_bytes=0,
+            longest_px=30_000,
+            layers=True,
+            package="psd_tools",
+        ),
     )
 }
 assert set(FORMATS) == set(get_args(FormatName)), "every name has its format"
@@ -132,8 +175,10 @@ def encode(
 
     Raises:
         ValueError: the array is of another shape, type or range, or the format has no alpha
-            channel.
+            channel, or not the room.
     """
+    height, width = pixels.shape[:2]
+    form.check_fits(height, width, exif)
     return _ENCODERS[form.name](pixels, _About(dpi, exif, tuple(layers)))
 
 
@@ -204,23 +249,44 @@ def _exif_with_resolution(about: _About) -> bytes:
     if about.dpi is None:
         return about.exif
     tags = Image.Exif()
-    if about.exif:
-        tags.load(about.exif)
-    tags[282], tags[283], tags[296] = (*map(float, about.dpi), 2)
+    tags.update(_values(about.exif))
+    tags[Base.XResolution], tags[Base.YResolution] = map(float, about.dpi)
+    tags[Base.ResolutionUnit] = 2
     return tags.tobytes()
 
 
+def _values(exif: bytes) -> dict[int, Any]:
+    tags = Image.Exif()
+    tags.load(exif)
+    return exif_values(tags)
+
+
 def _tiff(pixels: Pixels, about: _About) -> bytes:
+    # Pillow's own encoder cannot compress a picture and write the parts of its EXIF.
     levels = levels_of(pixels, 8)
+    height, width, channels = (*levels.shape, 1)[:3]
+    strips = [
+        compress(levels[top : top + _STRIP_ROWS].tobytes()) for top in range(0, height, _STRIP_ROWS)
+    ]
+    tags = ImageFileDirectory_v2()
+    tags.update(_values(about.exif))
+    tags[Base.ImageWidth], tags[Base.ImageLength] = width, height
+    tags[Base.BitsPerSample], tags[Base.SamplesPerPixel] = (8,) * channels, channels
+    tags[Base.Compression] = 8  # zlib
+    tags[Base.PhotometricInterpretation] = 2 if channels > 1 else 1  # RGB, or grey
+    if channels == 4:
+        tags[Base.ExtraSamples] = 2  # straight alpha
+    tags[Base.RowsPerStrip] = _STRIP_ROWS
+    tags[Base.StripByteCounts] = tuple(map(len, strips))
+    tags[Base.StripOffsets] = (0, *accumulate(map(len, strips[:-1])))  # from the directory's end
+    if channels > 1:
+        tags[Base.InterColorProfile] = srgb_profile()
+    if about.dpi is not None:
+        tags[Base.XResolution], tags[Base.YResolution] = about.dpi
+        tags[Base.ResolutionUnit] = 2
     file = BytesIO()
-    Image.fromarray(levels).save(
-        file,
-        "TIFF",
-        compression="tiff_adobe_deflate",
-        icc_profile=srgb_profile() if levels.ndim == 3 else b"",
-        exif=about.exif,
-        **({} if about.dpi is None else {"dpi": about.dpi}),
-    )
+    tags.save(file)
+    file.write(b"".join(strips))
     return file.getvalue()
 
 
@@ -251,7 +317,7 @@ def _psd(pixels: Pixels, about: _About) -> bytes:
     facts: dict[Resource, Any] = {Resource.ICC_PROFILE: srgb_profile()}
     if about.dpi is not None:
         # In 1/65536 pixels an inch; 1 is the unit that people see, an inch.
-        across, down = (round(side * 65536) for side in about.dpi)
+        across, down = (min(2**32 - 1, round(side * 65536)) for side in about.dpi)
         facts[Resource.RESOLUTION_INFO] = ResoulutionInfo(across, 1, 1, down, 1, 1)
     for key, fact in facts.items():
         document.image_resources[key] = ImageResource(key=key, data=fact)

@@ -336,6 +336,7 @@ def test_exif_is_kept_without_what_was_true_of_the_file_alone():
     about_photo[ExifTags.Base.ISOSpeedRatings] = 400
     about_photo[ExifTags.Base.ColorSpace] = 65535
     about_photo[ExifTags.Base.ExifImageWidth], about_photo[ExifTags.Base.ExifImageHeight] = 64, 48
+    about_photo[ExifTags.IFD.Interop] = {1: "R98"}  # lies elsewhere in the file
     stored = Image.Exif()
     stored.load(read_photo(file_of(RED_PAGE, "JPEG", exif=tags)).exif)
     assert stored[ExifTags.Base.Artist] == "A. Photographer"

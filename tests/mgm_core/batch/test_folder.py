@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mgm_core.__main__ import main
+from mgm_core.batch import photograph
 from mgm_core.batch.local import _fitting, sharing_cores
 from mgm_core.images import write_image
 from mgm_core.networks.hardware import threads_each
@@ -57,6 +58,14 @@ def test_several_at_once_are_equal_to_one_after_the_other(folder, tmp_path, caps
     lines = report.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["status"] for line in lines[4:]].count("skipped") == 3
     assert "3 skipped, 1 failed" in capsys.readouterr().out
+
+
+def test_what_the_format_has_no_room_for_is_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    write_image(tmp_path / "wide.png", np.zeros((16, 16_384, 3), np.float32))
+    monkeypatch.setattr(photograph, "cut_out", None)
+    names = [str(tmp_path / name) for name in ("wide.png", "o.webp", "wide.png")]
+    assert main([names[0], "-o", names[1], "--mask", names[2]]) == 1
+    assert "sides of at most 16383 px for webp, got 16384x16: shrink it" in capsys.readouterr().err
 
 
 def test_a_report_takes_any_name_and_what_it_lacks_is_told(folder, tmp_path, capsys):

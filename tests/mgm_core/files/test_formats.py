@@ -11,7 +11,7 @@ from psd_tools import PSDImage
 
 from mgm_core.files import formats
 from mgm_core.files.formats import FORMATS, encode, format_of
-from mgm_core.images import read_alpha, read_image, read_photo
+from mgm_core.images import read_alpha, read_image, read_photo, srgb_profile
 
 RNG = np.random.default_rng(3)
 SMOOTH = np.stack(
@@ -80,16 +80,73 @@ def test_resolution_and_exif_are_written(name):
     form = FORMATS[name]
     tags = Image.Exif()
     tags[ExifTags.Base.Artist] = "A. Photographer"
-    exif = tags.tobytes() if form.exif else b""
+    exif = tags.tobytes() if form.most_exif_bytes else b""
     photo = read_photo(encode(form, SMOOTH[..., :3], dpi=(300, 150), exif=exif))
     assert photo.dpi == pytest.approx((300, 150), rel=1e-3)
     bare = read_photo(encode(form, SMOOTH[..., :3]))
     assert bare.dpi is None
     assert bare.exif == b""
-    if form.exif:
+    if form.most_exif_bytes:
         tags = Image.Exif()
         tags.load(photo.exif)
         assert tags[ExifTags.Base.Artist] == "A. Photographer"
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if FORMATS[name].most_exif_bytes])
+@pytest.mark.parametrize("dpi", [None, (300, 150)])
+def test_all_of_a_photographs_exif_is_kept(name, dpi):
+    tags = Image.Exif()
+    tags[ExifTags.Base.Artist], tags[ExifTags.Base.Copyright] = "Zoë".encode(), "© Zoë".encode()
+    about_photo = tags.get_ifd(ExifTags.IFD.Exif)
+    about_photo[ExifTags.Base.ISOSpeedRatings] = 400
+    about_photo[ExifTags.Base.ExposureTime] = 0.008
+    about_photo[ExifTags.Base.MakerNote] = b"note" * 10
+    tags.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (1.5, 2.5, 3.5)
+    given = read_photo(encode(FORMATS["png"], SMOOTH[..., :3], exif=tags.tobytes())).exif
+    data = encode(FORMATS[name], SMOOTH[..., :3], dpi=dpi, exif=given)
+    assert read_photo(data).exif == given
+    assert "© Zoë".encode() in data
+    written = Image.Exif()
+    written.load(given)
+    assert written.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 400
+    assert written.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == (1.5, 2.5, 3.5)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_other_programs_read_a_tiff(channels):
+    pixels = RNG.integers(0, 256, (150, 9, channels), np.uint8).squeeze()
+    data = encode(FORMATS["tiff"], pixels, dpi=(300, 150))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0]
+        np.testing.assert_array_equal(page.asarray(), pixels)
+        assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+        assert page.extrasamples == (tifffile.EXTRASAMPLE.UNASSALPHA,) * (channels == 4)
+        assert page.iccprofile == (srgb_profile() if channels > 1 else None)
+        assert page.get_resolution("INCH") == (300, 150)
+    with Image.open(io.BytesIO(data)) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), pixels)
+
+
+@pytest.mark.parametrize(("name", "most"), [("webp", 16_383), ("psd", 30_000), ("jpeg", 65_500)])
+def test_what_a_format_has_no_room_for_is_refused(name, most):
+    row = np.zeros((1, most + 1, 3), np.uint8)
+    assert encode(FORMATS[name], row[:, 1:])
+    with pytest.raises(
+        ValueError, match=f"sides of at most {most} px for {name}, got {most + 1}x1"
+    ):
+        encode(FORMATS[name], row)
+
+
+def test_a_jpeg_has_no_room_for_much_exif():
+    exif = b"Exif\0\0".ljust(65_534, b"\0")
+    with pytest.raises(
+        ValueError, match="EXIF must have at most 65533 bytes for jpeg, got 65534: "
+    ):
+        encode(FORMATS["jpeg"], SMOOTH[..., :3], exif=exif)
+
+
+def test_a_psd_of_a_resolution_beyond_its_numbers_is_written():
+    assert encode(FORMATS["psd"], SMOOTH, dpi=(90_000, 90_000))
 
 
 def test_the_ending_or_the_name_decides():
