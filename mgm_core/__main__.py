@@ -69,12 +69,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "inputs",
         nargs="+",
+        type=_name,
         help="photographs or folders of them, or URLs as s3://bucket/photos; -: standard input",
     )
     p.add_argument(
         "-o",
         "--output",
         required=True,
+        type=_name,
         help="file, or folder for several or with a slash at its end; -: standard output",
     )
     p.add_argument("--recursive", action="store_true", help="look into folders of folders")
@@ -121,6 +123,13 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def _name(text: str) -> str:
+    """Take a name; none would stand for the working folder, or for no mask."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a name, got nothing: is a variable empty?")
+    return text
+
+
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options on guidance, network and result, which clips have too."""
     p.add_argument("--settings", type=Path, help="JSON as the page saves it")
@@ -128,8 +137,10 @@ def add_options(p: argparse.ArgumentParser) -> None:
     unset = argparse.SUPPRESS
     guidance = p.add_argument_group("guidance")
     given = guidance.add_mutually_exclusive_group()
-    given.add_argument("--mask", help="mask or matte, its kind is detected; a folder for several")
-    given.add_argument("--trimap", help="trimap of 0, 128, 255; a folder for several")
+    given.add_argument(
+        "--mask", type=_name, help="mask or matte, its kind is detected; a folder for several"
+    )
+    given.add_argument("--trimap", type=_name, help="trimap of 0, 128, 255; a folder for several")
     guidance.add_argument(
         "--kind",
         dest="mask_kind",
@@ -522,6 +533,9 @@ def recipe_of(options: argparse.Namespace) -> tuple[Recipe, Path | None]:
         name: value for name, value in vars(options).items() if name in Recipe.__dataclass_fields__
     }
     mask = options.mask or options.trimap
+    for option, name in (("--kind", "mask_kind"), ("--label", "label")):
+        if name in given and options.trimap:
+            raise UsageError(f"{option} must come with --mask, got --trimap: give it as --mask")
     if options.trimap:
         given["mask_kind"] = "trimap"
     if "segmenter" in given and not mask:

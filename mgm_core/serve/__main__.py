@@ -74,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _check(options: argparse.Namespace) -> None:
     """Raise a ValueError unless the service can answer with these limits."""
     most = {"max_megapixels": LARGEST_MEGAPIXELS}
+    if not 0 <= options.port <= 65535:
+        raise ValueError(f"--port must be 0 to 65535, got {options.port}: choose another")
     for name in ("at_once", "places", "share", "max_megabytes", "max_megapixels", "max_seconds"):
         value = getattr(options, name)
         if not 0 < value <= most.get(name, math.inf):

@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 from fastapi import FastAPI, File, Form, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
+from starlette.datastructures import FormData
 
 from mgm_core import __version__
 from mgm_core.api import cut_out
@@ -30,6 +31,10 @@ __all__ = ["LANE", "Limits", "make_app"]
 LANE = "photo"
 """The lane of `Admission` that a service must have."""
 _CLIENT_LEFT = 499
+_FIELDS = (
+    *("photo", "mask", "trimap", "background_picture"),
+    *("background", "category", "quality", "result"),
+)
 _RETRY_S = "5"
 _NO_MEMORY = "the server must have memory for the photograph, got too little: send a smaller one"
 _PNG = {200: {"content": {"image/png": {}}, "description": "The cut-out"}}
@@ -138,6 +143,7 @@ def make_app(
                     return encode_png(made.picture)
 
         try:
+            _check_fields(await request.form())
             if background is not None and background_picture is None:
                 _check_background(background)
             with admission.visit(Visitor(address)) as visit:
@@ -161,6 +167,20 @@ def make_app(
         return Response(data, media_type="image/png")
 
     return app
+
+
+def _check_fields(form: FormData) -> None:
+    """Raise where a request has a field that nobody reads, such as a misspelt one.
+
+    Raises:
+        ValueError: It has.
+    """
+    unknown = form.keys() - set(_FIELDS)
+    if unknown:
+        raise ValueError(
+            f"a request's fields must be {', '.join(_FIELDS)}, got {min(unknown)!r:.60}: correct "
+            "it, or leave it out"
+        )
 
 
 def _check_background(text: str) -> None:

@@ -120,6 +120,16 @@ def test_a_wrong_command_line_says_what_to_do(photos, capsys, arguments, message
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("empty", [0, 2, 4])
+@pytest.mark.parametrize("guidance", ["--mask", "--trimap"])
+def test_an_empty_name_stands_for_nothing(capsys, empty, guidance):
+    command = ["a.jpg", "-o", "out/", guidance, "m.png"]
+    command[empty] = ""
+    with pytest.raises(SystemExit):
+        parser().parse_args(command)
+    assert "must be a name, got nothing: is a variable empty?" in capsys.readouterr().err
+
+
 SAVED = Recipe(
     threshold=0.3,
     shift_px=4,
@@ -243,6 +253,8 @@ def test_settings_that_were_made_with_a_mask_want_one(tmp_path):
         (["--shadow", "0.5,1"], "--shadow must be 1 or 3 or 4 numbers .*, got '0.5,1': --help"),
         (["--shadow", "2"], "shadow.strength must lie between 0 and 1, got 2"),
         (["--light-wrap", "0.5,1,2"], "--light-wrap must be 1 or 2 numbers with commas"),
+        (["--trimap", "t.png", "--kind", "trimap_fg"], "--kind must come with --mask, got --trim"),
+        (["--trimap", "t.png", "--label", "1"], "--label must come with --mask, got --trimap"),
         (["--background", "blur:big"], "--background must be 'none', '#rrgg"),
         (["--background", "gradient:#ff0000,#00ff00"], "--background must be 'none', '#rrggbb'"),
         (["--scale", "2"], "--fit, --position and --scale must come with a picture, got gradient"),

@@ -126,6 +126,17 @@ def test_a_background_in_words_never_names_a_file_of_the_server(files, monkeypat
         assert given[-1] == files["photo"]
 
 
+def test_a_field_that_nobody_reads_is_refused(files):
+    with serving(make_app()) as client:
+        answer = client.post("/cut-out", files=files, data={"backgroud": "#00ff00"})
+        assert answer.status_code == 422
+        assert "fields must be photo, mask, " in answer.json()["detail"]
+        assert "got 'backgroud': correct it" in answer.json()["detail"]
+        fields = client.get("/openapi.json").json()["components"]["schemas"]
+        (described,) = (each["properties"] for each in fields.values() if "photo" in str(each))
+        assert set(described) == set(service._FIELDS)
+
+
 def test_who_leaves_frees_the_turn_and_who_comes_too_many_is_told(files, monkeypatch):
     left = threading.Event()
 
@@ -260,6 +271,7 @@ def test_a_wrong_command_line_says_what_to_do(capsys):
         ("--max-megabytes", "0"),
         ("--max-seconds", "nan"),
         ("--max-megapixels", "200"),
+        ("--port", "65536"),
     ):
         assert main([option, value]) == 2
         assert f"{option} must be " in capsys.readouterr().err
