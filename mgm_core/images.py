@@ -804,7 +804,7 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
     try:
         _check_before_opening(name, data)
         if data.startswith(_JPEG_START):
-            picture = _Jpeg(_Content(data), name)
+            picture = _Jpeg(_Content(data))
         else:
             picture = Image.open(_Content(data), formats=_FORMATS)
     except (UnidentifiedImageError, SyntaxError) as error:
@@ -851,12 +851,10 @@ def _open(name: str, data: bytes, max_megapixels: float) -> ImageFile.ImageFile:
 
 
 class _Jpeg(JpegImageFile):
-    """A JPEG whose EXIF is measured before Pillow reads it; of an MPO the first picture."""
+    """A JPEG whose EXIF is not read as it is opened; of an MPO the first picture."""
 
     def _read_dpi_from_exif(self) -> None:
-        if block := self.info.get("exif"):
-            _check_exif(str(self.filename), block)
-        super()._read_dpi_from_exif()
+        """Leave it to `_dpi`; Pillow also takes 72 dpi where none are stated."""
 
 
 def _check_before_opening(name: str, data: bytes) -> None:

@@ -328,6 +328,15 @@ def test_no_resolution_is_no_resolution_and_a_turned_one_is_turned():
     assert photo.dpi == (200, 100)
 
 
+def test_a_jpeg_whose_exif_tells_no_resolution_has_none():
+    tags = Image.Exif()
+    tags[ExifTags.Base.Artist] = "A. Photographer"
+    data = file_of(RED_PAGE, "JPEG", exif=tags)
+    assert read_photo(data).dpi is None
+    tags[ExifTags.Base.XResolution], tags[ExifTags.Base.YResolution] = 300.0, 150.0
+    assert read_photo(file_of(RED_PAGE, "JPEG", exif=tags)).dpi == (300, 150)
+
+
 def test_exif_is_kept_without_what_was_true_of_the_file_alone():
     tags = Image.Exif()
     tags[ExifTags.Base.Orientation] = 6
