@@ -695,7 +695,9 @@ def _decode(name: str, data: bytes, max_megapixels: float, colour_managed: bool)
     about: dict[str, Any] = {}
     # Viewers show pictures whose EXIF is damaged; where up is had to be read above.
     with suppress(Exception):
-        about = {"dpi": _dpi(opened, turned), "exif": _exif(opened)}
+        about["dpi"] = _dpi(opened, turned)
+    with suppress(Exception):
+        about["exif"] = _exif(opened)
     profile = opened.info.get("icc_profile") if colour_managed else None
     if profile:
         try:
