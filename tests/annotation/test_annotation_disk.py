@@ -185,6 +185,7 @@ def test_told_to_stop_as_it_computes_the_server_ends_with_its_networks_process(s
         asking.start()
         while not (children := children_of(server.pid)):
             assert server.poll() is None
+            time.sleep(0.01)
         server.send_signal(signal.SIGTERM)
         assert server.wait(180) == 0
         asking.join()

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,7 @@ def test_killed_at_any_moment_it_goes_on_from_a_whole_checkpoint(tmp_path, data)
     try:
         while not weights.exists():
             assert process.poll() is None, "training ended by itself"
+            time.sleep(0.01)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
