@@ -31,14 +31,16 @@ class Sources(HTMLParser):
 def mini_report(mini_benchmark, untrained, tmp_path_factory):
     """The mini benchmark's report on every table, with few methods.
 
-    The network answers tables 2 and 4 alone, as each of its answers takes a second.
+    The network answers tables 2 and 4 alone, on two images, as each of its answers takes a second.
     """
     folder = tmp_path_factory.mktemp("mini_report")
     results = folder / "results"
+    (folder / "two.txt").write_text("mini_0\nmini_1\n")
+    two = ["--subset", str(folder / "two.txt")]
     run(mini_benchmark, results, "1", "--method", "closed_form", "--method", "guidance")
-    run(mini_benchmark, results, "2", "--method", "guidance", "--refiner", untrained)
+    run(mini_benchmark, results, "2", "--method", "guidance", "--refiner", untrained, *two)
     run(mini_benchmark, results, "3", "--method", "truth", "--method", "truth+multilevel")
-    run(mini_benchmark, results, "4", "--method", untrained)
+    run(mini_benchmark, results, "4", "--method", untrained, *two)
     probability = str(mini_benchmark / "5" / "probability")
     run(mini_benchmark, results, "5", "--method", "guidance", "--probability", probability)
     methods = ["--method", "guidance", "--method", "truth"]
