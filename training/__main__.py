@@ -21,11 +21,12 @@ from mgm_core.runtime.memory import keep_freed
 from training.config import Config, load
 from training.data.licences import require_permissive
 from training.distributed import stop
-from training.loop import NonFiniteLossError, Task, Trainer
+from training.loop import NonFiniteLossError, Trainer
 from training.tasks.foreground import ForegroundTask
 from training.tasks.fusion import FusionTask
 from training.tasks.prn import PRNTask
 from training.tasks.segmenter import SegmenterTask
+from training.tasks.task import Task
 from training.tools.bundle import bundle
 from training.tools.norms import write_with_measured_norms
 from training.tools.pack import pack

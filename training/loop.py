@@ -10,18 +10,19 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from mgm_core.networks.hardware import best_dtype, resolve_device
 from mgm_core.runtime.partial import clear_up
 from training.config import Config, ConfigError, RunConfig
+from training.data.composites import Example
 from training.distributed import (
     first_process_value,
     local_part,
@@ -30,7 +31,7 @@ from training.distributed import (
     synchronised,
     use_one_thread,
 )
-from training.losses import Terms, detach
+from training.losses import detach
 from training.portable import (
     Portable,
     Progress,
@@ -38,70 +39,13 @@ from training.portable import (
     read_portable,
     write_portable,
 )
+from training.tasks.task import Task
 
 log = logging.getLogger(__name__)
-
-Example = dict[str, Tensor]
 
 _PANEL_ROWS = 4
 # An optimiser without memory takes its longest steps first, in the middle of a run as well.
 _FRESH_STEPS = 100
-
-
-class DeviceExamples(Protocol):
-    """Training data that is made on the computing device, a batch at once."""
-
-    def batch(self, step: int) -> Example:
-        """Return the batch of a step."""
-
-
-class Task(Protocol):
-    """What is trained."""
-
-    module: nn.Module
-
-    def dataset(self) -> Dataset[Example]:
-        """Open the training data, made in the loading processes."""
-
-    def on_device(self, device: torch.device, step: int) -> DeviceExamples:
-        """Open the training data, made on the device, for a run that begins with this step."""
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return parameter groups with a learning-rate `factor` each."""
-
-    def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
-        """Return the term `loss`, to be minimised, and others to be logged.
-
-        Args:
-            module: The network, possibly wrapped for several devices.
-            batch: Stacked examples.
-            step: Number of the step; everything that is drawn depends on it.
-            fraction: How much of the run is over, which decides a curriculum.
-        """
-
-    def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights as the product loads them."""
-
-    def metadata(self) -> dict[str, str]:
-        """Return what the product must know to load them."""
-
-    def panel(self, batch: Example) -> list[Tensor]:
-        """Return columns of a picture panel, (N, 1 or 3, H, W) in [0, 1], without gradient."""
-
-    def validate(self, state: dict[str, Tensor]) -> float | None:
-        """Return the error of exported weights on `run.validation`; None if there is no such."""
-
-
-def encoder_and_rest(
-    module: nn.Module, encoder: nn.Module, encoder_factor: float
-) -> list[dict[str, Any]]:
-    """Return parameter groups of a network whose pretrained encoder learns at its own rate."""
-    own = {id(p) for p in encoder.parameters()}
-    rest = [p for p in module.parameters() if id(p) not in own]
-    return [
-        {"params": list(encoder.parameters()), "factor": encoder_factor},
-        {"params": rest, "factor": 1.0},
-    ]
 
 
 class NonFiniteLossError(RuntimeError):

@@ -8,16 +8,13 @@ some come with the alpha that the matting network predicts: in use it is never t
 Source: section 3.2 of the paper; predicted alpha is ours.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.random import Generator
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mgm_core.arrays import Plane
-from mgm_core.networks.checkpoint import load_checked, load_prn, read_safetensors
+from mgm_core.networks.checkpoint import load_prn
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.prn import PRN
 from training.config import Config, ConfigError
@@ -26,9 +23,9 @@ from training.data.composites import Composites, Example, channels_first
 from training.data.device.foregrounds import DeviceForegrounds
 from training.data.shapes import BLOB_PROBABILITY, random_alpha
 from training.distributed import mean_over_processes
-from training.frozen_norm import freeze_batch_norm, plain_state
-from training.loop import encoder_and_rest
+from training.frozen_norm import freeze_batch_norm
 from training.losses import Terms, l1, laplacian
+from training.tasks.task import Task, load_start
 
 
 class ForegroundExamples(Composites):
@@ -89,21 +86,13 @@ def worn(alpha: Plane, generator: Generator) -> Plane:
     return np.asarray(alpha**gamma, np.float32)
 
 
-class ForegroundTask:
-    """Network, data and loss of one foreground training.
-
-    Args:
-        config: The run.
-    """
+class ForegroundTask(Task):
+    """Network, data and loss of one foreground training."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        super().__init__(config)
         network = ForegroundNetwork()
-        if config.network.start:
-            start = config.network.start
-            load_checked(network, read_safetensors(Path(start))[0], start)
-        elif config.network.encoder_start:
-            network.encoder.load_image_weights(load_file(config.network.encoder_start))
+        load_start(network, config.network)
         if config.network.encoder != "mobilenet_v2":
             raise ConfigError(
                 f"network.encoder must be 'mobilenet_v2' for the foreground network, got "
@@ -111,7 +100,7 @@ class ForegroundTask:
             )
         if config.network.frozen_norm:
             freeze_batch_norm(network.encoder)
-        self.module: nn.Module = network
+        self.module = network
         self.matting: PRN | None = None
         if config.data.predicted_alpha_probability > 0:
             self.matting = load_prn(config.network.matting).requires_grad_(False)
@@ -124,12 +113,6 @@ class ForegroundTask:
     def on_device(self, device: torch.device, step: int) -> DeviceForegrounds:
         """Open the training data, made on the device."""
         return DeviceForegrounds(self.config, device, step)
-
-    def parameter_groups(self) -> list[dict[str, object]]:
-        """Return the encoder's and the other parameters with their learning-rate factors."""
-        assert isinstance(self.module, ForegroundNetwork)
-        factor = self.config.optimiser.encoder_rate_factor
-        return encoder_and_rest(self.module, self.module.encoder, factor)
 
     def given_alpha(self, batch: Example) -> Tensor:
         """Return the alpha that the network sees: the true one, or the matting network's."""
@@ -158,19 +141,11 @@ class ForegroundTask:
         named = {name: value.detach() for name, value in terms.items()}
         return {"loss": terms["l1"] + terms["composition"] + terms["laplacian"], **named}
 
-    def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the state under the keys that `mgm_core` loads."""
-        return plain_state(self.module, state)
-
     def panel(self, batch: Example) -> list[Tensor]:
         """Return image, the alpha that the network sees, predicted and true foreground."""
         alpha = self.given_alpha(batch)
         predicted = self.module(batch["image"], alpha)
         return [batch["image"], alpha, predicted, batch["foreground"]]
-
-    def validate(self, state: dict[str, Tensor]) -> None:
-        """There is no validation for this task."""
-        del state
 
     def metadata(self) -> dict[str, str]:
         """Return what `mgm_core` must know to load the weights."""

@@ -13,7 +13,6 @@ composition.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import torch
@@ -46,6 +45,7 @@ from training.data.composites import Composites, Example
 from training.data.example_cache import ExampleCache
 from training.data.guidance_noise import UNKNOWN, is_trimap
 from training.losses import Terms, balance, level_terms
+from training.tasks.task import Task
 
 # Photographs without colours give the Laplacian brightness alone.
 _GREY_PROBABILITY = 0.05
@@ -148,7 +148,7 @@ class FusionExamples(Composites):
         return [first, magnified]
 
 
-class FusionTask:
+class FusionTask(Task):
     """Network, data and loss of one training.
 
     Each example's loss is divided by the error of the views' mean: images worth matting are like
@@ -168,18 +168,14 @@ class FusionTask:
                 "data.on_device must be false for the task 'fusion', got true: candidate alphas "
                 "are found by the loading processes"
             )
-        self.config = config
-        self.module: nn.Module = FusionNetwork()
+        super().__init__(config)
+        self.module = FusionNetwork()
         if start := config.network.start:
             load_checked(self.module, read_safetensors(Path(start))[0], start)
 
     def dataset(self) -> FusionExamples:
         """Open the training data."""
         return FusionExamples(self.config)
-
-    def on_device(self, device: torch.device, step: int) -> NoReturn:
-        """Refuse: the constructor says why."""
-        raise AssertionError(f"no examples are made on {device} in step {step}")
 
     def parameter_groups(self) -> list[dict[str, object]]:
         """Return all parameters, at one rate."""
@@ -199,14 +195,6 @@ class FusionTask:
             **{name: value.detach() for name, value in terms.items()},
             **{f"{name}_before": value for name, value in before.items()},
         }
-
-    def validate(self, state: dict[str, Tensor]) -> None:
-        """There is no validation for this task."""
-        del state
-
-    def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the state under the keys that `mgm_core` loads."""
-        return state
 
     def panel(self, batch: Example) -> list[Tensor]:
         """Return image, guidance, candidates, alpha and truth."""

@@ -9,22 +9,19 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.random import Generator
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mgm_core.networks.checkpoint import load_checked, read_safetensors
 from mgm_core.networks.decoder import SideOutputs
-from mgm_core.networks.encoder import MobileNetV2Encoder
 from mgm_core.networks.prn import PRN, STRIDE, Fusion
 from mgm_core.networks.refinement import fuse, self_guidance_mask
 from training.config import Config, ConfigError, Variant
 from training.data.composites import Composites, Example
 from training.data.device.composites import DeviceComposites
 from training.distributed import local_part
-from training.frozen_norm import freeze_batch_norm, plain_state
-from training.loop import encoder_and_rest
+from training.frozen_norm import freeze_batch_norm
 from training.losses import Terms, level_terms, weighted_sum
 from training.spectral_norm import add_spectral_norm, without_spectral_norm
+from training.tasks.task import Task, load_start
 from training.validation import Validation
 
 Guide = Literal["truth", "coin", "self"]
@@ -46,7 +43,7 @@ def guide_of(fraction: float, true_until: float, self_from: float) -> Guide:
     return "coin" if fraction < self_from else "self"
 
 
-class PRNTask:
+class PRNTask(Task):
     """Network, data and loss of one PRN training.
 
     Args:
@@ -63,8 +60,8 @@ class PRNTask:
                 f"data.crop_px must be a multiple of {STRIDE} for the task 'prn', got {crop_px}: "
                 "take 512"
             )
-        self.config = config
-        self.module: nn.Module = self._network()
+        super().__init__(config)
+        self.module = self._network()
         self._validation: Validation | None = None
         if config.run.validation:
             self._validation = Validation(Path(config.data.root) / config.run.validation)
@@ -72,16 +69,7 @@ class PRNTask:
     def _network(self) -> PRN:
         config = self.config.network
         network = PRN(config.encoder, FUSIONS[config.variant])
-        if config.start:
-            load_checked(network, read_safetensors(Path(config.start))[0], config.start)
-        elif config.encoder_start:
-            encoder = network.encoder
-            if not isinstance(encoder, MobileNetV2Encoder):
-                raise ConfigError(
-                    "network.encoder_start must be empty unless network.encoder is "
-                    f"'mobilenet_v2', got {config.encoder_start!r}: remove it"
-                )
-            encoder.load_image_weights(load_file(config.encoder_start))
+        load_start(network, config)
         if config.encoder == "resnet34":
             add_spectral_norm(network)
         elif config.frozen_norm:
@@ -96,21 +84,8 @@ class PRNTask:
         """Open the training data, made on the device."""
         return DeviceComposites(self.config, device, step)
 
-    def parameter_groups(self) -> list[dict[str, object]]:
-        """Return the encoder's and the other parameters with their learning-rate factors."""
-        assert isinstance(self.module, PRN)
-        factor = self.config.optimiser.encoder_rate_factor
-        return encoder_and_rest(self.module, self.module.encoder, factor)
-
     def losses(self, module: nn.Module, batch: Example, step: int, fraction: float) -> Terms:
-        """Return the loss and its terms for one batch.
-
-        Args:
-            module: The network, possibly wrapped for several devices.
-            batch: Examples as `Composites` gives them, stacked.
-            step: Step of the run; decides all that is drawn.
-            fraction: How much of the run is over; decides the curriculum.
-        """
+        """Return the loss and its terms for one batch, as `Composites` gives its examples."""
         config = self.config
         generator = np.random.default_rng([config.run.seed, step, 1])
         optimiser = config.optimiser
@@ -162,8 +137,7 @@ class PRNTask:
 
     def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the state under the keys that `mgm_core` loads."""
-        assert isinstance(self.module, PRN)
-        return without_spectral_norm(plain_state(self.module, state))
+        return without_spectral_norm(super().exported(state))
 
 
 def _kernels_px(

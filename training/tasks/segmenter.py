@@ -18,9 +18,9 @@ from training.config import Config, ConfigError
 from training.data.composites import Example
 from training.data.segmenter.examples import SegmenterExamples
 from training.distributed import mean_over_processes, world_size
-from training.frozen_norm import freeze_batch_norm, plain_state
-from training.loop import encoder_and_rest
+from training.frozen_norm import freeze_batch_norm
 from training.losses import Terms
+from training.tasks.task import Task, encoder_and_rest
 
 # The teacher's odds of person are raised to this power: what it thinks likely is learned as true,
 # and what it doubts as no person, so that its blurred outlines do not grow.
@@ -30,7 +30,7 @@ _JACCARD_WEIGHT = 0.5
 _OUTLINE_PX, _OUTLINE_WEIGHT = 12, 4.0
 
 
-class SegmenterTask:
+class SegmenterTask(Task):
     """Network, data and loss of the segmenter's training.
 
     Args:
@@ -44,7 +44,7 @@ class SegmenterTask:
                 "network.start must name the segmenter's starting weights, got nothing: "
                 "give network.start=FILE"
             )
-        self.config = config
+        super().__init__(config)
         teacher = config.network.teacher or config.network.start
         self.teacher = load_person_network(teacher).eval().requires_grad_(False)
         self.teacher.to(memory_format=torch.channels_last)
@@ -55,7 +55,7 @@ class SegmenterTask:
                 module.p = 0.0  # its noise is more than what is left to learn
         for block in list(network.backbone.values())[: config.network.frozen_blocks]:
             block.requires_grad_(False)
-        self.module: nn.Module = network
+        self.module = network
 
     def dataset(self) -> SegmenterExamples:
         """Open the training data."""
@@ -111,24 +111,12 @@ class SegmenterTask:
             "loss": entropy + _JACCARD_WEIGHT * jaccard,
         }
 
-    def exported(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the state under the keys that `mgm_core` loads."""
-        return plain_state(self.module, state)
-
     def panel(self, batch: Example) -> list[Tensor]:
         """Return image, subject, what is known and the probability of a person."""
         odds = self.module(_normalise(batch["image"])).float()
         image, subject = batch["image"].float() / 255, batch["subject"].float() / 255
         found = F.interpolate(odds, image.shape[2:], mode="bilinear", align_corners=True).sigmoid()
         return [image, subject, batch["known"].float(), found]
-
-    def validate(self, state: dict[str, Tensor]) -> None:
-        """There is no validation for this task."""
-        del state
-
-    def metadata(self) -> dict[str, str]:
-        """Return what the product must know to load the weights: nothing."""
-        return {}
 
 
 def targets(taught: Tensor, subject: Tensor, known: Tensor, person: Tensor) -> Tensor:

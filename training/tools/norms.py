@@ -16,7 +16,9 @@ import torch
 from torch import nn
 
 from training.config import Config, ConfigError
-from training.loop import Example, Task, channels_last, export, loader
+from training.data.composites import Example
+from training.loop import channels_last, export, loader
+from training.tasks.task import Task
 
 _logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from torch.profiler import profile
 from torch.utils.data import DataLoader
 
 from training.config import ConfigError
-from training.loop import Example, Trainer, channels_last
+from training.data.composites import Example
+from training.loop import Trainer, channels_last
 
 _LOADED = 24
 _STEPS = 6

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from mgm_core.arrays import Floats
 from mgm_core.images import read_mask, write_image
+from training.data.composites import Example
 from training.data.guidance_noise import (
     binarise,
     cut_mask,
@@ -23,7 +24,6 @@ from training.data.guidance_noise import (
     noisy_matte,
     noisy_trimap,
 )
-from training.loop import Example
 
 _GUIDANCE_ROWS: tuple[tuple[str, Callable[[Floats, Generator], Floats]], ...] = (
     ("threshold", binarise),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from processes import computed_in_parts
 from safetensors.torch import load_file, save_file
-from training_data import config_text, write_training_data
+from training_data import config_text
 
 from mgm_core.choices import CATEGORIES
 from mgm_core.images import read_image, write_image
@@ -21,13 +21,6 @@ from training.tasks.segmenter import (
     targets,
 )
 from training.tools import segmenter_scores
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    write_training_data(root)
-    return root
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_data import config_text, write_training_data
+from training_data import config_text
 
 from mgm_core.images import read_image, write_image
 from mgm_core.networks.checkpoint import load_prn
@@ -18,13 +18,6 @@ from training.loop import Trainer
 from training.spectral_norm import add_spectral_norm, without_spectral_norm
 from training.tasks.foreground import ForegroundExamples, ForegroundTask, random_alpha
 from training.tasks.prn import FUSIONS, PRNTask
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    write_training_data(root)
-    return root
 
 
 def _config(tmp_path, data, task="prn", corrections=(), steps=2):
