@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from torch import Tensor
 
@@ -11,9 +10,11 @@ from mgm_core.images import read_image, read_mask
 from mgm_core.matting.matter import Matter
 from mgm_core.networks.prn import PRN
 from training.config import ConfigError
-from training.data.sources import pictures
+from training.data.sources import limit_size, pictures
 
 KERNEL_PX = 20
+MOST_IMAGES = 12  # spread evenly over the folder
+LONG_SIDE_PX = 800  # larger images are reduced to it
 
 
 class Validation:
@@ -23,11 +24,9 @@ class Validation:
 
     Args:
         folder: Holds `image` and `alpha` with pictures of the same names.
-        limit: At most so many images, spread evenly over the folder.
-        long_side_px: Larger images are reduced to this long side.
     """
 
-    def __init__(self, folder: Path, limit: int = 12, long_side_px: int = 800) -> None:
+    def __init__(self, folder: Path) -> None:
         alphas = {p.stem: p for p in pictures(folder / "alpha")}
         pairs = [(p, alphas[p.stem]) for p in pictures(folder / "image") if p.stem in alphas]
         if not pairs:
@@ -35,18 +34,8 @@ class Validation:
                 f"run.validation must hold pictures of the same names in image and alpha, got none "
                 f"in {str(folder)!r}: correct the path"
             )
-        chosen = np.linspace(0, len(pairs) - 1, min(limit, len(pairs))).round().astype(int)
+        chosen = np.linspace(0, len(pairs) - 1, min(MOST_IMAGES, len(pairs))).round().astype(int)
         self.pairs = [pairs[i] for i in chosen]
-        self.long_side_px = long_side_px
-
-    def _read(self, image: Path, alpha: Path) -> tuple[np.ndarray, np.ndarray]:
-        colours, matte = read_image(image), read_mask(alpha)
-        scale = min(1.0, self.long_side_px / max(matte.shape))
-        size = (round(matte.shape[1] * scale), round(matte.shape[0] * scale))
-        return (
-            np.asarray(cv2.resize(colours, size, interpolation=cv2.INTER_AREA), np.float32),
-            np.asarray(cv2.resize(matte, size, interpolation=cv2.INTER_AREA), np.float32),
-        )
 
     def score(self, network: PRN, state: dict[str, Tensor]) -> float:
         """Return the mean squared error of alpha over whole images, mean over the images.
@@ -59,7 +48,8 @@ class Validation:
         matter = Matter(network)
         errors = []
         for i, (image_path, alpha_path) in enumerate(self.pairs):
-            image, alpha = self._read(image_path, alpha_path)
+            image = limit_size(read_image(image_path), LONG_SIDE_PX)
+            alpha = limit_size(read_mask(alpha_path), LONG_SIDE_PX)
             mask = (alpha >= 0.5).astype(np.float32)
             guidance = dilate(mask, KERNEL_PX) if i % 2 else erode(mask, KERNEL_PX)
             found = matter.matte(image.clip(0, 1), guidance).alpha

@@ -8,7 +8,7 @@ instead of decoding files.
 import csv
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -174,16 +174,20 @@ def open_upright(path: Path, mode: str) -> Image.Image:
     return upright.convert(mode)
 
 
-def _read(path: Path, mode: str, max_side_px: int) -> Bytes:
+def open_reduced(path: Path, mode: str, max_side_px: int) -> Image.Image:
+    """Return what `open_upright` does, reduced to this long side where it is larger."""
     picture = open_upright(path, mode)
     size = _limit_both(picture.size, max_side_px)
     if size == picture.size:
-        return np.asarray(picture)
+        return picture
     # Straight colours would bleed from transparent pixels: enlarge and shrink them premultiplied.
     if mode == "RGBA":
-        picture = picture.convert("RGBa").resize(size, Image.Resampling.BOX).convert("RGBA")
-        return np.asarray(picture)
-    return np.asarray(picture.resize(size, Image.Resampling.BOX))
+        return picture.convert("RGBa").resize(size, Image.Resampling.BOX).convert("RGBA")
+    return picture.resize(size, Image.Resampling.BOX)
+
+
+def _read(path: Path, mode: str, max_side_px: int) -> Bytes:
+    return np.asarray(open_reduced(path, mode, max_side_px))
 
 
 def limit_size(plane: Floats, max_side_px: int) -> Floats:
@@ -214,13 +218,13 @@ def spread_colours(rgba: Bytes) -> Bytes:
     return out
 
 
-def as_cutout(rgba: Bytes, exact: bool = True) -> Cutout:
+def as_cutout(rgba: Bytes) -> Cutout:
     """Prepare a cut-out: spread its colours and find the pixels that crops are centred on.
 
     Raises:
         ValueError: Alpha is empty.
     """
-    return Cutout(spread_colours(rgba), _crop_centres(rgba[..., 3]), exact)
+    return Cutout(spread_colours(rgba), _crop_centres(rgba[..., 3]))
 
 
 def _crop_centres(alpha: Bytes) -> NDArray[np.int32]:
@@ -237,19 +241,19 @@ def _crop_centres(alpha: Bytes) -> NDArray[np.int32]:
     return np.stack([x, y], axis=1).astype(np.int32)
 
 
-class RGBACutouts:
-    """Pictures with an alpha channel in one folder.
+class _Pictures:
+    """Pictures of folders.
 
     Args:
-        folder: Folder of RGBA pictures.
+        folders: One, or several.
         max_side_px: Larger pictures are reduced to this long side.
         leave_out: Tells of a name (without suffix) whether it is not to be used.
     """
 
     def __init__(
-        self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
+        self, folders: Path | list[Path], max_side_px: int = 1000, leave_out: LeaveOut = nothing
     ) -> None:
-        self.paths = pictures_left([folder], leave_out)
+        self.paths = pictures_left([folders] if isinstance(folders, Path) else folders, leave_out)
         self.max_side_px = max_side_px
 
     def __len__(self) -> int:
@@ -260,6 +264,10 @@ class RGBACutouts:
     def names(self) -> list[str]:
         """The names of the pictures, in order."""
         return [path.name for path in self.paths]
+
+
+class RGBACutouts(_Pictures):
+    """Pictures with an alpha channel."""
 
     def __getitem__(self, index: int) -> Cutout:
         """Return picture `index` as a cut-out."""
@@ -414,29 +422,8 @@ class PhotographsWithHair(PairedPictures):
         return _with_mask(image, (hair > 127).astype(np.uint8))
 
 
-class Photographs:
-    """Photographs of which nothing is known, in one folder.
-
-    Args:
-        folder: Folder of photographs.
-        max_side_px: Larger pictures are reduced to this long side.
-        leave_out: Tells of a name (without suffix) whether it is not to be used.
-    """
-
-    def __init__(
-        self, folder: Path, max_side_px: int = 1000, leave_out: LeaveOut = nothing
-    ) -> None:
-        self.paths = pictures_left([folder], leave_out)
-        self.max_side_px = max_side_px
-
-    def __len__(self) -> int:
-        """Return the number of photographs."""
-        return len(self.paths)
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the pictures, in order."""
-        return [path.name for path in self.paths]
+class Photographs(_Pictures):
+    """Photographs of which nothing is known."""
 
     def __getitem__(self, index: int) -> Cutout:
         """Return photograph `index`, alpha 255 everywhere."""
@@ -459,13 +446,12 @@ class Remembered:
 
     Args:
         source: The source to read from.
-        capacity: How many cut-outs are kept, the latest used.
     """
 
-    def __init__(self, source: Source, capacity: int = 2000) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
         self.failures: dict[int, str] = {}
-        self._get = lru_cache(maxsize=capacity)(self._read)
+        self._get = lru_cache(maxsize=2000)(self._read)
 
     def _read(self, index: int) -> Cutout | None:
         try:
@@ -501,41 +487,18 @@ class Remembered:
         )
 
 
-class Backgrounds:
-    """Photographs of one or more folders, kept in memory as bytes.
-
-    Args:
-        folders: Folders of photographs.
-        max_side_px: Larger photographs are reduced to this long side.
-        leave_out: Tells of a name (without suffix) whether it is not to be used.
-    """
+class Backgrounds(_Pictures):
+    """Photographs, kept in memory as bytes; the arguments are those of the other sources."""
 
     def __init__(
-        self,
-        folders: list[Path],
-        max_side_px: int = 900,
-        leave_out: LeaveOut = nothing,
+        self, folders: Path | list[Path], max_side_px: int = 900, leave_out: LeaveOut = nothing
     ) -> None:
-        self.paths = pictures_left(folders, leave_out)
-        self.max_side_px = max_side_px
+        super().__init__(folders, max_side_px, leave_out)
         self._get = lru_cache(maxsize=4000)(self._read)
 
     def _read(self, index: int) -> Bytes:
         return _read(self.paths[index], "RGB", self.max_side_px)
 
-    def __len__(self) -> int:
-        """Return the number of photographs."""
-        return len(self.paths)
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the pictures, in order."""
-        return [path.name for path in self.paths]
-
     def __getitem__(self, index: int) -> Bytes:
         """Return photograph `index`, (H, W, 3) uint8."""
         return self._get(index)
-
-    def __iter__(self) -> Iterator[Bytes]:
-        """Go through all photographs."""
-        return (self[i] for i in range(len(self)))

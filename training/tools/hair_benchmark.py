@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.random import Generator
 from tqdm import tqdm
@@ -30,7 +29,7 @@ from mgm_core.compositing import composite, fit_background
 from mgm_core.guidance import trimap_from_alpha
 from mgm_core.images import read_image, read_mask, write_image
 from mgm_core.weights import sha256_of
-from training.data.sources import is_held_out, pictures
+from training.data.sources import is_held_out, limit_size, pictures
 from training.hair.grow import HairCutout, HairSettings, grow_hair, pairs
 from training.hair.subject import Reals
 
@@ -127,18 +126,12 @@ def _grow(portraits: list[tuple[Path, Path]], seed: int) -> Iterator[tuple[Path,
 
 
 def _cutout(image_path: Path, mask_path: Path, generator: Generator) -> HairCutout:
-    image, mask = _limit(read_image(image_path)), _limit(read_mask(mask_path))
+    image, mask = (
+        limit_size(picture, LONG_SIDE_PX).clip(0, 1)
+        for picture in (read_image(image_path), read_mask(mask_path))
+    )
     found = grow_hair(image, mask, generator, HairSettings(no_hair_chance=0.0))
     return HairCutout(_round(found.foreground), _round(found.alpha))
-
-
-def _limit(picture: Reals) -> Reals:
-    scale = LONG_SIDE_PX / max(picture.shape[:2])
-    if scale >= 1:
-        return picture
-    size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
-    small: Reals = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    return small.clip(0, 1)
 
 
 def _round(picture: Reals) -> Reals:

@@ -14,13 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from training.config import Config, ConfigError, SourceConfig
 from training.data.composites import names_left_out
 from training.data.licences import require_permissive, write_packed_table
-from training.data.sources import is_held_out, open_upright, pictures
+from training.data.sources import is_held_out, open_reduced, pictures
 from training.validation import Validation
 
 # Long side of foregrounds, of backgrounds, and WebP quality: tried in this order until all fits.
@@ -162,14 +161,7 @@ def _write(item: _Item, folder: Path, side: int, quality: int) -> int:
     if item.mode == "copy":
         shutil.copyfile(item.source, target)
         return target.stat().st_size
-    picture = open_upright(item.source, item.mode)
-    scale = min(1.0, side / max(picture.size))
-    if scale < 1.0:
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        if item.mode == "RGBA":  # premultiplied, or transparent pixels' colours bleed in
-            picture = picture.convert("RGBa").resize(size, Image.Resampling.BOX).convert("RGBA")
-        else:
-            picture = picture.resize(size, Image.Resampling.BOX)
+    picture = open_reduced(item.source, item.mode, side)
     lossless = item.mode == "L"
     picture.save(
         target, "WEBP", quality=quality, alpha_quality=100, lossless=lossless, method=4, exact=False

@@ -21,9 +21,9 @@ from mgm_core.images import read_image, read_mask, write_image
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
 from mgm_core.networks.segmenter_net import PERSON, PortraitNetworks, portrait_deeplab
 from mgm_core.segmentation import THRESHOLD, Segmenter
-from training.config import Config, ConfigError, SourceConfig
+from training.config import Config, SourceConfig
 from training.data.segmenter.hard_portraits import hard_portraits
-from training.data.sources import is_held_out, limit_size, pictures
+from training.data.sources import is_held_out, limit_size, pairs_by_name, pictures
 from training.tasks.segmenter import load_person_network
 
 Mask = NDArray[np.bool_]
@@ -81,18 +81,14 @@ class Scores:
         self.tiles.setdefault(test, []).append((score, _tile(image, found)))
 
     def _held_out(self, source: SourceConfig, root: Path) -> Iterator[tuple[str, Colours, Mask]]:
-        masks = {p.stem: p for p in pictures(root / source.path / "masks")}
-        chosen = [
-            p
-            for p in pictures(root / source.path / "images")
-            if p.stem in masks and is_held_out(p.stem, source.keep_out_percent)
-        ][: self.limits.get(source.path)]
-        if not chosen:
-            raise ConfigError(
-                f"{source.path} must keep pictures out, got none: see keep_out_percent"
-            )
-        for path in chosen:
-            yield path.stem, read_image(path), read_mask(masks[path.stem]) >= THRESHOLD
+        held_out = pairs_by_name(
+            root / source.path,
+            "images",
+            "masks",
+            lambda name: not is_held_out(name, source.keep_out_percent),
+        )
+        for image, mask in held_out[: self.limits.get(source.path)]:
+            yield image.stem, read_image(image), read_mask(mask) >= THRESHOLD
 
     def _intersections(
         self,

@@ -24,7 +24,7 @@ from mgm_core.segmentation import subject_px
 from training.config import Config, ConfigError, DataConfig, SourceConfig
 from training.data import augmentation
 from training.data.augmentation_config import AUGMENTATION
-from training.data.composites import Example, names_left_out
+from training.data.composites import Example, data_root, names_left_out
 from training.data.segmenter.lights import relight
 from training.data.segmenter.prints import print_on
 from training.data.segmenter.subjects import NO_PEOPLE, WITH_PEOPLE
@@ -88,9 +88,7 @@ class SegmenterExamples(Dataset[Example]):
 
     def __init__(self, config: Config) -> None:
         data = config.data
-        root = Path(data.root)
-        if not root.is_dir():
-            raise ConfigError(f"data.root must be a folder, got {data.root!r}: give data.root=PATH")
+        root = data_root(config)
         if data.crop_px % 8 != 1:
             raise ConfigError(
                 f"data.crop_px must be 8n + 1 for the segmenter, got {data.crop_px}: take 513"
