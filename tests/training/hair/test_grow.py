@@ -254,21 +254,6 @@ def test_bad_input_is_refused(image, mask, message):
         grow_hair(image, mask, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"cloth_chance": 1.5}, "cloth_chance must lie in 0..1, got 1.5: it is a probability"),
-        ({"style": "mullet"}, "style must be one of none, fuzz, short, long, wavy, curly, afro, "),
-        ({"edge_px": 5}, "edge_px must be at least 10, got 5: the soft edge needs room"),
-        ({"reach": 0}, "reach must lie in 0.1..1, got 0: it is a fraction of the long side"),
-        ({"most_strands": 0}, "most_strands and supersampling must be at least 1, got 0 and 4: "),
-    ],
-)
-def test_bad_settings_are_refused(settings, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        HairSettings(**settings)
-
-
 def command(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["grown_hair", *map(str, arguments)])
     grown_hair.main()
