@@ -17,11 +17,10 @@ from torch.utils.data import Dataset
 from mgm_core.arrays import Colours, Plane
 from training.config import Config, ConfigError, SourceConfig
 from training.data import augmentation
-from training.data.animals import HELD_OUT_ANIMALS
 from training.data.augmentation_config import AUGMENTATION
 from training.data.grown_hair import GrownHair
 from training.data.guidance_noise import noisy_mask, noisy_matte, noisy_trimap
-from training.data.held_out import LISTS
+from training.data.held_out import HELD_OUT_ANIMALS, LISTS
 from training.data.shapes import RandomShapes
 from training.data.sources import (
     Backgrounds,

@@ -66,20 +66,15 @@ def erode_dilate(
     return mask
 
 
-def cut_mask(
-    mask: Plane,
-    generator: Generator,
-    patch_fractions: tuple[float, float] = AUGMENTATION.patch_fractions,
-) -> Plane:
+def cut_mask(mask: Plane, generator: Generator) -> Plane:
     """Overwrite one patch of the guidance by another of its patches (CutMask).
 
     Args:
         mask: (H, W) float32; not changed.
         generator: Draws the patch's size and its two places.
-        patch_fractions: Smallest and largest side of the patch as a fraction of the mask's.
     """
     height, width = mask.shape
-    low, high = patch_fractions
+    low, high = AUGMENTATION.patch_fractions
     h = max(1, round(height * generator.uniform(low, high)))
     w = max(1, round(width * generator.uniform(low, high)))
     (y0, y1), (x0, x1) = (

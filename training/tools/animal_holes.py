@@ -30,7 +30,7 @@ from mgm_core.images import read_image, write_image
 from mgm_core.models import Models
 from mgm_core.recipe import Recipe
 from mgm_core.segmentation import Segmenter
-from training.data.animals import HELD_OUT_ANIMALS
+from training.data.held_out import HELD_OUT_ANIMALS
 from training.data.sources import RGBACutouts, is_held_out, pictures
 
 __all__ = ["Composite", "composites", "holes"]

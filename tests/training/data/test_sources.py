@@ -8,8 +8,8 @@ from PIL import Image
 from training_data import write_training_data
 
 from training.config import ConfigError, load
-from training.data.animals import HELD_OUT_ANIMALS
 from training.data.composites import Composites, names_left_out
+from training.data.held_out import HELD_OUT_ANIMALS
 from training.data.segmenter.examples import SegmenterExamples
 from training.data.sources import (
     Backgrounds,

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training.data.animals import HELD_OUT_ANIMALS
+from training.data.held_out import HELD_OUT_ANIMALS
 from training.data.sources import is_held_out
 from training.tools.animal_holes import BRIGHT, LONG_SIDE_PX, composites, holes
 

@@ -129,15 +129,14 @@ def sampler(device: torch.device) -> Callable[[Tensor, Tensor, Tensor, int], Ten
     """Return what samples on a device: one kernel on GPUs that Triton knows, else `sampled`."""
     if device.type != "cuda":
         return sampled
-    from training.data.device import (
-        sampling_kernel as pool_kernel,
-    )  # Triton is not to be had for every system
+    # Here, as Triton is not to be had for every system.
+    from training.data.device import sampling_kernel
 
-    return pool_kernel.sampled
+    return sampling_kernel.sampled
 
 
 def sampled(pixels: Tensor, starts: Tensor, rows: Tensor, crop_px: int) -> Tensor:
-    """Return square crops; arguments and result are those of `pool_kernel.sampled`."""
+    """Return square crops; arguments and result are those of `sampling_kernel.sampled`."""
     row, start = rows[:, :, None, None], starts[:, None, None]
     axis = torch.arange(crop_px, device=rows.device, dtype=torch.float32)
     x = row[:, 0] * axis[None] + row[:, 1] * axis[:, None] + row[:, 2]

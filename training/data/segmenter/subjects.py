@@ -4,11 +4,9 @@ Several kinds of animals together, animals in clothes and what VOC has no class 
 "background": the segmenter's teacher decides what they are.
 """
 
+from training.data.held_out import names_in
+
 __all__ = ["NO_PEOPLE", "WITH_PEOPLE"]
-
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
 
 
 _NAMES = {
@@ -38,7 +36,7 @@ _NAMES = {
 NO_PEOPLE = {name: category for category, names in _NAMES.items() for name in names.split()}
 """The category of each cut-out that shows no people."""
 
-WITH_PEOPLE = _names(
+WITH_PEOPLE = names_in(
     """
     in_0183 in_0187 in_0189 in_0190 in_0192 in_0194 in_0201 in_0204 in_0215 in_0219 in_0221
     in_0222 in_0223 in_0234 in_0238 in_0242 in_0252 in_0270 in_0279 in_0309 in_0313 in_0316
