@@ -18,14 +18,14 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
@@ -112,10 +112,10 @@ class Server:
 def health(url: str) -> "dict[str, object] | None":
     """Return what /healthz says; None where nobody answers."""
     try:
-        with urllib.request.urlopen(f"{url}/healthz", timeout=10) as response:
-            state: dict[str, object] = json.load(response)
-            return state
-    except (urllib.error.URLError, OSError, ValueError):
+        answer = httpx.get(f"{url}/healthz", timeout=10).raise_for_status()
+        state: dict[str, object] = answer.json()
+        return state
+    except (httpx.HTTPError, ValueError):
         return None
 
 
@@ -171,7 +171,6 @@ def measure(
     seconds: float,
     side_px: int,
     faults: Sequence[Callable[[], None]] = (),
-    every_s: float = 60,
 ) -> Figures:
     """Let visitors come for a while.
 
@@ -181,8 +180,7 @@ def measure(
         visitors: how many at once.
         seconds: for how long; requests under way then are waited for.
         side_px: of their photos.
-        faults: one is done each `every_s`, in turn.
-        every_s: seconds.
+        faults: one is done each minute, in turn.
     """
     figures = Figures(visitors, seconds)
     outcomes = folder / "outcomes.jsonl"
@@ -203,8 +201,8 @@ def measure(
             figures.memory.append((time.monotonic() - began, server.megabytes()))
 
     def break_things() -> None:
-        for number in range(int(seconds / every_s)):
-            if ended.wait(max(0.0, began + (number + 0.5) * every_s - time.monotonic())):
+        for number in range(int(seconds / 60)):
+            if ended.wait(max(0.0, began + (number + 0.5) * 60 - time.monotonic())):
                 return
             faults[number % len(faults)]()
 
@@ -250,48 +248,29 @@ def standard_faults(server: Server) -> list[Callable[[], None]]:
 
         return do
 
-    def post(path: str, body: bytes, kind: str, timeout: float = 30) -> int:
-        request = urllib.request.Request(
-            f"{server.url}{path}", body, {"content-type": kind, "x-forwarded-for": "198.19.0.1"}
-        )
+    def post(path: str, kind: dict[str, str] | None = None, **body: Any) -> httpx.Response | None:  # noqa: ANN401 - what httpx takes
+        headers = {"x-forwarded-for": "198.19.0.1", **(kind or {})}
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as response:
-                return int(response.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            return 0
+            return httpx.post(f"{server.url}/gradio_api{path}", headers=headers, timeout=30, **body)
+        except httpx.HTTPError:
+            return None
 
     def leave() -> None:
         """Twenty ask for what nobody will come for."""
         photo = (ROOT / "demo" / "examples" / "pictures" / "flying-hair.jpg").read_bytes()
-        form = (
-            b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
-            + photo
-            + b"\r\n--b--\r\n"
-        )
-        request = urllib.request.Request(
-            f"{server.url}/gradio_api/upload",
-            form,
-            {"content-type": "multipart/form-data; boundary=b", "x-forwarded-for": "198.19.0.1"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                path = json.load(response)[0]
-        except (OSError, ValueError):
+        sent = post("/upload", files={"files": ("a.png", photo)})
+        if sent is None or sent.is_error:
             return
-        data = {"photo": {"path": path, "meta": {"_type": "gradio.FileData"}}}
+        data = {"photo": {"path": sent.json()[0], "meta": {"_type": "gradio.FileData"}}}
         for _ in range(20):
-            post("/gradio_api/call/v2/matte", json.dumps(data).encode(), "application/json")
+            post("/call/v2/matte", json=data)
 
     def send_noise() -> None:
+        json_kind = {"content-type": "application/json"}
+        form_kind = {"content-type": "multipart/form-data; boundary=b"}
         for _ in range(30):
-            post("/gradio_api/queue/join", random_numbers.randbytes(5000), "application/json")
-            post(
-                "/gradio_api/upload",
-                random_numbers.randbytes(50_000),
-                "multipart/form-data; boundary=b",
-            )
+            post("/queue/join", json_kind, content=random_numbers.randbytes(5000))
+            post("/upload", form_kind, content=random_numbers.randbytes(50_000))
 
     def freeze() -> None:
         """As a machine that swaps or is suspended."""
