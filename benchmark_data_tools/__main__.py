@@ -152,9 +152,7 @@ def make_mini(options: argparse.Namespace) -> int:
 
 def draw_worst(options: argparse.Namespace) -> int:
     """Draw a run's worst images and name them."""
-    from benchmark_data_tools.reports import (
-        sheets,
-    )  # with torchvision, which other commands do not need
+    from benchmark_data_tools.reports import sheets
 
     check_outputs([options.out], options.results.rglob("*"))
     drawn = sheets.worst_sheet(
@@ -170,9 +168,7 @@ def draw_worst(options: argparse.Namespace) -> int:
 
 def draw_photos(options: argparse.Namespace) -> int:
     """Cut photographs out and draw them on a plain colour."""
-    from benchmark_data_tools.reports import (
-        sheets,
-    )  # with torchvision, which other commands do not need
+    from benchmark_data_tools.reports import sheets
 
     if options.folder.is_dir():
         _refuse_within(options.out, list(options.folder.iterdir()))

@@ -43,7 +43,6 @@ from mgm_core.networks.fusion_net import PRIOR_WEIGHTS, FusionNetwork
 __all__ = ["VARIANTS", "Row", "Variant", "ablate", "markdown", "samples_of"]
 
 Guidance = Literal["trimap", "mask"]
-GUIDANCES: tuple[Guidance, ...] = get_args(Guidance)
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,6 @@ def ablate(
     say: Callable[[str], None] = lambda _: None,
     *,
     variants: Sequence[Variant] = VARIANTS,
-    guidances: Sequence[Guidance] = GUIDANCES,
     models: Models | None = None,
 ) -> list[Row]:
     """Measure all variants on all images.
@@ -174,7 +172,6 @@ def ablate(
         samples: What `samples_of` found.
         say: Is called with each image's name when it is done.
         variants: What is tried; the product is always the first.
-        guidances: What guides.
         models: The networks; None loads the bundled ones, on the CPU, which see images as large as
             they are.
 
@@ -187,7 +184,7 @@ def ablate(
     found: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for sample in samples:
         pictures = load(sample)
-        for guidance in guidances:
+        for guidance in get_args(Guidance):
             for name, figures in _image(pictures, guidance, models, variants):
                 found.setdefault((name, guidance), []).append(figures)
         say(sample.name)

@@ -128,7 +128,6 @@ def run_clips(
     models: Models,
     *,
     shares: Sequence[float] = (0.0, 0.7),
-    recipe: Recipe | None = None,
     first_mask: bool = False,
 ) -> Iterator[dict[str, object]]:
     """Matte all clips as `mgm_core.video` does, and yield a row for each way and clip.
@@ -138,14 +137,13 @@ def run_clips(
         out: Gets WAY/SET/CLIP/pha/NAME.png, of 8 bits.
         models: The networks.
         shares: Of temporal smoothing; 0 is frame by frame.
-        recipe: How frames are cut out.
         first_mask: The subject is what the first frame's true alpha shows, and is followed from
             there, instead of what the segmenter finds; there is no smoothing then.
 
     Raises:
         ValueError: The folder is not as wanted, or a clip shows no subject.
     """
-    recipe = recipe or Recipe(quality="fast", refine="off")
+    recipe = Recipe(quality="fast", refine="off")
     ways = {"followed": 0.0} if first_mask else {f"smoothing {share:g}": share for share in shares}
     for name, folder in find_clips(data).items():
         frames, truths = (list(_stems(folder / part).values()) for part in ("com", "pha"))

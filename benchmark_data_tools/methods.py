@@ -25,7 +25,7 @@ from typing import Protocol, TypeGuard, cast, get_args
 
 import numpy as np
 
-from benchmark_data_tools.data.layouts import files_by_name
+from benchmark_data_tools.data.layouts import file_of, files_by_name
 from benchmark_data_tools.data.samples import read_colours, read_grey, read_prediction
 from benchmark_data_tools.protocols import Case
 from mgm_core.arrays import Floats
@@ -129,13 +129,6 @@ class MethodSpec:
     def variants(self, known: list[str], trimap_variant: str | None) -> list[str]:
         """The variants of a table that the method can answer.
 
-        Args:
-            known: The table's variants.
-            trimap_variant: The one whose input is a trimap; None where there is none.
-
-        Returns:
-            Names out of `known`.
-
         Raises:
             ValueError: If there are none.
         """
@@ -159,13 +152,6 @@ class MethodSpec:
 
 def parse(text: str, table: str) -> MethodSpec:
     """Read a method's name.
-
-    Args:
-        text: See the module's table.
-        table: Key of LAYOUTS.
-
-    Returns:
-        The method.
 
     Raises:
         ValueError: If there is no such method.
@@ -206,12 +192,6 @@ def parse(text: str, table: str) -> MethodSpec:
 def parse_refiner(text: str) -> str:
     """Read the name of what refines other methods' mattes (table 2).
 
-    Args:
-        text: A matting network, as `parse` reads it.
-
-    Returns:
-        Its name, as a `MethodSpec` has it.
-
     Raises:
         ValueError: If there is no such network, or the method looks at no matte.
     """
@@ -251,14 +231,7 @@ def _matting_networks() -> list[str]:
 
 
 def identity(spec: MethodSpec) -> dict[str, str]:
-    """What must stay the same for results to be of one method: content, not names.
-
-    Args:
-        spec: The method.
-
-    Returns:
-        Hashes and versions.
-    """
+    """What must stay the same for results to be of one method: content, not names."""
     found = {"method": spec.label}
     for role, name in (("alpha", spec.alpha), ("refiner", spec.refiner)):
         if name is None or name in ("guidance", "truth"):
@@ -283,14 +256,7 @@ def identity(spec: MethodSpec) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=2)
 def alpha_method(name: str) -> AlphaMethod:
-    """Load what makes a matte.
-
-    Args:
-        name: A MethodSpec's `alpha` or `refiner`.
-
-    Returns:
-        The method.
-    """
+    """Load what makes a matte, by a `MethodSpec`'s `alpha` or `refiner`."""
     network, refinement = _network_and_refinement(name)
     kind, _, path = network.partition(":")
     if kind == "folder":
@@ -308,14 +274,7 @@ def alpha_method(name: str) -> AlphaMethod:
 
 @functools.lru_cache(maxsize=2)
 def foreground_method(name: str) -> ForegroundMethod | ForegroundEstimator:
-    """Load what makes colours.
-
-    Args:
-        name: A MethodSpec's `foreground`.
-
-    Returns:
-        The method.
-    """
+    """Load what makes colours, by a `MethodSpec`'s `foreground`."""
     if _is_network(name):
         return NetworkEstimator.load(_foreground_weights(name), dtype="float32")
     if name == CLOSED_FORM:
@@ -339,22 +298,14 @@ def predict_foreground(
 ) -> Floats:
     """Predict the foreground's colours (table 3).
 
-    Args:
-        spec: The method.
-        case: The question.
-        name: The image's name.
-        variant: The guidance's name.
-        alpha: The method's matte, (H, W) float32.
-
-    Returns:
-        F, (H, W, 3) float32 in [0, 1].
-
     Raises:
         ValueError: If a prediction is missing or wrong.
     """
     if spec.folder is not None:
         files = files_by_name(spec.folder / "foreground")
-        return read_colours(_existing(files, name, spec.folder / "foreground"), alpha.shape)
+        return read_colours(
+            file_of(name, files, spec.folder / "foreground", "prediction"), alpha.shape
+        )
     assert spec.foreground is not None, "table 3's methods have a foreground method"
     method = foreground_method(spec.foreground)
     return estimate_foreground(case.pictures.image, alpha, method)
@@ -362,11 +313,6 @@ def predict_foreground(
 
 def check_folder(spec: MethodSpec, variants: list[str], names: list[str]) -> None:
     """Refuse a folder of predictions that lacks some, before anything runs.
-
-    Args:
-        spec: A method.
-        variants: The variants it is to answer.
-        names: The images.
 
     Raises:
         ValueError: If a prediction is missing.
@@ -379,7 +325,7 @@ def check_folder(spec: MethodSpec, variants: list[str], names: list[str]) -> Non
     for folder in folders:
         files = files_by_name(folder)
         for name in names:
-            _existing(files, name, folder)
+            file_of(name, files, folder, "prediction")
 
 
 def _ours(matter: Matter, *, refine: Refinement) -> AlphaMethod:
@@ -412,7 +358,7 @@ class _FromFolder:
 
     def __call__(self, case: Case, name: str, variant: str) -> Floats:
         folder = _matte_folder(self.folder, variant)
-        path = _existing(files_by_name(folder), name, folder)
+        path = file_of(name, files_by_name(folder), folder, "prediction")
         size = case.pictures.alpha.shape
         matte = read_prediction(path, size)
         if np.count_nonzero(matte) < _ALMOST_EMPTY * matte.size:
@@ -426,15 +372,6 @@ def _matte_folder(folder: Path, variant: str) -> Path:
         if (folder / subfolder).is_dir():
             return folder / subfolder
     return folder
-
-
-def _existing(files: dict[str, Path], name: str, folder: Path) -> Path:
-    if name not in files:
-        raise ValueError(
-            f"{folder} must hold a prediction of every image, got none of {name}: add it; "
-            "a mean over fewer images would not be comparable"
-        )
-    return files[name]
 
 
 def _sha256_of_weights(path: Path) -> str:

@@ -21,7 +21,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from benchmark_data_tools.data.layouts import files_by_name
+from benchmark_data_tools.data.layouts import file_of, files_by_name
 from benchmark_data_tools.data.samples import Pictures, read_grey
 from benchmark_data_tools.regions import (
     TRIMAP_KERNEL_PX,
@@ -102,13 +102,6 @@ def variants(table: str, settings: Settings) -> list[str]:
 
     >>> variants("robustness", Settings(kernels_px=(10,)))
     ['erode_10', 'unchanged', 'dilate_10']
-
-    Args:
-        table: Key of LAYOUTS.
-        settings: The run's choices.
-
-    Returns:
-        Names, in the table's order.
     """
     if table == "robustness":
         kernels = sorted(set(settings.kernels_px) - {0})
@@ -127,25 +120,12 @@ def variants(table: str, settings: Settings) -> list[str]:
 
 
 def uses_segmentation(table: str, settings: Settings) -> bool:
-    """Whether a table's guidance is made of segmentations.
-
-    Args:
-        table: Key of LAYOUTS.
-        settings: The run's choices.
-    """
+    """Whether a table's guidance is made of segmentations."""
     return table == "5" or (table == "robustness" and settings.mask == "segmentation")
 
 
 def trimap_variant(table: str, settings: Settings) -> str | None:
-    """The one variant that methods run in which take a trimap; None where there is none.
-
-    Args:
-        table: Key of LAYOUTS.
-        settings: The run's choices.
-
-    Returns:
-        A name out of `variants`.
-    """
+    """The one variant that methods run in which take a trimap; None where there is none."""
     return None if table == "robustness" else variants(table, settings)[0]
 
 
@@ -169,12 +149,6 @@ def case(
         settings: The run's choices.
         probability: Segmentation of a named image.
         rival_matte: Table 2: the matte to be refined; None asks for the rival's own case.
-
-    Returns:
-        The case.
-
-    Raises:
-        ValueError: If a probability map is missing or of another size.
     """
     alpha = pictures.alpha
     regions = {"whole": whole(alpha)}
@@ -213,15 +187,7 @@ def case(
 
 
 def perturb(guidance: Floats, variant: str) -> Floats:
-    """Erode or dilate a guidance as a robustness variant says.
-
-    Args:
-        guidance: (H, W) float32 in [0, 1].
-        variant: "unchanged", "erode_K" or "dilate_K" with K the ellipse's diameter in px.
-
-    Returns:
-        (H, W) float32.
-    """
+    """Erode or dilate a guidance, (H, W), as a robustness variant says: see `signed_kernel_px`."""
     return shift_boundary(guidance, signed_kernel_px(variant))
 
 
@@ -230,12 +196,6 @@ def signed_kernel_px(variant: str) -> int:
 
     >>> signed_kernel_px("erode_20")
     -20
-
-    Args:
-        variant: "unchanged", "erode_K" or "dilate_K".
-
-    Returns:
-        Diameter in px.
     """
     if variant == "unchanged":
         return 0
@@ -245,13 +205,6 @@ def signed_kernel_px(variant: str) -> int:
 
 def shrink(pictures: Pictures, long_side_px: int) -> Pictures:
     """Pictures at a smaller size, area-averaged; smaller ones stay as they are.
-
-    Args:
-        pictures: The pictures; their trimap must be None, as averages are no trimap.
-        long_side_px: Longest side of the result.
-
-    Returns:
-        Pictures of one new size.
 
     Raises:
         ValueError: If there is a trimap.
@@ -272,13 +225,7 @@ def shrink(pictures: Pictures, long_side_px: int) -> Pictures:
 
 
 def probability_from_folder(folder: Path) -> Probability:
-    """Segmentations that were made beforehand.
-
-    Args:
-        folder: Grey pictures named as the images, white where the subject is certain.
-
-    Returns:
-        Function from an image's name and pixels to its probability, (H, W) float32.
+    """Return segmentations made beforehand: grey pictures named as the images.
 
     Raises:
         ValueError: If the folder is missing or empty.
@@ -286,7 +233,7 @@ def probability_from_folder(folder: Path) -> Probability:
     files = files_by_name(folder)
 
     def probability(name: str, image: Floats) -> Floats:
-        return read_grey(_existing(files, name, folder), image.shape[:2])
+        return read_grey(file_of(name, files, folder, "probability map"), image.shape[:2])
 
     return probability
 
@@ -294,27 +241,14 @@ def probability_from_folder(folder: Path) -> Probability:
 def sha256_of_probabilities(folder: Path, names: Iterable[str]) -> str:
     """Fingerprint of segmentations that were made beforehand.
 
-    Args:
-        folder: Grey pictures named as the images.
-        names: The images.
-
-    Returns:
-        64 hexadecimal digits.
-
     Raises:
         ValueError: If the folder or a map is missing.
     """
     files = files_by_name(folder)
-    lines = [f"{name} {sha256_of(_existing(files, name, folder))}\n" for name in names]
+    lines = [
+        f"{name} {sha256_of(file_of(name, files, folder, 'probability map'))}\n" for name in names
+    ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _existing(files: dict[str, Path], name: str, folder: Path) -> Path:
-    if name not in files:
-        raise ValueError(
-            f"{folder} must hold a probability map of every image, got none of {name}: add it"
-        )
-    return files[name]
 
 
 def smaller(picture: Floats, long_side_px: int) -> Floats:
@@ -323,5 +257,5 @@ def smaller(picture: Floats, long_side_px: int) -> Floats:
     scale = long_side_px / max(height, width)
     if scale >= 1:
         return picture
-    size = (round(width * scale), round(height * scale))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)

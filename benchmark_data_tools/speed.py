@@ -285,15 +285,20 @@ def _timed(work: Callable[[], object]) -> Callable[[], Stages]:
 def _reference(image: Colours, guidance: Floats) -> Callable[[], object]:
     """Return the paper's network as its paper has it: float32, all levels everywhere."""
     network = load_prn("prn_resnet34").eval()
-    pads = [(0, -length % STRIDE) for length in guidance.shape]
-    x = torch.from_numpy(np.pad(image, (*pads, (0, 0)), mode="reflect")).permute(2, 0, 1)[None]
-    g = torch.from_numpy(np.pad(guidance, pads, mode="reflect"))[None, None]
+    x, g = _as_tensors(image, guidance)
 
     def work() -> object:
         with torch.inference_mode():
             return network.refined(network(x.contiguous(), g)).alpha
 
     return work
+
+
+def _as_tensors(image: Colours, guidance: Floats) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return both at sides that the network takes, mirrored beyond the image: (1, C, H, W)."""
+    pads = [(0, -length % STRIDE) for length in guidance.shape]
+    x = torch.from_numpy(np.pad(image, (*pads, (0, 0)), mode="reflect")).permute(2, 0, 1)[None]
+    return x, torch.from_numpy(np.pad(guidance, pads, mode="reflect"))[None, None]
 
 
 def _classical(name: str, image: Colours, trimap: Floats) -> Callable[[], object]:
@@ -316,10 +321,8 @@ def _notes(name: str, image: Colours, models: Mapping[str, Models]) -> dict[str,
         return {}
     probability = models[weights].segmenter().probability(image)
     guidance = (probability >= Recipe().threshold).astype(np.float32)
-    pads = [(0, -length % STRIDE) for length in guidance.shape]
     matter = models[weights].matter()
-    x = torch.from_numpy(np.pad(image, (*pads, (0, 0)), mode="reflect")).permute(2, 0, 1)[None]
-    g = torch.from_numpy(np.pad(guidance, pads, mode="reflect"))[None, None]
+    x, g = _as_tensors(image, guidance)
     with torch.inference_mode():
         skipped = matter.network.sparse_alpha(x.to(matter.device), g.to(matter.device))[1]
     return {"finer levels left out on": skipped}

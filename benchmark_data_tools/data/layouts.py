@@ -137,12 +137,6 @@ def find_samples(table: str, data: Path, subset: Iterable[str] | None = None) ->
 def read_subset(path: Path) -> list[str]:
     """Names of images, one a line; empty lines and lines that start with # do not count.
 
-    Args:
-        path: Text file.
-
-    Returns:
-        The names.
-
     Raises:
         ValueError: If the file names no image.
     """
@@ -160,12 +154,6 @@ def is_picture(path: Path) -> bool:
 
 def files_by_name(folder: Path) -> dict[str, Path]:
     """The pictures of a folder by their names without extension.
-
-    Args:
-        folder: Folder of pictures; other files are left out.
-
-    Returns:
-        Name -> file.
 
     Raises:
         ValueError: If the folder is missing or empty, or two files differ only by extension.
@@ -188,6 +176,20 @@ def files_by_name(folder: Path) -> dict[str, Path]:
             f"{' '.join(sorted(SUFFIXES))}"
         )
     return files
+
+
+def file_of(name: str, files: dict[str, Path], folder: Path, what: str) -> Path:
+    """Return an image's partner among a folder's files.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if name not in files:
+        raise ValueError(
+            f"{folder} must hold a {what} of every image, got none of {name}: add it; a mean over "
+            "fewer images would not be comparable"
+        )
+    return files[name]
 
 
 def _existing_folder(data: Path, part: Part) -> Path | None:
@@ -225,6 +227,6 @@ def _chosen(images: dict[str, Path], subset: Iterable[str]) -> list[str]:
     return names
 
 
-def _some(names: list[str], shown: int = 5) -> str:
-    rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+def _some(names: list[str]) -> str:
+    rest = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {rest} more" if rest > 0 else "")

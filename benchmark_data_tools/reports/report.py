@@ -14,7 +14,7 @@ import numpy as np
 from benchmark_data_tools.data.layouts import find_samples
 from benchmark_data_tools.data.samples import Pictures, read_colours, read_prediction
 from benchmark_data_tools.methods import MethodSpec
-from benchmark_data_tools.protocols import Settings, signed_kernel_px, variants
+from benchmark_data_tools.protocols import Settings, signed_kernel_px, smaller, variants
 from benchmark_data_tools.reports.page import PAGE
 from benchmark_data_tools.reports.plots import line_chart
 from benchmark_data_tools.reports.tables import (
@@ -176,7 +176,7 @@ class _Section:
         )
 
     def _write(self, file: str, picture: Floats) -> None:
-        write_image(self.out / self.name / file, fit(picture, THUMBNAIL_PX))
+        write_image(self.out / self.name / file, smaller(picture, THUMBNAIL_PX))
 
     def _strips(self) -> list[str]:
         """Figure 6: guidance over the image, and below it what each method makes of it."""
@@ -207,12 +207,6 @@ class _Section:
 
 def plan_of(results: Results) -> Plan:
     """The run that results are of, after making sure that its data are still the same.
-
-    Args:
-        results: A run's results.
-
-    Returns:
-        The run.
 
     Raises:
         ValueError: If the benchmark's files have changed, or some are missing.
@@ -315,21 +309,6 @@ def _shown_truth(pictures: Pictures, table: str) -> Floats:
         return pictures.alpha
     assert pictures.foreground is not None, "table 3's layout asks for true colours"
     return pictures.alpha[..., None] * pictures.foreground
-
-
-def fit(picture: Floats, long_side_px: int) -> Floats:
-    """Shrink a picture to a long side; smaller ones stay as they are.
-
-    Args:
-        picture: (H, W) or (H, W, 3) float32.
-        long_side_px: Longest side of the result.
-
-    Returns:
-        The smaller picture.
-    """
-    scale = min(1.0, long_side_px / max(picture.shape[:2]))
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
 
 
 def overlay(image: Floats, guidance: Floats) -> Floats:

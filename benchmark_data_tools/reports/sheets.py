@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from benchmark_data_tools.data.layouts import files_by_name
 from benchmark_data_tools.data.samples import MAX_MEGAPIXELS, read_colours, read_prediction
-from benchmark_data_tools.reports.report import error_map, fit, plan_of
+from benchmark_data_tools.protocols import smaller
+from benchmark_data_tools.reports.report import error_map, plan_of
 from benchmark_data_tools.reports.tables import REGIONS, UNITS, Series, read_results, series_of
 from benchmark_data_tools.runner import Job, Plan, job_case
 from mgm_core.arrays import Floats
@@ -178,7 +179,7 @@ def _columns(plan: Plan, series: Series, name: str) -> list[Floats]:
 
 def _line(pictures: list[Floats], label: str, side_px: int, across: int) -> Floats:
     """Pictures beside one another under a line of text, room for as many as `across`."""
-    small = [fit(picture, side_px) for picture in pictures]
+    small = [smaller(picture, side_px) for picture in pictures]
     width = across * (side_px + GAP_PX)
     height = max((picture.shape[0] for picture in small), default=0)
     line = np.full((LABEL_PX + height + GAP_PX, width, 3), 1, np.float32)
