@@ -20,7 +20,6 @@ from mgm_core.networks.checkpoint import (
     load_fusion,
     load_prn,
 )
-from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.fusion_net import CANDIDATES, FusionNetwork
 from mgm_core.networks.inference import fold_batch_norm
 from mgm_core.networks.prn import PRN
@@ -72,16 +71,16 @@ class Alpha(nn.Module):
         return alpha.clamp(0.0, 1.0)
 
 
-class Probabilities(nn.Module):
-    """The bundled segmenter with its normalisation.
-
-    Args:
-        network: Image in [-1, 1] to the logits of 21 categories at its size, in evaluation mode.
-    """
+class _Wrapped(nn.Module):
+    """A network, in evaluation mode, with what comes before and after it."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+
+
+class Probabilities(_Wrapped):
+    """The bundled segmenter, image in [-1, 1] to 21 categories' logits, with its normalisation."""
 
     def forward(self, image: Tensor) -> Tensor:
         """Return probabilities (N, 21, H, W) of image (N, 3, H, W)."""
@@ -89,16 +88,8 @@ class Probabilities(nn.Module):
         return logits.softmax(dim=1)
 
 
-class Foreground(nn.Module):
-    """The foreground colour network with its clamping.
-
-    Args:
-        network: In evaluation mode.
-    """
-
-    def __init__(self, network: ForegroundNetwork) -> None:
-        super().__init__()
-        self.network = network
+class Foreground(_Wrapped):
+    """The foreground colour network with its clamping."""
 
     def forward(self, image: Tensor, alpha: Tensor) -> Tensor:
         """Return foreground (N, 3, H, W) of image (N, 3, H, W) and alpha (N, 1, H, W)."""
@@ -106,16 +97,8 @@ class Foreground(nn.Module):
         return foreground.clamp(0.0, 1.0)
 
 
-class Fusion(nn.Module):
-    """The fusion network with its clamping.
-
-    Args:
-        network: In evaluation mode.
-    """
-
-    def __init__(self, network: FusionNetwork) -> None:
-        super().__init__()
-        self.network = network
+class Fusion(_Wrapped):
+    """The fusion network with its clamping."""
 
     def forward(self, image: Tensor, guidance: Tensor, candidates: Tensor) -> Tensor:
         """Return alpha (N, 1, H, W) of image, guidance and candidates (N, C, H, W)."""
