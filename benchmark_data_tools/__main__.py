@@ -215,8 +215,8 @@ def run_video(options: argparse.Namespace) -> int:
 def make_video(options: argparse.Namespace) -> int:
     """Make clips with exact alpha of photographs."""
     from benchmark_data_tools.clips import make_clips
-    from benchmark_data_tools.protocols import smaller
     from mgm_core import cut_out
+    from mgm_core.arrays import limit_side
     from mgm_core.images import read_image
 
     cutouts = [cut_out(path, quality="best") for path in options.subject]
@@ -224,7 +224,7 @@ def make_video(options: argparse.Namespace) -> int:
     make_clips(
         options.out,
         [
-            (smaller(c.foreground, options.long_side), smaller(c.alpha, options.long_side))
+            (limit_side(c.foreground, options.long_side), limit_side(c.alpha, options.long_side))
             for c in cutouts
         ],
         backgrounds,

@@ -18,9 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import cv2
-import numpy as np
-
 from benchmark_data_tools.data.layouts import file_of, files_by_name
 from benchmark_data_tools.data.samples import Pictures, read_grey
 from benchmark_data_tools.regions import (
@@ -30,7 +27,7 @@ from benchmark_data_tools.regions import (
     unknown,
     whole,
 )
-from mgm_core.arrays import Booleans, Floats
+from mgm_core.arrays import Booleans, Floats, limit_side
 from mgm_core.guidance import (
     from_binary_mask,
     from_soft_mask,
@@ -216,10 +213,10 @@ def shrink(pictures: Pictures, long_side_px: int) -> Pictures:
         )
     return replace(
         pictures,
-        image=smaller(pictures.image, long_side_px),
-        alpha=smaller(pictures.alpha, long_side_px),
+        image=limit_side(pictures.image, long_side_px),
+        alpha=limit_side(pictures.alpha, long_side_px),
         detail_map=(
-            None if pictures.detail_map is None else smaller(pictures.detail_map, long_side_px)
+            None if pictures.detail_map is None else limit_side(pictures.detail_map, long_side_px)
         ),
     )
 
@@ -249,13 +246,3 @@ def sha256_of_probabilities(folder: Path, names: Iterable[str]) -> str:
         f"{name} {sha256_of(file_of(name, files, folder, 'probability map'))}\n" for name in names
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def smaller(picture: Floats, long_side_px: int) -> Floats:
-    """Return a picture averaged over areas to a long side, or itself where it is no larger."""
-    height, width = picture.shape[:2]
-    scale = long_side_px / max(height, width)
-    if scale >= 1:
-        return picture
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)

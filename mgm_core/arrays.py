@@ -20,6 +20,7 @@ __all__ = [
     "check_mask",
     "check_shape",
     "check_values",
+    "limit_side",
     "resized",
 ]
 
@@ -112,6 +113,15 @@ def resized(
     return np.asarray(cv2.resize(array, size[::-1], interpolation=interpolation), np.float32).clip(
         0, 1
     )
+
+
+def limit_side(array: Floats, long_side_px: int) -> Floats:
+    """Return an image or plane reduced to this long side, or itself where it is no larger."""
+    height, width = array.shape[:2]
+    scale = long_side_px / max(height, width)
+    if scale >= 1:
+        return array
+    return resized(array, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def _check_size(name: str, array: Floats, size: tuple[int, int] | None) -> None:

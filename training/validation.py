@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from mgm_core.arrays import limit_side
 from mgm_core.guidance import dilate, erode
 from mgm_core.images import read_image, read_mask
 from mgm_core.matting.matter import Matter
 from mgm_core.networks.prn import PRN
 from training.config import ConfigError
-from training.data.sources import limit_size, pictures
+from training.data.sources import pictures
 
 KERNEL_PX = 20
 MOST_IMAGES = 12  # spread evenly over the folder
@@ -48,10 +49,10 @@ class Validation:
         matter = Matter(network)
         errors = []
         for i, (image_path, alpha_path) in enumerate(self.pairs):
-            image = limit_size(read_image(image_path), LONG_SIDE_PX)
-            alpha = limit_size(read_mask(alpha_path), LONG_SIDE_PX)
+            image = limit_side(read_image(image_path), LONG_SIDE_PX)
+            alpha = limit_side(read_mask(alpha_path), LONG_SIDE_PX)
             mask = (alpha >= 0.5).astype(np.float32)
             guidance = dilate(mask, KERNEL_PX) if i % 2 else erode(mask, KERNEL_PX)
-            found = matter.matte(image.clip(0, 1), guidance).alpha
+            found = matter.matte(image, guidance).alpha
             errors.append(float(np.square(found - alpha).mean()))
         return float(np.mean(errors))

@@ -14,7 +14,7 @@ import numpy as np
 from benchmark_data_tools.data.layouts import find_samples
 from benchmark_data_tools.data.samples import Pictures, read_colours, read_prediction
 from benchmark_data_tools.methods import MethodSpec
-from benchmark_data_tools.protocols import Settings, signed_kernel_px, smaller, variants
+from benchmark_data_tools.protocols import Settings, signed_kernel_px, variants
 from benchmark_data_tools.reports.page import PAGE
 from benchmark_data_tools.reports.plots import line_chart
 from benchmark_data_tools.reports.tables import (
@@ -42,7 +42,7 @@ from benchmark_data_tools.runner import (
     manifest_sha256,
     pictures_of,
 )
-from mgm_core.arrays import Floats
+from mgm_core.arrays import Floats, limit_side
 from mgm_core.images import write_image
 
 THUMBNAIL_PX = 160
@@ -176,7 +176,7 @@ class _Section:
         )
 
     def _write(self, file: str, picture: Floats) -> None:
-        write_image(self.out / self.name / file, smaller(picture, THUMBNAIL_PX))
+        write_image(self.out / self.name / file, limit_side(picture, THUMBNAIL_PX))
 
     def _strips(self) -> list[str]:
         """Figure 6: guidance over the image, and below it what each method makes of it."""

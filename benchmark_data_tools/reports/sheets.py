@@ -12,11 +12,10 @@ from tqdm import tqdm
 
 from benchmark_data_tools.data.layouts import files_by_name
 from benchmark_data_tools.data.samples import MAX_MEGAPIXELS, read_colours, read_prediction
-from benchmark_data_tools.protocols import smaller
 from benchmark_data_tools.reports.report import error_map, plan_of
 from benchmark_data_tools.reports.tables import REGIONS, UNITS, Series, read_results, series_of
 from benchmark_data_tools.runner import Job, Plan, job_case
-from mgm_core.arrays import Floats
+from mgm_core.arrays import Floats, limit_side
 from mgm_core.compositing import composite, solid_background
 from mgm_core.cutout import NoSubjectError, cut_out, guidance_from_segmenter
 from mgm_core.foreground.estimate import estimate_foreground
@@ -179,7 +178,7 @@ def _columns(plan: Plan, series: Series, name: str) -> list[Floats]:
 
 def _line(pictures: list[Floats], label: str, side_px: int, across: int) -> Floats:
     """Pictures beside one another under a line of text, room for as many as `across`."""
-    small = [smaller(picture, side_px) for picture in pictures]
+    small = [limit_side(picture, side_px) for picture in pictures]
     width = across * (side_px + GAP_PX)
     height = max((picture.shape[0] for picture in small), default=0)
     line = np.full((LABEL_PX + height + GAP_PX, width, 3), 1, np.float32)

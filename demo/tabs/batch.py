@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
-import cv2
 import gradio as gr
-import numpy as np
 
 from demo.backend.orders import GROW_LIMIT_PX, File, Order, picked_colour, whole
 from demo.backend.publishing import Product, encoded, for_page, new_file
@@ -25,7 +23,7 @@ from demo.environment import Environment
 from demo.web.events import AT_ONCE, PRIVATE
 from demo.web.uploads import uploaded
 from demo.web.viewer import picture_rows
-from mgm_core.arrays import Floats
+from mgm_core.arrays import limit_side
 from mgm_core.files.outputs import normalised
 from mgm_core.foreground.estimate import ForegroundMethod
 from mgm_core.recipe import Background, BackgroundKind, Recipe
@@ -169,7 +167,7 @@ class BatchHandlers:
         # leaves none behind.
         files = {f"{stem}-{name}.png": encoded(self._studio, order, name) for name in wanted}
         note = self._studio.guidance(order).reason
-        shown = for_page(preview(self._studio.view(order, "cut-out")))
+        shown = for_page(limit_side(self._studio.view(order, "cut-out"), _PREVIEW_SIDE_PX))
         for name, data in files.items():
             out.writestr(name, data)
         return shown, f"{Path(path).name}: {note}"
@@ -194,17 +192,6 @@ def read_settings(path: str) -> Recipe:
             "anew"
         )
     return recipe
-
-
-def preview(pixels: Floats) -> Floats:
-    """Return a picture small enough to be one of many, (h, w, 3)."""
-    height, width = pixels.shape[:2]
-    scale = _PREVIEW_SIDE_PX / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.float32).clip(0, 1)
 
 
 def distinct_stems(paths: Sequence[str]) -> list[str]:

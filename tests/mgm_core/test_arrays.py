@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mgm_core.arrays import check_image, check_mask
+from mgm_core.arrays import check_image, check_mask, limit_side
 from mgm_core.foreground.estimate import estimate_foreground
 from mgm_core.matting.matter import Matter
 from mgm_core.networks.prn import PRN
@@ -45,3 +45,10 @@ def test_one_rule_holds_whatever_takes_an_array():
             takes(mask.astype(np.float64))
         with pytest.raises(ValueError, match="must have the image's size 24x20, got 24x19"):
             takes(mask[1:])
+
+
+def test_a_long_side_is_limited_and_smaller_pictures_stay_as_they_are():
+    assert limit_side(np.zeros((1000, 2000, 3), np.float32), 640).shape == (320, 640, 3)
+    assert limit_side(np.zeros((2, 2000), np.float32), 100).shape == (1, 100)
+    small = np.zeros((30, 40, 3), np.float32)
+    assert limit_side(small, 640) is small

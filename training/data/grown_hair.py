@@ -5,8 +5,9 @@ Source: `training/hair/grow.py`; this only numbers what it makes.
 
 import numpy as np
 
+from mgm_core.arrays import limit_side
 from mgm_core.images import read_image, read_mask
-from training.data.sources import Cutout, PairedPictures, as_cutout, check_one_size, limit_size
+from training.data.sources import Cutout, PairedPictures, as_cutout, check_one_size
 from training.hair.grow import grow_hair
 
 __all__ = ["HEADS", "GrownHair"]
@@ -35,7 +36,7 @@ class GrownHair(PairedPictures):
         image_path, mask_path = self.pairs[generator.integers(len(self.pairs))]
         image, mask = read_image(image_path), read_mask(mask_path)
         check_one_size(image, mask, "image and mask", image_path)
-        image, mask = (limit_size(plane, self.max_side_px) for plane in (image, mask))
+        image, mask = (limit_side(plane, self.max_side_px) for plane in (image, mask))
         try:
             grown = grow_hair(image, mask, generator)
         except ValueError as error:

@@ -152,11 +152,6 @@ def listed(path: Path, folder: Path) -> frozenset[str]:
     return names
 
 
-def _limit_both(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
-    scale = min(1.0, max_side_px / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
 def open_upright(path: Path, mode: str) -> Image.Image:
     """Return a picture as its EXIF turns it, in one of Pillow's modes of 8 bits a channel.
 
@@ -177,9 +172,10 @@ def open_upright(path: Path, mode: str) -> Image.Image:
 def open_reduced(path: Path, mode: str, max_side_px: int) -> Image.Image:
     """Return what `open_upright` does, reduced to this long side where it is larger."""
     picture = open_upright(path, mode)
-    size = _limit_both(picture.size, max_side_px)
-    if size == picture.size:
+    scale = max_side_px / max(picture.size)
+    if scale >= 1:
         return picture
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     # Straight colours would bleed from transparent pixels: enlarge and shrink them premultiplied.
     if mode == "RGBA":
         return picture.convert("RGBa").resize(size, Image.Resampling.BOX).convert("RGBA")
@@ -188,14 +184,6 @@ def open_reduced(path: Path, mode: str, max_side_px: int) -> Image.Image:
 
 def _read(path: Path, mode: str, max_side_px: int) -> Bytes:
     return np.asarray(open_reduced(path, mode, max_side_px))
-
-
-def limit_size(plane: Floats, max_side_px: int) -> Floats:
-    """Reduce an image or a mask to this long side where it is larger."""
-    size = _limit_both((plane.shape[1], plane.shape[0]), max_side_px)
-    if size == (plane.shape[1], plane.shape[0]):
-        return plane
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def spread_colours(rgba: Bytes) -> Bytes:

@@ -25,11 +25,12 @@ import numpy as np
 from numpy.random import Generator
 from tqdm import tqdm
 
+from mgm_core.arrays import limit_side
 from mgm_core.compositing import composite, fit_background
 from mgm_core.guidance import trimap_from_alpha
 from mgm_core.images import read_image, read_mask, write_image
 from mgm_core.weights import sha256_of
-from training.data.sources import is_held_out, limit_size, pictures
+from training.data.sources import is_held_out, pictures
 from training.hair.grow import HairCutout, HairSettings, grow_hair, pairs
 from training.hair.subject import Reals
 
@@ -127,7 +128,7 @@ def _grow(portraits: list[tuple[Path, Path]], seed: int) -> Iterator[tuple[Path,
 
 def _cutout(image_path: Path, mask_path: Path, generator: Generator) -> HairCutout:
     image, mask = (
-        limit_size(picture, LONG_SIDE_PX).clip(0, 1)
+        limit_side(picture, LONG_SIDE_PX)
         for picture in (read_image(image_path), read_mask(mask_path))
     )
     found = grow_hair(image, mask, generator, HairSettings(no_hair_chance=0.0))

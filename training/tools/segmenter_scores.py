@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from mgm_core.arrays import Colours
+from mgm_core.arrays import Colours, limit_side
 from mgm_core.choices import BUNDLED
 from mgm_core.images import read_image, read_mask, write_image
 from mgm_core.networks.checkpoint import load_checked, read_safetensors
@@ -23,7 +23,7 @@ from mgm_core.networks.segmenter_net import PERSON, PortraitNetworks, portrait_d
 from mgm_core.segmentation import THRESHOLD, Segmenter
 from training.config import Config, SourceConfig
 from training.data.segmenter.hard_portraits import hard_portraits
-from training.data.sources import is_held_out, limit_size, pairs_by_name, pictures
+from training.data.sources import is_held_out, pairs_by_name, pictures
 from training.tasks.segmenter import load_person_network
 
 Mask = NDArray[np.bool_]
@@ -133,7 +133,7 @@ class Scores:
         start = load_segmenter(path, path)
         agreeing = counted = 0
         for path in tqdm(pictures(folder)[: self.limits.get(folder.name, 100)], desc=folder.name):
-            image = limit_size(read_image(path), 513)
+            image = limit_side(read_image(path), 513)
             before = start.probabilities(image).argmax(0)
             after = segmenter.probabilities(image).argmax(0)
             outside = before != PERSON

@@ -8,7 +8,7 @@ import pytest
 from demo_pictures import HEIGHT, WIDTH, photo_pixels
 
 from demo.environment import Environment
-from demo.tabs.batch import BatchHandlers, distinct_stems, preview, summary
+from demo.tabs.batch import BatchHandlers, distinct_stems, summary
 from mgm_core.images import read_alpha, read_image, read_mask, write_image
 from mgm_core.recipe import Background, Recipe
 from mgm_core.runtime.cancellation import Cancellation, cancellable
@@ -213,12 +213,6 @@ def test_equal_names_are_told_apart():
     assert distinct_stems(["a/cat.jpg", "b/Cat.png", "CAT-2.gif"]) == ["cat", "Cat-3", "CAT-2"]
     assert distinct_stems(["\u00e9.jpg", "e\u0301.png"]) == ["\u00e9", "e\u0301-2"]
     assert distinct_stems(["x.jpg", "y.jpg"]) == ["x", "y"]
-
-
-def test_previews_are_small_and_small_ones_as_they_are():
-    assert preview(np.zeros((1000, 2000, 3), np.float32)).shape == (320, 640, 3)
-    small = photo_pixels()
-    assert preview(small) is small
 
 
 def test_the_note_counts():
