@@ -43,8 +43,8 @@ from mgm_core.networks.checkpoint import (
     FOREGROUND_WEIGHTS,
     FUSION_WEIGHTS,
     MASK_FUSION_WEIGHTS,
-    foreground_path,
     weights_files,
+    weights_path,
 )
 from mgm_core.networks.prn import EncoderName
 from mgm_core.runtime.renamed import METHODS, report_renamed
@@ -249,7 +249,7 @@ def identity(spec: MethodSpec) -> dict[str, str]:
             file = Path(path) if kind == "weights" else bundled_path(name)
             found[f"{role}_sha256"] = _sha256_of_weights(file)
     if spec.folder is None and _is_network(spec.foreground):
-        file = foreground_path(_foreground_weights(spec.foreground))
+        file = weights_path(_foreground_weights(spec.foreground))
         found["foreground_sha256"] = _sha256_of_weights(file)
     return found
 

@@ -65,7 +65,7 @@ class NetworkEstimator:
         """Load weights by bundled name or path; the other arguments are the constructor's.
 
         Raises:
-            CheckpointError: The weights cannot be used, or are not bundled yet.
+            CheckpointError: The weights cannot be used.
             ValueError: Device or dtype is unknown or not on this machine.
         """
         return cls(load_foreground(weights), device=device, dtype=dtype)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mgm_core.networks.foreground_net import ForegroundNetwork
 from mgm_core.networks.fusion_net import FusionNetwork
 from mgm_core.networks.prn import PRN, EncoderName, Fusion
-from mgm_core.weights import CheckpointError, bundled, bundled_path
+from mgm_core.weights import CheckpointError, bundled_path
 
 FOREGROUND_WEIGHTS = "foreground_mobilenet_v2"
 # By guidance: a trimap's, which tells what is known, and a mask's.
@@ -276,9 +276,9 @@ def load_foreground(weights: str | Path = FOREGROUND_WEIGHTS) -> ForegroundNetwo
         weights: A bundled name, or a safetensors file of ours.
 
     Raises:
-        CheckpointError: The weights cannot be used, or are not bundled yet.
+        CheckpointError: The weights cannot be used.
     """
-    return _load(ForegroundNetwork(), foreground_path(weights))
+    return _load(ForegroundNetwork(), weights_path(weights))
 
 
 def load_fusion(weights: str | Path = FUSION_WEIGHTS) -> FusionNetwork:
@@ -291,20 +291,6 @@ def load_fusion(weights: str | Path = FUSION_WEIGHTS) -> FusionNetwork:
         CheckpointError: The weights cannot be used.
     """
     return _load(FusionNetwork(), weights_path(weights))
-
-
-def foreground_path(weights: str | Path = FOREGROUND_WEIGHTS) -> Path:
-    """Return the file of the foreground colour network's weights.
-
-    Raises:
-        CheckpointError: They are not bundled (yet), or were changed.
-    """
-    if weights == FOREGROUND_WEIGHTS and FOREGROUND_WEIGHTS not in bundled():
-        raise CheckpointError(
-            f"foreground network must have bundled weights, got none: {FOREGROUND_WEIGHTS} is not "
-            "part of this version; choose multilevel, or give the path of weights that you trained"
-        )
-    return weights_path(weights)
 
 
 def _load(network: Network, path: Path) -> Network:

@@ -199,14 +199,6 @@ def test_colours_of_the_network_are_its_own(mini_benchmark, untrained_foreground
     assert len(identity(spec)["foreground_sha256"]) == 64
 
 
-def test_without_bundled_weights_the_network_s_method_stops_before_it_runs(tmp_path, monkeypatch):
-    (tmp_path / "manifest.json").write_text("{}")
-    monkeypatch.setattr(bundled_weights, "WEIGHTS_FOLDER", tmp_path)
-    message = "foreground network must have bundled weights, got none: foreground_mobilenet_v2 is"
-    with pytest.raises(ValueError, match=message):
-        identity(MethodSpec("truth", "network"))
-
-
 def test_colours_are_estimated_or_read(mini_benchmark, tmp_path):
     asked = question(mini_benchmark, "3")
     truth = asked.pictures

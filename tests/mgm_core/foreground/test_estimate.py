@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from mgm_core import cutout
-from mgm_core import weights as bundled_weights
 from mgm_core.compositing import composite, solid_background
 from mgm_core.foreground import multilevel
 from mgm_core.foreground.estimate import estimate_foreground
@@ -253,15 +252,6 @@ def test_tiles_are_seen_only_around_what_is_soft():
     assert changed[120:130, 319].all()
     assert not changed[:40].any()
     assert not changed[:, 140:240].any()
-
-
-def test_without_bundled_weights_the_network_says_so(tmp_path, monkeypatch):
-    (tmp_path / "manifest.json").write_text("{}")
-    monkeypatch.setattr(bundled_weights, "WEIGHTS_FOLDER", tmp_path)
-    image, alpha, _ = scene()
-    message = r"foreground network must have bundled weights, got none: foreground_mobilenet_v2 is"
-    with pytest.raises(bundled_weights.CheckpointError, match=message):
-        estimate_foreground(image, alpha, "network")
 
 
 def test_the_network_computes_where_it_is_asked_to():
