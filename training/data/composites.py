@@ -4,6 +4,7 @@ Example `index` is a pure function of the configuration, the seed and the index.
 run on two processes and a run with another number of loading workers see the same examples.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -51,17 +52,7 @@ def open_source(config: SourceConfig, root: Path, max_side_px: int) -> Source:
         ValueError: The folder does not hold what its kind needs, or the kind is the segmenter's.
     """
     folder = root / config.path
-    kinds: dict[
-        str,
-        type[
-            RGBACutouts
-            | ForegroundAlphaFolders
-            | GrownHair
-            | PhotographsWithCutouts
-            | PhotographsWithMasks
-            | RandomShapes
-        ],
-    ] = {
+    kinds: dict[str, Callable[[Path, int, LeaveOut], Source]] = {
         "rgba": RGBACutouts,
         "fg_alpha": ForegroundAlphaFolders,
         "hair": GrownHair,

@@ -97,10 +97,6 @@ def pictures(folder: Path) -> list[Path]:
 def pictures_left(folders: list[Path], leave_out: LeaveOut) -> list[Path]:
     """Return the pictures of folders, each sorted by name, but for those left out.
 
-    Args:
-        folders: The folders.
-        leave_out: Tells of a name (without suffix) whether it is not to be used.
-
     Raises:
         ValueError: Folders are given, and no picture is left.
     """
@@ -267,12 +263,6 @@ def pairs_by_name(
 ) -> list[tuple[Path, Path]]:
     """Return the pictures of two folders that bear the same names, but for those left out.
 
-    Args:
-        folder: Holds both folders.
-        first: Name of the one.
-        second: Name of the other.
-        leave_out: Tells of a name (without suffix) whether it is not to be used.
-
     Raises:
         ValueError: There is no pair.
     """
@@ -319,11 +309,6 @@ class PairedPictures:
     def read_pair(self, index: int, modes: tuple[str, str], words: str) -> tuple[Bytes, Bytes]:
         """Return both pictures of pair `index`, in Pillow's modes.
 
-        Args:
-            index: Of the pair.
-            modes: Of the first and of the second.
-            words: What they are called in an error.
-
         Raises:
             ValueError: Their sizes differ.
         """
@@ -336,14 +321,7 @@ class PairedPictures:
 
 
 def check_one_size(first: Pixels, second: Pixels, words: str, path: Path) -> None:
-    """Raise unless two pictures have one height and width.
-
-    Args:
-        first: (H, W) or (H, W, C).
-        second: The same.
-        words: What they are called in the error.
-        path: Of the first.
-    """
+    """Raise unless two pictures have one height and width."""
     if first.shape[:2] != second.shape[:2]:
         raise ValueError(
             f"{words} must have one size, got {first.shape[:2]} and {second.shape[:2]} for "

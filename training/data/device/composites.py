@@ -75,10 +75,6 @@ class _Layer:
     colours: Tensor
     alpha: Tensor
 
-    def part(self, chosen: Indices) -> "_Layer":
-        """Return some of them."""
-        return _Layer(self.colours[chosen], self.alpha[chosen])
-
 
 class DeviceComposites:
     """Batches of examples of the matting network.
@@ -260,9 +256,8 @@ class DeviceComposites:
         if len(two):
             behind = self._crops(others[two], generator)
             self._repaint(behind, generator)
-            front = subject.part(two)
             subject.colours[two], subject.alpha[two] = augmentation.merge_foregrounds(
-                (front.colours, front.alpha), (behind.colours, behind.alpha)
+                (subject.colours[two], subject.alpha[two]), (behind.colours, behind.alpha)
             )
         return subject
 
