@@ -62,11 +62,7 @@ _PACKAGES = (
 
 
 def about(keep_minutes: int) -> str:
-    """Return the page's text as Markdown.
-
-    Args:
-        keep_minutes: how long pictures are kept after their last use.
-    """
+    """Return the page's text as Markdown."""
     versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
     return _TEXT.format(minutes=keep_minutes, versions=versions, cards=cards())
 

@@ -220,12 +220,7 @@ def _order(photo: str | None, mask: str | None, recipe: Recipe) -> Order:
 
 
 def add_endpoints(api: Api, visits: Visits) -> None:
-    """Register the endpoints with the page that is being built; nothing of them is seen.
-
-    Args:
-        api: what answers.
-        visits: take turns.
-    """
+    """Register the endpoints with the page that is being built; nothing of them is seen."""
     with gr.Column(visible=False):
         photo, mask, cutout, background = (
             upload(label) for label in ("Photo", "Mask", "Cut-out", "Background")

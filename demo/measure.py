@@ -36,10 +36,7 @@ CHOOSING_SECONDS = 10
 
 @contextmanager
 def served(folder: Path) -> Iterator[tuple[str, int, float]]:
-    """Start the app.
-
-    Args:
-        folder: for what it writes.
+    """Start the app; its files go into the folder.
 
     Yields:
         Its address, its process's number, and the seconds until it answered.
@@ -92,12 +89,7 @@ def resident_megabytes(process: int) -> float:
 
 
 def portraits(folder: Path, count: int) -> Iterator[Path]:
-    """Write one portrait of a megapixel and then smaller ones, no two alike.
-
-    Args:
-        folder: where they are put.
-        count: how many of the smaller ones.
-    """
+    """Write one portrait of a megapixel and then so many smaller ones, no two alike."""
     image = read_image(PORTRAIT)
     for number in range(count + 1):
         side = 1000 if number == 0 else 256

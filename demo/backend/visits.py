@@ -32,11 +32,7 @@ _logger = logging.getLogger("mgm.visits")
 
 
 class Visits:
-    """Makes visits of the page's and the endpoints' requests.
-
-    Args:
-        admission: who may compute, and when.
-    """
+    """Makes visits of the page's and the endpoints' requests."""
 
     def __init__(self, admission: Admission) -> None:
         self.admission = admission
@@ -107,12 +103,7 @@ _MOMENT_S = 0.08
 
 
 def report_waiting(progress: Callable[..., object], share: float) -> None:
-    """Show a visitor who waits for his turn how many come before.
-
-    Args:
-        progress: the handler's progress bar.
-        share: how far it is meanwhile.
-    """
+    """Show a visitor who waits for his turn how many come before."""
     visit = current_visit()
     if visit is not None:
 

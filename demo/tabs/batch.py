@@ -46,12 +46,7 @@ _logger = logging.getLogger(__name__)
 
 
 class BatchHandlers:
-    """What the tab does. Plain typed functions: no layout, no browser.
-
-    Args:
-        studio: does the work.
-        environment: limits.
-    """
+    """What the tab does. Plain typed functions: no layout, no browser."""
 
     def __init__(self, studio: Studio, environment: Environment) -> None:
         self._studio = studio
@@ -243,14 +238,7 @@ def summary(done: int, failures: Sequence[str], count: int, *, finished: bool = 
 def batch_tab(
     studio: Studio, environment: Environment, categories: tuple[str, ...], visits: Visits
 ) -> None:
-    """Lay out the tab and wire it.
-
-    Args:
-        studio: does the work.
-        environment: limits.
-        categories: what can be cut out.
-        visits: take turns.
-    """
+    """Lay out the tab and wire it."""
     handlers = BatchHandlers(studio, environment)
     gr.Markdown(
         f"Up to {environment.batch_photos} photos at once, all with the same settings. One that "

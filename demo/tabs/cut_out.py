@@ -87,12 +87,6 @@ def cut_out_tab(
 ) -> tuple[list[Any], gr.Textbox]:
     """Lay out the tab and wire it.
 
-    Args:
-        handlers: what the tab does.
-        playing: makes the card to share.
-        environment: limits.
-        visits: take turns.
-
     Returns:
         The controls in the order of `CONTROL_NAMES`, and what changes where another photo is there.
     """

@@ -15,13 +15,7 @@ __all__ = ["robustness_tab"]
 
 
 def robustness_tab(handlers: Handlers, controls: Sequence[Any], visits: Visits) -> None:
-    """Lay out the tab and wire it.
-
-    Args:
-        handlers: what the tab does.
-        controls: those of "Cut out", in the order of `CONTROL_NAMES`.
-        visits: take turns.
-    """
+    """Lay out the tab and wire it."""
     gr.Markdown(
         "How wrong may the mask be? Here the mask of your photo is eroded and dilated, and each "
         "result is compared with the one of the mask as it is. With a true alpha the error is "

@@ -38,12 +38,7 @@ _PROGRESS = gr.Progress()
 
 
 class VideoHandlers:
-    """What the tab does. Plain typed functions: no layout, no browser.
-
-    Args:
-        models: the networks.
-        environment: limits.
-    """
+    """What the tab does. Plain typed functions: no layout, no browser."""
 
     def __init__(self, models: Models, environment: Environment) -> None:
         self._models = models
@@ -205,14 +200,7 @@ def _so_far(done: int, expected: int | None, seconds: float) -> str:
 def video_tab(
     models: Models, environment: Environment, categories: tuple[str, ...], visits: Visits
 ) -> None:
-    """Lay out the tab and wire it.
-
-    Args:
-        models: the networks.
-        environment: limits.
-        categories: what can be cut out.
-        visits: take turns.
-    """
+    """Lay out the tab and wire it."""
     handlers = VideoHandlers(models, environment)
     gr.Markdown(
         f"A short clip, up to {environment.clip_seconds:g} seconds and "

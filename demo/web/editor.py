@@ -73,13 +73,9 @@ def _template(tools: Sequence[tuple[str, str, str]]) -> str:
 
 
 def guidance_editor(elem_id: str, *, brushes_only: bool = False) -> gr.HTML:
-    """Return the canvas: a photo with its guidance to paint on.
+    """Return the canvas: a photo with its guidance to paint on and, unless `brushes_only`, click.
 
     Its value is what `on_canvas` makes, its event `edit` brings the list of corrections.
-
-    Args:
-        elem_id: its id in the page.
-        brushes_only: whether there is nothing to be clicked on.
     """
     tools = _BRUSHES if brushes_only else (*_CLICKS, *_BRUSHES)
     return gr.HTML(
@@ -91,9 +87,6 @@ def corrections(elem_id: str) -> gr.JSON:
     """Return what holds the corrections, unseen: in the page, which sends them with each wish.
 
     A `gr.State` is the server's, which forgets the sessions that it has not seen for longest.
-
-    Args:
-        elem_id: its id in the page.
     """
     return gr.JSON([], visible="hidden", elem_id=elem_id)
 

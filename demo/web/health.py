@@ -23,11 +23,6 @@ def health_route(admission: Admission, models: Models, version: str) -> BaseRout
 
     It answers 200 while the server takes requests, also before the networks are loaded, and 503
     once it is about to stop. It tells nothing about visitors.
-
-    Args:
-        admission: how much there is to do.
-        models: whether they are loaded.
-        version: of this program.
     """
 
     async def answer(_request: Request) -> Response:
@@ -60,13 +55,7 @@ def check_metrics(wanted: bool) -> None:
 def metrics_route(
     admission: Admission, held_bytes: Callable[[], int], log: Callable[[Ended], None]
 ) -> BaseRoute:
-    """Return the route of `/metrics`, and have the admission tell it of each visit.
-
-    Args:
-        admission: what is counted.
-        held_bytes: how much memory intermediate results take.
-        log: called after each visit, too.
-    """
+    """Return the route of `/metrics`, and have the admission tell it of each visit."""
     from prometheus_client import (
         CONTENT_TYPE_LATEST,
         CollectorRegistry,

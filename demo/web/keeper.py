@@ -47,9 +47,6 @@ def keeper(elem_id: str) -> gr.HTML:
     """Return the bar that offers; its value is what `about_photo` makes.
 
     Its event `bring` carries what `brought` reads.
-
-    Args:
-        elem_id: its id in the page.
     """
     return gr.HTML(
         html_template=_TEMPLATE, css_template=_STYLE, js_on_load=_SCRIPT, elem_id=elem_id
@@ -77,20 +74,12 @@ def about_photo(
 
 
 def keep_settings(names: Sequence[str]) -> str:
-    """Return the script of an event that has the browser keep the settings.
-
-    Args:
-        names: of the controls that are the event's inputs.
-    """
+    """Return the script of an event, whose inputs have these names: the browser keeps them."""
     return f"(...values) => window.mgmKeep?.({json.dumps(list(names))}, values)"
 
 
 def brought(event: gr.EventData, names: Sequence[str]) -> Brought:
     """Read what the browser brings back.
-
-    Args:
-        event: of the keeper.
-        names: of all controls.
 
     Raises:
         ValueError: It is anything else.

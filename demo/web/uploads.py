@@ -29,12 +29,7 @@ _KEY = "(file) => file ? `${file.path} ${window.mgmExamples ?? 0}` : ''"
 
 
 def upload(label: str, **options: Any) -> gr.Image:  # noqa: ANN401 - what gr.Image takes
-    """Return an image input that hands over the file as it was sent: `mgm_core.images` reads it.
-
-    Args:
-        label: what is wanted.
-        options: further ones of `gr.Image`.
-    """
+    """Return an image input that hands over the file as it was sent: `mgm_core.images` reads it."""
     image = gr.Image(label=label, type="filepath", image_mode=None, buttons=[], **options)
     # Gradio would look into the file first, and says nothing where it cannot.
     image.preprocess = sent  # type: ignore[method-assign]
@@ -67,9 +62,6 @@ def uploaded(path: str) -> str:
 
     Gradio checks this only for payloads that say of themselves that they are files; one that does
     not may name any file of the server.
-
-    Args:
-        path: as a handler gets it.
 
     Raises:
         ValueError: the file lies elsewhere.

@@ -44,14 +44,7 @@ _SCRIPT = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
 
 def picture_rows(label: str, *, columns: int, elem_id: str, downloads: bool = True) -> gr.Gallery:
-    """Return a gallery of results, as tall as its pictures.
-
-    Args:
-        label: What a screen reader calls it; it is not shown.
-        columns: How many pictures stand in a row.
-        elem_id: As Gradio takes it.
-        downloads: Whether each picture has a button to download it.
-    """
+    """Return a gallery of results, as tall as its pictures; screen readers alone tell its label."""
     return gr.Gallery(
         label=label,
         show_label=False,
@@ -65,12 +58,7 @@ def picture_rows(label: str, *, columns: int, elem_id: str, downloads: bool = Tr
 
 
 def closeup(elem_id: str, captions: tuple[str, str] = ("Photo", "Result")) -> gr.HTML:
-    """Return the viewer; its value is what `side_by_side` makes.
-
-    Args:
-        elem_id: its id in the page.
-        captions: of the two pictures.
-    """
+    """Return the viewer; its value is what `side_by_side` makes."""
     panes = "".join(_PANE.format(caption) for caption in captions)
     return gr.HTML(
         html_template=f"{_TEMPLATE}{panes}</div>",
@@ -81,12 +69,7 @@ def closeup(elem_id: str, captions: tuple[str, str] = ("Photo", "Result")) -> gr
 
 
 def side_by_side(before: str, after: str) -> Pair:
-    """Return what the viewer shows, as JSON whose files Gradio serves.
-
-    Args:
-        before: path of the photo.
-        after: path of a picture of the same size.
-    """
+    """Return what the viewer shows, as JSON whose files Gradio serves."""
     return {
         "before": FileData(path=before, orig_name="photo").model_dump(),
         "after": FileData(path=after, orig_name="result").model_dump(),

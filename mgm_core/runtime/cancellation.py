@@ -89,14 +89,7 @@ _active: ContextVar[tuple[Cancellation, ...]] = ContextVar("cancellations", defa
 
 @contextmanager
 def cancellable(by: Cancellation) -> Iterator[Cancellation]:
-    """Let a token end what runs in this block, beside the tokens of the blocks around it.
-
-    Args:
-        by: The token.
-
-    Yields:
-        The token.
-    """
+    """Let a token end what runs in this block, beside the tokens of the blocks around it."""
     before = _active.set((*_active.get(), by))
     try:
         yield by
