@@ -7,6 +7,8 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
+from mgm_core.matting.matter import Matte
+
 HEIGHT, WIDTH = 48, 64
 RED, GREEN = (0.9, 0.2, 0.2), (0.2, 0.6, 0.3)
 
@@ -17,6 +19,26 @@ def scene(x=16, size=(HEIGHT, WIDTH)):
     image[:] = GREEN
     image[12:36, x : x + 24] = RED
     return image
+
+
+class FindsRed:
+    """A segmenter of the scene's square."""
+
+    def probability(self, image, category, *, long_side_px=None):
+        assert (category, long_side_px) == ("person", None)
+        return (image[..., 0] > 0.55).astype(np.float32)
+
+
+class TakesGuidance:
+    """Returns the guidance as alpha, and counts."""
+
+    def __init__(self):
+        self.count = 0
+
+    def matte(self, image, guidance, *, known=None, refine="off"):
+        self.refined = refine
+        self.count += 1
+        return Matte(*[guidance.astype(np.float32)] * 6)
 
 
 def make_clip(

@@ -38,31 +38,37 @@ def one_thread():
 
 
 @contextmanager
-def served(folder):
-    """Start the app as anyone starts it, with the networks that come with it; its address."""
+def running_app(folder, **variables):
+    """Start the app as anyone starts it; its address and process. Its log is added to a file."""
     port = free_port()
-    environment = {
-        **one_thread(),
-        "PORT": str(port),
-        "MGM_MAX_MEGAPIXELS": "12",
-        "GRADIO_TEMP_DIR": str(folder / "gradio"),
-    }
+    environment = {**one_thread(), "PORT": str(port), "GRADIO_TEMP_DIR": str(folder), **variables}
     log = folder / "log"
     with (
-        log.open("wb") as out,
+        log.open("ab") as out,
         subprocess.Popen(
             [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out
-        ) as server,
+        ) as process,
     ):
-        url = f"http://127.0.0.1:{port}/"
-        until = time.monotonic() + 240
-        while not answers(url):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < until, log.read_text()
-            time.sleep(0.2)
+        try:
+            url = f"http://127.0.0.1:{port}/"
+            until = time.monotonic() + 240
+            while not answers(url):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < until, log.read_text()
+                time.sleep(0.2)
+            yield url, process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def served(folder):
+    """Start the app with the networks that come with it, and hold it to no errors; its address."""
+    with running_app(folder, MGM_MAX_MEGAPIXELS="12") as (url, process):
         yield url
-        server.terminate()
-    said = log.read_text()
+        process.terminate()
+        process.wait()
+    said = (folder / "log").read_text()
     assert "Traceback" not in said, said
 
 

@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from real_page import ASTRONAUT, ROOT, answers, free_port, one_thread
+from real_page import ASTRONAUT, ROOT, free_port, one_thread, running_app
 
 from demo.backend.visits import DISK_FULL
 from demo.web.guard import NOT_UPLOADED
@@ -61,27 +61,10 @@ class Server:
 
 @contextmanager
 def serve(folder, **variables):
-    port = free_port()
-    environment = {**one_thread(), "PORT": str(port), "GRADIO_TEMP_DIR": str(folder), **variables}
-    log = folder / "log"
-    with (
-        log.open("ab") as out,
-        subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out
-        ) as process,
-    ):
-        try:
-            url = f"http://127.0.0.1:{port}"
-            until = time.monotonic() + 240
-            while not answers(url):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < until, log.read_text()
-                time.sleep(0.2)
-            server = Server(url, process, folder)
-            with server.http:
-                yield server
-        finally:
-            process.kill()
+    with running_app(folder, **variables) as (url, process):
+        server = Server(url, process, folder)
+        with server.http:
+            yield server
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,20 @@ import cv2
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
-from clips import HEIGHT, RED, WIDTH, make_clip, make_transparent_clip, read_movie, scene
+from clips import (
+    HEIGHT,
+    RED,
+    WIDTH,
+    FindsRed,
+    TakesGuidance,
+    make_clip,
+    make_transparent_clip,
+    read_movie,
+    scene,
+)
 
 from mgm_core.images import encode_png, read_image
-from mgm_core.matting.matter import Matte, Matter
+from mgm_core.matting.matter import Matter
 from mgm_core.recipe import Background, Recipe
 from mgm_core.segmentation import Segmenter
 from mgm_core.video import __main__ as video
@@ -22,16 +32,6 @@ from mgm_core.video.exr import encode_exr
 from mgm_core.video.files import Clip, VideoError, check_target, write_clip
 
 RAW = Recipe(foreground="raw", refine="off")
-
-
-class FindsRed:
-    def probability(self, image, category, *, long_side_px=None):
-        return (image[..., 0] > 0.55).astype(np.float32)
-
-
-class TakesGuidance:
-    def matte(self, image, guidance, **_):
-        return Matte(*[guidance.astype(np.float32)] * 6)
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import av
 import cv2
 import numpy as np
 import pytest
-from clips import GREEN, HEIGHT, RED, WIDTH, make_clip, read_movie, scene
+from clips import GREEN, HEIGHT, RED, WIDTH, FindsRed, TakesGuidance, make_clip, read_movie, scene
 
 from mgm_core import __main__ as photographs
 from mgm_core.cutout import NoSubjectError
 from mgm_core.images import read_alpha, read_image, write_image
-from mgm_core.matting.matter import Matte, Matter
+from mgm_core.matting.matter import Matter
 from mgm_core.recipe import PRESETS, Background, Edit, Recipe
 from mgm_core.runtime.cancellation import Cancellation, Cancelled, cancellable
 from mgm_core.runtime.renamed import old_name
@@ -29,24 +29,6 @@ from mgm_core.video.smoothing import TemporalSmoother
 ASTRONAUT = Path(__file__).parents[2] / "data" / "photos" / "astronaut.png"
 RAW_ALPHA = Recipe(quality="fast", refine="off")
 RAW = Recipe(quality="fast", foreground="raw")
-
-
-class FindsRed:
-    def probability(self, image, category, *, long_side_px=None):
-        assert (category, long_side_px) == ("person", None)
-        return (image[..., 0] > 0.55).astype(np.float32)
-
-
-class TakesGuidance:
-    """Returns the guidance as alpha, and counts."""
-
-    def __init__(self):
-        self.count = 0
-
-    def matte(self, image, guidance, *, known=None, refine="off"):
-        self.refined = refine
-        self.count += 1
-        return Matte(*[guidance.astype(np.float32)] * 6)
 
 
 @pytest.fixture
