@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BytesIO
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
-from zlib import compress, crc32
+from zlib import crc32
 
 from PIL import Image
 from PIL.ExifTags import Base
@@ -34,7 +33,6 @@ FormatName: TypeAlias = Literal[
 ]
 _AVIF_QUALITY = 90
 _INCH_M = 0.0254
-_STRIP_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -262,31 +260,19 @@ def _values(exif: bytes) -> dict[int, Any]:
 
 
 def _tiff(pixels: Pixels, about: _About) -> bytes:
-    # Pillow's own encoder cannot compress a picture and write the parts of its EXIF.
     levels = levels_of(pixels, 8)
-    height, width, channels = (*levels.shape, 1)[:3]
-    strips = [
-        compress(levels[top : top + _STRIP_ROWS].tobytes()) for top in range(0, height, _STRIP_ROWS)
-    ]
     tags = ImageFileDirectory_v2()
     tags.update(_values(about.exif))
-    tags[Base.ImageWidth], tags[Base.ImageLength] = width, height
-    tags[Base.BitsPerSample], tags[Base.SamplesPerPixel] = (8,) * channels, channels
-    tags[Base.Compression] = 8  # zlib
-    tags[Base.PhotometricInterpretation] = 2 if channels > 1 else 1  # RGB, or grey
-    if channels == 4:
-        tags[Base.ExtraSamples] = 2  # straight alpha
-    tags[Base.RowsPerStrip] = _STRIP_ROWS
-    tags[Base.StripByteCounts] = tuple(map(len, strips))
-    tags[Base.StripOffsets] = (0, *accumulate(map(len, strips[:-1])))  # from the directory's end
-    if channels > 1:
-        tags[Base.InterColorProfile] = srgb_profile()
-    if about.dpi is not None:
-        tags[Base.XResolution], tags[Base.YResolution] = about.dpi
-        tags[Base.ResolutionUnit] = 2
     file = BytesIO()
-    tags.save(file)
-    file.write(b"".join(strips))
+    Image.fromarray(levels).save(
+        file,
+        "TIFF",
+        # Pillow does not write the parts of EXIF into a compressed file.
+        compression="raw" if about.exif else "tiff_adobe_deflate",
+        icc_profile=srgb_profile() if levels.ndim == 3 else b"",
+        tiffinfo=tags,
+        **({} if about.dpi is None else {"dpi": about.dpi}),
+    )
     return file.getvalue()
 
 
