@@ -45,6 +45,11 @@ def test_composite_agrees_with_its_slow_twin():
     np.testing.assert_allclose(composite(foreground, alpha, background), twin, atol=1e-6)
 
 
+def test_a_composite_over_the_same_colours_changes_nothing():
+    image = RNG.random((6, 6, 3)).astype(np.float32)
+    np.testing.assert_allclose(composite(image, disc(6, 2, 2), image), image, atol=1e-6)
+
+
 def test_rgba_is_straight_and_hides_no_background():
     image = np.full((1, 3, 3), 0.5, np.float32)
     joined = rgba(image, np.float32([[0, 0.25, 1]]))
@@ -89,6 +94,12 @@ def test_cover_crops_both_sides_evenly():
     fitted = fit_background(stripes(), 30, 20, "cover")
     np.testing.assert_array_equal(fitted, np.tile(np.float32([0, 1, 0]), (30, 20, 1)))
     np.testing.assert_array_equal(fit_background(stripes(), 15, 10), fitted[:15, :10])
+
+
+def test_contain_leaves_margins():
+    fitted = fit_background(stripes(), 60, 60, "contain", margin=(0.5, 0.5, 0.5))
+    np.testing.assert_array_equal(fitted[15:45], stripes())
+    np.testing.assert_array_equal(fitted[[0, 14, 45, 59]], 0.5)
 
 
 @pytest.mark.parametrize("fit", ["cover", "contain", "stretch"])

@@ -120,6 +120,12 @@ def test_morphology_agrees_with_its_definition(kernel_px):
     )
 
 
+@pytest.mark.parametrize("kernel_px", range(31))
+def test_erosion_and_dilation_are_duals(kernel_px):
+    guidance = RNG.integers(0, 5, (40, 50)).astype(np.float32) / 4
+    np.testing.assert_array_equal(erode(1 - guidance, kernel_px), 1 - dilate(guidance, kernel_px))
+
+
 def test_an_even_kernel_moves_edges_one_pixel_more_to_the_right_and_below():
     square = np.zeros((30, 30), np.float32)
     square[10:20, 10:20] = 1
