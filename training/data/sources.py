@@ -87,8 +87,10 @@ def pictures(folder: Path) -> list[Path]:
     if others:
         log.warning(
             "left out %d pictures of %s, such as %s: save them as PNG to train on them, too",
-            len(others), folder, others[0],
-        )  # fmt: skip
+            len(others),
+            folder,
+            others[0],
+        )
     if not found:
         raise ValueError(f"folder must hold pictures, got none in {str(folder)!r}")
     return found
@@ -143,8 +145,12 @@ def listed(path: Path, folder: Path) -> frozenset[str]:
     if absent := sorted(names - there):
         log.warning(
             "%s names %d of %d pictures that are not in %s, such as %s: write one name a line",
-            path, len(absent), len(names), folder, absent[0],
-        )  # fmt: skip
+            path,
+            len(absent),
+            len(names),
+            folder,
+            absent[0],
+        )
     return names
 
 
