@@ -6,10 +6,8 @@ Matting (Xu et al., CVPR 2017), which the paper's tables use. Every image-wide e
 1,000 where that code's users do, so that the figures read as in the paper; MSE is not scaled
 here (the tables print it times 1,000).
 
-Mattes are (H, W) and colours (H, W, 3), float32 in [0, 1]; anything else, two sizes and an empty
-region are a ValueError. An error is summed over a region, (H, W) bool, or all of the image.
-Gradient and connectivity look at the whole image first and only then sum over the region, so they
-cannot be computed from a crop.
+An error is summed over a region, a boolean mask of the image. Gradient and connectivity look at
+the whole image first and only then sum over the region, so they cannot be computed from a crop.
 """
 
 from collections.abc import Callable, Mapping
@@ -71,7 +69,15 @@ def squared_difference(prediction: Floats, truth: Floats) -> Floats:
 
 
 def gradient_difference(prediction: Floats, truth: Floats) -> Floats:
-    """Squared difference of the gradients' amplitudes at every pixel."""
+    """Squared difference of the gradients' amplitudes at every pixel.
+
+    Args:
+        prediction: Matte, (H, W) float32 in [0, 1].
+        truth: True matte, (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W) float32.
+    """
     difference: Floats = np.square(_gradient_amplitude(prediction) - _gradient_amplitude(truth))
     return difference
 
@@ -82,6 +88,13 @@ def connectivity_difference(prediction: Floats, truth: Floats) -> Floats:
     A pixel is connected to the common source up to the last threshold at which it lies in the
     largest 4-connected set that both mattes reach. The official code stops where no pixel of
     both reaches a threshold; here that set is empty, which leaves every pixel unconnected.
+
+    Args:
+        prediction: Matte, (H, W) float32 in [0, 1].
+        truth: True matte, (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W) float32.
     """
     common = np.minimum(prediction, truth)
     connected_up_to = np.zeros_like(common)
@@ -103,30 +116,89 @@ def sad(prediction: Floats, truth: Floats, region: Booleans | None = None) -> fl
 
     >>> float(sad(np.full((10, 100), 0.5, np.float32), np.zeros((10, 100), np.float32)))
     0.5
+
+    Args:
+        prediction: Matte, (H, W) float32 in [0, 1].
+        truth: True matte, (H, W) float32 in [0, 1].
+        region: Pixels that count, (H, W) bool; None means all.
+
+    Returns:
+        SAD / 1,000.
+
+    Raises:
+        ValueError: If shapes or values are wrong, or the region is empty.
     """
     return _total(absolute_difference, prediction, truth, region) / 1000
 
 
 def mse(prediction: Floats, truth: Floats, region: Booleans | None = None) -> float:
-    """Mean squared difference over the region, alpha in [0, 1]."""
+    """Mean squared difference over the region, alpha in [0, 1].
+
+    Args:
+        prediction: Matte, (H, W) float32 in [0, 1].
+        truth: True matte, (H, W) float32 in [0, 1].
+        region: Pixels that count, (H, W) bool; None means all.
+
+    Returns:
+        MSE, not scaled.
+
+    Raises:
+        ValueError: If shapes or values are wrong, or the region is empty.
+    """
     pixels = prediction.size if region is None else int(np.count_nonzero(region))
     return _total(squared_difference, prediction, truth, region) / max(pixels, 1)
 
 
 def gradient_error(prediction: Floats, truth: Floats, region: Booleans | None = None) -> float:
-    """Sum of squared differences of gradient amplitudes, / 1,000."""
+    """Sum of squared differences of gradient amplitudes, / 1,000.
+
+    Args:
+        prediction: Matte, (H, W) float32 in [0, 1].
+        truth: True matte, (H, W) float32 in [0, 1].
+        region: Pixels that count, (H, W) bool; None means all.
+
+    Returns:
+        Grad / 1,000.
+
+    Raises:
+        ValueError: If shapes or values are wrong, or the region is empty.
+    """
     return _total(gradient_difference, prediction, truth, region) / 1000
 
 
 def connectivity_error(prediction: Floats, truth: Floats, region: Booleans | None = None) -> float:
-    """Sum of differences of connectedness, / 1,000."""
+    """Sum of differences of connectedness, / 1,000.
+
+    Args:
+        prediction: Matte, (H, W) float32 in [0, 1].
+        truth: True matte, (H, W) float32 in [0, 1].
+        region: Pixels that count, (H, W) bool; None means all.
+
+    Returns:
+        Conn / 1,000.
+
+    Raises:
+        ValueError: If shapes or values are wrong, or the region is empty.
+    """
     return _total(connectivity_difference, prediction, truth, region) / 1000
 
 
 def alpha_errors(
     prediction: Floats, truth: Floats, regions: Mapping[str, Booleans]
 ) -> dict[str, AlphaErrors]:
-    """All four errors over several regions, at the cost of one."""
+    """All four errors over several regions, at the cost of one.
+
+    Args:
+        prediction: Matte, (H, W) float32 in [0, 1].
+        truth: True matte, (H, W) float32 in [0, 1].
+        regions: Name -> pixels that count, (H, W) bool.
+
+    Returns:
+        Name -> errors over that region.
+
+    Raises:
+        ValueError: If shapes or values are wrong, or a region is empty.
+    """
     check_alphas(prediction, truth)
     for name, region in regions.items():
         _check_region(region, truth.shape, name)
@@ -146,7 +218,19 @@ def alpha_errors(
 
 
 def foreground_errors(prediction: Floats, truth: Floats, region: Booleans) -> ForegroundErrors:
-    """SAD and MSE of colours, alpha * F or F, (H, W, 3), summed and averaged over channels too."""
+    """SAD and MSE of colours over a region.
+
+    Args:
+        prediction: Colours, alpha * F or F, (H, W, 3) float32 in [0, 1].
+        truth: True colours, (H, W, 3) float32 in [0, 1].
+        region: Pixels that count, (H, W) bool.
+
+    Returns:
+        The two errors, summed (SAD) and averaged (MSE) over the three channels too.
+
+    Raises:
+        ValueError: If shapes or values are wrong, or the region is empty.
+    """
     check_image("prediction", prediction)
     check_image("truth", truth)
     _check_same_shape(prediction, truth)
@@ -162,6 +246,15 @@ def percentiles(values: list[float]) -> dict[int, float]:
 
     >>> percentiles([1.0, 2.0, 3.0])[50]
     2.0
+
+    Args:
+        values: One error per image.
+
+    Returns:
+        Percentile -> error, linearly interpolated.
+
+    Raises:
+        ValueError: If there are no values.
     """
     if not values:
         raise ValueError("values must hold at least one error, got none: run the benchmark first")
@@ -169,7 +262,15 @@ def percentiles(values: list[float]) -> dict[int, float]:
 
 
 def check_alphas(prediction: Floats, truth: Floats) -> None:
-    """Refuse what has no meaningful error: mattes of another shape, type or range, or two sizes."""
+    """Refuse what has no meaningful error.
+
+    Args:
+        prediction: Matte, (H, W) float32 in [0, 1].
+        truth: True matte, (H, W) float32 in [0, 1].
+
+    Raises:
+        ValueError: If an image is not (H, W) float in [0, 1], or the two differ in size.
+    """
     check_mask("prediction", prediction)
     check_mask("truth", truth)
     _check_same_shape(prediction, truth)

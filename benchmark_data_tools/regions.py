@@ -14,12 +14,26 @@ TRIMAP_KERNEL_PX = 20
 
 
 def whole(alpha: Floats) -> Booleans:
-    """Every pixel of the image."""
+    """Every pixel of the image.
+
+    Args:
+        alpha: Any matte of the image, (H, W) float32.
+
+    Returns:
+        (H, W) bool.
+    """
     return np.ones(alpha.shape, bool)
 
 
 def unknown(trimap: Floats) -> Booleans:
-    """Pixels that the trimap leaves open."""
+    """Pixels that the trimap leaves open.
+
+    Args:
+        trimap: (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W) bool.
+    """
     foreground, background = known_regions(trimap)
     return ~(foreground | background)
 
@@ -33,6 +47,9 @@ def details(detail_map: Floats, above: float = 0.0) -> Booleans:
     Args:
         detail_map: (H, W) float32 in [0, 1].
         above: Largest value that is not detail, in [0, 1).
+
+    Returns:
+        (H, W) bool.
     """
     return np.asarray(detail_map > above)
 
@@ -41,8 +58,11 @@ def boundary_band(alpha: Floats, width_px: int) -> Booleans:
     """Pixels near the matte's outline, where it crosses half of its largest alpha.
 
     Args:
-        alpha: True matte, (H, W) float32 in [0, 1]; a constant one has no outline.
+        alpha: True matte, (H, W) float32 in [0, 1].
         width_px: Diameter of the ellipse that the outline is drawn with.
+
+    Returns:
+        (H, W) bool; empty where the matte is constant.
     """
     inside = (alpha >= alpha.max() / 2).astype(np.uint8)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))

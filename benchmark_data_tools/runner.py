@@ -242,7 +242,15 @@ def _predict_and_measure(plan: Plan, job: Job) -> None:
 
 
 def job_case(plan: Plan, job: Job) -> Case:
-    """The question that a job answers."""
+    """The question that a job answers.
+
+    Args:
+        plan: The run.
+        job: The job.
+
+    Returns:
+        The case.
+    """
     pictures = pictures_of(job.sample, plan.settings)
     rival_matte = None
     if job.method.refiner is not None:
@@ -260,13 +268,28 @@ def job_case(plan: Plan, job: Job) -> Case:
 
 
 def pictures_of(sample: Sample, settings: Settings) -> Pictures:
-    """A sample's pictures, at the size that a run looks at them."""
+    """A sample's pictures, at the size that a run looks at them.
+
+    Args:
+        sample: The sample.
+        settings: The run's choices.
+
+    Returns:
+        The pictures.
+    """
     pictures = load(sample)
     return pictures if settings.long_side_px is None else shrink(pictures, settings.long_side_px)
 
 
 def manifest_sha256(plan: Plan) -> str:
-    """Fingerprint of all files that a run reads."""
+    """Fingerprint of all files that a run reads.
+
+    Args:
+        plan: The run.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     return hashlib.sha256(manifest(plan.samples, plan.data).encode()).hexdigest()
 
 
@@ -397,6 +420,15 @@ def _write_text(path: Path, text: str) -> None:
 
 def rows(plan_out: Path, method_slug: str, variant: str, names: Iterable[str]) -> list[JsonObject]:
     """The errors of a method's variant, for every image.
+
+    Args:
+        plan_out: Folder of the table's results.
+        method_slug: The method's folder.
+        variant: The variant.
+        names: The run's images.
+
+    Returns:
+        One row an image, in the order of `names`.
 
     Raises:
         ValueError: If one is missing: the run is not finished.

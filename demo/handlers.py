@@ -93,7 +93,12 @@ class Shown(NamedTuple):
 
 
 class Handlers:
-    """The page's handlers."""
+    """The page's handlers.
+
+    Args:
+        studio: does the work.
+        quality: what photos are cut out with unless the visitor chooses.
+    """
 
     def __init__(self, studio: Studio, quality: Quality = "best") -> None:
         self._studio, self._quality = studio, quality
@@ -336,13 +341,26 @@ class Handlers:
     def stopped(
         last: LastResult | None, photo: str | None
     ) -> tuple[Comparison | None, str, Pair | None]:
-        """Go back to this photo's last result, if there is one: what was on its way is none."""
+        """Go back to the last result of this photo, if there is one: what was on its way is none.
+
+        Args:
+            last: as `show` gave it.
+            photo: the photo's path.
+        """
         if last is not None and last.photo == photo:
             return last.pictures, last.note, last.pair
         return gr.skip(), "Stopped before there was a result. Change a setting to go on", gr.skip()
 
     def steps(self, wanted: bool, *values: object) -> list[tuple[str, str]]:
-        """Show what the network did, in the order of the paper's Figure 2, where anyone looks."""
+        """Show what the network did, in the order of the paper's Figure 2.
+
+        Args:
+            wanted: whether anyone looks.
+            values: the controls, as in `Controls`.
+
+        Returns:
+            Paths and captions; none where nobody looks, or there is no photo.
+        """
         if not wanted or Controls.of(values).photo is None:
             return []
         with report_refusals():
@@ -351,7 +369,16 @@ class Handlers:
 
     @staticmethod
     def places(sizes: str, truth: str | None, photo: str | None) -> tuple[str, list[object], None]:
-        """Draw the places of the experiment's curve, and clear what is left of the one before."""
+        """Draw the places of the experiment's curve, and clear what is left of the one before.
+
+        Args:
+            sizes: kernel diameters in px, "10, 20, 30".
+            truth: path of a true alpha, or None.
+            photo: path of the photo.
+
+        Returns:
+            The empty curve, no pictures and no file.
+        """
         with report_refusals():
             wanted = read_sizes(sizes)
             if photo is None:
@@ -433,7 +460,12 @@ class Handlers:
         return event.edits
 
     def download(self, wanted: Product, *values: object) -> str:
-        """Return the path of a file to download."""
+        """Return the path of a file to download.
+
+        Args:
+            wanted: which file.
+            values: the controls, as in `Controls`.
+        """
         with report_refusals():
             return product(self._studio, Controls.of(values).order(), wanted)
 

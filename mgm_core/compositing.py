@@ -1,8 +1,4 @@
-"""Put a subject over a new background, or over none. Source: Eq. 1, I = alpha F + (1 - alpha) B.
-
-Every function raises a ValueError for an array or a number that is out of range, for a size below
-1, and for arrays whose sizes differ.
-"""
+"""Put a subject over a new background, or over none. Source: Eq. 1, I = alpha F + (1 - alpha) B."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -50,6 +46,9 @@ def composite(foreground: Floats, alpha: Floats, background: Floats) -> Floats:
 
     Returns:
         (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        ValueError: an array is out of range, or their sizes differ.
     """
     _check_pair("foreground", foreground, alpha)
     _check_pair("background", background, alpha)
@@ -70,6 +69,9 @@ def rgba(foreground: Floats, alpha: Floats) -> Floats:
 
     Returns:
         (H, W, 4) float32 in [0, 1], not premultiplied.
+
+    Raises:
+        ValueError: an array is out of range, or their sizes differ.
     """
     _check_pair("foreground", foreground, alpha)
     visible = alpha >= 0.5 / 255
@@ -89,6 +91,9 @@ def solid_background(colour: Colour, height: int, width: int) -> Floats:
 
     Returns:
         (height, width, 3) float32.
+
+    Raises:
+        ValueError: the colour is out of range, or a size is below 1.
     """
     pixel = np.asarray(colour, dtype=np.float32).reshape(1, 1, -1)
     check_image("colour", pixel)
@@ -106,6 +111,9 @@ def checkerboard(height: int, width: int, tile_px: int = 16) -> Floats:
 
     Returns:
         (height, width, 3) float32: 1 or 0.8, the tile at the top left being white.
+
+    Raises:
+        ValueError: a size is below 1.
     """
     _check_size(height, width)
     if tile_px < 1:
@@ -129,6 +137,9 @@ def gradient_background(
 
     Returns:
         (height, width, 3) float32.
+
+    Raises:
+        ValueError: a colour is out of range, the angle is not finite, or a size is below 1.
     """
     first, last = solid_background(start, 1, 1), solid_background(end, 1, 1)
     _check_size(height, width)
@@ -168,6 +179,10 @@ def fit_background(
 
     Returns:
         (height, width, 3) float32 in [0, 1].
+
+    Raises:
+        ValueError: the image, the position or the scale is out of range, a size is below 1, or
+            there is no such fit.
     """
     check_image("image", image)
     _check_size(height, width)
@@ -282,6 +297,9 @@ def blurred_background(
 
     Returns:
         (H, W, 3) float32 in [0, 1], for `composite`.
+
+    Raises:
+        ValueError: an array is out of range, their sizes differ, or the blur is not above 0.
     """
     _check_pair("image", image, alpha)
     _check_pair("foreground", foreground, alpha)
@@ -321,6 +339,9 @@ def soft_shadow(
     Returns:
         (H, W) float32 in [0, 1], the shadow's own opacity, for `cast_shadow` and
         `rgba_over_shadow`.
+
+    Raises:
+        ValueError: a value is out of range.
     """
     check_mask("alpha", alpha)
     _check_share("strength", strength)
@@ -344,6 +365,9 @@ def cast_shadow(background: Floats, shadow: Floats) -> Floats:
 
     Returns:
         (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        ValueError: an array is out of range, or their sizes differ.
     """
     _check_pair("background", background, shadow, "shadow")
     return (background * (1 - shadow[..., None])).astype(np.float32)
@@ -363,6 +387,9 @@ def rgba_over_shadow(foreground: Floats, alpha: Floats, shadow: Floats) -> Float
 
     Returns:
         (H, W, 4) float32 in [0, 1], not premultiplied.
+
+    Raises:
+        ValueError: an array is out of range, or their sizes differ.
     """
     _check_pair("foreground", foreground, alpha)
     check_mask("shadow", shadow)
@@ -393,6 +420,9 @@ def wrap_light(
 
     Returns:
         (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        ValueError: a value is out of range, or sizes differ.
     """
     _check_pair("image", image, alpha)
     _check_pair("background", background, alpha)

@@ -8,8 +8,6 @@ both erosion and dilation. So the two are duals at every size, erode(1 - g) = 1 
 boundary moves alike whichever side one calls the subject. An ellipse of an even diameter has no
 middle pixel: dilation grows a subject by one pixel more to the right and below than to the left and
 above, and erosion shrinks it by one more from the left and above.
-
-Every function raises a ValueError for a plane or a number that is out of range.
 """
 
 from collections.abc import Callable
@@ -65,6 +63,9 @@ def from_binary_mask(mask: Floats, threshold: float = 128 / 255) -> Floats:
 
     Returns:
         (H, W) float32, 0 or 1.
+
+    Raises:
+        ValueError: the mask or the threshold is out of range.
     """
     check_mask("mask", mask)
     if not 0 < threshold <= 1:
@@ -83,6 +84,9 @@ def from_soft_mask(mask: Floats) -> Floats:
 
     Returns:
         (H, W) float32 in [0, 1], a copy.
+
+    Raises:
+        ValueError: the mask is out of range.
     """
     check_mask("mask", mask)
     return np.clip(mask, 0, 1).astype(np.float32)
@@ -101,6 +105,9 @@ def from_probability(probability: Floats, threshold: float = 0.5) -> Floats:
 
     Returns:
         (H, W) float32: 0 or 1.
+
+    Raises:
+        ValueError: the probability or the threshold is out of range.
     """
     mask = from_binary_mask(probability, threshold)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
@@ -125,6 +132,9 @@ def from_trimap(trimap: Floats) -> Floats:
 
     Returns:
         (H, W) float32: 0, 0.5 or 1.
+
+    Raises:
+        ValueError: the trimap is out of range.
     """
     known = known_regions(trimap)
     return np.where(known.foreground, 1, np.where(known.background, 0, 0.5)).astype(np.float32)
@@ -139,6 +149,9 @@ def from_trimap_fg(trimap: Floats, threshold: float = 170 / 255) -> Floats:
 
     Returns:
         (H, W) float32, 0 or 1.
+
+    Raises:
+        ValueError: the trimap or the threshold is out of range.
     """
     check_mask("trimap", trimap)
     return from_binary_mask(trimap, threshold)
@@ -161,6 +174,9 @@ def to_guidance(mask: Floats, kind: GuidanceKind) -> Floats:
 
     Returns:
         (H, W) float32 in [0, 1].
+
+    Raises:
+        ValueError: there is no such kind, or the mask is out of range.
     """
     if kind not in _MAKERS:
         kinds = ", ".join(get_args(GuidanceKind))
@@ -199,6 +215,9 @@ def detect_kind(mask: Floats) -> Detection:
 
     Returns:
         The kind (never "trimap_fg", which a trimap's owner chooses), and the reason.
+
+    Raises:
+        ValueError: the mask is out of range.
     """
     check_mask("mask", mask)
     low, high = (round(float(value) * 255) for value in (mask.min(), mask.max()))
@@ -281,13 +300,27 @@ def erode(guidance: Floats, kernel_px: int) -> Floats:
 
     Returns:
         (H, W) float32 in [0, 1], a new array.
+
+    Raises:
+        ValueError: the guidance is out of range, or the diameter is negative or fractional.
     """
     check_mask("guidance", guidance)
     return _morphology(cv2.MORPH_ERODE, guidance, kernel_px)
 
 
 def dilate(guidance: Floats, kernel_px: int) -> Floats:
-    """Grow the subject: each pixel takes the greatest value under the ellipse; else as `erode`."""
+    """Grow the subject: each pixel takes the greatest value under the ellipse.
+
+    Args:
+        guidance: (H, W) float in [0, 1].
+        kernel_px: the ellipse's diameter in pixels; 0 and 1 leave the guidance unchanged.
+
+    Returns:
+        (H, W) float32 in [0, 1], a new array.
+
+    Raises:
+        ValueError: the guidance is out of range, or the diameter is negative or fractional.
+    """
     check_mask("guidance", guidance)
     return _morphology(cv2.MORPH_DILATE, guidance, kernel_px)
 
@@ -302,6 +335,9 @@ def shift_boundary(guidance: Floats, signed_kernel_px: int) -> Floats:
 
     Returns:
         (H, W) float32 in [0, 1], a new array.
+
+    Raises:
+        ValueError: the guidance is out of range, or the diameter is fractional.
     """
     if signed_kernel_px < 0:
         return erode(guidance, -signed_kernel_px)
@@ -367,6 +403,9 @@ def known_regions(trimap: Floats) -> KnownRegions:
 
     Returns:
         The regions of certain foreground and background.
+
+    Raises:
+        ValueError: the trimap is out of range.
     """
     check_mask("trimap", trimap)
     return KnownRegions(foreground=trimap > 0.75, background=trimap < 0.25)
@@ -381,6 +420,9 @@ def trimap_from_alpha(alpha: Floats, kernel_px: int) -> Floats:
 
     Returns:
         (H, W) float32: 0, 0.5 or 1.
+
+    Raises:
+        ValueError: the alpha is out of range, or the diameter is negative or fractional.
     """
     check_mask("alpha", alpha)
     return _trimap(alpha > 1 - 0.5 / 255, alpha < 0.5 / 255, kernel_px)
@@ -399,6 +441,10 @@ def trimap_from_probability(
 
     Returns:
         (H, W) float32: 0, 0.5 or 1.
+
+    Raises:
+        ValueError: the probability is out of range, the limits are not in order, or the diameter
+            is negative or fractional.
     """
     check_mask("probability", probability)
     if not 0 <= background < foreground <= 1:

@@ -2,8 +2,7 @@
 
 All terms depend on the difference of prediction and truth alone, which is formed and modulated by
 the self-guidance once: the Laplacian pyramid is linear, so that one pyramid of the difference
-serves where two were needed. It is (prediction - truth) times g_l, (N, C, H, W). The area that it
-is divided by is the number of pixels where g_l is one, at least 1.
+serves where two were needed.
 
 Source: section 3.1, "Training scheme".
 """
@@ -25,7 +24,12 @@ _BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
 
 
 def l1(difference: Tensor, area: Tensor) -> Tensor:
-    """Return the mean absolute difference over the modulated area."""
+    """Return the mean absolute difference over the modulated area.
+
+    Args:
+        difference: (prediction - truth) times g_l, (N, C, H, W).
+        area: Number of pixels where g_l is one, scalar, at least 1.
+    """
     return difference.abs().sum() / (area * difference.shape[1])
 
 
@@ -34,12 +38,23 @@ def squared(difference: Tensor, area: Tensor) -> Tensor:
 
     Where image and guidance leave several alphas possible, an l1 loss asks for their median, which
     turns half-transparent hair solid. The squared one asks for their mean.
+
+    Args:
+        difference: (prediction - truth) times g_l, (N, C, H, W).
+        area: Number of pixels where g_l is one, scalar, at least 1.
     """
     return difference.square().sum() / (area * difference.shape[1])
 
 
 def composition(difference: Tensor, foreground: Tensor, background: Tensor, area: Tensor) -> Tensor:
-    """Return the mean absolute error of the image that the predicted alpha composites (Eq. 1)."""
+    """Return the mean absolute error of the image that the predicted alpha composites (Eq. 1).
+
+    Args:
+        difference: (prediction - truth) times g_l, (N, 1, H, W).
+        foreground: (N, 3, H, W) true colours.
+        background: (N, 3, H, W) true colours.
+        area: Number of pixels where g_l is one, scalar, at least 1.
+    """
     # alpha F + (1 - alpha) B minus the same with the true alpha: (alpha - truth) (F - B).
     return (difference * (foreground - background)).abs().sum() / (area * 3)
 
@@ -59,8 +74,8 @@ def laplacian(difference: Tensor, area: Tensor, levels: int = PYRAMID_LEVELS) ->
     """Return the l1 distance of the two Laplacian pyramids, level i weighted by 2^i.
 
     Args:
-        difference: Of sides at least 3 * 2^(levels-1).
-        area: As for the others.
+        difference: (prediction - truth) times g_l, (N, C, H, W), sides at least 3 * 2^(levels-1).
+        area: Number of pixels where g_l is one, scalar, at least 1.
         levels: Number of pyramid levels.
     """
     total = difference.new_zeros(())

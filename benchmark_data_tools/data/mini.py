@@ -74,6 +74,9 @@ def _write_sample(
 def draw_alpha(generator: Generator) -> Floats:
     """Draw a subject: a wobbling body with a soft edge, strands, and now and then a veil.
 
+    Args:
+        generator: Source of randomness.
+
     Returns:
         (256, 320) float32 in [0, 1], with pixels of both 0 and 1.
     """

@@ -38,6 +38,12 @@ class Pictures:
 def load(sample: Sample) -> Pictures:
     """Read a sample.
 
+    Args:
+        sample: What `find_samples` found.
+
+    Returns:
+        Its pictures.
+
     Raises:
         ValueError: If a file is damaged, of the wrong kind or of another size than the image.
     """
@@ -56,6 +62,13 @@ def load(sample: Sample) -> Pictures:
 def read_grey(path: Path, size: tuple[int, ...]) -> Floats:
     """Read a benchmark's grey picture of a known size.
 
+    Args:
+        path: Grey picture.
+        size: (H, W) px.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+
     Raises:
         ValueError: If it is damaged, coloured, holds 0 and 1 of 255, or has another size.
     """
@@ -66,6 +79,13 @@ def read_grey(path: Path, size: tuple[int, ...]) -> Floats:
 
 def read_prediction(path: Path, size: tuple[int, ...]) -> Floats:
     """Read a predicted matte of a known size; one that is almost empty is no map of labels.
+
+    Args:
+        path: Grey picture.
+        size: (H, W) px.
+
+    Returns:
+        (H, W) float32 in [0, 1].
 
     Raises:
         ValueError: If it is damaged, coloured, or has another size.
@@ -78,6 +98,13 @@ def read_prediction(path: Path, size: tuple[int, ...]) -> Floats:
 def read_colours(path: Path, size: tuple[int, ...]) -> Floats:
     """Read colours of a known size.
 
+    Args:
+        path: Picture.
+        size: (H, W) px.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+
     Raises:
         ValueError: If it is damaged or has another size.
     """
@@ -87,7 +114,16 @@ def read_colours(path: Path, size: tuple[int, ...]) -> Floats:
 
 
 def problems(table: str, data: Path, subset: Iterable[str] | None = None) -> Iterator[str]:
-    """Everything that is wrong with a benchmark's folder, file by file."""
+    """Everything that is wrong with a benchmark's folder, file by file.
+
+    Args:
+        table: Key of LAYOUTS.
+        data: The benchmark's folder.
+        subset: Names of the images to look at; None looks at all.
+
+    Yields:
+        One sentence a problem.
+    """
     try:
         samples = find_samples(table, data, subset)
     except ValueError as error:
@@ -101,7 +137,15 @@ def problems(table: str, data: Path, subset: Iterable[str] | None = None) -> Ite
 
 
 def count_note(table: str, count: int) -> str:
-    """Say whether the number of images is that of the published benchmark."""
+    """Say whether the number of images is that of the published benchmark.
+
+    Args:
+        table: Key of LAYOUTS.
+        count: Images found.
+
+    Returns:
+        One sentence.
+    """
     layout = LAYOUTS[table]
     if count == layout.published_count:
         return f"{count} images, as many as {layout.published_name} has."
@@ -112,13 +156,29 @@ def count_note(table: str, count: int) -> str:
 
 
 def manifest(samples: Iterable[Sample], data: Path) -> str:
-    """SHA-256 of every file that a run reads, in the format of `sha256sum`."""
+    """SHA-256 of every file that a run reads, in the format of `sha256sum`.
+
+    Args:
+        samples: The samples of a run.
+        data: The benchmark's folder; paths are written relative to it.
+
+    Returns:
+        One line a file, sorted by path.
+    """
     files = sorted({file for sample in samples for file in sample.files.values()})
     return "".join(f"{sha256_of(file)}  {file.relative_to(data).as_posix()}\n" for file in files)
 
 
 def compare_manifest(found: str, expected: str) -> list[str]:
-    """Files that differ between two manifests."""
+    """Files that differ between two manifests.
+
+    Args:
+        found: Manifest of the files on disk.
+        expected: Manifest to hold them to.
+
+    Returns:
+        One sentence a file; none where the manifests agree.
+    """
     found_files, expected_files = _by_path(found), _by_path(expected)
     return [
         f"{path}: "

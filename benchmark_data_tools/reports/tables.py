@@ -168,7 +168,15 @@ def read_results(folder: Path, slugs: Container[str] | None = None) -> Results:
 
 
 def series_of(results: Results, method: str) -> list[Series]:
-    """The results of one method, as a table or the command line names it; none if there is none."""
+    """The results of one method.
+
+    Args:
+        results: A run's results.
+        method: Its name in the tables, or as the run's command line named it.
+
+    Returns:
+        A series a variant; none where the run has no such method.
+    """
     found = [series for series in results.series if series.method == method]
     if not found:
         with suppress(ValueError):
@@ -178,7 +186,14 @@ def series_of(results: Results, method: str) -> list[Series]:
 
 
 def table_rows(results: Results) -> list[Row]:
-    """The paper's lines, then the measured ones."""
+    """The paper's lines, then the measured ones.
+
+    Args:
+        results: A run's results.
+
+    Returns:
+        Rows of unscaled figures.
+    """
     paper = [Row(label, True, found) for label, found in PUBLISHED[results.table].items()]
     means = {(s.method, s.variant): s.means() for s in results.series}
     measured = [
@@ -189,7 +204,14 @@ def table_rows(results: Results) -> list[Row]:
 
 
 def markdown(results: Results) -> str:
-    """A table in Markdown, with a title and a note on provenance."""
+    """A table for a README.
+
+    Args:
+        results: A run's results.
+
+    Returns:
+        Markdown, with a title and a note on provenance.
+    """
     shown = columns(results)
     lines = [
         f"### {title(results)}",
@@ -208,7 +230,14 @@ def markdown(results: Results) -> str:
 
 
 def latex(results: Results) -> str:
-    """A table for a paper (needs the booktabs package)."""
+    """A table for a paper (needs the booktabs package).
+
+    Args:
+        results: A run's results.
+
+    Returns:
+        LaTeX source of a table environment.
+    """
     shown = columns(results)
     head = ["Method", *(f"{REGIONS[r]}: {UNITS[m][0]}" for r, m in shown)]
     lines = [
@@ -231,7 +260,14 @@ def latex(results: Results) -> str:
 
 
 def means_csv(results: Results) -> str:
-    """Every figure with its spread over the images, unrounded: MSE unscaled, the others / 1,000."""
+    """Every figure, unrounded, with its spread over the images.
+
+    Args:
+        results: A run's results.
+
+    Returns:
+        CSV, one line a method, region and metric; MSE unscaled, the others / 1,000.
+    """
     spread = [f"p{p}" for p in PERCENTILES]
     lines: list[list[object]] = [
         ["method", "published", "region", "metric", "images", "mean", *spread]
@@ -251,7 +287,14 @@ def means_csv(results: Results) -> str:
 
 
 def images_csv(results: Results) -> str:
-    """Every image's errors, one line an image and method."""
+    """Every image's errors.
+
+    Args:
+        results: A run's results.
+
+    Returns:
+        CSV, one line an image and method.
+    """
     errors = results.series[0].means()
     names = [f"{region}_{metric}" for region, metric in errors]
     lines: list[list[object]] = [
@@ -267,7 +310,14 @@ def images_csv(results: Results) -> str:
 
 
 def columns(results: Results) -> list[tuple[str, str]]:
-    """The errors that a table prints, where there are any."""
+    """The errors that a table prints, where there are any.
+
+    Args:
+        results: A run's results.
+
+    Returns:
+        Region and metric, in order.
+    """
     found = set().union(*(row.figures for row in table_rows(results)))
     usual = [column for column in COLUMNS[results.table] if column in found]
     # A robustness benchmark may come with trimaps or not.
@@ -276,19 +326,41 @@ def columns(results: Results) -> list[tuple[str, str]]:
 
 
 def label(row: Row) -> str:
-    """A line's name, which says whether the figures are the paper's."""
+    """A line's name, which says whether the figures are the paper's.
+
+    Args:
+        row: A table's line.
+
+    Returns:
+        The name.
+    """
     return f"{row.label} (published)" if row.published else row.label
 
 
 def figure(row: Row, column: tuple[str, str]) -> str | None:
-    """A figure as printed, in its column's unit; None where there is none."""
+    """A figure as printed, in its column's unit.
+
+    Args:
+        row: A table's line.
+        column: Region and metric.
+
+    Returns:
+        Four digits; None where there is no such figure.
+    """
     if column not in row.figures:
         return None
     return f"{row.figures[column] * UNITS[column[1]][1]:.4g}"
 
 
 def note(results: Results) -> str:
-    """What a table's reader must know."""
+    """What a table's reader must know.
+
+    Args:
+        results: A run's results.
+
+    Returns:
+        Two sentences.
+    """
     return (
         f'Means over {len(results.run["samples"])} images. Lines marked "published" are the '
         f"paper's, on all of {LAYOUTS[results.table].published_name}; the others were measured "
@@ -297,7 +369,14 @@ def note(results: Results) -> str:
 
 
 def title(results: Results) -> str:
-    """A table's heading."""
+    """A table's heading.
+
+    Args:
+        results: A run's results.
+
+    Returns:
+        One line.
+    """
     return f"{LAYOUTS[results.table].title} ({Path(results.run['data']).name})"
 
 

@@ -54,7 +54,12 @@ class Memory:
             return self._sum_of_bytes()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the result of this key, made now if it is not there."""
+        """Return the result of this key, made now if it is not there.
+
+        Args:
+            key: all that the result depends on.
+            make: computes the result.
+        """
         found = self.find(key, _MISSING)
         if found is not _MISSING:
             return cast("T", found)  # a key has results of one type

@@ -76,6 +76,10 @@ class Order:
 def number(name: str, value: object) -> float:
     """Return a number as it was sent.
 
+    Args:
+        name: of the setting.
+        value: what was sent for it.
+
     Raises:
         ValueError: it is no finite number.
     """

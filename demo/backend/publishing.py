@@ -40,6 +40,13 @@ def publish(data: bytes, name: str) -> str:
 
     The folder is named after a keyed hash of the content: only who has the file can name it. The
     page may be loading the same file from earlier, so that it is there whole or not at all.
+
+    Args:
+        data: the file's content.
+        name: how it is called for the visitor.
+
+    Returns:
+        Its path.
     """
     path = Path(get_upload_folder()).resolve() / hash_bytes(data) / Path(name).name
     with suppress(FileNotFoundError):
@@ -56,14 +63,25 @@ def publish(data: bytes, name: str) -> str:
 
 
 def new_file(name: str) -> Path:
-    """Return a path for a file that is too large to be held in memory before it is published."""
+    """Return a path for a file that is too large to be held in memory before it is published.
+
+    Args:
+        name: how it is called for the visitor.
+    """
     folder = Path(get_upload_folder()) / token_hex(16)
     folder.mkdir(parents=True)
     return folder / Path(name).name
 
 
 def for_page(pixels: Floats) -> str:
-    """Publish what the page shows, at full size: colours as JPEG of quality 95, planes as PNG."""
+    """Publish what the page shows, at full size: colours as JPEG of quality 95, planes as PNG.
+
+    Args:
+        pixels: (H, W, 3) or (H, W) float32 in [0, 1].
+
+    Returns:
+        The file's path.
+    """
     return publish(*encoded_for_page(pixels))
 
 

@@ -143,7 +143,15 @@ def disagreement(alphas: Sequence[Floats]) -> Floats:
 
 
 def heat(image: Floats, difference: Floats) -> Floats:
-    """Paint a difference over a darkened photo, from dark over red to yellow and white."""
+    """Paint a difference over a darkened photo, from dark over red to yellow and white.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        difference: (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+    """
     grey = 0.3 * image.mean(axis=2, keepdims=True)
     ramp = np.clip(difference[..., None] * 3 - np.array([0, 1, 2], np.float32), 0, 1)
     share = np.sqrt(difference)[..., None]

@@ -318,7 +318,13 @@ class Studio:
         )
 
     def colours_under(self, photo: File, other: File, alpha: Floats) -> Floats:
-        """Return a photo's own colours under another tool's alpha, (H, W, 3)."""
+        """Return a photo's own colours under another tool's alpha, (H, W, 3).
+
+        Args:
+            photo: the photo.
+            other: the other tool's result.
+            alpha: its alpha at the photo's size, (H, W) float32 in [0, 1].
+        """
         image = self.image(photo)
         return self._in_turn(
             ("colours", photo.digest, other.digest),
@@ -402,7 +408,13 @@ class Studio:
 
 
 def over_tiles(foreground: Floats, alpha: Floats, recipe: Recipe) -> Floats:
-    """Return a transparent result to look at: over tiles that shed no light, (H, W, 3)."""
+    """Return a transparent result as it is looked at: over tiles, (H, W, 3) float32 in [0, 1].
+
+    Args:
+        foreground: (H, W, 3) float32 in [0, 1].
+        alpha: (H, W) float32 in [0, 1].
+        recipe: its shadow; tiles shed no light.
+    """
     return render(foreground, alpha, page_tiles(alpha), replace(recipe, light_wrap=0))
 
 
@@ -453,7 +465,15 @@ def _digest(*values: object) -> str:
 
 
 def overlay(image: Floats, plane: Floats) -> Floats:
-    """Tint a photo where a mask is set, and draw the mask's outline."""
+    """Tint a photo where a mask is set, and draw the mask's outline.
+
+    Args:
+        image: (H, W, 3) float32 in [0, 1].
+        plane: (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+    """
     share = (_TINT_SHARE * plane)[..., None]
     tinted = (1 - share) * image + share * _TINT
     inside = (plane >= 0.5).astype(np.uint8)
