@@ -129,6 +129,13 @@ class MethodSpec:
     def variants(self, known: list[str], trimap_variant: str | None) -> list[str]:
         """The variants of a table that the method can answer.
 
+        Args:
+            known: The table's variants.
+            trimap_variant: The one whose input is a trimap; None where there is none.
+
+        Returns:
+            Names out of `known`.
+
         Raises:
             ValueError: If there are none.
         """
@@ -152,6 +159,13 @@ class MethodSpec:
 
 def parse(text: str, table: str) -> MethodSpec:
     """Read a method's name.
+
+    Args:
+        text: See the module's table.
+        table: Key of LAYOUTS.
+
+    Returns:
+        The method.
 
     Raises:
         ValueError: If there is no such method.
@@ -191,6 +205,12 @@ def parse(text: str, table: str) -> MethodSpec:
 
 def parse_refiner(text: str) -> str:
     """Read the name of what refines other methods' mattes (table 2).
+
+    Args:
+        text: A matting network, as `parse` reads it.
+
+    Returns:
+        Its name, as a `MethodSpec` has it.
 
     Raises:
         ValueError: If there is no such network, or the method looks at no matte.
@@ -298,6 +318,16 @@ def predict_foreground(
 ) -> Floats:
     """Predict the foreground's colours (table 3).
 
+    Args:
+        spec: The method.
+        case: The question.
+        name: The image's name.
+        variant: The guidance's name.
+        alpha: The method's matte, (H, W) float32.
+
+    Returns:
+        F, (H, W, 3) float32 in [0, 1].
+
     Raises:
         ValueError: If a prediction is missing or wrong.
     """
@@ -313,6 +343,11 @@ def predict_foreground(
 
 def check_folder(spec: MethodSpec, variants: list[str], names: list[str]) -> None:
     """Refuse a folder of predictions that lacks some, before anything runs.
+
+    Args:
+        spec: A method.
+        variants: The variants it is to answer.
+        names: The images.
 
     Raises:
         ValueError: If a prediction is missing.

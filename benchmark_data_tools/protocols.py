@@ -99,6 +99,13 @@ def variants(table: str, settings: Settings) -> list[str]:
 
     >>> variants("robustness", Settings(kernels_px=(10,)))
     ['erode_10', 'unchanged', 'dilate_10']
+
+    Args:
+        table: Key of LAYOUTS.
+        settings: The run's choices.
+
+    Returns:
+        Names, in the table's order.
     """
     if table == "robustness":
         kernels = sorted(set(settings.kernels_px) - {0})
@@ -146,6 +153,12 @@ def case(
         settings: The run's choices.
         probability: Segmentation of a named image.
         rival_matte: Table 2: the matte to be refined; None asks for the rival's own case.
+
+    Returns:
+        The case.
+
+    Raises:
+        ValueError: If a probability map is missing or of another size.
     """
     alpha = pictures.alpha
     regions = {"whole": whole(alpha)}
@@ -184,7 +197,15 @@ def case(
 
 
 def perturb(guidance: Floats, variant: str) -> Floats:
-    """Erode or dilate a guidance, (H, W), as a robustness variant says: see `signed_kernel_px`."""
+    """Erode or dilate a guidance as a robustness variant says.
+
+    Args:
+        guidance: (H, W) float32 in [0, 1].
+        variant: "unchanged", "erode_K" or "dilate_K" with K the ellipse's diameter in px.
+
+    Returns:
+        (H, W) float32.
+    """
     return shift_boundary(guidance, signed_kernel_px(variant))
 
 
@@ -193,6 +214,12 @@ def signed_kernel_px(variant: str) -> int:
 
     >>> signed_kernel_px("erode_20")
     -20
+
+    Args:
+        variant: "unchanged", "erode_K" or "dilate_K".
+
+    Returns:
+        Diameter in px.
     """
     if variant == "unchanged":
         return 0
@@ -202,6 +229,13 @@ def signed_kernel_px(variant: str) -> int:
 
 def shrink(pictures: Pictures, long_side_px: int) -> Pictures:
     """Pictures at a smaller size, area-averaged; smaller ones stay as they are.
+
+    Args:
+        pictures: The pictures; their trimap must be None, as averages are no trimap.
+        long_side_px: Longest side of the result.
+
+    Returns:
+        Pictures of one new size.
 
     Raises:
         ValueError: If there is a trimap.
@@ -222,7 +256,13 @@ def shrink(pictures: Pictures, long_side_px: int) -> Pictures:
 
 
 def probability_from_folder(folder: Path) -> Probability:
-    """Return segmentations made beforehand: grey pictures named as the images.
+    """Segmentations that were made beforehand.
+
+    Args:
+        folder: Grey pictures named as the images, white where the subject is certain.
+
+    Returns:
+        Function from an image's name and pixels to its probability, (H, W) float32.
 
     Raises:
         ValueError: If the folder is missing or empty.
@@ -237,6 +277,13 @@ def probability_from_folder(folder: Path) -> Probability:
 
 def sha256_of_probabilities(folder: Path, names: Iterable[str]) -> str:
     """Fingerprint of segmentations that were made beforehand.
+
+    Args:
+        folder: Grey pictures named as the images.
+        names: The images.
+
+    Returns:
+        64 hexadecimal digits.
 
     Raises:
         ValueError: If the folder or a map is missing.
