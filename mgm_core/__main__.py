@@ -48,7 +48,7 @@ from mgm_core.files.outputs import PIPE, Job, Plan, UsageError, check_outputs, p
 from mgm_core.files.urls import UrlJob, UrlPlan, is_url, plan_urls
 from mgm_core.foreground.estimate import ForegroundMethod, current_method
 from mgm_core.guidance import GuidanceKind
-from mgm_core.images import read_photo
+from mgm_core.images import LARGEST_MEGAPIXELS, read_photo
 from mgm_core.models import Models
 from mgm_core.networks.hardware import DtypeName
 from mgm_core.recipe import AUTO, Background, Quality, Recipe, read_background
@@ -325,6 +325,11 @@ def _run(options: argparse.Namespace, done: list[Job | UrlJob]) -> int:
             raise UsageError(
                 f"--workers must be 1 or more, got {options.workers}: leave it out to keep the "
                 "machine busy"
+            )
+        if not 0 < options.max_megapixels <= LARGEST_MEGAPIXELS:
+            raise UsageError(
+                f"--max-megapixels must be above 0 and at most {LARGEST_MEGAPIXELS:g}, got "
+                f"{options.max_megapixels:g}: choose a limit in this range"
             )
         if options.watch:
             check_watching([Path(name) for name in options.inputs])

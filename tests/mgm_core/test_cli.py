@@ -112,6 +112,10 @@ def test_masks_trimaps_and_backgrounds(photos, tmp_path, capsys):
         (["A", "-o", "x.png", "--background", "green"], "--background must be 'none', '#rrgg"),
         (["A", "-o", "x.png", "--weights", "prn_x"], "weights must be a file or one of"),
         (["A", "-o", "x.png", "--device", "tpu"], "device must be auto"),
+        (
+            ["A", "-o", "x.png", "--max-megapixels", "0"],
+            "--max-megapixels must be above 0 and at most 178, got 0",
+        ),
     ],
 )
 def test_a_wrong_command_line_says_what_to_do(photos, capsys, arguments, message):
