@@ -48,7 +48,7 @@ from mgm_core.files.outputs import PIPE, Job, Plan, UsageError, check_outputs, p
 from mgm_core.files.urls import UrlJob, UrlPlan, is_url, plan_urls
 from mgm_core.foreground.estimate import ForegroundMethod, current_method
 from mgm_core.guidance import GuidanceKind
-from mgm_core.images import LARGEST_MEGAPIXELS, read_photo
+from mgm_core.images import check_limit, read_photo
 from mgm_core.models import Models
 from mgm_core.networks.hardware import DtypeName
 from mgm_core.recipe import AUTO, Background, Quality, Recipe, read_background
@@ -124,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _name(text: str) -> str:
-    """Take a name; none would stand for the working folder, or for no mask."""
+    """Return a name; an empty one would mean the working folder, or no mask."""
     if not text:
         raise argparse.ArgumentTypeError("must be a name, got nothing: is a variable empty?")
     return text
@@ -326,11 +326,7 @@ def _run(options: argparse.Namespace, done: list[Job | UrlJob]) -> int:
                 f"--workers must be 1 or more, got {options.workers}: leave it out to keep the "
                 "machine busy"
             )
-        if not 0 < options.max_megapixels <= LARGEST_MEGAPIXELS:
-            raise UsageError(
-                f"--max-megapixels must be above 0 and at most {LARGEST_MEGAPIXELS:g}, got "
-                f"{options.max_megapixels:g}: choose a limit in this range"
-            )
+        check_limit(options.max_megapixels, "--max-megapixels")
         if options.watch:
             check_watching([Path(name) for name in options.inputs])
         models = models_of(options)

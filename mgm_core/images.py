@@ -56,6 +56,7 @@ __all__ = [
     "ImageError",
     "Photo",
     "SubjectMask",
+    "check_limit",
     "encode_jpeg",
     "encode_png",
     "encode_webp",
@@ -241,7 +242,7 @@ def read_header(source: Source, *, max_megapixels: float = 50.0) -> Header:
         ImageError: as in `read_photo`.
     """
     name = _name(source)
-    data = _read_bytes(source, _check_limit(max_megapixels))
+    data = _read_bytes(source, check_limit(max_megapixels))
     with _naming_damage(name), _without_bomb_warning():
         opened = _open(name, data, max_megapixels)
         bits = _bits(name, opened)
@@ -642,16 +643,24 @@ class _Decoded:
 def _read(source: Source, max_megapixels: float, *, colour_managed: bool) -> _Decoded:
     """Decode a file to upright float32 colours and what goes with them."""
     name = _name(source)
-    data = _read_bytes(source, _check_limit(max_megapixels))
+    data = _read_bytes(source, check_limit(max_megapixels))
     with _naming_damage(name), _without_bomb_warning():
         return _decode(name, data, max_megapixels, colour_managed)
 
 
-def _check_limit(max_megapixels: float) -> int:
-    """Raise unless the limit is possible; return how many bytes a file may have for it."""
+def check_limit(max_megapixels: float, name: str = "max_megapixels") -> int:
+    """Return how many bytes a file may have for a limit on its megapixels.
+
+    Args:
+        max_megapixels: The limit.
+        name: What an error calls it.
+
+    Raises:
+        ValueError: The limit is impossible.
+    """
     if not 0 < max_megapixels <= LARGEST_MEGAPIXELS:
         raise ValueError(
-            f"max_megapixels must be above 0 and at most {LARGEST_MEGAPIXELS:g}, got "
+            f"{name} must be above 0 and at most {LARGEST_MEGAPIXELS:g}, got "
             f"{max_megapixels:g}: choose a limit in this range and shrink larger images"
         )
     return int(max_megapixels * 1e6 * _MAX_BYTES_PER_PIXEL) + _MAX_OTHER_BYTES
@@ -766,15 +775,16 @@ def _exif(opened: ImageFile.ImageFile) -> bytes:
 
 
 def exif_values(exif: Image.Exif) -> dict[int, Any]:
-    """Return EXIF's values by tag, those of its parts by the part's, as Pillow is to write them.
+    """Return EXIF's values by tag, ready for Pillow to write; a part's values are a dictionary.
 
-    It reads texts as Latin-1. It writes them as ASCII, with "?" for all else, but for bytes.
+    Pillow reads texts as Latin-1 and writes them as ASCII, with "?" for every other letter. It
+    writes bytes as they are, so that texts with other letters are returned as bytes.
     """
     values = dict(exif) | {part: exif.get_ifd(part) for part in _EXIF_PARTS}
     return {tag: _as_stored(value) for tag, value in values.items() if value != {}}
 
 
-def _as_stored(value: Any) -> Any:  # noqa: ANN401 - what Pillow makes of a tag
+def _as_stored(value: object) -> object:
     if isinstance(value, dict):
         return {tag: _as_stored(inner) for tag, inner in value.items()}
     return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value

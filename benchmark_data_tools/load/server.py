@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -248,10 +247,20 @@ def standard_faults(server: Server) -> list[Callable[[], None]]:
 
         return do
 
-    def post(path: str, kind: dict[str, str] | None = None, **body: Any) -> httpx.Response | None:  # noqa: ANN401 - what httpx takes
-        headers = {"x-forwarded-for": "198.19.0.1", **(kind or {})}
+    def post(
+        path: str,
+        content: bytes | None = None,
+        kind: str | None = None,
+        data: object = None,
+        files: dict[str, tuple[str, bytes]] | None = None,
+    ) -> httpx.Response | None:
+        url, headers = f"{server.url}/gradio_api{path}", {"x-forwarded-for": "198.19.0.1"}
+        if kind is not None:
+            headers["content-type"] = kind
         try:
-            return httpx.post(f"{server.url}/gradio_api{path}", headers=headers, timeout=30, **body)
+            return httpx.post(
+                url, headers=headers, content=content, json=data, files=files, timeout=30
+            )
         except httpx.HTTPError:
             return None
 
@@ -263,14 +272,12 @@ def standard_faults(server: Server) -> list[Callable[[], None]]:
             return
         data = {"photo": {"path": sent.json()[0], "meta": {"_type": "gradio.FileData"}}}
         for _ in range(20):
-            post("/call/v2/matte", json=data)
+            post("/call/v2/matte", data=data)
 
     def send_noise() -> None:
-        json_kind = {"content-type": "application/json"}
-        form_kind = {"content-type": "multipart/form-data; boundary=b"}
         for _ in range(30):
-            post("/queue/join", json_kind, content=random_numbers.randbytes(5000))
-            post("/upload", form_kind, content=random_numbers.randbytes(50_000))
+            post("/queue/join", random_numbers.randbytes(5000), "application/json")
+            post("/upload", random_numbers.randbytes(50_000), "multipart/form-data; boundary=b")
 
     def freeze() -> None:
         """As a machine that swaps or is suspended."""

@@ -43,8 +43,8 @@ class Format:
         name: its name on the command line.
         suffixes: endings that choose it; the first is that of new files.
         alpha: it holds transparency.
-        most_exif_bytes: so much EXIF does it hold.
-        longest_px: its longest side.
+        most_exif_bytes: the most EXIF that it holds; 0 where it holds none.
+        longest_px: the longest side that it can have.
         layers: it holds layers.
         package: what has to be installed to write it; empty where nothing has.
         bits: of a channel.

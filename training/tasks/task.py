@@ -45,8 +45,15 @@ class Task(ABC):
         """Open the training data, made in the loading processes."""
 
     def on_device(self, device: torch.device, step: int) -> DeviceExamples:
-        """Open the training data, made on the device, for a run that begins with this step."""
-        raise NotImplementedError("tasks without such data refuse `data.on_device`")
+        """Open the training data, made on the device, for a run that begins with this step.
+
+        Raises:
+            ConfigError: The task's data are made in the loading processes alone.
+        """
+        raise ConfigError(
+            f"data.on_device must be false for this task, got true for {device} from step {step}: "
+            "its examples are made in the loading processes"
+        )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the encoder's and the other parameters with a learning-rate `factor` each."""
