@@ -161,6 +161,7 @@ class Photo:
             tell.
         exif: the file's EXIF without orientation and thumbnail, as a file has it; may be empty.
         notes: sentences on what was not taken as the file says.
+        exif_fault: why the file's EXIF cannot be written again; empty where it can.
     """
 
     image: Floats = field(repr=False)
@@ -168,6 +169,7 @@ class Photo:
     dpi: tuple[float, float] | None = None
     exif: bytes = field(default=b"", repr=False)
     notes: tuple[str, ...] = ()
+    exif_fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,12 @@ def read_photo(source: Source, *, max_megapixels: float = 50.0) -> Photo:
     """
     found = _read(source, max_megapixels, colour_managed=True)
     return Photo(
-        np.ascontiguousarray(found.colours), found.alpha, found.dpi, found.exif, found.notes
+        np.ascontiguousarray(found.colours),
+        found.alpha,
+        found.dpi,
+        found.exif,
+        found.notes,
+        found.exif_fault,
     )
 
 
@@ -628,7 +635,7 @@ class _Decoded:
         alpha: (H, W) float32 in [0, 1], or None.
         levels: (H, W) integers as they are stored, of grey and palette files; or None.
         coloured_palette: the levels are entries of a palette that is not grey.
-        dpi: as in `Photo`; so are exif and notes.
+        dpi: as in `Photo`; so are exif, notes and exif_fault.
     """
 
     colours: Floats
@@ -638,6 +645,7 @@ class _Decoded:
     dpi: tuple[float, float] | None = None
     exif: bytes = b""
     notes: tuple[str, ...] = ()
+    exif_fault: str = ""
 
 
 def _read(source: Source, max_megapixels: float, *, colour_managed: bool) -> _Decoded:
@@ -705,8 +713,10 @@ def _decode(name: str, data: bytes, max_megapixels: float, colour_managed: bool)
     # Viewers show pictures whose EXIF is damaged; where up is had to be read above.
     with suppress(Exception):
         about["dpi"] = _dpi(opened, turned)
-    with suppress(Exception):
+    try:
         about["exif"] = _exif(opened)
+    except Exception as error:
+        about["exif_fault"] = str(error) or type(error).__name__
     profile = opened.info.get("icc_profile") if colour_managed else None
     if profile:
         try:

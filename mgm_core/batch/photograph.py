@@ -93,7 +93,9 @@ class CutOut:
         recipe, most = order.recipe, order.max_megapixels
         given = BytesIO(sys.stdin.buffer.read()) if job.source == PIPE else opened(job.source)
         photo = read_photo(given, max_megapixels=most)
-        exif = photo.exif if order.keep_metadata else b""
+        exif, notes = (photo.exif if order.keep_metadata else b""), photo.notes
+        if order.keep_metadata and photo.exif_fault:
+            notes += (f"its EXIF cannot be written again ({photo.exif_fault}) and is left out.",)
         height, width = photo.image.shape[:2]
         order.form.check_fits(height, width, exif)
         read = time.perf_counter()
@@ -123,7 +125,7 @@ class CutOut:
             _write_result(cutout, photo.dpi, exif, job, order)
         seconds = {"read": read - began, "cut_out": cut - read, "write": time.perf_counter() - cut}
         cpu_s = time.thread_time() - cpu_began
-        return Done(guided.reason, width, height, photo.notes, seconds, cpu_s)
+        return Done(guided.reason, width, height, notes, seconds, cpu_s)
 
 
 def _encoded_side(cutout: Cutout, side: str) -> bytes:

@@ -4,7 +4,7 @@ Requests take turns and have shares (`runtime/admission.py`), and work ends when
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -31,10 +31,6 @@ __all__ = ["LANE", "Limits", "make_app"]
 LANE = "photo"
 """The lane of `Admission` that a service must have."""
 _CLIENT_LEFT = 499
-_FIELDS = (
-    *("photo", "mask", "trimap", "background_picture"),
-    *("background", "category", "quality", "result"),
-)
 _RETRY_S = "5"
 _NO_MEMORY = "the server must have memory for the photograph, got too little: send a smaller one"
 _PNG = {200: {"content": {"image/png": {}}, "description": "The cut-out"}}
@@ -143,9 +139,10 @@ def make_app(
                     return encode_png(made.picture)
 
         try:
-            _check_fields(await request.form())
-            if background is not None and background_picture is None:
-                _check_background(background)
+            fields = [field.name for field in request.scope["route"].dependant.body_params]
+            _check_fields(await request.form(), fields)
+            if background is not None:
+                _check_background(background, background_picture)
             with admission.visit(Visitor(address)) as visit:
                 visit.reserve()
                 # It waits in a thread of its own: AnyIO's common ones are 40, for all requests.
@@ -169,26 +166,31 @@ def make_app(
     return app
 
 
-def _check_fields(form: FormData) -> None:
+def _check_fields(form: FormData, fields: Sequence[str]) -> None:
     """Raise where a request has a field that nobody reads, such as a misspelt one.
 
     Raises:
         ValueError: It has.
     """
-    unknown = form.keys() - set(_FIELDS)
+    unknown = form.keys() - set(fields)
     if unknown:
         raise ValueError(
-            f"a request's fields must be {', '.join(_FIELDS)}, got {min(unknown)!r:.60}: correct "
+            f"a request's fields must be {', '.join(fields)}, got {min(unknown)!r:.60}: correct "
             "it, or leave it out"
         )
 
 
-def _check_background(text: str) -> None:
-    """Raise unless a text is a background: `cut_out` opens any other text as a file's path.
+def _check_background(text: str, picture: UploadFile | None) -> None:
+    """Raise unless a text is the background: `cut_out` opens any other text as a file's path.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is no background, or a picture is there beside it.
     """
+    if picture is not None:
+        raise ValueError(
+            f"background must be left out beside background_picture, got {text!r:.60}: send one "
+            "of them"
+        )
     if read_background(text) is None:
         raise ValueError(
             f"background must be {BACKGROUNDS}, got {text!r:.60}: send a picture as "

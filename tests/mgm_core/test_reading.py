@@ -341,6 +341,7 @@ def test_a_resolution_stays_though_a_value_of_exif_cannot_be_written_again():
     block = exif_block(1, struct.pack("<ii", -5, 0), kind=10, count=1, part=ExifTags.IFD.Exif)
     photo = read_photo(file_of(RED_PAGE, "JPEG", exif=block, dpi=(300, 150)))
     assert (photo.dpi, photo.exif) == ((300, 150), b"")
+    assert photo.exif_fault
 
 
 def test_exif_is_kept_without_what_was_true_of_the_file_alone():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mgm_core import images
 from mgm_core.__main__ import main
 from mgm_core.batch import photograph
 from mgm_core.choices import SegmenterError
@@ -333,6 +334,20 @@ def test_resolution_stays_and_exif_only_when_it_is_wanted(here):
     assert bare.dpi == tagged.dpi == pytest.approx((300, 300), abs=0.01)
     assert bare.exif == b""
     assert b"A. Photographer" in tagged.exif
+
+
+def test_exif_that_cannot_be_written_again_is_told(here, monkeypatch, capsys):
+    def unwritable(_):
+        raise ValueError("a tag is of no known kind")
+
+    monkeypatch.setattr(images, "_exif", unwritable)
+    write(here / "a.jpg")
+    assert run("a.jpg", "-o", "bare.png") == 0
+    assert "EXIF" not in capsys.readouterr().err
+    assert run("a.jpg", "-o", "kept.png", "--keep-metadata") == 0
+    told = "a.jpg: its EXIF cannot be written again (a tag is of no known kind) and is left out."
+    assert told in capsys.readouterr().err
+    assert read_photo(here / "kept.png").exif == b""
 
 
 def erased():
