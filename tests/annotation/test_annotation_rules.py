@@ -277,6 +277,38 @@ def test_looking_at_the_queue_writes_nothing(any_store, monkeypatch):
     assert (store.entry(1).assignee, store.entry(1).taken) == ("ann", True)
 
 
+def test_an_image_that_was_only_opened_is_nobodys_wherever_it_is_shown(any_store):
+    store, now = any_store, [1000.0]
+    store.clock = lambda: now[0]
+    now[0] = leases.take(store, 1, ANN, "a" * 32) - 1
+    assert progress.authors(store) == ["ann"]
+    assert progress.progress(store, "ann").counts["open"] == 1
+    assert leases.owner(store, 1) == "ann"
+    now[0] += 2
+    assert progress.authors(store) == []
+    assert progress.progress(store, "ann").counts["open"] == 0
+    assert leases.owner(store, 1) is None
+    # What a person worked on and finished counts as theirs without any lease.
+    leases.take(store, 1, ANN, "a" * 32)
+    now[0] += 30
+    save(store, 1, dot(1), "ann", 0, active_seconds=30)
+    states.move(store, 1, "done", ANN)
+    now[0] += 2 * LEASE_SECONDS
+    ann = progress.progress(store, "ann")
+    assert (ann.counts["done"], ann.finished, ann.per_hour) == (1, 1, pytest.approx(120))
+
+
+def test_a_renewed_lease_takes_an_image_back_from_who_only_opened_it_meanwhile(store, clock):
+    clock[0] = 1 + leases.take(store, 1, ANN, "a" * 32)  # her machine slept
+    until = leases.take(store, 1, BOB, "b" * 32)
+    with pytest.raises(HeldError, match="got one that bob works on"):
+        leases.take(store, 1, ANN, "a" * 32, renew=True)
+    clock[0] = until + 1
+    leases.take(store, 1, ANN, "a" * 32, renew=True)
+    assert (store.entry(1).assignee, store.entry(1).taken) == ("ann", True)
+    assert save(store, 1, dot(1), "ann", 0).conflict is None
+
+
 def test_a_second_pass_that_somebody_only_opened_is_shown_to_others(store, clock):
     passes.add_second_pass(store, 100)
     second = max(entry.id for entry in store.passes(1))

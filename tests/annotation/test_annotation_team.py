@@ -18,7 +18,7 @@ from benchmark_data_tools.annotation.storage.masks import MaskError, decode_mask
 from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import Store
 from benchmark_data_tools.annotation.storage.tables import Image
-from benchmark_data_tools.annotation.team import passes, queue, states
+from benchmark_data_tools.annotation.team import leases, passes, queue, states
 from benchmark_data_tools.annotation.team.queue import Filter
 from benchmark_data_tools.data.samples import problems as benchmark_problems
 
@@ -180,6 +180,13 @@ def test_comments_at_places(client, labelled):
     assert client.post(f"/api/pins/{pin['id']}/settle").status_code == 200
     assert client.get("/api/entries/1").json()["pins"] == []
     assert client.post(f"/api/pins/{pin['id']}/settle").status_code == 404
+
+
+def test_the_page_shows_an_image_that_was_only_opened_as_nobodys(client, labelled):
+    until = leases.take(labelled, 1, ANN, "a" * 32)
+    assert client.get("/api/entries/1").json()["assignee"] == "ann"
+    labelled.clock = lambda: until + 1
+    assert client.get("/api/entries/1").json()["assignee"] is None
 
 
 def test_a_batch_does_what_it_may_and_tells_the_rest(labelled):

@@ -43,6 +43,7 @@ def get_entry(entry_id: Number, user: Guarded, service: Given) -> dict[str, Any]
     image = service.store.image(entry_id)
     lease = leases.holder(service.store, entry_id)
     return entry_row(entry, image) | {
+        "assignee": leases.owner(service.store, entry_id),
         "lease": None if lease is None else {"holder": lease.holder, "expires": lease.expires_at},
         "conflicts": [
             {"id": c.id, "kept": c.head, "stale": c.stale}

@@ -45,6 +45,7 @@ def take(store: Store, entry_id: int, user: User, token: str, *, renew: bool = F
         entry = store.entry(entry_id, session)
         rules.check_blind(session, entry, user)
         rules.check_lease(session, entry, user, now)
+        _give_back_lapsed(session, entry, now)
         rules.check_assignee(entry, user)
         rules.check_unlocked(entry, user)
         lease = session.get(Lease, entry_id)
@@ -83,8 +84,12 @@ def end_lapsed(store: Store) -> None:
         # Locked one by one, and asked again: the holder may have renewed it.
         with store.changing() as session:
             entry = store.entry(entry_id, session)
-            if _tells(session, entry, rules.lapsed(store.clock())):
-                _give_back(session, entry)
+            _give_back_lapsed(session, entry, store.clock())
+
+
+def _give_back_lapsed(session: Session, entry: Entry, now: float) -> None:
+    if _tells(session, entry, rules.lapsed(now)):
+        _give_back(session, entry)
 
 
 def _give_back(session: Session, entry: Entry) -> None:
@@ -98,6 +103,12 @@ def _give_back(session: Session, entry: Entry) -> None:
 
 def _tells(session: Session, entry: Entry, rule: ColumnElement[bool]) -> bool:
     return session.scalar(select(Entry.id).where(Entry.id == entry.id, rule)) is not None
+
+
+def owner(store: Store, entry_id: int) -> str | None:
+    """Return whose an entry is now: nobody's, too, once who only opened it has left it."""
+    with store.reading() as session:
+        return session.scalar(select(rules.owner(store.clock())).where(Entry.id == entry_id))
 
 
 def holder(store: Store, entry_id: int) -> Lease | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
+from benchmark_data_tools.annotation.storage import rules
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
 from benchmark_data_tools.annotation.storage.tables import STATES, Entry, Revision
 
@@ -43,9 +44,10 @@ def progress(store: Store, author: str | None = None) -> Progress:
         time = select(func.sum(Revision.active_seconds))
         finishing = select(Entry.id).where(Entry.state.in_(FINISHED))
         if author is not None:
-            counting = counting.where(Entry.assignee == author)
+            owned = rules.owner(store.clock()) == author
+            counting = counting.where(owned)
             time = time.where(Revision.author == author)
-            finishing = finishing.where(Entry.assignee == author)
+            finishing = finishing.where(owned)
         found = {state: number for state, number in session.execute(counting)}  # noqa: C416  # typed
         counts: dict[str, int] = {state: found.get(state, 0) for state in STATES}
         seconds = float(session.scalar(time) or 0.0)
@@ -77,10 +79,10 @@ def progress(store: Store, author: str | None = None) -> Progress:
 
 
 def authors(store: Store) -> Sequence[str]:
-    """Return everyone who saved or was given something."""
+    """Return everyone who saved something, or whose an entry is now."""
     with store.reading() as session:
         saved = set(session.scalars(select(Revision.author).distinct()))
-        given = set(session.scalars(select(Entry.assignee).distinct()))
+        given = set(session.scalars(select(rules.owner(store.clock())).distinct()))
     return sorted(name for name in saved | given if name)
 
 
