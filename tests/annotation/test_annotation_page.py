@@ -474,6 +474,31 @@ def test_a_failing_server_is_told_of_and_the_strokes_are_kept_and_sent(chromium,
         context.close()
 
 
+def test_a_browser_that_keeps_no_strokes_says_so_and_promises_nothing(chromium, address, store):
+    with opened(chromium, address, 3) as page:
+        page.evaluate(
+            "() => { IDBObjectStore.prototype.put = () => { throw new Error('disk full'); }; }"
+        )
+        brush(page, 4)
+        stroke(page, (30, 20))
+        expect(page.locator("#banner")).to_contain_text("keeps no strokes (disk full)")
+        assert "Your strokes are kept" not in page.locator("#banner").text_content()
+        saved(page)
+        page.route("**/revisions?*", lambda route: route.abort())
+        stroke(page, (10, 10))
+        expect(page.locator("#banner")).to_contain_text("kept in this tab alone: leave it open")
+        said = []
+        page.once("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        with page.expect_event("dialog"):
+            page.keyboard.press("Shift+N")
+        page.unroute("**/revisions?*")
+        saved(page)
+        assert said == [
+            "This image could not be saved. This browser keeps no strokes: they are lost. Leave it?"
+        ]
+    assert store.mask(3)[9, 9] == 255
+
+
 def test_a_tab_that_dies_with_unsent_strokes_finds_them_again(chromium, store):
     service = service_of(store)
     with serving(service) as address:
@@ -698,6 +723,39 @@ def test_two_browsers_on_one_image_settle_a_conflict(chromium, address, store):
         assert mask[9, 9] == mask[29, 39] == 255
         assert drawn(one, (48, 64))[9, 9] == 255
         assert store.open_conflicts() == []
+
+
+def test_a_conflict_stays_shown_however_often_escape_is_pressed(chromium, address, store):
+    with opened(chromium, address, 3) as one, opened(chromium, address, 3) as two:
+        for page in (one, two):
+            brush(page, 4)
+        stroke(two, (10, 10))
+        saved(two)
+        stroke(one, (40, 30))
+        expect(one.locator("#conflict")).to_be_visible()
+        for _ in range(4):  # the browser closes it at the third
+            one.keyboard.press("Escape")
+            one.evaluate(
+                "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
+            )
+        assert one.locator("#conflict").is_visible()
+        one.click("[data-take=union]")
+        saved(one)
+        assert not one.locator("#conflict").is_visible()
+        assert store.open_conflicts() == []
+
+
+def test_a_copied_tab_is_a_page_of_its_own(chromium, address, store):
+    with opened(chromium, address, 3) as one:
+        with one.context.expect_page() as copy:
+            one.evaluate("() => { window.open(location.href); }")
+        two = copy.value
+        two.wait_for_selector("body[data-opened='3']")
+        token = leases.holder(store, 3).token
+        with one.expect_response("**/entries/3/release"):
+            one.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
+        assert leases.holder(store, 3).token == token == two.evaluate("annotator.page.token")
+        assert one.evaluate("annotator.page.token") != token
 
 
 def test_another_person_holds_the_image(chromium, store):

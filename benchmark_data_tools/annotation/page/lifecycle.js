@@ -37,10 +37,10 @@ async function saveBeforeLeaving() {
   await saveNote();
   const saved = await page.saver.flush();
   if (!saved && page.saver.unsaved) {
-    const leaving = confirm(
-      "This image could not be saved. Its strokes are kept in this browser and sent when you open it again. Leave it?",
-    );
-    if (!leaving) return false;
+    const future = page.saver.unkept
+      ? "This browser keeps no strokes: they are lost."
+      : "Its strokes are kept in this browser and sent when you open it again.";
+    if (!confirm(`This image could not be saved. ${future} Leave it?`)) return false;
   }
   return true;
 }
@@ -207,6 +207,10 @@ window.addEventListener("hashchange", () => {
 
 function showSaving(saver, state, message) {
   if (saver !== page.saver) return;
+  if (state === "unkept") {
+    banner(`This browser keeps no strokes (${message}): those that the server lacks are lost with this tab.`);
+    return;
+  }
   const words = {
     saved: "Saved", unsaved: page.entry.head || saver.unsaved ? "Not saved yet" : "", saving: "Saving…",
     failed: "Not saved", conflict: "Conflict",
@@ -215,7 +219,8 @@ function showSaving(saver, state, message) {
   $("save-state").dataset.state = state;
   if (state === "failed") {
     page.failing = true;
-    banner(`Not saved: ${message}. Your strokes are kept in this browser and sent again.`);
+    const place = saver.unkept ? "in this tab alone: leave it open, they are" : "in this browser and";
+    banner(`Not saved: ${message}. Your strokes are kept ${place} sent again.`);
   } else if (state === "saved" && page.failing) {
     page.failing = false;
     banner();

@@ -16,7 +16,7 @@ export const page = {
   held: "", // why the entry is read-only; "" where it is not
   settling: false, // whether a conflict is being settled
   note: "", // the note as the server has it; what is being typed differs from it
-  token: (sessionStorage.token ??= randomId()), // names this tab for leases
+  token: randomId(), // names this page for leases; a tab's own store is copied with the tab
 };
 // Callbacks of what canvas and queue do; the parts that answer to them fill it in.
 export const listeners = { toolsShown: () => {}, openEntry: () => {}, pressed: {} };

@@ -37,7 +37,8 @@ export async function chooseInConflict(dialog, { entry, image, me }, problem) {
     });
   };
   await show(0);
-  dialog.oncancel = (event) => event.preventDefault(); // it stays until it is settled
+  // It stays until it is settled: a browser lets Escape, pressed often enough, close any dialog.
+  dialog.onclose = () => dialog.showModal();
   if (!dialog.open) dialog.showModal();
   for (const button of dialog.querySelectorAll("[data-look]")) {
     button.onclick = () => show(at + Number(button.dataset.look));
@@ -45,6 +46,7 @@ export async function chooseInConflict(dialog, { entry, image, me }, problem) {
   return new Promise((resolve) => {
     for (const button of dialog.querySelectorAll("[data-take]")) {
       button.onclick = () => {
+        dialog.onclose = null;
         const chosen = button.dataset.take === "all" ? conflicts : [conflicts[at]];
         resolve({
           take: button.dataset.take === "all" ? "union" : button.dataset.take,

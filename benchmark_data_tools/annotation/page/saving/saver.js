@@ -14,7 +14,7 @@ export function saveOf(entry, number) {
 }
 
 export class Saver {
-  // `tell(state, message)`: saved, unsaved, saving, failed, conflict.
+  // `tell(state, message)`: saved, unsaved, saving, failed, conflict; unkept, of the browser's own.
   constructor(key, entry, mask, tell) {
     this.key = key;
     this.entry = entry;
@@ -34,6 +34,7 @@ export class Saver {
     this.unjournalled = new Set(); // tiles
     this.forgettable = 0; // the newest generation that the server has
     this.journalled = null; // while the journal is written
+    this.unkept = false; // whether the browser took no journal
     this.saving = null;
     this.conflict = null;
     this.why = "";
@@ -98,7 +99,8 @@ export class Saver {
         }
       }
     } catch (error) {
-      this.tell("failed", `This browser keeps no strokes (${error.message})`);
+      this.unkept = true;
+      this.tell("unkept", error.message);
     }
     this.journalled = null;
   }
