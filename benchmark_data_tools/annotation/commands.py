@@ -103,7 +103,9 @@ def add_subcommands(subparsers: "Subparsers") -> None:
     people = add("users", "list, add, change or remove users")
     people.add_argument("action", choices=("list", "add", "remove"))
     people.add_argument("name", nargs="?")
-    people.add_argument("--role", choices=ROLES, default="annotator")
+    people.add_argument(
+        "--role", choices=ROLES, help="default: what the user is already, or annotator"
+    )
     people.add_argument(
         "--hugging-face", action="store_true", help="no password: they log in with Hugging Face"
     )
@@ -348,9 +350,9 @@ def _users(options: argparse.Namespace) -> int:
     password = None
     if not options.hugging_face:
         # From a terminal it is not shown; from a pipe it is the first line.
-        asked = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-        password = asked
-    users.put(options.name, options.role, password)
+        password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    known = users.by_name(options.name)
+    users.put(options.name, options.role or (known.role if known else "annotator"), password)
     return 0
 
 

@@ -668,6 +668,25 @@ def test_roles_hold_over_http(store):
         assert "assignee must be a user, got nobody" in answer.text
 
 
+def test_a_reviewer_who_labelled_one_pass_sees_no_map_of_both(store, quick_passwords):
+    users = Users(store.folder)
+    for name, role in (("ada", "admin"), ("eve", "reviewer")):
+        users.put(name, role, f"{name}-password")
+    passes.add_second_pass(store, 100)
+    one, two = (entry.id for entry in store.passes(1))
+    for entry_id, who in ((one, "eve"), (two, "bob")):
+        save(store, entry_id, mask_of(store, entry_id, entry_id), who)
+        states.move(store, entry_id, "done", User("ada", "admin"))
+    app = create_app(service_of(store))
+    headers = {"X-Annotation": "1"}
+    for name, status in (("eve", 403), ("ada", 200)):
+        with TestClient(app, base_url="http://space.example", headers=headers) as client:
+            client.post("/api/login", json={"name": name, "password": f"{name}-password"})
+            assert client.get(f"/api/agreement/{one}.png").status_code == status
+    # A look at the map would have kept her from what is returned to her.
+    save(store, one, mask_of(store, one, 9), "eve", 1)
+
+
 @pytest.mark.parametrize("name", ["ann", "Zoë", "Łukasz", "李雷"])
 def test_names_of_all_letters_log_in(store, name):
     users = Users(store.folder)
@@ -785,6 +804,20 @@ def test_the_commands(dataset, tmp_path, capsys, monkeypatch):
     assert run("agreement", dataset)[1].startswith("entry_id,name")
     status, text = run("verify", dataset)
     assert (status, text.splitlines()[-1]) == (0, "0 problems.")
+
+
+def test_a_new_password_leaves_the_role(store, capsys, monkeypatch, quick_passwords):
+    monkeypatch.setattr(
+        "sys.stdin",
+        type("In", (), {"isatty": lambda _: False, "readline": lambda _: "long enough\n"})(),
+    )
+    for arguments in (("ada", "--role", "admin"), ("eve", "--role", "reviewer"), ("ann",)):
+        assert main(["users", str(store.folder), "add", *arguments]) == 0
+    for name in ("ada", "eve", "ann"):
+        assert main(["users", str(store.folder), "add", name]) == 0
+    capsys.readouterr()
+    main(["users", str(store.folder), "list"])
+    assert capsys.readouterr().out == "ada\tadmin\nann\tannotator\neve\treviewer\n"
 
 
 def test_commands_load_neither_networks_nor_the_server(store):

@@ -76,10 +76,12 @@ def get_agreement_csv(user: Guarded, service: Given) -> Response:
 
 @router.get("/agreement/{entry_id}.png")
 def get_disagreement(entry_id: Number, user: Guarded, service: Given) -> Response:
-    """Return the disagreement map of a first pass and its second."""
-    drawn = agreement.map_of(_reviewed_by(user, service), entry_id)
-    for one in service.store.passes(entry_id):
-        service.store.sight(one.id, user)
+    """Return the disagreement map of a first pass and its second; not to who labelled one."""
+    store = _reviewed_by(user, service)
+    both = [entry_for(store, one.id, user) for one in store.passes(entry_id)]
+    drawn = agreement.map_of(store, entry_id)
+    for one in both:
+        store.sight(one.id, user)
     return png_response(encode_png(drawn))
 
 
