@@ -23,7 +23,7 @@ from benchmark_data_tools.annotation.server.app import create_app
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.people import ALONE
 from benchmark_data_tools.annotation.storage.store import Store
-from benchmark_data_tools.annotation.team import states
+from benchmark_data_tools.annotation.team import progress, states
 
 FILES = Path(cross_test.__file__).parent / "kept"
 
@@ -139,6 +139,7 @@ def test_what_was_imported_alone_was_not_corrected(store, tmp_path):
         states.move(store, 1, "done", ALONE)
         export(store, tmp_path / kind, "png")
         assert row.format(number) in (tmp_path / kind / "README.md").read_text()
+        assert progress.progress(store).corrected == number
 
 
 @pytest.mark.parametrize("kind", ["coco", "cvat", "labelme", "trimap"])

@@ -27,8 +27,9 @@ from benchmark_data_tools.annotation.storage.masks import (
     write_atomically,
 )
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
-from benchmark_data_tools.annotation.storage.tables import LABEL_KINDS, PAINTED, Entry, Image
+from benchmark_data_tools.annotation.storage.tables import LABEL_KINDS, Entry, Image
 from benchmark_data_tools.annotation.team import agreement
+from benchmark_data_tools.annotation.team.progress import has_corrections
 from mgm_core.images import encode_png, read_mask
 
 ExportKind: TypeAlias = Literal[
@@ -289,13 +290,8 @@ def data_card(
     states = Counter(entry.state for entry, _ in chosen)
     beside = {conflict.entry_id for conflict in store.open_conflicts()}
     unsettled = [image.name for entry, image in chosen if entry.id in beside]
-    begun: set[int] = set()
-    corrected: set[int] = set()
-    for revision in revisions:
-        if revision.entry_id in begun and revision.kind in PAINTED:
-            corrected.add(revision.entry_id)
-        if revision.kind in ("proposal", "import"):
-            begun.add(revision.entry_id)
+    with store.reading() as session:
+        corrected = ids & set(session.scalars(select(Entry.id).where(has_corrections())))
     seconds = sum(revision.active_seconds for revision in revisions)
     lines = [
         "# Detail regions",

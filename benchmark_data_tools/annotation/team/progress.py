@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql import ColumnElement
 
 from benchmark_data_tools.annotation.storage import rules
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
-from benchmark_data_tools.annotation.storage.tables import STATES, Entry, Revision
+from benchmark_data_tools.annotation.storage.tables import PAINTED, STATES, Entry, Revision
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Progress:
         counts: State -> entries.
         seconds: Active work.
         finished: Entries finished by hand, from which the rate is taken.
-        corrected: Of these, entries that began from a proposal or an import.
+        corrected: Of these, entries that began from a proposal or an import and were then drawn on.
         per_hour: Entries finished in an hour of active work, a person's in their own; None before
             the first.
         hours_left: Active work left at this rate; None before the first.
@@ -32,6 +34,18 @@ class Progress:
     corrected: int
     per_hour: float | None
     hours_left: float | None
+
+
+def has_corrections() -> ColumnElement[bool]:
+    """SQL: whether an entry began from a proposal or an import and was then drawn on."""
+    begun = aliased(Revision)
+    return (
+        select(Revision.id)
+        .join(begun, (begun.entry_id == Revision.entry_id) & (begun.number < Revision.number))
+        .where(Revision.entry_id == Entry.id, Revision.kind.in_(PAINTED))
+        .where(begun.kind.in_(("proposal", "import")))
+        .exists()
+    )
 
 
 def progress(store: Store, author: str | None = None) -> Progress:
@@ -54,11 +68,7 @@ def progress(store: Store, author: str | None = None) -> Progress:
         finished_ids = set(session.scalars(finishing))
         spent = time.where(Revision.entry_id.in_(finishing))
         finished_seconds = float(session.scalar(spent) or 0.0)
-        corrected = session.scalar(
-            select(func.count(func.distinct(Revision.entry_id))).where(
-                Revision.entry_id.in_(finishing), Revision.kind.in_(("proposal", "import"))
-            )
-        )
+        corrected = len(session.scalars(finishing.where(has_corrections())).all())
         left = session.scalar(
             select(func.count())
             .select_from(Entry)
@@ -72,7 +82,7 @@ def progress(store: Store, author: str | None = None) -> Progress:
         counts,
         seconds,
         len(finished_ids),
-        corrected or 0,
+        corrected,
         per_hour,
         (left or 0) / per_hour if per_hour else None,
     )
