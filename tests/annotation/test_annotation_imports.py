@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from annotation_samples import service_of
+from annotation_samples import make_dataset, service_of
 from fastapi.testclient import TestClient
 from PIL import ExifTags, Image
 
@@ -17,6 +17,7 @@ from benchmark_data_tools.annotation.formats.imports import import_masks
 from benchmark_data_tools.annotation.formats.matching import ImageNames
 from benchmark_data_tools.annotation.formats.rle import coco_encode
 from benchmark_data_tools.annotation.server.app import create_app
+from benchmark_data_tools.annotation.storage.masks import encode_mask
 from benchmark_data_tools.annotation.storage.store import Store, StoreError
 from mgm_core.images import encode_jpeg, encode_png, read_image
 
@@ -449,6 +450,18 @@ def test_class_maps_come_in_by_their_label(store, tmp_path, capsys):
 def saved(folder, name, picture, file_format, **options):
     (folder / "image").mkdir(parents=True, exist_ok=True)
     picture.save(folder / "image" / name, file_format, **options)
+
+
+def test_files_are_named_as_the_images_or_by_the_whole_pattern(tmp_path):
+    folder = make_dataset(tmp_path / "d", sizes=((40, 30), (20, 10)))
+    (folder / "image" / "portrait_1.png").rename(folder / "image" / "map_1.png")
+    store = Store.create(folder, pattern="maps/map_{name}_x.png")[0]
+    source = tmp_path / "in"
+    source.mkdir()
+    for name, shape in (("map_portrait_0_x", (30, 40)), ("map_1", (10, 20))):
+        (source / f"{name}.png").write_bytes(encode_mask(np.full(shape, 255, np.uint8)))
+    assert sorted(import_masks(store, source, "png").taken) == ["map_1", "portrait_0"]
+    store.engine.dispose()
 
 
 def test_the_page_shows_the_pixels_that_are_read(tmp_path):

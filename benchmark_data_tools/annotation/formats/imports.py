@@ -106,7 +106,7 @@ def import_masks(
     meant: dict[str, list[Found]] = defaultdict(list)
     # A trimap under a label of trimaps keeps its levels, as any picture does.
     pictures = "png" if levels == "trimap" and kind == "trimap" else kind
-    for found in _found(store, source, pictures, categories, label):
+    for found in _found(store.pattern, names, source, pictures, categories, label):
         name = names.find(found.path)
         if name is None:
             reason = found.problem or "no image of the dataset has this name"
@@ -136,7 +136,8 @@ def _mask_of(found: Found, image: Image) -> Mask:
 
 
 def _found(
-    store: Store,
+    pattern: str,
+    names: ImageNames,
     source: Path,
     kind: ImportKind,
     categories: Sequence[str] | None,
@@ -144,7 +145,7 @@ def _found(
 ) -> Iterator[Found]:
     if kind not in _FORMATS:
         read = partial(_read_picture, label=label) if kind == "png" else _read_unknown
-        for name, path in _named(store, source):
+        for name, path in _named(pattern, names, source):
             yield Found(name, partial(read, path))
         return
     form = _FORMATS[kind]
@@ -202,13 +203,17 @@ def _levels(plane: NDArray[np.float32]) -> Mask:
     return np.rint(plane * 255).astype(np.uint8)
 
 
-def _named(store: Store, folder: Path) -> Iterator[tuple[str, Path]]:
+def _named(pattern: str, names: ImageNames, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield each picture, under its own name where an image has it, else under its pattern's."""
     if not folder.is_dir():
         raise StoreError(f"source must be a folder of pictures, got {folder.name}: check the path")
-    ending = Path(store.pattern).stem.split("{name}")[1]
+    before, after = Path(pattern).stem.split("{name}")
     for path in sorted(folder.rglob("*")):
         if is_picture(path):
-            yield path.stem.removesuffix(ending) + path.suffix, path
+            stem = path.stem
+            if names.find(path.name) is None:
+                stem = stem.removeprefix(before).removesuffix(after)
+            yield stem + path.suffix, path
 
 
 def _json(path: Path) -> Any:  # noqa: ANN401  # whatever the file holds; callers check
