@@ -18,7 +18,7 @@ from benchmark_data_tools.annotation import TOOL_VERSION
 from benchmark_data_tools.annotation.formats import coco, cvat, label_studio, labelme
 from benchmark_data_tools.annotation.formats.items import Labelled
 from benchmark_data_tools.annotation.storage.claim import DETAIL
-from benchmark_data_tools.annotation.storage.dataset import DEFAULT_PATTERN
+from benchmark_data_tools.annotation.storage.dataset import DEFAULT_PATTERN, MAX_MEGAPIXELS
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.masks import (
     Mask,
@@ -354,7 +354,6 @@ def _trimap(store: Store, image: Image, mask: Mask) -> bytes:
     """Detail is unknown; elsewhere the matte decides, and without one all is background."""
     known: NDArray[np.float32] = np.zeros(mask.shape, np.float32)
     if image.alpha_file is not None:
-        known = (read_mask(store.folder / image.alpha_file, max_megapixels=89) >= 0.5).astype(
-            np.float32
-        )
+        matte = read_mask(store.folder / image.alpha_file, max_megapixels=MAX_MEGAPIXELS)
+        known = (matte >= 0.5).astype(np.float32)
     return encode_png(np.where(is_detail(mask), np.float32(128 / 255), known))

@@ -16,6 +16,7 @@ from benchmark_data_tools.annotation.formats import coco, cvat, label_studio, la
 from benchmark_data_tools.annotation.formats.items import Found, Size, check_size
 from benchmark_data_tools.annotation.formats.matching import ImageNames
 from benchmark_data_tools.annotation.storage.claim import DETAIL
+from benchmark_data_tools.annotation.storage.dataset import MAX_MEGAPIXELS
 from benchmark_data_tools.annotation.storage.drafts import Draft
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.masks import Mask
@@ -186,11 +187,11 @@ class _Format(NamedTuple):
 
 
 def _read_picture(path: Path, size: Size, label: int | None) -> Mask:
-    return _levels(_of_size(read_mask(path, label=label, max_megapixels=89), size))
+    return _levels(_of_size(read_mask(path, label=label, max_megapixels=MAX_MEGAPIXELS), size))
 
 
 def _read_unknown(path: Path, size: Size) -> Mask:
-    known = known_regions(_of_size(read_mask(path, max_megapixels=89), size))
+    known = known_regions(_of_size(read_mask(path, max_megapixels=MAX_MEGAPIXELS), size))
     return _levels((~(known.foreground | known.background)).astype(np.float32))
 
 

@@ -16,7 +16,9 @@ from benchmark_data_tools.annotation.server.proposals import (
     OPENING_PX,
     Layer,
 )
+from benchmark_data_tools.annotation.server.service import Service
 from benchmark_data_tools.annotation.server.shown import shown_file
+from benchmark_data_tools.annotation.storage.dataset import MAX_MEGAPIXELS
 from benchmark_data_tools.annotation.storage.drafts import Draft, Saved
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.masks import (
@@ -24,7 +26,8 @@ from benchmark_data_tools.annotation.storage.masks import (
     decode_mask,
     encode_mask,
 )
-from benchmark_data_tools.annotation.storage.store import LOCKED
+from benchmark_data_tools.annotation.storage.people import User
+from benchmark_data_tools.annotation.storage.rules import LOCKED
 from benchmark_data_tools.annotation.storage.tables import Entry, Image, Revision
 from benchmark_data_tools.annotation.team import leases, pins
 from benchmark_data_tools.annotation.team.passes import entry_for
@@ -82,8 +85,7 @@ def get_proposal(
     source: Layer = "alpha",
 ) -> Response:
     """Return proposed detail."""
-    entry_for(service.store, entry_id, user)
-    entry = service.store.entry(entry_id)
+    entry = entry_for(service.store, entry_id, user)
     proposed = service.layers.proposal(
         service.store.image(entry_id),
         opening_px=opening_px,
@@ -127,10 +129,7 @@ async def save(
         draft = Draft(mask, user, base, kind, strokes, active_seconds, save_id, base_save)
         return service.store.save(entry_id, draft)
 
-    await run_in_threadpool(entry_for, service.store, entry_id, user)
-    image = await run_in_threadpool(service.store.image, entry_id)
-    # No PNG of random levels is larger than this.
-    png = await _body(request, limit=image.width * image.height * 2 + 65_536)
+    image, png = await _mask_of(request, entry_id, user, service)
     return asdict(await run_in_threadpool(store, png))
 
 
@@ -151,14 +150,12 @@ async def segment(
 
     def find(png: bytes) -> bytes:
         mask = decode_mask(png, image.width, image.height)
-        picture = read_image(service.store.folder / image.file, max_megapixels=89)
+        picture = read_image(service.store.folder / image.file, max_megapixels=MAX_MEGAPIXELS)
         before = (mask >= DETAIL_FROM).astype(np.float32)
         after = segment_clicks(picture, [Click(x, y, adds)], before)
         return encode_mask(np.where(after > 0, np.uint8(255), np.uint8(0)))
 
-    await run_in_threadpool(entry_for, service.store, entry_id, user)
-    image = await run_in_threadpool(service.store.image, entry_id)
-    png = await _body(request, limit=image.width * image.height * 2 + 65_536)
+    image, png = await _mask_of(request, entry_id, user, service)
     return png_response(await run_in_threadpool(find, png))
 
 
@@ -214,8 +211,13 @@ def png_response(data: bytes, headers: dict[str, str] | None = None) -> Response
     return Response(data, media_type="image/png", headers=headers)
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """Read a request's body, and no more of it than a mask can have."""
+async def _mask_of(
+    request: Request, entry_id: int, user: User, service: Service
+) -> tuple[Image, bytes]:
+    """Return an entry's image, and the request's body: no more of it than a mask can have."""
+    await run_in_threadpool(entry_for, service.store, entry_id, user)
+    image = await run_in_threadpool(service.store.image, entry_id)
+    limit = image.width * image.height * 2 + 65_536  # no PNG of random levels is larger
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -224,7 +226,7 @@ async def _body(request: Request, limit: int) -> bytes:
                 f"mask must have at most {limit} bytes, got more: it belongs to another image"
             )
         parts.append(part)
-    return b"".join(parts)
+    return image, b"".join(parts)
 
 
 def takes_masks(path: str) -> bool:

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark_data_tools.annotation.storage.dataset import FOLDER
+from benchmark_data_tools.annotation.storage.dataset import FOLDER, MAX_MEGAPIXELS
 from benchmark_data_tools.annotation.storage.errors import UnknownError
 from benchmark_data_tools.annotation.storage.masks import Mask, write_atomically
 from benchmark_data_tools.annotation.storage.tables import Image
@@ -163,7 +163,7 @@ class Layers:
         """
         if source not in ("alpha", "network_alpha"):
             raise ValueError(f"source must be alpha or network_alpha, got {source}: choose one")
-        alpha = read_mask(self.png(image, source), max_megapixels=89)
+        alpha = read_mask(self.png(image, source), max_megapixels=MAX_MEGAPIXELS)
         if kind == "alpha":
             return np.rint(alpha * 255).astype(np.uint8)
         detail = detail_of(alpha, opening_px, kernel_px)
@@ -275,14 +275,14 @@ def compute_layer(
         path = layer_path(folder, alpha_file, sha256, name, proposer)
         if not path.is_file():
             compute_layer(folder, file, alpha_file, sha256, name, proposer)
-        return read_mask(path, max_megapixels=89)
+        return read_mask(path, max_megapixels=MAX_MEGAPIXELS)
 
     if layer == "alpha":
-        plane = read_mask(folder / str(alpha_file), max_megapixels=89)
+        plane = read_mask(folder / str(alpha_file), max_megapixels=MAX_MEGAPIXELS)
     elif layer == "band":
         plane = fractional_band(other("alpha" if alpha_file else "network_alpha"))
     else:
-        picture = read_image(folder / file, max_megapixels=89)
+        picture = read_image(folder / file, max_megapixels=MAX_MEGAPIXELS)
         if layer == "edges":
             plane = edges(picture)
         elif layer == "guidance":

@@ -70,7 +70,6 @@ from benchmark_data_tools.annotation.storage.tables import (
 )
 
 FINISHED = ("done", "in_review", "accepted")
-LOCKED = rules.LOCKED
 RESERVED = ("image", "alpha", "detailmap", FOLDER)  # folders that a label's masks must not enter
 
 

@@ -65,7 +65,7 @@ def progress(store: Store, author: str | None = None) -> Progress:
         found = {state: number for state, number in session.execute(counting)}  # noqa: C416  # typed
         counts: dict[str, int] = {state: found.get(state, 0) for state in STATES}
         seconds = float(session.scalar(time) or 0.0)
-        finished_ids = set(session.scalars(finishing))
+        finished = len(session.scalars(finishing).all())
         spent = time.where(Revision.entry_id.in_(finishing))
         finished_seconds = float(session.scalar(spent) or 0.0)
         corrected = len(session.scalars(finishing.where(has_corrections())).all())
@@ -74,14 +74,12 @@ def progress(store: Store, author: str | None = None) -> Progress:
             .select_from(Entry)
             .where(Entry.state.in_(("open", "in_work", "returned")))
         )
-    per_hour = (
-        3600 * len(finished_ids) / finished_seconds if finished_ids and finished_seconds else None
-    )
+    per_hour = 3600 * finished / finished_seconds if finished_seconds else None
     return Progress(
         author,
         counts,
         seconds,
-        len(finished_ids),
+        finished,
         corrected,
         per_hour,
         (left or 0) / per_hour if per_hour else None,
