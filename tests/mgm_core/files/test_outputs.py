@@ -336,7 +336,7 @@ def test_resolution_stays_and_exif_only_when_it_is_wanted(here):
     assert b"A. Photographer" in tagged.exif
 
 
-def test_exif_that_cannot_be_written_again_is_told(here, monkeypatch, capsys):
+def test_a_note_says_when_exif_cannot_be_written_again(here, monkeypatch, capsys):
     def unwritable(_):
         raise ValueError("a tag is of no known kind")
 
@@ -345,8 +345,8 @@ def test_exif_that_cannot_be_written_again_is_told(here, monkeypatch, capsys):
     assert run("a.jpg", "-o", "bare.png") == 0
     assert "EXIF" not in capsys.readouterr().err
     assert run("a.jpg", "-o", "kept.png", "--keep-metadata") == 0
-    told = "a.jpg: its EXIF cannot be written again (a tag is of no known kind) and is left out."
-    assert told in capsys.readouterr().err
+    message = "a.jpg: its EXIF cannot be written again (a tag is of no known kind) and is left out."
+    assert message in capsys.readouterr().err
     assert read_photo(here / "kept.png").exif == b""
 
 
