@@ -66,7 +66,8 @@ class Visits:
                         while True:
                             with visit.active():
                                 step = next(inner, _DONE)
-                            if step is _DONE:
+                            # The next wish may have come while this step was made.
+                            if step is _DONE or (passing and visit.token.cancelled):
                                 return
                             yield step
                     except Cancelled:

@@ -87,6 +87,16 @@ def test_the_next_wish_ends_what_is_passing_and_nothing_else(visits):
         assert [number for number, _ in staying] == [1, 2]
 
 
+def test_what_was_being_made_when_the_next_wish_came_is_not_shown(visits):
+    def slow_steps():
+        yield "guidance"
+        visits.admission.cancel("a1", only_passing=True)  # as `outdate`, and no checkpoint comes
+        yield "cut-out"
+
+    assert list(visits.of(slow_steps, passing=True)()) == ["guidance"]
+    assert visits.admission.counts["cancelled"] == 1
+
+
 def test_what_gradio_does_not_queue_has_the_share_of_its_address_alone():
     admission = Admission(LANES, page_share=1, address_share=3, grace_s=0)
     # No connection tells of the page, which is taken for gone.
