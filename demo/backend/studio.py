@@ -341,7 +341,8 @@ class Studio:
         photo, alpha = self.photo(order.photo), self.matte(order).alpha
         foreground = self.foreground(order)
         picture = None
-        if order.backdrop is not None:
+        wanted = order.recipe.background
+        if wanted.kind == "picture" and order.backdrop is not None:
             picture = opaque(self.photo(order.backdrop), order.recipe)
 
         def make() -> Floats | None:
@@ -349,7 +350,6 @@ class Studio:
                 photo.image, alpha, foreground, order.recipe, picture, photo.alpha
             )
 
-        wanted = order.recipe.background
         if wanted.kind != "blur":
             return make()
         # Of all backgrounds this one takes long.

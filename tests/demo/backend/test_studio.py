@@ -149,6 +149,14 @@ def test_a_picture_is_put_behind_the_subject(studio, order, tmp_path):
     assert np.array_equal(result[20, 30], photo_pixels()[20, 30])
 
 
+@pytest.mark.parametrize("kind", ["transparent", "colour", "blur"])
+def test_a_picture_that_is_not_asked_for_is_not_read(studio, order, tmp_path, kind):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    plain = replace(order, recipe=replace(order.recipe, background=Background(kind)))
+    left = replace(plain, backdrop=File.at(str(tmp_path / "broken.png")))
+    assert np.array_equal(studio.result(left), studio.result(plain))
+
+
 def test_without_a_picture_the_visitor_is_told(studio, order):
     ordered = replace(order, recipe=replace(order.recipe, background=Background("picture")))
     with pytest.raises(ValueError, match="background must be a picture, got none: give one"):
