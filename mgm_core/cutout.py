@@ -63,6 +63,7 @@ __all__ = [
     "NoSubjectError",
     "SegmentingNetwork",
     "apply_corrections",
+    "check_subject",
     "cut_out",
     "erase_foreground",
     "guidance_from_mask",
@@ -423,6 +424,18 @@ def apply_corrections(guided: Guided, recipe: Recipe, image: Floats | None = Non
     return guided
 
 
+def check_subject(guided: Guided) -> None:
+    """Hold corrected guidance of a photograph to show something.
+
+    Raises:
+        NoSubjectError: The moved boundary left nothing.
+    """
+    if not guided.guidance.any():
+        raise NoSubjectError(
+            "the moved boundary must leave something to cut out, got an empty mask: move it less"
+        )
+
+
 def predict_matte(
     image: Floats,
     guided: Guided,
@@ -614,10 +627,7 @@ def cut_out(
         ValueError: Sizes differ, or the corrections do not fit.
     """
     guided = apply_corrections(guided, recipe, image)
-    if not guided.guidance.any():
-        raise NoSubjectError(
-            "the moved boundary must leave something to cut out, got an empty mask: move it less"
-        )
+    check_subject(guided)
     matte = predict_matte(image, guided, matter, recipe, own_alpha)
     foreground = estimate_foreground(
         image,

@@ -23,6 +23,7 @@ from mgm_core.cutout import (
     Guided,
     NoSubjectError,
     apply_corrections,
+    check_subject,
     erase_foreground,
     guidance_from_mask,
     guidance_from_probability,
@@ -209,6 +210,7 @@ class Studio:
             )
         else:
             guided = self._correct(guided, recipe)
+        check_subject(guided)
         if order.perturb_px is None:
             return guided
         return replace(guided.shifted(order.perturb_px), known=None)
@@ -259,16 +261,22 @@ class Studio:
 
         Raises:
             BusyError: All places are taken.
+            ValueError: A mask is missing, or does not fit the photo.
         """
-        there = order.mask is not None or self.is_found(order)
-        if not (there and self.has_matte(order)):
-            reserve()
+        own_mask = order.mask is not None or order.recipe.own_mask
+        try:
+            if (own_mask or self.is_found(order)) and self.has_matte(order):
+                return
+        except NoSubjectError:
+            return  # there is nothing to compute, and the guidance says why
+        reserve()
 
     def await_turn(self, order: Order) -> None:
         """Wait for the visit's turn before the subject is looked for.
 
         Raises:
             BusyError: All places are taken.
+            ValueError: As `reserve`.
         """
         self.reserve(order)
         visit = current_visit()

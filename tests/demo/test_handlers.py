@@ -213,6 +213,29 @@ def test_where_nothing_is_found_the_reason_stays_and_a_click_helps(handlers, pho
     assert subject_mask()[int(chip["y"]), int(chip["x"])] == 1
 
 
+def test_the_only_region_that_is_left_out_keeps_its_number_to_be_brought_back_by(handlers, photo):
+    controls = DEFAULTS.with_values(photo=photo)
+    *_, first = handlers.show("cut-out", True, gr.Progress(), *controls.values())
+    (chip,) = first.canvas["chips"]
+    pick = [{"tool": "pick", "points": [[chip["x"], chip["y"]]]}]
+    *_, without = handlers.show(
+        "cut-out", True, gr.Progress(), *controls.with_values(edits=pick).values()
+    )
+    assert without.canvas["chips"] == [{**chip, "kept": False}]
+    assert without.canvas["edits"] == pick
+    assert without.note.startswith("The corrections must leave something to cut out")
+    assert (without.last, without.downloads.visible) == (None, False)
+
+
+def test_a_boundary_that_was_moved_over_the_whole_subject_is_told(handlers, photo):
+    eroded = DEFAULTS.with_values(photo=photo, shift_px=-30)
+    *_, step = handlers.show("cut-out", False, gr.Progress(), *eroded.values())
+    assert step.note.startswith("The moved boundary must leave something to cut out")
+    assert (step.pictures[0] == step.pictures[1], step.downloads.visible) == (True, False)
+    with pytest.raises(gr.Error, match=r"moved boundary must leave .*\. Move it less\."):
+        handlers.download("cutout", *eroded.values())
+
+
 def test_a_file_that_is_no_image_is_refused_without_its_folder(handlers, tmp_path):
     broken = tmp_path / "<b>cv.png"
     broken.write_bytes(b"%PDF-1.7 nothing to see")
