@@ -172,6 +172,7 @@ class Api:
         """  # noqa: D205 - shown to people as it is, in one piece
         with report_refusals():
             order = _order(photo, mask, Recipe(mask_kind=mask_kind))
+            wanted = read_sizes(sizes)
             self._studio.await_turn(order)
             return [
                 {
@@ -181,7 +182,7 @@ class Api:
                     "mse": trial.mse,
                     "change_percent": trial.change_percent,
                 }
-                for trial in trials(self._studio, order, read_sizes(sizes))
+                for trial in trials(self._studio, order, wanted)
             ]
 
 

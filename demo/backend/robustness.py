@@ -96,13 +96,14 @@ def trials(
     Raises:
         ValueError: the true alpha is not of the photo's size, or is the result itself.
     """
+    # The label is that of the visitor's own mask.
+    unlabelled = replace(order, recipe=replace(order.recipe, label=None))
+    true_alpha = None if truth is None else studio.fitting_mask(unlabelled, truth).mask
     unperturbed = studio.matte(replace(order, perturb_px=0)).alpha
-    if truth is None:
+    if true_alpha is None:
         reference, base, whole = unperturbed, 0.0, float(unperturbed.sum(dtype=np.float64)) / 1000
     else:
-        # The label is that of the visitor's own mask.
-        unlabelled = replace(order, recipe=replace(order.recipe, label=None))
-        reference = studio.fitting_mask(unlabelled, truth).mask
+        reference = true_alpha
         base = whole = sad_thousands(unperturbed, reference)
     if not whole:
         raise ValueError(

@@ -96,10 +96,11 @@ def test_a_true_alpha_that_is_the_result_is_refused(studio, order, tmp_path):
         list(trials(studio, order, [0], truth))
 
 
-def test_a_true_alpha_of_another_size_is_refused(studio, order, tmp_path):
+def test_a_true_alpha_of_another_size_is_refused(studio, matter, order, tmp_path):
     write_image(tmp_path / "truth.png", subject_mask()[:10])
     with pytest.raises(ValueError, match="must have the photo's size 64x48, got 64x10"):
         list(trials(studio, order, [0], File.at(str(tmp_path / "truth.png"))))
+    assert matter.seen == []  # refused before anything is cut out
 
 
 def test_the_test_starts_from_what_the_visitor_set(studio, order):
