@@ -23,7 +23,8 @@ __all__ = ["build"]
 
 def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks:
     """Lay out the page and wire it."""
-    handlers, playing = Handlers(studio, environment.quality), PlayHandlers(studio)
+    handlers = Handlers(studio, environment.quality, environment.weights)
+    playing = PlayHandlers(studio)
     # `delete_cache` stays off: Gradio would delete what a visit waits for. `app.py` deletes files.
     page = gr.Blocks(title="Mask-guided matting", analytics_enabled=False, fill_width=True)
     with page:

@@ -89,6 +89,19 @@ def test_an_examples_result_is_there_without_any_network(handlers, matter, monke
             handlers.example(SimpleNamespace(example=sent))
 
 
+def test_an_examples_result_is_of_the_weights_that_it_was_made_with(studio):
+    example = EXAMPLES[0].result_path.read_bytes()
+    for weights, ready in (("prn_mobilenet_v2", True), ("prn_resnet34", False)):
+        handlers = Handlers(studio, weights=weights)
+        photo, *_ = handlers.example(SimpleNamespace(example=0))
+        controls = DEFAULTS.with_values(photo=photo, foreground="quality")
+        first = next(handlers.show("cut-out", False, gr.Progress(), *controls.values()))
+        assert (Path(first.pictures[1]).read_bytes() == example) == ready
+        assert (first.note == "An example: flying hair") == ready
+        # It is an example all the same: the browser need not keep it.
+        assert not handlers.start_photo(photo, None)[3]["own"]
+
+
 def test_a_view_that_was_shown_is_there_at_once_until_something_changes(
     handlers, photo, monkeypatch
 ):
