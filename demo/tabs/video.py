@@ -84,6 +84,21 @@ class VideoHandlers:
         with report_refusals():
             if clip is None:
                 raise ValueError("a clip must be given, got none: upload one")
+            recipe = Recipe(
+                quality="fast",
+                refine="off",
+                category=category,
+                threshold=threshold,
+                own_mask=first_mask is not None,
+                label=None if first_mask is None else label,
+                ignore_transparency=ignore_transparency,
+                background=Background(background, picked_colour(colour), blur_percent=blur_percent),
+            )
+            if background == "picture" and picture is None:
+                raise ValueError(
+                    "the background must be a picture, got none: give one, or choose another kind "
+                    "of background"
+                )
             report_waiting(progress, 0)
             await_turn("clip")
             # Here, as it imports PyTorch, which would keep the page from coming up.
@@ -98,16 +113,6 @@ class VideoHandlers:
                     max_megapixels=self._environment.max_megapixels,
                 )
             target = new_file(f"{Path(clip).stem}-cutout.{save}")
-            recipe = Recipe(
-                quality="fast",
-                refine="off",
-                category=category,
-                threshold=threshold,
-                own_mask=mask is not None,
-                label=None if mask is None else label,
-                ignore_transparency=ignore_transparency,
-                background=Background(background, picked_colour(colour), blur_percent=blur_percent),
-            )
             behind = None
             if background == "picture" and picture is not None:
                 most = self._environment.max_megapixels

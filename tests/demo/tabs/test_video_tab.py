@@ -171,6 +171,27 @@ def test_what_cannot_be_done_is_refused(handlers, clip, changed, message):
         list(run(handlers, clip, **changed))
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"background": "picture"}, "The background must be a picture, got none. Give one"),
+        ({"background": "colour", "colour": "blue"}, "Colour must look like #1a2b3c"),
+        ({"threshold": 0}, "Threshold must lie between"),
+    ],
+)
+def test_wrong_settings_are_told_without_waiting_for_a_turn(handlers, clip, changed, message):
+    admission = Admission(LANES)
+    with (
+        admission.visit(Visitor("another")) as earlier,
+        admission.visit(Visitor("one")) as visit,
+        visit.active(),
+    ):
+        earlier.await_turn("clip")
+        visit.token.cancel()  # who waits for a turn ends here
+        with pytest.raises(gr.Error, match=message):
+            list(run(handlers, clip, **changed))
+
+
 def test_no_clip_another_file_or_too_long_a_clip_are_refused(handlers, tmp_path):
     with pytest.raises(gr.Error, match=r"A clip must be given, got none\. Upload one\."):
         list(run(handlers, None))
