@@ -88,7 +88,8 @@ const look = () => {
   if (about.photo) {
     const tooLarge = about.megapixels > about.most;
     if (tooLarge) {
-      offer(`${about.name} has ${Math.round(about.megapixels)} megapixels; this page takes up to ${about.most}.`,
+      // Rounded up, so that 24.4 are not "24; this page takes up to 24".
+      offer(`${about.name} has ${Math.ceil(about.megapixels * 10) / 10} megapixels; this page takes up to ${about.most}.`,
         [`Reduce it to ${about.most} megapixels`, () => reduce(about)], ["Choose another", async () => {}]);
     } else {
       offer(null);

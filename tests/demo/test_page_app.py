@@ -133,6 +133,17 @@ def test_a_photo_that_is_too_large_is_reduced_where_the_visitor_agrees(browser, 
     assert abs(width / height - 5 / 3) < 0.01
 
 
+def test_a_photo_a_little_too_large_has_more_megapixels_than_the_page_takes(
+    browser, address, tmp_path
+):
+    write_image(tmp_path / "wall.jpg", np.full((3010, 4000, 3), 0.5, np.float32))
+    with visit(browser, address) as page:
+        upload(page, "#photo", tmp_path / "wall.jpg")
+        expect(page.locator("#keeper .offer")).to_contain_text(
+            "wall.jpg has 12.1 megapixels; this page takes up to 12."
+        )
+
+
 def test_views_that_are_there_do_not_wait_for_another_visitors_large_photo(
     browser, address, tmp_path
 ):
