@@ -42,6 +42,11 @@ DOWNLOADS: list[tuple[str, Product]] = [
 ]
 # How much of the photo is seen beside its cut-out; of what is no result for itself, nothing.
 _BEFORE_PERCENT = 10
+# Empties what shows the photo before; the canvas forgets its corrections.
+_FORGET_SHOWN = """() => {
+  window.dispatchEvent(new CustomEvent("mgm:photo"));
+  return [null, null, null];
+}"""
 
 
 class _Pictures(NamedTuple):
@@ -135,6 +140,8 @@ def cut_out_tab(
             handlers.edited,
         )
     )
+    emptied = [pictures.slider, pictures.pair, pictures.editor]
+    arrived.change(None, None, emptied, js=_FORGET_SHOWN, queue=False, **PRIVATE)
     started = arrived.change(start_photo, [photo, brought_digest], new, **AT_ONCE)
     arrived.change(transparency, photo, ignoring, **AT_ONCE)
     mask, label = parts["mask"], parts["label"]

@@ -110,6 +110,7 @@ const show = () => {
 const undo = () => { if (edits.length) { edits = edits.slice(0, -1); send(); } };
 // CutMask, section 3.2: a patch of a quarter to half of each side is copied to another place.
 const damage = () => {
+  if (!photo.hasAttribute("src")) return;
   const drawn = [side.width, side.height].map((length) => {
     const part = Math.max(1, Math.round(length * (0.25 + 0.25 * Math.random())));
     const place = () => Math.floor(Math.random() * (length - part + 1));
@@ -188,6 +189,14 @@ frame.addEventListener("keydown", (event) => {
   else if (key === "]") resize(Number(slider.value) + 5);
   else return;
   event.preventDefault();
+});
+window.addEventListener("mgm:photo", () => {
+  if (!element.closest("#editor")) return;
+  edits = [];
+  stroke = awaited = null;
+  showChips([]);
+  photo.removeAttribute("src");
+  canvas.width = canvas.height = 0;
 });
 choose(tool);
 watch("value", show);

@@ -99,7 +99,10 @@ pictures.forEach((picture) => picture.addEventListener("load", draw));
 new ResizeObserver(draw).observe(panes);
 
 const show = () => {
-  if (!props.value?.before) return;
+  if (!props.value?.before) {
+    pictures.forEach((picture) => picture.removeAttribute("src"));
+    return;
+  }
   // Another photo is looked at from the start; another result of the same stays where it was.
   if (pictures[0].getAttribute("src") !== props.value.before.url) fitted = true;
   pictures[0].src = props.value.before.url;

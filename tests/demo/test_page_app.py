@@ -144,6 +144,37 @@ def test_a_photo_a_little_too_large_has_more_megapixels_than_the_page_takes(
         )
 
 
+def test_of_the_former_photo_neither_result_nor_corrections_stay(browser, address, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture at all")
+    sent = []
+    with visit(browser, address, viewport={"width": 1400, "height": 1300}) as page:
+        page.on("request", lambda request: sent.append(request.post_data or ""))
+        cut_out(page, ASTRONAUT)
+        page.check("#closely input")
+        page.check("#editing input")
+        editor = page.locator("#editor [data-edits]")
+        expect(editor).to_have_attribute("data-edits", "0")
+        page.click("#editor [data-do=damage]")
+        expect(editor).to_have_attribute("data-edits", "1")
+        settled(page)
+        upload(page, "#photo", tmp_path / "broken.png")
+        expect(page.locator("#note")).to_contain_text("Broken.png must be an image file")
+        sent.clear()
+        for shown in ("#editor img", "#closeup img"):
+            assert not page.locator(f"{shown}[src]").count()
+        page.click("#editor [data-do=damage]")
+        page.uncheck("#closely input")
+        assert not page.locator("#result img").count()
+        with page.expect_request(lambda request: "queue/join" in request.url):
+            page.locator("#view label", has_text="Mask").click()
+        assert not any("damage" in data for data in sent)
+        # The canvas of the same photo is there again, without its corrections.
+        upload(page, "#photo", ASTRONAUT)
+        expect(page.locator("#editor .chips button")).to_have_count(1)
+        expect(editor).to_have_attribute("data-edits", "0")
+        expect(page.locator("#result img")).to_have_count(2)
+
+
 def test_views_that_are_there_do_not_wait_for_another_visitors_large_photo(
     browser, address, tmp_path
 ):
