@@ -99,14 +99,15 @@ class Handlers:
     Args:
         studio: does the work.
         quality: what photos are cut out with unless the visitor chooses.
-        weights: the matting network's; the examples' results are there of the default ones alone.
+        weights: the matting network's; the examples' prepared results are shown with the default
+            ones alone.
     """
 
     def __init__(
         self, studio: Studio, quality: Quality = "best", weights: str = DEFAULT_WEIGHTS
     ) -> None:
         self._studio, self._quality = studio, quality
-        self._results_are_there = weights == DEFAULT_WEIGHTS
+        self._prepared_results_fit = weights == DEFAULT_WEIGHTS
         self._examples = {File.at(str(e.photo_path)).digest: e for e in EXAMPLES}
 
     def example(self, event: gr.EventData) -> tuple[object, ...]:
@@ -205,7 +206,7 @@ class Handlers:
     def _example_result(self, order: Order, view: View) -> str | None:
         """Return the picture of an example's result, where that is what is asked for."""
         example = self._examples.get(order.photo.digest)
-        if example is None or view != "cut-out" or not self._results_are_there:
+        if example is None or view != "cut-out" or not self._prepared_results_fit:
             return None
         mask = None if example.mask_path is None else File.at(str(example.mask_path)).digest
         if order.mask is not None and order.mask.digest != mask:

@@ -425,7 +425,10 @@ def apply_corrections(guided: Guided, recipe: Recipe, image: Floats | None = Non
 
 
 def check_subject(guided: Guided) -> None:
-    """Hold corrected guidance of a photograph to show something.
+    """Raise unless the corrected guidance of a photograph marks something.
+
+    Args:
+        guided: Corrected (`apply_corrections`).
 
     Raises:
         NoSubjectError: The moved boundary left nothing.

@@ -715,7 +715,7 @@ def _decode(name: str, data: bytes, max_megapixels: float, colour_managed: bool)
         about["dpi"] = _dpi(opened, turned)
     try:
         about["exif"] = _exif(opened)
-    except Exception as error:
+    except Exception as error:  # damaged EXIF raises nearly anything in Pillow; the reason is kept
         about["exif_fault"] = str(error) or type(error).__name__
     profile = opened.info.get("icc_profile") if colour_managed else None
     if profile:

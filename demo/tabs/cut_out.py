@@ -42,7 +42,7 @@ DOWNLOADS: list[tuple[str, Product]] = [
 ]
 # How much of the photo is seen beside its cut-out; of what is no result for itself, nothing.
 _BEFORE_PERCENT = 10
-# Empties what shows the photo before; the canvas forgets its corrections.
+# Empties the result, the close-up and the canvas; the canvas forgets its corrections.
 _FORGET_SHOWN = """() => {
   window.dispatchEvent(new CustomEvent("mgm:photo"));
   return [null, null, null];

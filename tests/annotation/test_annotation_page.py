@@ -705,14 +705,19 @@ def test_unsent_strokes_of_an_image_that_another_has_by_now_are_said_to_be_kept(
     assert store.revisions(3) == []
 
 
+def in_conflict(one, two):
+    """Draw on one image in two pages, so that the first one's save is a conflict."""
+    for page in (one, two):
+        brush(page, 4)
+    stroke(two, (10, 10))
+    saved(two)
+    stroke(one, (40, 30))
+    expect(one.locator("#conflict")).to_be_visible()
+
+
 def test_two_browsers_on_one_image_settle_a_conflict(chromium, address, store):
     with opened(chromium, address, 3) as one, opened(chromium, address, 3) as two:
-        for page in (one, two):
-            brush(page, 4)
-        stroke(two, (10, 10))
-        saved(two)
-        stroke(one, (40, 30))
-        expect(one.locator("#conflict")).to_be_visible()
+        in_conflict(one, two)
         assert len(store.revisions(3)) == 2
         one.evaluate("annotator.queue.load()")
         expect(one.locator(".row >> nth=2")).to_contain_text("⚠")
@@ -727,12 +732,7 @@ def test_two_browsers_on_one_image_settle_a_conflict(chromium, address, store):
 
 def test_a_conflict_stays_shown_however_often_escape_is_pressed(chromium, address, store):
     with opened(chromium, address, 3) as one, opened(chromium, address, 3) as two:
-        for page in (one, two):
-            brush(page, 4)
-        stroke(two, (10, 10))
-        saved(two)
-        stroke(one, (40, 30))
-        expect(one.locator("#conflict")).to_be_visible()
+        in_conflict(one, two)
         for _ in range(4):  # the browser closes it at the third
             one.keyboard.press("Escape")
             one.evaluate(

@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 import pytest
 from demo_pictures import FakeMatter, FakeSegmenter, photo_pixels, subject_mask
 from real_page import chromium, served
@@ -5,7 +7,28 @@ from real_page import chromium, served
 from demo.backend.memory import Memory
 from demo.backend.models import Models
 from demo.backend.studio import Studio
+from demo.backend.visits import LANES
 from mgm_core.images import write_image
+from mgm_core.runtime.admission import Admission, Visitor
+
+
+@pytest.fixture
+def without_turns():
+    """A visit for which there is no turn in a lane: whoever waits for one ends with an error."""
+
+    @contextmanager
+    def visiting(lane):
+        admission = Admission(LANES)
+        with (
+            admission.visit(Visitor("another")) as earlier,
+            admission.visit(Visitor("one")) as visit,
+            visit.active(),
+        ):
+            earlier.await_turn(lane)
+            visit.token.cancel()
+            yield
+
+    return visiting
 
 
 @pytest.fixture

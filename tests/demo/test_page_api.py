@@ -102,16 +102,8 @@ def test_putting_a_cut_out_over_a_background_takes_a_turn_of_its_size(studio, cu
     assert read_image(made[1])[0, 0] == pytest.approx([0, 0, 1])
 
 
-def test_what_is_wrong_is_told_without_waiting_for_a_turn(api, photo):
-    admission = Admission(LANES)
-    with (
-        admission.visit(Visitor("another")) as earlier,
-        admission.visit(Visitor("one")) as visit,
-        visit.active(),
-    ):
-        earlier.await_turn("photo")
-        # Nobody is there to give it a turn: who waits for one does so for ever.
-        visit.token.cancel()
+def test_what_is_wrong_is_told_without_waiting_for_a_turn(api, photo, without_turns):
+    with without_turns("photo"):
         with pytest.raises(gr.Error, match="Sizes must be whole numbers"):
             api.robustness(photo, sizes="four")
         with pytest.raises(gr.Error, match="A mask must come with these settings, got none"):

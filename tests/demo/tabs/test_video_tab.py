@@ -179,17 +179,11 @@ def test_what_cannot_be_done_is_refused(handlers, clip, changed, message):
         ({"threshold": 0}, "Threshold must lie between"),
     ],
 )
-def test_wrong_settings_are_told_without_waiting_for_a_turn(handlers, clip, changed, message):
-    admission = Admission(LANES)
-    with (
-        admission.visit(Visitor("another")) as earlier,
-        admission.visit(Visitor("one")) as visit,
-        visit.active(),
-    ):
-        earlier.await_turn("clip")
-        visit.token.cancel()  # who waits for a turn ends here
-        with pytest.raises(gr.Error, match=message):
-            list(run(handlers, clip, **changed))
+def test_wrong_settings_are_told_without_waiting_for_a_turn(
+    handlers, clip, without_turns, changed, message
+):
+    with without_turns("clip"), pytest.raises(gr.Error, match=message):
+        list(run(handlers, clip, **changed))
 
 
 def test_no_clip_another_file_or_too_long_a_clip_are_refused(handlers, tmp_path):
