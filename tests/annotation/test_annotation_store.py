@@ -251,6 +251,26 @@ def test_repair_says_which_mask_is_lost_and_what_is_left(store, capsys):
     )
 
 
+def test_a_conflict_whose_settlement_is_lost_is_open_again(store):
+    masks_drawn = [mask_of(store, 1, seed) for seed in range(3)]
+    save(store, 1, masks_drawn[0])
+    beside = save(store, 1, masks_drawn[1], "bob")
+    shown = {"head": 1, "stale": {beside.conflict: beside.number}}
+    settled = store.settle(1, masks_drawn[2], author=ANN, **shown)
+    assert store.open_conflicts(1) == []
+    lose(store, settled.number)
+    verify(store, repair=True)
+    assert [(c.head, c.stale) for c in store.open_conflicts(1)] == [(1, beside.number)]
+    np.testing.assert_array_equal(store.mask(1), masks_drawn[0])
+    store.settle(1, masks_drawn[1], author=ANN, **shown)
+    assert store.open_conflicts(1) == []
+
+
+def lose(store, number):
+    """Take away the file of a revision of the first entry."""
+    (store.folder / "annotation" / "revisions" / store.revision(1, number).file).unlink()
+
+
 def test_repair_keeps_every_odd_file_and_goes_on_after_it(dataset):
     store = Store.create(dataset, labels={"outline": "trimap", "fur": "mask"})[0]
     for entry_id in range(1, 10):

@@ -92,7 +92,10 @@ def _revisions(store: Store, repair: bool) -> Iterator[str]:
 
 
 def _give_up(store: Store, lost: Revision) -> None:
-    """Take a row out whose mask is gone; its children and the head fall back on its parent."""
+    """Take a row out whose mask is gone; its children and the head fall back on its parent.
+
+    A conflict that it settled is open again.
+    """
     record = {column.name: getattr(lost, column.name) for column in Revision.__table__.columns}
     log = store.folder / FOLDER / "lost.jsonl"
     earlier = log.read_bytes() if log.is_file() else b""
@@ -111,6 +114,8 @@ def _give_up(store: Store, lost: Revision) -> None:
         conflicts = select(Conflict).where(Conflict.entry_id == lost.entry_id)
         for conflict in session.scalars(conflicts):
             conflict.head = parent if conflict.head == lost.number else conflict.head
+            if conflict.resolved_by == lost.number:
+                conflict.resolved_by = None
             if conflict.stale == lost.number:
                 # What was drawn before on that branch stays in its conflict.
                 conflict.stale = parent
