@@ -71,7 +71,10 @@ def add_subcommands(subparsers: "Subparsers") -> None:
         return command
 
     starting = add("init", "take a folder's images in for annotation")
-    starting.add_argument("--pattern", default=DEFAULT_PATTERN, help="of finished detail maps")
+    starting.add_argument(
+        "--pattern",
+        help=f"of finished detail maps; default: what the dataset has, at first {DEFAULT_PATTERN}",
+    )
     starting.add_argument(
         "--label",
         action="append",

@@ -376,6 +376,29 @@ def test_init_refuses_to_shadow_maps_of_another_type(dataset):
         Store.create(dataset)
 
 
+def test_init_remembers_the_pattern(dataset, capsys):
+    def init(*options):
+        return main(["init", str(dataset), *options]), capsys.readouterr()
+
+    (dataset / "maps").mkdir()
+    for name in ("portrait_0", "later"):
+        (dataset / "maps" / f"{name}.png").write_bytes(encode_mask(np.zeros((30, 40), np.uint8)))
+    assert init("--pattern", "maps/{name}.png")[0] == 0
+    write_image(dataset / "image" / "later.png", np.zeros((30, 40, 3), np.float32))
+    assert init()[0] == 0
+    store = Store.open(dataset)
+    assert [len(store.revisions(n)) for n in (1, 2, 3, 4)] == [1, 0, 0, 1]
+    assert store.pattern == "maps/{name}.png"
+    store.engine.dispose()
+    status, said = init("--pattern", "other/{name}.png")
+    assert status != 0
+    assert "must be this dataset's maps/{name}.png, got other/{name}.png" in said.err
+    (dataset / "maps" / "portrait_1.jpg").write_bytes(b"")
+    status, said = init()
+    assert status != 0
+    assert "beside portrait_1.jpg" in said.err
+
+
 def test_init_reports_what_is_wrong(dataset):
     shutil.copy(dataset / "image" / "portrait_0.png", dataset / "image" / "twin.png")
     (dataset / "image" / "broken.png").write_bytes(b"no image")

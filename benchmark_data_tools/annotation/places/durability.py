@@ -212,7 +212,6 @@ def _take_in(folder: Path, copy: Path, deployed: Path, where: str) -> None:
     known = {label.name for label in theirs.labels()}
     Store.create(
         folder,
-        pattern=theirs.pattern,
         database=f"sqlite:///{copy}",
         labels={n.name: cast("LabelKind", n.kind) for n in mine.labels() if n.name not in known},
     )[0].engine.dispose()

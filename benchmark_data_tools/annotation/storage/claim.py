@@ -15,6 +15,7 @@ from benchmark_data_tools.annotation.storage.masks import write_atomically
 from benchmark_data_tools.annotation.storage.tables import Image, Label, Setting
 
 DETAIL = "detail"  # the label that every dataset has
+MARKER = "dataset.json"  # says which database is the folder's
 
 
 def image_row(picture: Picture) -> Image:
@@ -53,10 +54,7 @@ def _escaped(name: str) -> str:
 
 def claim(folder: Path, engine: Engine, pattern: str) -> None:
     """Mark folder and database as belonging together, once."""
-    marker = folder / FOLDER / "dataset.json"
-    if marker.is_file():
-        check_claim(marker, engine)
-        return
+    marker = folder / FOLDER / MARKER
     identity = token_hex(16)
     with Session(writing(engine)) as session, session.begin():
         if session.get(Setting, "dataset") is not None:
@@ -74,12 +72,18 @@ def claim(folder: Path, engine: Engine, pattern: str) -> None:
     write_atomically(marker, json.dumps({"dataset": identity}).encode())
 
 
-def check_claim(marker: Path, engine: Engine) -> None:
+def is_claimed(folder: Path) -> bool:
+    """Whether a folder was taken for a dataset."""
+    return (folder / FOLDER / MARKER).is_file()
+
+
+def check_claim(folder: Path, engine: Engine) -> None:
     """Raise StoreError unless the database is the folder's."""
+    marker = json.loads((folder / FOLDER / MARKER).read_text("utf-8"))
     with Session(engine) as session:
         setting = session.get(Setting, "dataset")
-    if setting is None or setting.value != json.loads(marker.read_text("utf-8"))["dataset"]:
+    if setting is None or setting.value != marker["dataset"]:
         raise StoreError(
-            f"database must belong to {marker.parent.parent}, got another dataset's or an empty "
+            f"database must belong to {folder}, got another dataset's or an empty "
             "one: correct --database"
         )

@@ -21,9 +21,11 @@ from benchmark_data_tools.annotation import TOOL_VERSION
 from benchmark_data_tools.annotation.storage import rules
 from benchmark_data_tools.annotation.storage.claim import (
     DETAIL,
+    MARKER,
     check_claim,
     claim,
     image_row,
+    is_claimed,
     refuse_maps_of_other_types,
     sqlite_url,
 )
@@ -97,7 +99,7 @@ class Store:
         cls,
         folder: Path,
         *,
-        pattern: str = DEFAULT_PATTERN,
+        pattern: str | None = None,
         database: str | None = None,
         labels: Mapping[str, LabelKind] | None = None,
     ) -> tuple["Store", Scan]:
@@ -107,7 +109,8 @@ class Store:
 
         Args:
             folder: Holds `image/`.
-            pattern: Path of finished detail maps within the folder.
+            pattern: Path of finished detail maps within the folder; None for the one that the
+                dataset has, which is DEFAULT_PATTERN at first.
             database: URL; None for SQLite in the dataset's own folder.
             labels: Labels to add beside "detail" -> what their masks are. Their finished masks
                 lie in `NAME/{name}.png`.
@@ -119,18 +122,24 @@ class Store:
             ValueError: The folder or the pattern cannot be used.
             DatabaseError: The database cannot be used.
         """
-        check_pattern(pattern)
+        if pattern is not None:
+            check_pattern(pattern)
         found = scan(folder)
-        refuse_maps_of_other_types(folder, pattern, found)
-        (folder / FOLDER).mkdir(exist_ok=True)
-        engine = connect(database or sqlite_url(folder))
-        claim(folder, engine, pattern)
-        store = cls(folder, engine)
-        if store.pattern != pattern:
-            raise StoreError(
-                f"pattern must be this dataset's {store.pattern}, got {pattern}: "
-                "it cannot change once work has begun"
-            )
+        if is_claimed(folder):
+            store = cls.open(folder, database=database)
+            if pattern not in (None, store.pattern):
+                raise StoreError(
+                    f"pattern must be this dataset's {store.pattern}, got {pattern}: "
+                    "it cannot change once work has begun, leave it out"
+                )
+            refuse_maps_of_other_types(folder, store.pattern, found)
+        else:
+            pattern = pattern or DEFAULT_PATTERN
+            refuse_maps_of_other_types(folder, pattern, found)
+            (folder / FOLDER).mkdir(exist_ok=True)
+            engine = connect(database or sqlite_url(folder))
+            claim(folder, engine, pattern)
+            store = cls(folder, engine)
         for name, kind in (labels or {}).items():
             store._add_label(name, kind)
         store._take_in(found)
@@ -150,14 +159,13 @@ class Store:
             StoreError: There is none, or the database belongs to another dataset.
             DatabaseError: The database cannot be used.
         """
-        marker = folder / FOLDER / "dataset.json"
-        if not marker.is_file():
+        if not is_claimed(folder):
             raise StoreError(
                 f"{folder} must be a dataset made ready for annotation, got a folder without "
-                f"{FOLDER}/dataset.json: run `python -m benchmark_data_tools init {folder}`"
+                f"{FOLDER}/{MARKER}: run `python -m benchmark_data_tools init {folder}`"
             )
         engine = connect(database or sqlite_url(folder))
-        check_claim(marker, engine)
+        check_claim(folder, engine)
         return cls(folder, engine, clock)
 
     @contextmanager
