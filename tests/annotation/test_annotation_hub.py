@@ -122,7 +122,7 @@ def test_equal_work_is_the_hubs_on_a_space(dataset, api, monkeypatch):
     store = Store.create(dataset)[0]
     states.annotate(store, 1, ALONE, note="fringe")
     copied(dataset, api)
-    states.annotate(store, 1, ALONE, note="deployed")
+    states.annotate(store, 1, ALONE, note="deployed", seen="fringe")
     store.engine.dispose()
     assert restore_from_hub(dataset, NAME, api) is False
     monkeypatch.setenv("SPACE_ID", "a/b")

@@ -374,6 +374,26 @@ def test_a_note_that_is_being_typed_is_neither_overwritten_nor_left_behind(
     assert store.entry(2).note == ""
 
 
+def test_two_who_write_a_note_lose_neither(chromium, store):
+    with working(chromium, store, "eve", "reviewer") as page:
+        owner = page.locator("[aria-current=true] em")
+        expect(owner).to_be_hidden()
+        brush(page, 4)
+        stroke(page, (10, 10))
+        saved(page)
+        expect(owner).to_have_text("eve")
+        page.keyboard.press("m")
+        page.keyboard.type("a hat")
+        states.annotate(store, 1, User("ann", "annotator"), note="wild curls")
+        page.keyboard.press("Escape")
+        expect(page.locator("#banner")).to_contain_text("'wild curls': put both into one")
+        expect(page.locator("#note")).to_have_value("wild curls\na hat")
+        assert store.entry(1).note == "wild curls"
+        page.keyboard.press("n")
+        page.wait_for_selector("body[data-opened='2']")
+    assert store.entry(1).note == "wild curls\na hat"
+
+
 def test_every_control_tells_its_key(chromium, address):
     with opened(chromium, address) as page:
         untold = page.evaluate(

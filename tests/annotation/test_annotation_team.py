@@ -189,6 +189,28 @@ def test_the_page_shows_an_image_that_was_only_opened_as_nobodys(client, labelle
     assert client.get("/api/entries/1").json()["assignee"] is None
 
 
+def test_a_lease_tells_whose_the_image_is_with_it_and_after_it(client, labelled):
+    token = {"token": "a" * 32}
+    assert client.post("/api/entries/1/lease", json=token).json()["assignee"] == "local"
+    assert client.post("/api/entries/1/release", json=token).json() == {"assignee": None}
+
+
+def test_a_note_replaces_only_the_one_that_was_shown(client, labelled):
+    def write(note, seen):
+        answer = client.post("/api/entries/1/note", json={"note": note, "seen": seen})
+        return answer.status_code, answer.json().get("message", ""), labelled.entry(1).note
+
+    states.annotate(labelled, 1, ANN, note="wild curls")
+    status, message, stored = write("a hat", "")
+    assert (status, stored) == (412, "wild curls")
+    assert "somebody wrote meanwhile, 'wild curls': put both into one" in message
+    assert write(" wild curls, a hat\n", "wild curls ")[::2] == (200, "wild curls, a hat")
+    # Sent again, as after an answer that was lost.
+    assert write("wild curls, a hat", "wild curls")[::2] == (200, "wild curls, a hat")
+    assert client.post("/api/entries/1/note", json={"flagged": True}).status_code == 200
+    assert (labelled.entry(1).note, labelled.entry(1).flagged) == ("wild curls, a hat", True)
+
+
 def test_a_batch_does_what_it_may_and_tells_the_rest(labelled):
     for entry in (1, 2):
         save(labelled, entry, mask_of(labelled, entry))

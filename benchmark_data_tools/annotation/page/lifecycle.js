@@ -192,7 +192,8 @@ window.addEventListener("pagehide", () => {
 });
 window.addEventListener("pageshow", (event) => event.persisted && renewLease(false));
 window.addEventListener("beforeunload", (event) => {
-  if (page.saver?.unsaved && !page.reloading) event.preventDefault();
+  const unsaved = page.saver?.unsaved || (page.entry && $("note").value !== page.note);
+  if (unsaved && !page.reloading) event.preventDefault();
 });
 // A hidden tab may be killed without another word.
 document.addEventListener("visibilitychange", () => {

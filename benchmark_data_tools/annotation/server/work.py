@@ -97,10 +97,11 @@ def set_note(
     user: Guarded,
     service: Given,
     note: Annotated[str | None, Body(max_length=10_000)] = None,
+    seen: Annotated[str, Body(max_length=10_000)] = "",
     flagged: Annotated[bool | None, Body()] = None,
 ) -> dict[str, Any]:
-    """Write an entry's note or flag."""
-    states.annotate(service.store, entry_id, user, note=note, flagged=flagged)
+    """Write an entry's note or flag; `seen` is the note that the page showed before."""
+    states.annotate(service.store, entry_id, user, note=note, seen=seen, flagged=flagged)
     return {}
 
 

@@ -127,14 +127,33 @@ def annotate(
     user: User,
     *,
     note: str | None = None,
+    seen: str = "",
     flagged: bool | None = None,
 ) -> None:
-    """Write an entry's note or flag; None leaves it."""
+    """Write an entry's note or flag; None leaves it.
+
+    Args:
+        store: The store.
+        entry_id: The entry.
+        user: Who writes it.
+        note: The new note.
+        seen: The note that they saw, which the new one replaces.
+        flagged: The new flag.
+
+    Raises:
+        ForbiddenError: It is an entry that they may not see.
+        ChangedError: Somebody else has changed the note since; nothing is written.
+    """
     entry_for(store, entry_id, user)
     with store.changing() as session:
         entry = store.entry(entry_id, session)
         if note is not None:
-            entry.note = note.strip()[:10_000]
+            if entry.note not in (seen.strip(), note.strip()):
+                raise ChangedError(
+                    f"note must be the one that was shown, got another that somebody wrote "
+                    f"meanwhile, {entry.note!r}: put both into one"
+                )
+            entry.note = note.strip()
         if flagged is not None:
             entry.flagged = flagged
 

@@ -119,13 +119,23 @@ export async function showHistory(restore) {
   if (!$("history").open) $("history").showModal();
 }
 
+// Where somebody else wrote a note meanwhile, the field shows theirs above one's own.
 export async function saveNote() {
   const { entry } = page;
   const note = $("note").value;
   if (note === page.note) return;
-  await json(`entries/${entry.id}/note`, { json: { note } });
-  entry.note = note;
-  if (page.entry === entry) page.note = note;
+  try {
+    await json(`entries/${entry.id}/note`, { json: { note, seen: page.note } });
+    entry.note = note;
+    if (page.entry === entry) page.note = note;
+  } catch (error) {
+    if (error.status === 412 && page.entry === entry) {
+      ({ note: entry.note } = await json(`entries/${entry.id}`));
+      page.note = entry.note;
+      $("note").value = `${entry.note}\n${$("note").value}`.trim();
+    }
+    throw error;
+  }
 }
 
 // Comments at places of the image, with a button each to settle them.
