@@ -339,6 +339,30 @@ def test_an_admins_look_at_a_free_image_hinders_neither_labelling_nor_the_admins
     states.move(store, 1, "in_review", ADA)
 
 
+def test_a_free_image_that_a_reviewer_draws_on_is_theirs(store, clock):
+    until = leases.take(store, 1, EVE, "e" * 32)
+    assert store.entry(1).assignee is None  # she may only look
+    save(store, 1, dot(1), "eve", 0)
+    clock[0] = until + 1
+    assert queue.listing(store, BOB, Filter())[0].assignee == "eve"
+    assert progress.progress(store, "eve").counts["in_work"] == 1
+    with pytest.raises(ForbiddenError, match="entry must be bob's or free, got one of eve"):
+        leases.take(store, 1, BOB, "b" * 32)
+
+
+@pytest.mark.parametrize("how", ["the same pixels", "under review", "beside"])
+def test_what_is_no_labelling_of_a_reviewer_leaves_an_image_free(store, how):
+    save(store, 1, dot(1), "ann", 0)
+    if how == "under review":
+        states.move(store, 1, "done", ANN)
+        states.move(store, 1, "in_review", ADA)
+    leases.take(store, 1, EVE, "e" * 32)
+    save(
+        store, 1, dot(1) if how == "the same pixels" else dot(2), "eve", 0 if how == "beside" else 1
+    )
+    assert store.entry(1).assignee is None
+
+
 @pytest.mark.parametrize("state", ["in_review", "accepted"])
 def test_an_annotators_look_at_what_is_under_review_holds_up_no_reviewer(store, clock, state):
     save(store, 1, dot(1), "ann", 0)

@@ -52,7 +52,9 @@ function close(id) {
     page.saver.flush();
   }
   page.saver.close();
-  if (!page.held && page.entry.id !== id) releaseLease(page.entry.id).catch(() => {});
+  const { entry } = page;
+  if (page.held || entry.id === id) return;
+  releaseLease(entry.id).then(({ assignee }) => queue.update(Object.assign(entry, { assignee }))).catch(() => {});
 }
 
 export async function open(id) {
@@ -83,7 +85,7 @@ async function replaceEntry(id, opening) {
   const known = !drawnOn || (found && !another);
   const base = known ? drawnOn : entry.head;
   const fetchMask = (number) => fetchPixels(`entries/${id}/mask?revision=${number}`, entry.width, entry.height);
-  opening.leasing = takeLease(id, false);
+  opening.leasing = takeLease(entry, false);
   const [bitmap, pixels, headPixels, held] = await Promise.all([
     fetching,
     base ? fetchMask(base) : null,
@@ -160,10 +162,13 @@ export async function fetchBitmap(path) {
 
 // --- Leases --------------------------------------------------------------------------------------
 
-// Takes or renews the lease. Returns why it is not to be had; "" where it is.
-async function takeLease(id, renew) {
+// Takes or renews the lease, and with it perhaps the entry. Returns why it is not to be had; ""
+// where it is.
+async function takeLease(entry, renew) {
   try {
-    showStorage((await json(`entries/${id}/lease`, { json: { token: page.token, renew } })).storage);
+    const lease = await json(`entries/${entry.id}/lease`, { json: { token: page.token, renew } });
+    showStorage(lease.storage);
+    entry.assignee = lease.assignee;
   } catch (error) {
     if (error.status === 409 || error.status === 403) return error.message;
     // Of a lost connection the saver tells.
@@ -172,17 +177,20 @@ async function takeLease(id, renew) {
 }
 
 function releaseLease(id, keepalive = false) {
-  return request(`entries/${id}/release`, { json: { token: page.token }, keepalive });
+  return json(`entries/${id}/release`, { json: { token: page.token }, keepalive });
 }
 
 async function renewLease(renew = true) {
   const { entry } = page;
   if (!entry || page.held) return;
-  const held = await takeLease(entry.id, renew);
-  if (page.entry !== entry || !held) return;
-  page.held = held;
-  banner(held);
-  showEntry();
+  const before = entry.assignee;
+  const held = await takeLease(entry, renew);
+  if (page.entry !== entry) return;
+  if (held) {
+    page.held = held;
+    banner(held);
+  }
+  if (held || entry.assignee !== before) showEntry();
 }
 
 setInterval(renewLease, RENEW_MS);
@@ -229,6 +237,7 @@ function showSaving(saver, state, message) {
   if (state === "saved" && saver.base && saver.base !== page.entry.head) {
     page.entry.head = saver.base;
     showEntry();
+    if (!page.entry.assignee) renewLease(); // it may be one's own now
   }
   if (state === "conflict") act(settle);
 }

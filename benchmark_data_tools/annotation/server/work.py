@@ -60,7 +60,12 @@ def take_lease(
 ) -> dict[str, Any]:
     """Take or renew the lease; the page asks often, and hears of the work's storage with it."""
     expires = leases.take(service.store, entry_id, user, token, renew=renew)
-    return {"expires": expires, "seconds": LEASE_SECONDS, "storage": service.storage()}
+    return {
+        "expires": expires,
+        "seconds": LEASE_SECONDS,
+        "storage": service.storage(),
+        "assignee": leases.owner(service.store, entry_id),
+    }
 
 
 @router.post("/entries/{entry_id}/release")
@@ -70,10 +75,10 @@ def release_lease(
     service: Given,
     token: Annotated[str, Body(embed=True, pattern="^[0-9a-f]{32}$")],
 ) -> dict[str, Any]:
-    """Give the lease back."""
+    """Give the lease back; tells whose the entry is then."""
     entry_for(service.store, entry_id, user)
     leases.release(service.store, entry_id, token)
-    return {}
+    return {"assignee": leases.owner(service.store, entry_id)}
 
 
 @router.post("/entries/{entry_id}/state")

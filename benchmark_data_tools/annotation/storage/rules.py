@@ -84,6 +84,12 @@ def is_valid(lease: Lease, now: float) -> bool:
     return 0 < lease.expires_at - now <= 2 * LEASE_SECONDS
 
 
+def lease_on(session: Session, entry_id: int, now: float) -> Lease | None:
+    """Return the lease that is on an entry now."""
+    lease = session.get(Lease, entry_id)
+    return lease if lease is not None and is_valid(lease, now) else None
+
+
 def lapsed(now: float) -> ColumnElement[bool]:
     """SQL: whether an entry is its assignee's by a lease alone, which is over."""
     # As in `is_valid`.
@@ -115,8 +121,8 @@ def owner(now: float) -> ColumnElement[str | None]:
 
 def check_lease(session: Session, entry: Entry, user: User, now: float) -> None:
     """Raise HeldError where another person works on the entry."""
-    lease = session.get(Lease, entry.id)
-    if lease is not None and is_valid(lease, now) and lease.holder != user.name:
+    lease = lease_on(session, entry.id, now)
+    if lease is not None and lease.holder != user.name:
         raise HeldError(
             f"entry must be free, got one that {lease.holder} works on (for "
             f"{lease.expires_at - now:.0f} s at least): wait, or choose another image"

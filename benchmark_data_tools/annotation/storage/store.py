@@ -270,7 +270,16 @@ class Store:
             if not writable:
                 return Saved(number, entry.head, None, entry.state)
             self._set_head(session, entry, number, draft.author, same=same)
+            if not same and draft.kind in PAINTED:
+                self._give_to_who_draws(session, entry, draft.author)
             return Saved(number, number, None, entry.state)
+
+    def _give_to_who_draws(self, session: Session, entry: Entry, author: User) -> None:
+        """Give a free entry to who draws on it: a reviewer's page opens it without taking it."""
+        lease = rules.lease_on(session, entry.id, self.clock())
+        holds = lease is not None and lease.holder == author.name
+        if holds and entry.assignee is None and entry.state == "in_work":
+            entry.assignee = author.name
 
     def _add(self, session: Session, entry: Entry, draft: Draft, png: bytes, digest: str) -> int:
         """Write a revision's file and row; returns its number."""

@@ -1,7 +1,8 @@
 """Leases: who works on an entry now. The store's rules hold others' saves against them.
 
 Who opens a free entry has it as long as their lease lasts, and for good once they have worked on
-it. What a reviewer assigned stays theirs.
+it; a reviewer, who may only look, has it once they draw on it. What a reviewer assigned stays
+theirs.
 """
 
 from sqlalchemy import select
@@ -114,5 +115,4 @@ def owner(store: Store, entry_id: int) -> str | None:
 def holder(store: Store, entry_id: int) -> Lease | None:
     """Return the lease that is on an entry now."""
     with store.reading() as session:
-        lease = session.get(Lease, entry_id)
-    return lease if lease is not None and rules.is_valid(lease, store.clock()) else None
+        return rules.lease_on(session, entry_id, store.clock())
