@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from annotation_samples import make_dataset, mask_of, save
 
 from benchmark_data_tools.__main__ import main
+from benchmark_data_tools.annotation.formats.exports import export
 from benchmark_data_tools.annotation.storage import masks
 from benchmark_data_tools.annotation.storage.database import DatabaseError, connect
 from benchmark_data_tools.annotation.storage.drafts import Draft
@@ -264,6 +265,49 @@ def test_a_conflict_whose_settlement_is_lost_is_open_again(store):
     np.testing.assert_array_equal(store.mask(1), masks_drawn[0])
     store.settle(1, masks_drawn[1], author=ANN, **shown)
     assert store.open_conflicts(1) == []
+
+
+def test_what_was_finished_with_a_mask_that_is_lost_goes_back_to_work(store, tmp_path):
+    save(store, 1, mask_of(store, 1))
+    save(store, 1, mask_of(store, 1, 1), base=1)
+    for state in ("done", "in_review", "accepted"):
+        move(store, 1, state, ALONE)
+    lose(store, 2)
+    store.published_path(store.image(1)).unlink()
+    verify(store, repair=True)
+    entry = store.entry(1)
+    assert (entry.head, entry.state) == (1, "in_work")
+    assert entry.comment == "The finished mask is lost with its file."
+    with pytest.raises(StoreError, match="dataset must have masks to write, got none"):
+        export(store, tmp_path / "out", "png")
+    lose(store, 1)
+    verify(store, repair=True)
+    assert (store.entry(1).head, store.entry(1).state, verify(store)) == (0, "in_work", [])
+
+
+def test_a_conflict_whose_whole_branch_is_lost_is_none(store):
+    save(store, 1, mask_of(store, 1))
+    save(store, 1, mask_of(store, 1, 1), base=1)
+    first = save(store, 1, mask_of(store, 1, 2), "bob", 1)
+    later = save(store, 1, mask_of(store, 1, 3), "bob", first.number)
+    lose(store, later.number)
+    verify(store, repair=True)
+    assert [c.stale for c in store.open_conflicts(1)] == [first.number]
+    lose(store, first.number)
+    verify(store, repair=True)
+    assert store.open_conflicts(1) == []
+
+
+def test_repair_brings_back_what_an_earlier_one_set_aside(store):
+    """As where it ran while somebody saved: the file was there, and its row not yet."""
+    save(store, 1, mask_of(store, 1))
+    own = store.folder / "annotation"
+    (own / "unclaimed").mkdir()
+    file = own / "revisions" / store.revision(1, 1).file
+    file.rename(own / "unclaimed" / file.name)
+    verify(store, repair=True)
+    np.testing.assert_array_equal(store.mask(1), mask_of(store, 1))
+    assert verify(store) == []
 
 
 def lose(store, number):

@@ -1,7 +1,7 @@
 """Check that files and rows go together, and repair what does not; no mask is ever deleted."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -19,15 +19,16 @@ from benchmark_data_tools.annotation.storage.masks import (
 )
 from benchmark_data_tools.annotation.storage.people import program
 from benchmark_data_tools.annotation.storage.store import FINISHED, Store
-from benchmark_data_tools.annotation.storage.tables import Conflict, Entry, Image, Revision
+from benchmark_data_tools.annotation.storage.tables import Conflict, Entry, Event, Image, Revision
 
 
 def verify(store: Store, *, repair: bool = False) -> list[str]:
     """Compare every row with its file and every file with its row.
 
     Repairs: a lost file is written again where its mask is found elsewhere, else its row moves to
-    `annotation/lost.jsonl`; files without rows move to `annotation/unclaimed/`; a finished map
-    that someone else changed becomes a revision before it is written anew.
+    `annotation/lost.jsonl`, and an entry that it finished goes back to work; files without rows
+    move to `annotation/unclaimed/`; a finished map that someone else changed becomes a revision
+    before it is written anew.
 
     Args:
         store: The store; nobody may save meanwhile when repairing.
@@ -78,13 +79,17 @@ def _revisions(store: Store, repair: bool) -> Iterator[str]:
         if not repair:
             yield problem
             continue
-        published = store.published_path(image, label)
+        places = [
+            *([sound[revision.mask_sha256]] if revision.mask_sha256 in sound else []),
+            store.published_path(image, label),
+            store.folder / FOLDER / "unclaimed" / path.name,  # of an earlier repair
+        ]
+        found = [place for place in places if _read(place, image) == revision.mask_sha256]
+        mask = found[0].read_bytes() if found else None
         if path.exists():
             _set_aside(store, path)
-        if (twin := sound.get(revision.mask_sha256)) is not None:
-            write_atomically(path, twin.read_bytes())
-        elif _read(published, image) == revision.mask_sha256:
-            write_atomically(path, published.read_bytes())
+        if mask is not None:
+            write_atomically(path, mask)
         else:
             _give_up(store, revision)
             problem += f"; its mask is lost, and its row is in {FOLDER}/lost.jsonl"
@@ -94,7 +99,7 @@ def _revisions(store: Store, repair: bool) -> Iterator[str]:
 def _give_up(store: Store, lost: Revision) -> None:
     """Take a row out whose mask is gone; its children and the head fall back on its parent.
 
-    A conflict that it settled is open again.
+    A conflict that it settled is open again, and nobody has finished what is the head then.
     """
     record = {column.name: getattr(lost, column.name) for column in Revision.__table__.columns}
     log = store.folder / FOLDER / "lost.jsonl"
@@ -106,11 +111,22 @@ def _give_up(store: Store, lost: Revision) -> None:
         session.execute(
             update(Revision).where(same_entry, Revision.parent == lost.number).values(parent=parent)
         )
-        session.execute(
-            update(Entry)
-            .where(Entry.id == lost.entry_id, Entry.head == lost.number)
-            .values(head=parent)
-        )
+        line = select(Revision.number, Revision.parent).where(same_entry)
+        parents = {number: above for number, above in session.execute(line)}  # noqa: C416  # typed
+        entry = store.entry(lost.entry_id, session)
+        if entry.head == lost.number:
+            entry.head = parent
+            if entry.state in FINISHED:
+                entry.state, entry.comment = "in_work", "The finished mask is lost with its file."
+                session.add(
+                    Event(
+                        entry_id=entry.id,
+                        at=store.clock(),
+                        author="verify",
+                        state=entry.state,
+                        comment=entry.comment,
+                    )
+                )
         conflicts = select(Conflict).where(Conflict.entry_id == lost.entry_id)
         for conflict in session.scalars(conflicts):
             conflict.head = parent if conflict.head == lost.number else conflict.head
@@ -119,9 +135,17 @@ def _give_up(store: Store, lost: Revision) -> None:
             if conflict.stale == lost.number:
                 # What was drawn before on that branch stays in its conflict.
                 conflict.stale = parent
-            if conflict.stale == 0:
-                session.delete(conflict)
+                if parent in _line(parents, conflict.head):
+                    session.delete(conflict)
         session.execute(delete(Revision).where(Revision.id == lost.id))
+
+
+def _line(parents: Mapping[int, int], number: int) -> Iterator[int]:
+    """Yield a revision and what it was drawn on, down to 0, the empty mask."""
+    while number:
+        yield number
+        number = parents[number]
+    yield 0
 
 
 def _unclaimed(store: Store, repair: bool) -> Iterator[str]:
@@ -131,7 +155,10 @@ def _unclaimed(store: Store, repair: bool) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in claimed:
-            yield f"{name} belongs to no revision: its save was never acknowledged"
+            yield (
+                f"{name} belongs to no revision: its save was never acknowledged, or is newer than "
+                "the database"
+            )
             if repair:
                 _set_aside(store, path)
 
