@@ -420,6 +420,41 @@ def test_init_refuses_to_shadow_maps_of_another_type(dataset):
         Store.create(dataset)
 
 
+def test_work_goes_with_an_image_that_was_renamed(dataset):
+    store = Store.create(dataset)[0]
+    save(store, 1, mask_of(store, 1))
+    move(store, 1, "done", ALONE)
+    save(store, 2, mask_of(store, 2))
+    store.engine.dispose()
+    images = dataset / "image"
+    (images / "portrait_0.png").rename(images / "ada.png")
+    (images / "portrait_2.png").unlink()
+    again, found = Store.create(dataset)
+    assert found.problems == (
+        "portrait_0 is named ada now: its work goes with it",
+        "image/portrait_2.png is gone: put it back",
+    )
+    assert [again.image(n).name for n in (1, 2, 3)] == ["ada", "portrait_1", "portrait_2"]
+    assert again.published_path(again.image(1)).is_file()
+    assert [path.name for path in (dataset / "detailmap").iterdir()] == ["ada_cloud_trimap.png"]
+    assert verify(again) == ["image/portrait_2.png is gone: put it back"]
+    again.engine.dispose()
+
+
+def test_a_picture_under_the_name_of_another_is_refused(dataset):
+    """Else one picture's masks would be taken for the other's, of the same size."""
+    write_image(dataset / "image" / "portrait_1.png", np.zeros((30, 40, 3), np.float32))
+    Store.create(dataset)[0].engine.dispose()
+    images = dataset / "image"
+    (images / "portrait_1.png").replace(images / "portrait_0.png")
+    with pytest.raises(
+        StoreError, match=r"portrait_0.png must be the picture .*portrait_1.png: give"
+    ):
+        Store.create(dataset)
+    (images / "portrait_0.png").rename(images / "portrait_1.png")
+    Store.create(dataset)[0].engine.dispose()
+
+
 def test_init_remembers_the_pattern(dataset, capsys):
     def init(*options):
         return main(["init", str(dataset), *options]), capsys.readouterr()

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
 
@@ -28,6 +30,39 @@ def image_row(picture: Picture) -> Image:
         height=picture.height,
         sha256=picture.sha256,
     )
+
+
+def follow_renames(images: Mapping[str, Image], pictures: Sequence[Picture]) -> dict[str, str]:
+    """Give images whose files were renamed their new names, so that their work goes with them.
+
+    Args:
+        images: Name -> row; the rows get the new names.
+        pictures: What is in the folder.
+
+    Returns:
+        Old name -> new name.
+
+    Raises:
+        StoreError: A picture has come under the name of another.
+    """
+    names = {picture.name for picture in pictures}
+    known = Counter(image.sha256 for image in images.values())
+    here = Counter(picture.sha256 for picture in pictures)
+    by_hash = {image.sha256: image for image in images.values()}
+    renamed = {}
+    for picture in pictures:
+        own, other = images.get(picture.name), by_hash.get(picture.sha256)
+        if other is None or (own is not None and own.sha256 == picture.sha256):
+            continue
+        if own is not None:
+            raise StoreError(
+                f"{picture.file} must be the picture that was taken in under this name, got the "
+                f"one of {other.file}: give it the name back that it had, or a new one"
+            )
+        if other.name not in names and known[picture.sha256] == here[picture.sha256] == 1:
+            renamed[other.name] = picture.name
+            other.name = picture.name
+    return renamed
 
 
 def sqlite_url(folder: Path) -> str:

@@ -24,6 +24,7 @@ from benchmark_data_tools.annotation.storage.claim import (
     MARKER,
     check_claim,
     claim,
+    follow_renames,
     image_row,
     is_claimed,
     refuse_maps_of_other_types,
@@ -142,8 +143,8 @@ class Store:
             store = cls(folder, engine)
         for name, kind in (labels or {}).items():
             store._add_label(name, kind)
-        store._take_in(found)
-        return store, found
+        problems = (*found.problems, *store._take_in(found))
+        return store, replace(found, problems=problems)
 
     @classmethod
     def open(
@@ -567,9 +568,21 @@ class Store:
                     f"label {name} must stay a {present.kind}, got {kind}: choose another name"
                 )
 
-    def _take_in(self, found: Scan) -> None:
+    def _move_published(self, renamed: Mapping[str, str]) -> None:
+        for label in self.labels():
+            for old, new in renamed.items():
+                before, after = (
+                    self.folder / label.pattern.replace("{name}", name) for name in (old, new)
+                )
+                if before.is_file() and not after.exists():
+                    before.rename(after)
+
+    def _take_in(self, found: Scan) -> list[str]:
+        """Take in what a scan found; returns a sentence for each image that has moved or gone."""
         with self.changing() as session:
             present = {image.name: image for image in session.scalars(select(Image))}
+            renamed = follow_renames(present, found.pictures)
+            present = {image.name: image for image in present.values()}
             added = []
             for picture in found.pictures:
                 if picture.name not in present:
@@ -602,6 +615,7 @@ class Store:
                 .where(Entry.blind_pass == 1, Entry.head == 0)
                 .order_by(Entry.id)
             ).all()
+        self._move_published(renamed)
         for entry_id, image, label in unsaved:
             file = label.pattern.replace("{name}", image.name)
             path = self.folder / file
@@ -611,6 +625,14 @@ class Store:
                     self.save(entry_id, Draft(mask, program("init"), 0, "import"))
                 except MaskError as error:
                     raise MaskError(f"{file}: {error}") from error
+        return [
+            *(f"{old} is named {new} now: its work goes with it" for old, new in renamed.items()),
+            *(
+                f"{i.file} is gone: put it back"
+                for i in images
+                if not (self.folder / i.file).is_file()
+            ),
+        ]
 
 
 def _without_entry(session: Session, images: list[Image], label: str) -> list[Image]:
