@@ -714,6 +714,16 @@ def test_a_full_disk_is_reported_to_the_page(client, store, monkeypatch):
     assert client.post(SAVE, content=encode_mask(mask_of(store, 1))).status_code == 200
 
 
+def test_a_lost_file_is_not_called_a_full_disk(client, store):
+    save(store, 1, mask_of(store, 1))
+    file = store.folder / "annotation" / "revisions" / store.revision(1, 1).file
+    file.unlink()
+    answer = client.get("/api/entries/1/mask")
+    assert answer.status_code == 404
+    assert f"{file.name} must be in the dataset, got no such file" in answer.json()["message"]
+    assert str(store.folder) not in answer.text
+
+
 def test_the_application_mounts_under_a_path(store):
     host = FastAPI()
     host.mount("/annotate", create_app(service_of(store)))

@@ -9,6 +9,7 @@ import binascii
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote
 
@@ -54,6 +55,7 @@ STATUS: dict[type[Exception], int] = {
     HeldError: 409,
     TooManyError: 429,
     ChangedError: 412,
+    FileNotFoundError: 404,
     ValueError: 422,
     RequestValidationError: 422,
     OSError: 507,
@@ -75,10 +77,15 @@ async def refuse(status: int, _request: Request, error: Exception) -> JSONRespon
                 "database must be reachable and writable, got none that is: wait a minute, or tell "
                 "its owner"
             )
+    elif isinstance(error, FileNotFoundError):
+        message = (
+            f"{Path(str(error.filename)).name} must be in the dataset, got no such file: tell its "
+            "owner to put it back, or to run the command verify"
+        )
     elif isinstance(error, OSError):
         # Not the path: where the store lies is nobody's business.
         message = f"disk must take the file, got {error.strerror}: free space or fix permissions"
-    if status == 507:
+    if isinstance(error, OSError | OperationalError):
         log.error("%s", message, exc_info=error)
     return JSONResponse({"message": message, "error": type(error).__name__}, status)
 
