@@ -14,7 +14,7 @@ from benchmark_data_tools.annotation.storage.errors import (
     UnknownError,
 )
 from benchmark_data_tools.annotation.storage.masks import encode_mask
-from benchmark_data_tools.annotation.storage.people import ALONE, User
+from benchmark_data_tools.annotation.storage.people import ALONE, User, program
 from benchmark_data_tools.annotation.storage.rules import LEASE_SECONDS
 from benchmark_data_tools.annotation.team import agreement, leases, passes, progress, queue, states
 from benchmark_data_tools.annotation.team.queue import Filter
@@ -538,6 +538,20 @@ def test_progress_counts_work_rate_and_what_is_left(store, clock):
     assert whole.hours_left == pytest.approx(2 / 30)
     assert (ann.seconds, ann.counts["done"], ann.counts["open"]) == (120, 1, 0)
     assert "ann" in progress.statistics(store)
+
+
+def test_what_was_taken_in_finished_does_not_raise_the_rate(store, clock):
+    for entry in (1, 2):
+        store.save(entry, Draft(mask_of(store, entry), program("init"), 0, "import"))
+    leases.take(store, 1, ANN, "a" * 32)
+    clock[0] += 120
+    save(store, 1, dot(2), "ann", 1, active_seconds=120)
+    save(store, 2, mask_of(store, 2), "ann", 1, kind="correction")  # as Ctrl+S sends it
+    for entry in (1, 2):
+        states.move(store, entry, "done", ANN)
+    whole = progress.progress(store)
+    assert (whole.finished, whole.corrected, whole.counts["done"]) == (1, 1, 2)
+    assert whole.per_hour == pytest.approx(30)
 
 
 def test_anothers_correction_does_not_slow_a_persons_rate(store, clock):

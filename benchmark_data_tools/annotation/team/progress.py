@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import ColumnElement
 
@@ -20,7 +20,7 @@ class Progress:
         author: The person; None for everyone.
         counts: State -> entries.
         seconds: Active work.
-        finished: Entries finished by hand, from which the rate is taken.
+        finished: Entries that somebody drew on and finished, from which the rate is taken.
         corrected: Of these, entries that began from a proposal or an import and were then drawn on.
         per_hour: Entries finished in an hour of active work, a person's in their own; None before
             the first.
@@ -36,13 +36,19 @@ class Progress:
     hours_left: float | None
 
 
+def drawn_on() -> Select[int]:
+    """SQL: revisions in which somebody drew on an entry, and did not save its pixels again."""
+    return select(Revision.id).where(
+        Revision.entry_id == Entry.id, Revision.kind.in_(PAINTED), ~rules.repeats_parent()
+    )
+
+
 def has_corrections() -> ColumnElement[bool]:
     """SQL: whether an entry began from a proposal or an import and was then drawn on."""
     begun = aliased(Revision)
     return (
-        select(Revision.id)
+        drawn_on()
         .join(begun, (begun.entry_id == Revision.entry_id) & (begun.number < Revision.number))
-        .where(Revision.entry_id == Entry.id, Revision.kind.in_(PAINTED))
         .where(begun.kind.in_(("proposal", "import")))
         .exists()
     )
@@ -51,12 +57,13 @@ def has_corrections() -> ColumnElement[bool]:
 def progress(store: Store, author: str | None = None) -> Progress:
     """Count entries, time and rate; of everyone or of one person.
 
-    The rate is taken over active work, which is what the page measures, not over days.
+    The rate is taken over active work, which is what the page measures, not over days, and leaves
+    out what was taken in finished.
     """
     with store.reading() as session:
         counting = select(Entry.state, func.count()).group_by(Entry.state)
         time = select(func.sum(Revision.active_seconds))
-        finishing = select(Entry.id).where(Entry.state.in_(FINISHED))
+        finishing = select(Entry.id).where(Entry.state.in_(FINISHED), drawn_on().exists())
         if author is not None:
             owned = rules.owner(store.clock()) == author
             counting = counting.where(owned)
