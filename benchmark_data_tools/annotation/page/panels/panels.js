@@ -119,8 +119,15 @@ export async function showHistory(restore) {
   if (!$("history").open) $("history").showModal();
 }
 
+let noted = Promise.resolve(); // when the note before is written: one answers for the next
+
+export function saveNote() {
+  noted = noted.catch(() => {}).then(writeNote);
+  return noted;
+}
+
 // Where somebody else wrote a note meanwhile, the field shows theirs above one's own.
-export async function saveNote() {
+async function writeNote() {
   const { entry } = page;
   const note = $("note").value;
   if (note === page.note) return;
