@@ -479,6 +479,19 @@ def test_a_reviewer_labels_one_pass_and_never_sees_the_other(store, twins):
     assert store.revisions(second.id) == []
 
 
+def test_who_drew_on_a_pass_that_is_anothers_by_now_can_save_and_leave_it(store, twins):
+    first, second = twins
+    leases.take(store, first.id, ANN, "a" * 32)
+    save(store, first.id, mask_of(store, first.id), "ann")
+    states.assign(store, first.id, EVE, "bob")
+    assert passes.entry_for(store, first.id, ANN).assignee == "bob"
+    assert save(store, first.id, mask_of(store, first.id, 1), "ann", 1).conflict is not None
+    with pytest.raises(ForbiddenError, match="entry must be ann's or free, got one of bob"):
+        leases.take(store, first.id, ANN, "a" * 32, renew=True)
+    assert second.id not in seen(store, ANN)
+    assert first.id not in seen(store, User("cyd", "annotator"))
+
+
 @pytest.mark.parametrize("person", [EVE, BOB])
 def test_whoever_looked_at_a_pass_does_not_label_the_other(store, twins, tmp_path, person):
     first, second = twins

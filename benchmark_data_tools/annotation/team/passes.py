@@ -14,7 +14,7 @@ from benchmark_data_tools.annotation.storage.claim import DETAIL
 from benchmark_data_tools.annotation.storage.errors import ForbiddenError, StoreError
 from benchmark_data_tools.annotation.storage.people import User
 from benchmark_data_tools.annotation.storage.store import Store
-from benchmark_data_tools.annotation.storage.tables import Entry, Image
+from benchmark_data_tools.annotation.storage.tables import Entry, Image, Revision
 
 
 def visible(query: Select[Entry], user: User, now: float) -> Select[Entry]:
@@ -26,8 +26,10 @@ def visible(query: Select[Entry], user: User, now: float) -> Select[Entry]:
         return query.where(~rules.twin_where(user.name, seen=False))
     other = aliased(Entry)
     owner = rules.owner(now)
-    own = owner.is_(None) | (owner == user.name)
-    # Where there are two passes, each is its author's alone.
+    # Who drew on a pass that was given to another person may save what is still in hand.
+    drawn = select(Revision.id).where(Revision.entry_id == Entry.id, Revision.author == user.name)
+    own = owner.is_(None) | (owner == user.name) | drawn.exists()
+    # Where there are two passes, each is its authors' alone.
     twins = (
         select(other.id)
         .where(other.image_id == Entry.image_id, other.label == Entry.label, other.id != Entry.id)
