@@ -1,5 +1,6 @@
 """The real page in Chromium, against the real server and store."""
 
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -392,6 +393,26 @@ def test_two_who_write_a_note_lose_neither(chromium, store):
         page.keyboard.press("n")
         page.wait_for_selector("body[data-opened='2']")
     assert store.entry(1).note == "wild curls\na hat"
+
+
+def test_who_types_on_while_a_note_is_sent_is_not_taken_for_another(chromium, address, store):
+    def answer_late(route):
+        response = route.fetch()
+        time.sleep(1)
+        route.fulfill(response=response)
+
+    with opened(chromium, address, 1) as page:
+        page.route("**/note", answer_late)
+        page.keyboard.press("m")
+        page.keyboard.type("wild")
+        page.keyboard.press("Escape")
+        page.keyboard.press("m")
+        page.keyboard.press("End")
+        page.keyboard.type(" curls")
+        page.keyboard.press("Escape")
+        page.keyboard.press("n")
+        page.wait_for_selector("body[data-opened='2']")
+    assert store.entry(1).note == "wild curls"
 
 
 def test_every_control_tells_its_key(chromium, address):
@@ -829,6 +850,25 @@ def working(chromium, store, name, role="annotator"):
         page.wait_for_selector("body[data-opened='1']")
         yield page
         context.close()
+
+
+def test_a_comment_that_the_server_did_not_take_is_there_when_it_is_asked_again(chromium, store):
+    save(store, 1, mask_of(store, 1), "ann")
+    states.move(store, 1, "done", User("ann", "annotator"))
+    states.move(store, 1, "in_review", User("ada", "admin"))
+    text = "The fringe is missing, and so are both ears."
+    with working(chromium, store, "eve", "reviewer") as page:
+        page.route("**/state", lambda route: route.abort())
+        page.click("header [data-action=return]")
+        page.fill("#ask textarea", text)
+        page.click("#ask .main")
+        expect(page.locator("#banner")).to_be_visible()
+        page.unroute("**/state")
+        page.click("header [data-action=return]")
+        expect(page.locator("#ask textarea")).to_have_value(text)
+        page.click("#ask .main")
+        expect(page.locator("#comment")).to_have_text(text)
+    assert (store.entry(1).state, store.entry(1).comment) == ("returned", text)
 
 
 def test_a_refused_assignment_is_not_shown_as_made(chromium, store):

@@ -304,11 +304,12 @@ export async function restore(save) {
 
 export async function setState(state, title) {
   finishInHand();
-  let comment = "";
-  if (title) {
-    comment = await ask(title);
-    if (!comment) return false;
-  }
+  if (title) return ask(title, (comment) => sendState(state, comment));
+  await sendState(state, "");
+  return true;
+}
+
+async function sendState(state, comment) {
   if (state !== "skipped" && !(await page.saver.flush(state === "done" && page.entry.head === 0))) {
     throw new Error("Not saved: the state stays as it is until the strokes are saved.");
   }
@@ -316,7 +317,6 @@ export async function setState(state, title) {
   Object.assign(page.entry, await json(`entries/${page.entry.id}/state`, { json: asked }));
   showEntry();
   showProgress();
-  return true;
 }
 
 export async function step(offset) {

@@ -165,16 +165,25 @@ function showPins() {
   view.drawHelpersSoon();
 }
 
-// Asks for a sentence; "" where it is not given.
-export function ask(title) {
+const unsent = new Map(); // an image's question -> what the server did not take
+
+// Asks for a sentence and sends it; what is refused is there when it is asked again.
+// Returns whether it was given.
+export async function ask(title, send) {
   const dialog = $("ask");
+  const field = dialog.querySelector("textarea");
+  const question = `${page.entry.id} ${title}`;
   dialog.querySelector("h1").textContent = title;
-  dialog.querySelector("textarea").value = "";
+  field.value = unsent.get(question) ?? "";
   dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.onclose = () => resolve(dialog.returnValue ? dialog.querySelector("textarea").value.trim() : "");
-  });
+  await new Promise((resolve) => { dialog.onclose = resolve; });
+  const text = dialog.returnValue && field.value.trim();
+  if (!text) return false;
+  unsent.set(question, text);
+  await send(text);
+  unsent.delete(question);
+  return true;
 }
 
 export function fillHelp() {

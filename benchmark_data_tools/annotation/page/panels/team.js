@@ -7,10 +7,10 @@ import { ask, showEntry, showProgress } from "./panels.js";
 listeners.pressed.pin = async (x, y) => {
   const { entry } = page;
   if (x < 0 || y < 0 || x >= entry.width || y >= entry.height) return;
-  const text = await ask("What is to be said about this place?");
-  if (!text) return;
-  entry.pins = await json(`entries/${entry.id}/pins`, { json: { x, y, text } });
-  showEntry();
+  await ask("What is to be said about this place?", async (text) => {
+    entry.pins = await json(`entries/${entry.id}/pins`, { json: { x, y, text } });
+    showEntry();
+  });
 };
 
 export async function loadGuideline() {
