@@ -131,7 +131,7 @@ class Store:
             if pattern not in (None, store.pattern):
                 raise StoreError(
                     f"pattern must be this dataset's {store.pattern}, got {pattern}: "
-                    "it cannot change once work has begun, leave it out"
+                    "the first init has chosen it, leave it out"
                 )
             refuse_maps_of_other_types(folder, store.pattern, found)
         else:
