@@ -14,6 +14,7 @@ from annotation_samples import make_dataset, mask_of, save
 
 from benchmark_data_tools.__main__ import main
 from benchmark_data_tools.annotation.formats.exports import export
+from benchmark_data_tools.annotation.places.durability import snapshot
 from benchmark_data_tools.annotation.storage import masks
 from benchmark_data_tools.annotation.storage.database import DatabaseError, connect
 from benchmark_data_tools.annotation.storage.drafts import Draft
@@ -296,6 +297,24 @@ def test_a_conflict_whose_whole_branch_is_lost_is_none(store):
     lose(store, first.number)
     verify(store, repair=True)
     assert store.open_conflicts(1) == []
+
+
+def test_repair_takes_in_what_is_newer_than_a_database_from_a_backup(store, tmp_path):
+    save(store, 1, mask_of(store, 1))
+    backup, database = tmp_path / "backup.db", store.folder / "annotation" / "store.db"
+    snapshot(database, backup)
+    for base in (1, 2):
+        save(store, 1, mask_of(store, 1, base), base=base)
+    save(store, 2, mask_of(store, 2))
+    store.engine.dispose()
+    shutil.copy(backup, database)
+    assert len(verify(store, repair=True)) == 3
+    np.testing.assert_array_equal(store.mask(1), mask_of(store, 1))
+    (conflict,) = store.open_conflicts()
+    np.testing.assert_array_equal(store.mask(1, conflict.stale), mask_of(store, 1, 2))
+    np.testing.assert_array_equal(store.mask(2), mask_of(store, 2))
+    assert verify(store) == []
+    assert len(list((store.folder / "annotation" / "unclaimed").iterdir())) == 3
 
 
 def test_repair_brings_back_what_an_earlier_one_set_aside(store):

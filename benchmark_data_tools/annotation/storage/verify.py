@@ -1,12 +1,13 @@
 """Check that files and rows go together, and repair what does not; no mask is ever deleted."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 
 from benchmark_data_tools.annotation.storage.dataset import FOLDER
 from benchmark_data_tools.annotation.storage.drafts import Draft
@@ -27,8 +28,9 @@ def verify(store: Store, *, repair: bool = False) -> list[str]:
 
     Repairs: a lost file is written again where its mask is found elsewhere, else its row moves to
     `annotation/lost.jsonl`, and an entry that it finished goes back to work; files without rows
-    move to `annotation/unclaimed/`; a finished map that someone else changed becomes a revision
-    before it is written anew.
+    move to `annotation/unclaimed/`, and an entry's newest, where the database is older, becomes a
+    revision beside the head; so does a finished map that someone else changed, which is then
+    written anew.
 
     Args:
         store: The store; nobody may save meanwhile when repairing.
@@ -152,15 +154,36 @@ def _unclaimed(store: Store, repair: bool) -> Iterator[str]:
     folder = store.folder / FOLDER / "revisions"
     with store.reading() as session:
         claimed = set(session.scalars(select(Revision.file)))
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in claimed:
-            yield (
-                f"{name} belongs to no revision: its save was never acknowledged, or is newer than "
-                "the database"
-            )
-            if repair:
+    files = {
+        name: path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and (name := path.relative_to(folder).as_posix()) not in claimed
+    }
+    for name in files:
+        yield (
+            f"{name} belongs to no revision: its save was never acknowledged, or is newer than the "
+            "database"
+        )
+    if repair:
+        for entry, image, path in _newer(store, files):
+            _keep_foreign(store, entry, image, path)
+        for path in files.values():
+            if path.exists():
                 _set_aside(store, path)
+
+
+def _newer(store: Store, files: Mapping[str, Path]) -> Iterator[tuple[Entry, Image, Path]]:
+    """Yield each entry's newest file that is newer than its rows, as after a restored backup."""
+    last = select(Revision.entry_id, func.max(Revision.number)).group_by(Revision.entry_id)
+    with store.reading() as session:
+        rows = session.execute(select(Entry, Image).join(Image, Image.id == Entry.image_id)).all()
+        newest = {entry_id: number for entry_id, number in session.execute(last)}  # noqa: C416  # typed
+    found: dict[int, Path] = {}
+    for name, path in files.items():  # in order of number
+        match = re.fullmatch(r"(\d{6})/(\d{5})-.*\.png", name)
+        if match and int(match[2]) > newest.get(int(match[1]), 0):
+            found[int(match[1])] = path
+    yield from ((entry, image, found[entry.id]) for entry, image in rows if entry.id in found)
 
 
 def _set_aside(store: Store, path: Path) -> None:
@@ -193,7 +216,7 @@ def _published(store: Store, repair: bool) -> Iterator[str]:
 
 
 def _keep_foreign(store: Store, entry: Entry, image: Image, path: Path) -> None:
-    """Keep what someone put in a finished map's place as a revision beside the head."""
+    """Keep a file that is no revision's as one beside the head; what is no mask is set aside."""
     try:
         mask = decode_mask(path.read_bytes(), image.width, image.height)
         check_levels(mask, store.label(entry.label).kind)
