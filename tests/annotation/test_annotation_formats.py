@@ -6,23 +6,26 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from time import process_time
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 import pytest
-from annotation_samples import make_dataset, save, service_of
+from annotation_samples import make_dataset, make_many, save, service_of
 from fastapi.testclient import TestClient
 from foreign import cross_test
+from sqlalchemy import insert, select, update
 
-from benchmark_data_tools.annotation.formats.exports import export
+from benchmark_data_tools.annotation.formats.exports import data_card, export
 from benchmark_data_tools.annotation.formats.imports import import_masks
 from benchmark_data_tools.annotation.formats.rle import label_studio_decode, label_studio_encode
 from benchmark_data_tools.annotation.server.app import create_app
 from benchmark_data_tools.annotation.storage.errors import StoreError
 from benchmark_data_tools.annotation.storage.people import ALONE
 from benchmark_data_tools.annotation.storage.store import Store
+from benchmark_data_tools.annotation.storage.tables import Entry, Image, Revision
 from benchmark_data_tools.annotation.team import progress, states
 
 FILES = Path(cross_test.__file__).parent / "kept"
@@ -128,6 +131,29 @@ def test_names_in_label_studios_addresses_are_escaped_and_prefixes_are_not(tmp_p
         address = json.loads(path.read_text())[0]["data"]["image"]
         assert parse_qs(urlsplit(address).query)["d"][0].endswith(f"/{name}")
         assert import_masks(store, path, "label_studio").problems == ()
+    store.engine.dispose()
+
+
+def test_the_data_card_of_many_images_is_written_in_seconds(tmp_path):
+    """With each head sought among all revisions of all images, 1000 images took 18 s."""
+    store = make_many(tmp_path / "many", 1000)
+    same = {"author": "ann", "saved_at": 0, "active_seconds": 1, "strokes": 1, "kind": "paint"}
+    same |= {"file": "", "detail_px": 40, "tool_version": ""}
+    rows = [
+        {"entry_id": entry, "number": n, "parent": n - 1, "save_id": f"{entry}-{n}"}
+        | {"mask_sha256": f"{entry}-{n}"}
+        | same
+        for entry in range(1, 1001)
+        for n in range(1, 16)
+    ]
+    with store.changing() as session:
+        session.execute(insert(Revision), rows)
+        session.execute(update(Entry).values(head=15, state="done"))
+        chosen = session.execute(select(Entry, Image).join(Image, Image.id == Entry.image_id)).all()
+    before = process_time()
+    card = data_card(store, [(entry, image) for entry, image in chosen], "png")
+    assert "| Detail, mean part of the image | 10.00 % |" in card
+    assert process_time() - before < 10
     store.engine.dispose()
 
 

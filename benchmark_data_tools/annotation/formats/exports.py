@@ -279,11 +279,9 @@ def data_card(
     """Describe an export in Markdown: what it holds, who made it, how far they agree."""
     ids = {entry.id for entry, _ in chosen}
     revisions = [revision for entry_id in sorted(ids) for revision in store.revisions(entry_id)]
+    detail_px = {(one.entry_id, one.number): one.detail_px for one in revisions}
     detail = [
-        revision.detail_px / (image.width * image.height)
-        for entry, image in chosen
-        for revision in revisions
-        if (revision.entry_id, revision.number) == (entry.id, entry.head)
+        detail_px[entry.id, entry.head] / (image.width * image.height) for entry, image in chosen
     ]
     images = len({image.id for _, image in chosen})
     people = Counter(agreement.authors_of(store, entry) for entry, _ in chosen)
