@@ -1,31 +1,19 @@
 """The browser of all tests of pages."""
 
+import os
 import shutil
-
-# What Playwright switches off, as another such switch replaces its own, and the windows below the
-# address bar: beside each page they would take half a second of a core.
-_WITHOUT = (
-    "AimEnabled",
-    "AvoidCorsURLLoaderRestartOnRedirect",
-    "AvoidUnnecessaryBeforeUnloadCheckSync",
-    "DestroyProfileOnBrowserClose",
-    "HttpsFirstBalancedModeAutoEnable",
-    "HttpsUpgrades",
-    "LensOverlay",
-    "MediaRouter",
-    "NetworkTimeServiceQuerying",
-    "OptimizationHints",
-    "PaintHolding",
-    "PreconnectToSearch",
-    "ThirdPartyStoragePartitioning",
-    "WebUIOmniboxAimPopup",
-    "WebUIOmniboxPopup",
-)
+from pathlib import Path
 
 
 def launch(playwright, *flags):
     """Open Chromium, or Chrome, without a window; `playwright` is that of `sync_playwright`."""
+    chromium = (
+        shutil.which("chromium")
+        or shutil.which("google-chrome")
+        or playwright.chromium.executable_path
+    )
     return playwright.chromium.launch(
-        executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
-        args=[f"--disable-features={','.join(_WITHOUT)}", *flags],
+        executable_path=Path(__file__).with_name("chromium"),
+        env={**os.environ, "CHROMIUM": chromium},
+        args=[*flags],
     )
