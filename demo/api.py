@@ -17,7 +17,7 @@ from demo.backend.visits import Visits, report_refusals
 from demo.web.uploads import upload, uploaded
 from mgm_core.choices import ANIMAL
 from mgm_core.compositing import Fit, composite, fit_background, solid_background
-from mgm_core.cutout import opaque
+from mgm_core.cutout import opaque, require_picture
 from mgm_core.foreground.estimate import ForegroundMethod, current_method
 from mgm_core.images import encode_png, read_alpha, read_image, read_photo
 from mgm_core.recipe import AUTO, Background, Edit, MaskKind, Quality, Recipe, read_edits
@@ -152,6 +152,8 @@ class Api:
         """  # noqa: D205 - shown to people as it is, in one piece
         with report_refusals():
             order = _order(photo, mask, Recipe.from_json(settings))
+            if order.recipe.background.kind == "picture":
+                require_picture(picture)
             if picture is not None:
                 order = replace(order, backdrop=File.at(uploaded(picture)))
             self._studio.await_turn(order)

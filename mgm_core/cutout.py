@@ -7,7 +7,7 @@ Source: section 5 of the paper for the order and the threshold; Eq. 1 for what a
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -76,9 +76,12 @@ __all__ = [
     "opaque",
     "predict_matte",
     "render",
+    "require_picture",
     "resolve_category",
     "shadow_of",
 ]
+
+T = TypeVar("T")
 
 _AS_THE_PAPER = Recipe()
 _NOTHING = np.empty((0, 0), np.float32)
@@ -516,13 +519,8 @@ def make_background(
             seen = None if recipe.ignore_transparency else own_alpha
             return blurred_background(image, alpha, foreground, sigma_px, seen)
         case "picture":
-            if picture is None:
-                raise ValueError(
-                    "the background must be a picture, got none: give one, or choose another kind "
-                    "of background"
-                )
             return fit_background(
-                picture,
+                require_picture(picture),
                 height,
                 width,
                 wanted.fit,
@@ -531,6 +529,23 @@ def make_background(
                 scale=wanted.scale,
                 margin=colour,
             )
+
+
+def require_picture(picture: T | None) -> T:
+    """Return what a background of the kind "picture" is made of.
+
+    Args:
+        picture: It, or where it lies.
+
+    Raises:
+        ValueError: None was given.
+    """
+    if picture is None:
+        raise ValueError(
+            "the background must be a picture, got none: give one, or choose another kind of "
+            "background"
+        )
+    return picture
 
 
 def erase_foreground(foreground: Floats, own_alpha: Floats | None, recipe: Recipe) -> Floats:

@@ -108,6 +108,8 @@ def test_what_is_wrong_is_told_without_waiting_for_a_turn(api, photo, without_tu
             api.robustness(photo, sizes="four")
         with pytest.raises(gr.Error, match="A mask must come with these settings, got none"):
             api.apply(photo, '{"own_mask": true}')
+        with pytest.raises(gr.Error, match="The background must be a picture, got none"):
+            api.apply(photo, '{"background": {"kind": "picture"}}')
 
 
 def test_a_composite_is_held_to_the_time_limit(api, studio, cutout):
