@@ -43,7 +43,7 @@ from mgm_core.choices import DEFAULT_WEIGHTS
 from mgm_core.corrections.editing import region_places
 from mgm_core.cutout import NoSubjectError
 from mgm_core.images import encode_png
-from mgm_core.recipe import Quality, read_edits
+from mgm_core.recipe import Quality
 from mgm_core.runtime.admission import BusyError
 
 STEPS: tuple[tuple[View, str], ...] = (
@@ -457,13 +457,6 @@ class Handlers:
                 warm = for_page(heat(image, disagreement(extremes)))
                 complete = len(done) == len(wanted)
                 yield known(warm, _archive(done, guidances, encoded, warm) if complete else None)
-
-    @staticmethod
-    def edited(event: gr.EventData) -> object:
-        """Take the corrections that the canvas sends."""
-        with report_refusals():
-            read_edits(event.edits)
-        return event.edits
 
     def download(self, wanted: Product, *values: object) -> str:
         """Return the path of a file to download.

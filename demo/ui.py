@@ -36,7 +36,7 @@ def build(studio: Studio, environment: Environment, visits: Visits) -> gr.Blocks
         with gr.Tab("Cut out"):
             controls, arrived = cut_out_tab(handlers, playing, environment, visits)
         with gr.Tab("Robustness"):
-            robustness_tab(handlers, controls, visits)
+            robustness_tab(handlers, controls, arrived, visits)
         with gr.Tab("Play"):
             play_tab(playing, controls, arrived, visits)
         with gr.Tab("Several photos"):

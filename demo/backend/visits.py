@@ -38,7 +38,14 @@ class Visits:
         self.admission = admission
         admission.on_end = log
 
-    def of(self, handler: Handler, *, passing: bool = False, queued: bool = True) -> Handler:
+    def of(
+        self,
+        handler: Handler,
+        *,
+        passing: bool = False,
+        queued: bool = True,
+        task: str = "cut out",
+    ) -> Handler:
         """Return a handler that is a visit from its first step to its last.
 
         A handler that was cancelled changes nothing on the page: whoever stopped it sees
@@ -49,11 +56,12 @@ class Visits:
             passing: Whether `outdate` ends it.
             queued: Whether Gradio queues it. Of what it does not queue, nobody can tell whether the
                 visitor still waits: such a handler must be short, and counts for his address alone.
+            task: What `stop` ends it with.
         """
 
         def comes() -> AbstractContextManager[Visit]:
             who = visitor() if queued else replace(visitor(), page=None)
-            return self.admission.visit(who, passing=passing)
+            return self.admission.visit(who, passing=passing, task=task)
 
         if inspect.isgeneratorfunction(handler):
 
@@ -86,9 +94,13 @@ class Visits:
 
         return once  # type: ignore[return-value]
 
-    def stop(self, request: gr.Request) -> None:
-        """End all that the visitor's page has under way."""
-        self.admission.cancel(str(request.session_hash))
+    def stop(self, *tasks: str) -> Callable[[gr.Request], None]:
+        """Return a handler that ends what the visitor's page has under way of these tasks."""
+
+        def end(request: gr.Request) -> None:
+            self.admission.cancel(str(request.session_hash), tasks=tasks)
+
+        return end
 
     async def outdate(self, request: gr.Request) -> None:
         """End what the visitor's page looks at no more, before it asks for what it wants now.

@@ -86,10 +86,10 @@ class PlayHandlers:
         except ValueError:  # said where the photo is shown
             return None, []
 
-    def scribbled(self, event: gr.EventData, *values: object) -> tuple[Canvas, object]:
-        """Take the strokes that the canvas sends; it shows the mask that they make."""
+    def scribbled(self, edits: object, *values: object) -> Canvas:
+        """Show the mask that the strokes make."""
         with report_refusals():
-            return self._sheet(Controls.of(values), event.edits), event.edits
+            return self._sheet(Controls.of(values), edits)
 
     def _sheet(self, controls: Controls, edits: object) -> Canvas:
         order = controls.order()

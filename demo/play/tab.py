@@ -1,6 +1,6 @@
 """The tab "Play": a game, a loop, a loupe and a comparison, all of the photo in "Cut out"."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -8,10 +8,12 @@ import gradio as gr
 from demo.backend.visits import Visits
 from demo.play.handlers import PlayHandlers
 from demo.play.loupe import loupe
-from demo.web.editor import corrections, guidance_editor
-from demo.web.events import AT_ONCE, PRIVATE
+from demo.web.editor import corrections, drawn, guidance_editor
+from demo.web.events import AT_ONCE, PRIVATE, in_any_case
 from demo.web.uploads import upload
 from demo.web.viewer import closeup, picture_rows
+
+_NO_SCORE = "The score will be here."
 
 
 def play_tab(
@@ -29,11 +31,11 @@ def play_tab(
     with gr.Tab("A terrible mask"):
         _game(handlers, controls, arrived, visits)
     with gr.Tab("A loop"):
-        _loop(handlers, controls, visits)
+        _loop(handlers, controls, arrived, visits)
     with gr.Tab("A loupe"):
         _loupe(handlers, controls, arrived, visits)
     with gr.Tab("Compare"):
-        _comparison(handlers, controls, visits)
+        _comparison(handlers, controls, arrived, visits)
 
 
 def _game(
@@ -50,26 +52,31 @@ def _game(
             with gr.Row():
                 run, stop = _run_and_stop("Cut out by it", "scribble")
         with gr.Column(min_width=320, scale=3):
-            score = gr.Markdown("The score will be here.", elem_id="scribble-score")
+            score = gr.Markdown(_NO_SCORE, elem_id="scribble-score")
             pictures = picture_rows("Mask and results", columns=3, elem_id="scribble-pictures")
     # A new photo is a new sheet.
     blank, scribbled = (
         visits.of(handler, queued=False) for handler in (handlers.blank, handlers.scribbled)
     )
     arrived.change(blank, controls, [canvas, edits], **AT_ONCE)
-    canvas.edit(scribbled, controls, [canvas, edits], **AT_ONCE)
+    canvas.edit(
+        None, None, edits, js=drawn("scribble"), trigger_mode="multiple", **AT_ONCE
+    ).success(scribbled, [edits, *controls], canvas, trigger_mode="always_last", **AT_ONCE)
     _compute(
         [run.click],
         (run, stop),
         visits,
-        fn=visits.of(handlers.play),
+        (arrived, {pictures: [], score: _NO_SCORE}),
+        fn=handlers.play,
         inputs=[edits, best, *controls],
         outputs=[pictures, score, best],
         show_progress_on=pictures,
     )
 
 
-def _loop(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
+def _loop(
+    handlers: PlayHandlers, controls: Sequence[Any], arrived: gr.Textbox, visits: Visits
+) -> None:
     gr.Markdown(
         "The mask shrinks and grows, and the cut-out beside it stands still. Each frame is "
         "computed from its own mask, by the matting network alone."
@@ -87,17 +94,15 @@ def _loop(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> No
         elem_id="loop-shown",
         alt_text="Left: the photo with its mask, which shrinks and grows. Right: the cut-out",
     )
-    run.click(
-        lambda: (*(gr.DownloadButton(value=None, interactive=False) for _ in "gm"), ""),
-        None,
-        [gif, mp4, measured],
-        **AT_ONCE,
-    )
+    nothing = gr.update(value=None, interactive=False)
+    cleared: dict[Any, object] = {gif: nothing, mp4: nothing, measured: ""}
+    run.click(lambda: [*cleared.values()], None, [*cleared], **AT_ONCE)
     _compute(
         [run.click],
         (run, stop),
         visits,
-        fn=visits.of(handlers.loop),
+        (arrived, {shown: None, **cleared}),
+        fn=handlers.loop,
         inputs=[*controls],
         outputs=[shown, gif, mp4, measured],
         show_progress_on=measured,
@@ -114,19 +119,21 @@ def _loupe(
     with gr.Row():
         run, stop = _run_and_stop("Look closely", "loupe")
     glass = loupe("loupe")
-    arrived.change(lambda: None, None, glass, **AT_ONCE)
     _compute(
         [run.click],
         (run, stop),
         visits,
-        fn=visits.of(handlers.look),
+        (arrived, {glass: None}),
+        fn=handlers.look,
         inputs=[*controls],
         outputs=glass,
         show_progress_on=run,
     )
 
 
-def _comparison(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits) -> None:
+def _comparison(
+    handlers: PlayHandlers, controls: Sequence[Any], arrived: gr.Textbox, visits: Visits
+) -> None:
     gr.Markdown(
         "What another tool made of the same photo: a cut-out with transparency, or a matte. Both "
         "are put over the same tiles, at the same place."
@@ -169,7 +176,11 @@ def _comparison(handlers: PlayHandlers, controls: Sequence[Any], visits: Visits)
         [run.click, what.input],
         (run, stop),
         visits,
-        fn=visits.of(handlers.compare),
+        (
+            arrived,
+            {other: None, result: gr.update(visible=False), slider: None, pair: None, note: ""},
+        ),
+        fn=handlers.compare,
         inputs=[other, what, *controls],
         outputs=[result, slider, pair, note],
         show_progress_on=note,
@@ -187,18 +198,36 @@ def _compute(
     events: Sequence[Any],
     buttons: tuple[gr.Button, gr.Button],
     visits: Visits,
+    anew: tuple[gr.Textbox, Mapping[Any, object]],
+    *,
+    fn: Callable[..., Any],
     **computing: Any,  # noqa: ANN401 - what Gradio's listeners take
 ) -> None:
-    """Compute on events; meanwhile the first button is off, and the second is seen and ends it."""
-    _, stop = buttons
+    """Compute on events; meanwhile the first button is off, and the second is seen and ends it.
+
+    Args:
+        events: begin it.
+        buttons: what `_run_and_stop` returned.
+        visits: take turns.
+        anew: changes where another photo is there, and what the components then show: what was
+            made of the photo before is none of this one's.
+        fn: computes.
+        computing: what else Gradio is to know of it.
+    """
+    run, stop = buttons
+    task = str(run.elem_id)
+    arrived, cleared = anew
 
     def running(on: bool) -> list[gr.Button]:
         return [gr.Button(interactive=not on), gr.Button(visible=on)]
 
     begun = gr.on(events, lambda: running(True), None, list(buttons), **AT_ONCE)
-    computed = begun.then(**PRIVATE, **computing)
-    computed.then(lambda: running(False), None, list(buttons), **AT_ONCE)
+    computed = begun.then(fn=visits.of(fn, task=task), **PRIVATE, **computing)
+    in_any_case(computed, lambda: running(False), None, list(buttons), **AT_ONCE)
     # Not before the end is known may it begin anew: Gradio would end that as well.
-    stop.click(visits.stop, None, None, cancels=[computed], **AT_ONCE).then(
+    stop.click(visits.stop(task), None, None, cancels=[computed], **AT_ONCE).then(
         lambda: running(False), None, list(buttons), **AT_ONCE
+    )
+    arrived.change(visits.stop(task), None, None, cancels=[computed], **AT_ONCE).then(
+        lambda: [*cleared.values(), *running(False)], None, [*cleared, *buttons], **AT_ONCE
     )

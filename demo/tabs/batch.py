@@ -20,7 +20,7 @@ from demo.backend.visits import (
     shortage_of,
 )
 from demo.environment import Environment
-from demo.web.events import AT_ONCE, PRIVATE
+from demo.web.events import AT_ONCE, PRIVATE, in_any_case
 from demo.web.uploads import uploaded
 from demo.web.viewer import picture_rows
 from mgm_core.arrays import limit_side
@@ -41,6 +41,7 @@ FILES: list[tuple[str, Product]] = [
 ]
 _PREVIEW_SIDE_PX = 640
 _PROGRESS = gr.Progress()
+_TASK = "batch"
 
 _logger = logging.getLogger(__name__)
 
@@ -306,21 +307,28 @@ def batch_tab(
         [colour, wanted],
         **AT_ONCE,
     )
-    run.click(
+
+    # Gradio forgets a click while what it began is under way.
+    def buttons(*, running: bool) -> list[gr.Button]:
+        return [gr.Button(interactive=not running), gr.Button(visible=running)]
+
+    begun = run.click(
         lambda: (
             [],
             gr.DownloadButton(value=None, interactive=False),
             "",
-            gr.Button(visible=True),
+            *buttons(running=True),
         ),
         None,
-        [gallery, file, note, stop],
+        [gallery, file, note, run, stop],
         **AT_ONCE,
-    ).then(
-        visits.of(handlers.cut_out),
+    )
+    running = begun.then(
+        visits.of(handlers.cut_out, task=_TASK),
         [photos, category, grow, threshold, foreground, background, colour, wanted, settings],
         [gallery, file, note],
         **PRIVATE,
         show_progress_on=gallery,
-    ).then(lambda: gr.Button(visible=False), None, stop, **AT_ONCE)
-    stop.click(visits.stop, None, None, **AT_ONCE)
+    )
+    in_any_case(running, lambda: buttons(running=False), None, [run, stop], **AT_ONCE)
+    stop.click(visits.stop(_TASK), None, None, **AT_ONCE)

@@ -15,8 +15,8 @@ from demo.handlers import Handlers
 from demo.play.card import COPY, COPY_BEGUN
 from demo.play.handlers import PlayHandlers
 from demo.tabs.settings import lay_out_settings
-from demo.web.editor import corrections, guidance_editor
-from demo.web.events import AT_ONCE, PRIVATE
+from demo.web.editor import corrections, drawn, guidance_editor
+from demo.web.events import AT_ONCE, PRIVATE, UNSEEN, in_any_case
 from demo.web.gallery import example_buttons, hero
 from demo.web.keeper import keep_settings, keeper
 from demo.web.uploads import SAVE, arrival, upload
@@ -42,10 +42,10 @@ DOWNLOADS: list[tuple[str, Product]] = [
 ]
 # How much of the photo is seen beside its cut-out; of what is no result for itself, nothing.
 _BEFORE_PERCENT = 10
-# Empties the result, the close-up and the canvas; the canvas forgets its corrections.
+# Empties the result, the close-up, the canvas and the line below; the canvas forgets its strokes.
 _FORGET_SHOWN = """() => {
   window.dispatchEvent(new CustomEvent("mgm:photo"));
-  return [null, null, null];
+  return [null, null, null, ""];
 }"""
 
 
@@ -129,34 +129,41 @@ def cut_out_tab(
     blocks = [result_block, settings_block, hero_block]
     ignoring = parts["ignore_transparency"]
     new = [*blocks, keeping, brought_digest, steps.gallery, parts["edits"], *per_photo, ignoring]
-    start_photo, transparency, labels, example, bring, edit = (
-        visits.of(handler, queued=False)
-        for handler in (
-            handlers.start_photo,
-            handlers.transparency,
-            handlers.labels,
-            handlers.example,
-            handlers.bring,
-            handlers.edited,
-        )
+    start_photo, example, bring = (
+        visits.of(handler) for handler in (handlers.start_photo, handlers.example, handlers.bring)
     )
-    emptied = [pictures.slider, pictures.pair, pictures.editor]
+    transparency, labels = (
+        visits.of(handler, queued=False) for handler in (handlers.transparency, handlers.labels)
+    )
+    emptied = [pictures.slider, pictures.pair, pictures.editor, status.note]
     arrived.change(None, None, emptied, js=_FORGET_SHOWN, queue=False, **PRIVATE)
-    started = arrived.change(start_photo, [photo, brought_digest], new, **AT_ONCE)
+    started = arrived.change(start_photo, [photo, brought_digest], new, **UNSEEN)
+    # Refused, the photo goes, as all that stands beside it is of the one before.
+    started.failure(
+        lambda photo: (gr.skip() if photo is None else None, *handlers.start_photo(None, None)),
+        photo,
+        [photo, *new],
+        **AT_ONCE,
+    )
+    outdated, _ = in_any_case(started, visits.outdate, **AT_ONCE)
+    # Meanwhile the photo before may have been shown once more.
+    outdated.then(None, None, emptied, js=_FORGET_SHOWN, queue=False, **PRIVATE)
     arrived.change(transparency, photo, ignoring, **AT_ONCE)
     mask, label = parts["mask"], parts["label"]
     labelled = mask_arrived.change(labels, [mask, label], label, **AT_ONCE)
-    examples.select(example, None, [photo, *per_photo], **AT_ONCE)
-    keeping.bring(bring, None, [brought_digest, *controls], **AT_ONCE)
+    examples.select(example, None, [photo, *per_photo], trigger_mode="multiple", **UNSEEN)
+    keeping.bring(bring, None, [brought_digest, *controls], **UNSEEN)
     _wire_pictures(pictures)
     # Waited for, not listened to: a new photo empties them too, and is a wish of its own.
-    edited = pictures.editor.edit(edit, None, parts["edits"], **AT_ONCE)
+    edited = pictures.editor.edit(
+        None, None, parts["edits"], js=drawn("editor"), trigger_mode="multiple", **AT_ONCE
+    )
     changed = _wire_changes(parts, pictures, backdrop_arrived, visits)
     # One wish ends the one before; without a queue it does so while that is being computed.
     wishes = [
         changed,
-        labelled.then(visits.outdate, **AT_ONCE),
-        started.then(visits.outdate, **AT_ONCE),
+        *in_any_case(labelled, visits.outdate, **AT_ONCE),
+        outdated,
         edited.success(visits.outdate, **AT_ONCE),
     ]
     showing = _wire_result(handlers, visits, wishes, parts, pictures, status, downloads)
@@ -289,7 +296,7 @@ def _wire_result(
     for done in showing:
         done.success(None, [*by_name.values()], None, js=keep_settings([*by_name]), **PRIVATE)
     # Gradio forgets what was to come, and the token ends what is being computed.
-    status.stop.click(visits.stop, None, None, cancels=showing, **AT_ONCE).then(
+    status.stop.click(visits.stop("cut out"), None, None, cancels=showing, **AT_ONCE).then(
         handlers.stopped,
         [last, parts["photo"]],
         [pictures.slider, status.note, pictures.pair],

@@ -7,15 +7,27 @@ import gradio as gr
 
 from demo.backend.visits import Visits
 from demo.handlers import Handlers, empty_curve
-from demo.web.events import AT_ONCE, PRIVATE
+from demo.web.events import AT_ONCE, PRIVATE, in_any_case
 from demo.web.uploads import SAVE, upload
 from demo.web.viewer import picture_rows
 
 __all__ = ["robustness_tab"]
 
 
-def robustness_tab(handlers: Handlers, controls: Sequence[Any], visits: Visits) -> None:
-    """Lay out the tab and wire it."""
+_TASK = "robustness"
+
+
+def robustness_tab(
+    handlers: Handlers, controls: Sequence[Any], arrived: gr.Textbox, visits: Visits
+) -> None:
+    """Lay out the tab and wire it.
+
+    Args:
+        handlers: what the tab does.
+        controls: those of "Cut out", in the order of `CONTROL_NAMES`.
+        arrived: changes where another photo is there.
+        visits: take turns.
+    """
     gr.Markdown(
         "How wrong may the mask be? Here the mask of your photo is eroded and dilated, and each "
         "result is compared with the one of the mask as it is. With a true alpha the error is "
@@ -66,14 +78,27 @@ def robustness_tab(handlers: Handlers, controls: Sequence[Any], visits: Visits) 
         handlers.places, [sizes, truth, controls[0]], [ours, strip, file], **AT_ONCE
     ).success(lambda: buttons(running=True, file=None), None, [run, stop, save], **AT_ONCE)
     running = begun.success(
-        visits.of(handlers.experiment),
+        visits.of(handlers.experiment, task=_TASK),
         [sizes, truth, *controls],
         [ours, strip, warm, table, file],
         **PRIVATE,
         show_progress_on=progress_bar,
     )
-    running.then(lambda file: buttons(running=False, file=file), file, [run, stop, save], **AT_ONCE)
-    stop.click(visits.stop, None, None, cancels=[running], **AT_ONCE).then(
+    in_any_case(
+        running,
+        lambda file: buttons(running=False, file=file),
+        file,
+        [run, stop, save],
+        **AT_ONCE,
+    )
+    stop.click(visits.stop(_TASK), None, None, cancels=[running], **AT_ONCE).then(
         lambda: buttons(running=False, file=None), None, [run, stop, save], **AT_ONCE
+    )
+    # What was measured on another photo says nothing of this one.
+    arrived.change(visits.stop(_TASK), None, None, cancels=[running], **AT_ONCE).then(
+        lambda: [None, empty_curve(), [], None, [], None, *buttons(running=False, file=None)],
+        None,
+        [truth, ours, strip, warm, table, file, run, stop, save],
+        **AT_ONCE,
     )
     save.click(None, file, None, js=SAVE, **PRIVATE)

@@ -14,11 +14,11 @@ from demo.backend.publishing import for_page, new_file, publish
 from demo.backend.studio import page_tiles
 from demo.backend.visits import Visits, report_refusals, report_waiting
 from demo.environment import Environment
-from demo.web.events import AT_ONCE, PRIVATE
+from demo.web.events import AT_ONCE, PRIVATE, in_any_case
 from demo.web.uploads import SAVE, arrival, label_choice, upload, uploaded
 from mgm_core.arrays import Floats
 from mgm_core.compositing import composite
-from mgm_core.cutout import opaque
+from mgm_core.cutout import opaque, require_picture
 from mgm_core.images import encode_png, read_labels, read_photo, read_subject_mask
 from mgm_core.recipe import Background, BackgroundKind, Recipe
 from mgm_core.runtime.admission import await_turn, briefly, current_visit
@@ -35,6 +35,8 @@ _SIZES = [("As it is", 0), ("1920 px", 1920), ("1280 px", 1280), ("960 px", 960)
 # How often the page is shown the latest frame: more would cost more than it tells.
 _SHOW_EVERY_S = 1.0
 _PROGRESS = gr.Progress()
+_TASK = "clip"
+_NO_RESULT = "The result will be here."
 
 
 class VideoHandlers:
@@ -94,11 +96,8 @@ class VideoHandlers:
                 ignore_transparency=ignore_transparency,
                 background=Background(background, picked_colour(colour), blur_percent=blur_percent),
             )
-            if background == "picture" and picture is None:
-                raise ValueError(
-                    "the background must be a picture, got none: give one, or choose another kind "
-                    "of background"
-                )
+            if background == "picture":
+                require_picture(picture)
             report_waiting(progress, 0)
             await_turn("clip")
             # Here, as it imports PyTorch, which would keep the page from coming up.
@@ -281,7 +280,7 @@ def video_tab(
                 run = gr.Button("Cut out", variant="primary", elem_id="clip-run", min_width=100)
                 stop = gr.Button("Stop", elem_id="clip-stop", min_width=80, visible=False)
         with gr.Column(min_width=280):
-            note = gr.Markdown("The result will be here.", elem_id="clip-note")
+            note = gr.Markdown(_NO_RESULT, elem_id="clip-note")
             latest = gr.Image(
                 label="Latest frame",
                 interactive=False,
@@ -328,22 +327,31 @@ def video_tab(
     ).success(None, download, None, js=SAVE, **PRIVATE)
     inputs = [clip, category, threshold, size, background, colour, picture, blur, save]
     inputs += [first_mask, label, ignore]
-    run.click(
-        lambda: (
+    shown = [latest, result, file, note]
+
+    # Gradio forgets a click while what it began is under way.
+    def buttons(*, running: bool) -> list[object]:
+        return [gr.Button(interactive=not running), gr.Button(visible=running)]
+
+    def start(note: str, *, running: bool) -> list[object]:
+        return [
             gr.Image(None, visible=True),
             gr.Video(None, visible=False),
             gr.DownloadButton(value=None, interactive=False),
-            "",
-            gr.Button(visible=True),
-        ),
+            note,
+            *buttons(running=running),
+        ]
+
+    begun = run.click(lambda: start("", running=True), None, [*shown, run, stop], **AT_ONCE)
+    running = begun.then(
+        visits.of(handlers.cut_out, task=_TASK), inputs, shown, **PRIVATE, show_progress_on=latest
+    )
+    in_any_case(running, lambda: buttons(running=False), None, [run, stop], **AT_ONCE)
+    stop.click(visits.stop(_TASK), None, None, **AT_ONCE)
+    # What was made of the clip before is none of this one's, nor is the mask of its first frame.
+    arrival(clip).change(visits.stop(_TASK), None, None, cancels=[running], **AT_ONCE).then(
+        lambda: [None, *start(_NO_RESULT, running=False)],
         None,
-        [latest, result, file, note, stop],
+        [first_mask, *shown, run, stop],
         **AT_ONCE,
-    ).then(
-        visits.of(handlers.cut_out),
-        inputs,
-        [latest, result, file, note],
-        **PRIVATE,
-        show_progress_on=latest,
-    ).then(lambda: gr.Button(visible=False), None, stop, **AT_ONCE)
-    stop.click(visits.stop, None, None, **AT_ONCE)
+    )

@@ -44,7 +44,9 @@ const send = () => {
   awaited = JSON.stringify(edits);
   // These belong to the photo's settings; those of the game do not.
   if (element.closest("#editor")) window.dispatchEvent(new CustomEvent("mgm:edits", {detail: edits}));
-  trigger("edit", {edits: edits});
+  // Read by the script of the event: Gradio forgets an event while one like it is under way.
+  window.mgmDrawn = {...window.mgmDrawn, [frame.dataset.canvas]: edits};
+  trigger("edit");
 };
 const choose = (name) => {
   if (!find(`[data-tool=${name}]`)) return;

@@ -1,5 +1,6 @@
 """The canvas on which a visitor corrects the guidance, and what it sends."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -48,7 +49,7 @@ _STYLE = """
 _SCRIPT = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
 
-def _template(tools: Sequence[tuple[str, str, str]]) -> str:
+def _template(elem_id: str, tools: Sequence[tuple[str, str, str]]) -> str:
     buttons = "".join(
         f'<button type="button" data-tool="{tool}" aria-pressed="false" title="Key {key}">'
         f"{label}</button>"
@@ -64,7 +65,8 @@ def _template(tools: Sequence[tuple[str, str, str]]) -> str:
         '<button type="button" data-do="undo" title="Ctrl+Z">Undo</button>'
         '<button type="button" data-do="clear">Clear</button>'
         '<button type="button" data-do="zoom" title="Key Z">Zoom 1:1</button></div>'
-        '<div class="frame" tabindex="0" role="application" aria-label="Photo with its mask. '
+        f'<div class="frame" data-canvas="{elem_id}" tabindex="0" role="application" '
+        'aria-label="Photo with its mask. '
         f"{clicks if len(tools) > len(_BRUSHES) else ''}B paints, E erases, square brackets change "
         f'the size, Ctrl+Z undoes{regions if len(tools) > len(_BRUSHES) else ""}">'
         '<div class="sheet"><img alt=""><canvas></canvas><span></span><div class="chips"></div>'
@@ -75,12 +77,20 @@ def _template(tools: Sequence[tuple[str, str, str]]) -> str:
 def guidance_editor(elem_id: str, *, brushes_only: bool = False) -> gr.HTML:
     """Return the canvas: a photo with its guidance to paint on and, unless `brushes_only`, click.
 
-    Its value is what `on_canvas` makes, its event `edit` brings the list of corrections.
+    Its value is what `on_canvas` makes; at its event `edit`, `drawn` brings the corrections.
     """
     tools = _BRUSHES if brushes_only else (*_CLICKS, *_BRUSHES)
     return gr.HTML(
-        html_template=_template(tools), css_template=_STYLE, js_on_load=_SCRIPT, elem_id=elem_id
+        html_template=_template(elem_id, tools),
+        css_template=_STYLE,
+        js_on_load=_SCRIPT,
+        elem_id=elem_id,
     )
+
+
+def drawn(elem_id: str) -> str:
+    """Return the script of the event `edit`, which brings all corrections of a canvas."""
+    return f"() => [window.mgmDrawn[{json.dumps(elem_id)}]]"
 
 
 def corrections(elem_id: str) -> gr.JSON:

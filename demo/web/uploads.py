@@ -36,19 +36,19 @@ def upload(label: str, **options: Any) -> gr.Image:  # noqa: ANN401 - what gr.Im
     return image
 
 
-def arrival(image: gr.Image) -> gr.Textbox:
-    """Return a hidden text whose `change` says that an image has another file.
+def arrival(picture: gr.Image | gr.Video) -> gr.Textbox:
+    """Return a hidden text whose `change` says that a picture or clip is another file.
 
-    An example that is chosen again counts as another file. The image's own `change` comes several
+    An example that is chosen again counts as another file. The part's own `change` comes several
     times for one file, and without end for a file that replaces another.
 
     Args:
-        image: what visitors upload to.
+        picture: what visitors upload to.
 
     Source: https://github.com/gradio-app/gradio/issues/12346
     """
-    text = gr.Textbox(label=image.label, elem_classes="offstage")
-    image.change(None, image, text, js=_KEY, queue=False, **PRIVATE)
+    text = gr.Textbox(label=picture.label, elem_classes="offstage")
+    picture.change(None, picture, text, js=_KEY, queue=False, **PRIVATE)
     return text
 
 

@@ -15,7 +15,7 @@ import ipaddress
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -115,6 +115,7 @@ class Visit:
         token: Ends its work.
         began: When, by the admission's clock.
         passing: Whether the page's next wish makes it pointless.
+        task: What it is part of.
     """
 
     def __init__(
@@ -125,8 +126,10 @@ class Visit:
         began: float,
         *,
         passing: bool = False,
+        task: str = "",
     ) -> None:
-        self.visitor, self.token, self.began, self.passing = visitor, token, began, passing
+        self.visitor, self.token, self.began = visitor, token, began
+        self.passing, self.task = passing, task
         self.waited_s = 0.0
         self.on_wait: Callable[[int], None] = lambda _before: None
         """Called with how many come before, whenever that changes."""
@@ -235,12 +238,13 @@ class Admission:
         return max((now - visit.began for visit in tuple(self._visits)), default=0.0)
 
     @contextmanager
-    def visit(self, visitor: Visitor, *, passing: bool = False) -> Iterator[Visit]:
+    def visit(self, visitor: Visitor, *, passing: bool = False, task: str = "") -> Iterator[Visit]:
         """Let a visitor in for as long as the block lasts.
 
         Args:
             visitor: Who asks.
             passing: Whether the page's next wish makes it pointless: see `cancel`.
+            task: What it is part of: see `cancel`.
 
         Yields:
             The visit, active nowhere yet.
@@ -248,7 +252,7 @@ class Admission:
         Raises:
             BusyError: The visitor has too much under way already, or the server is about to stop.
         """
-        visit = self._enter(visitor, passing)
+        visit = self._enter(visitor, passing, task)
         outcome = "failed"
         try:
             yield visit
@@ -280,8 +284,15 @@ class Admission:
                     del self._listeners[page]
                     self._gone_since[page] = self._clock()
 
-    def cancel(self, page: str, *, only_passing: bool = False) -> int:
-        """End all visits of a page, or those that its next wish makes pointless.
+    def cancel(
+        self, page: str, *, only_passing: bool = False, tasks: Collection[str] | None = None
+    ) -> int:
+        """End visits of a page.
+
+        Args:
+            page: Whose.
+            only_passing: End those alone that the page's next wish makes pointless.
+            tasks: End those alone that are part of one of these.
 
         Returns:
             How many there were.
@@ -290,7 +301,9 @@ class Admission:
             ended = [
                 v
                 for v in self._visits
-                if v.visitor.page == page and (v.passing or not only_passing)
+                if v.visitor.page == page
+                and (v.passing or not only_passing)
+                and (tasks is None or v.task in tasks)
             ]
             for visit in ended:
                 visit.token.cancel()
@@ -368,7 +381,7 @@ class Admission:
                 self._brief_running -= 1
                 self._changed.notify_all()
 
-    def _enter(self, visitor: Visitor, passing: bool) -> Visit:
+    def _enter(self, visitor: Visitor, passing: bool, task: str) -> Visit:
         with self._changed:
             self._refuse_if_closed()
             for name, most, count in (
@@ -395,7 +408,7 @@ class Admission:
                         "for one to end, or stop it"
                     )
             token = Cancellation(clock=self._clock)
-            visit = Visit(self, visitor, token, self._clock(), passing=passing)
+            visit = Visit(self, visitor, token, self._clock(), passing=passing, task=task)
             self._visits.add(visit)
             self.counts["admitted"] += 1
         return visit

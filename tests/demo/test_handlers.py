@@ -468,16 +468,12 @@ def test_corrections_reach_the_network(handlers, photo, matter, segmenter):
     assert not np.array_equal(matter.seen[0][0], matter.seen[-1][0])
 
 
-def test_corrections_that_make_no_sense_are_refused(handlers):
-    event = gr.EventData(None, {"edits": [{"tool": "explode"}]})
+def test_corrections_that_make_no_sense_are_refused(handlers, photo):
+    controls = DEFAULTS.with_values(photo=photo, edits=[{"tool": "explode"}])
     with pytest.raises(
         gr.Error, match=r"Edits\[0\].tool must be one of add, .*, click_remove, got 'explode'"
     ):
-        handlers.edited(event)
-    event = gr.EventData(
-        None, {"edits": [{"tool": "damage", "points": [[0, 0], [30, 24], [20, 20]]}]}
-    )
-    assert handlers.edited(event) == [{"tool": "damage", "points": [[0, 0], [30, 24], [20, 20]]}]
+        shown(handlers, "cut-out", controls)
 
 
 def test_the_steps_are_those_of_figure_2(handlers, photo):

@@ -67,6 +67,21 @@ def test_handlers_get_the_controls_in_their_order(studio):
     assert page.delete_cache is None
 
 
+def test_a_photo_that_is_refused_goes_with_all_of_the_one_before(studio):
+    page = built(studio, Admission(LANES))
+    (number,) = (number for number, fn in page.fns.items() if fn.name == "start_photo")
+    (emptied,) = (
+        fn
+        for fn in page.fns.values()
+        if fn.trigger_after == number and fn.trigger_only_on_failure and fn.outputs
+    )
+    assert emptied.outputs[0].label == "Photo"
+    photo, result, _, hero, *_, edits, mask, _, _, _, _ = emptied.fn("refused.png")
+    assert (photo, result.visible, hero.visible, edits, mask) == (None, False, True, [], None)
+    # Else the page would go on setting it.
+    assert emptied.fn(None)[0] == gr.skip()
+
+
 def test_whoever_reads_pictures_is_a_visit_and_held_to_the_share(studio):
     page = built(studio, Admission(LANES, address_share=0))
     reading = {"transparency": 1, "labels": 2, "bring": 1, "blank": 1, "scribbled": 1}

@@ -175,6 +175,33 @@ def test_of_the_former_photo_neither_result_nor_corrections_stay(browser, addres
         expect(page.locator("#result img")).to_have_count(2)
 
 
+def test_what_is_under_way_is_not_shown_beside_the_next_photo(browser, address, tmp_path):
+    large = cv2.resize(read_image(ASTRONAUT), (2010, 2010), interpolation=cv2.INTER_CUBIC)
+    write_image(tmp_path / "large.jpg", large.clip(0, 1))
+    (tmp_path / "broken.png").write_bytes(b"no picture at all")
+    held = []
+
+    def hold(route):
+        first, *further = route.request.post_data_json["data"] or [None]
+        # What begins a photo brings its path and a state.
+        if isinstance(first, dict) and "broken.png" in first["path"] and len(further) == 1:
+            held.append(route)
+        else:
+            route.continue_()
+
+    with visit(browser, address) as page:
+        upload(page, "#photo", tmp_path / "large.jpg")
+        expect(page.locator("#note")).to_contain_text("found")
+        # Over a slow network the former photo's result comes before the new photo begins.
+        page.route("**/queue/join*", hold)
+        upload(page, "#photo", tmp_path / "broken.png")
+        expect(page.locator("#result img")).to_have_count(0)
+        expect(page.locator("#result img")).to_have_count(2)
+        held[0].continue_()
+        expect(page.locator("#note")).to_contain_text("Broken.png must be an image file")
+        expect(page.locator("#result img")).to_have_count(0)
+
+
 def test_views_that_are_there_do_not_wait_for_another_visitors_large_photo(
     browser, address, tmp_path
 ):

@@ -108,3 +108,34 @@ def test_a_clip_follows_what_its_first_mask_shows(browser, address, tmp_path):
     for (_, _, pixels), x in zip(movie, (40, 50, 60), strict=True):
         assert pixels[50:78, x - 14 : x + 14, 3].min() > 0.9
         assert pixels[:, x + 40 :, 3].max() < 0.1
+
+
+def test_another_clip_ends_and_empties_what_was_made_of_the_one_before(browser, address, tmp_path):
+    photo = cv2.resize(read_image(ASTRONAUT), (192, 192), interpolation=cv2.INTER_AREA)
+    short = make_clip(tmp_path / "short.mp4", [photo] * 2)
+    long = make_clip(tmp_path / "long.mp4", [photo] * 200)
+    with visit(browser, address) as page:
+        page.get_by_role("tab", name="Video").click()
+
+        def choose(clip):
+            if page.locator("#clip video").count():
+                page.locator("#clip").get_by_label("Clear").click()
+            page.set_input_files("#clip input[type=file]", str(clip))
+            expect(page.locator("#clip video")).to_be_visible()
+
+        choose(short)
+        page.click("#clip-run")
+        expect(page.locator("#clip-note")).to_contain_text("2 frames.")
+        expect(page.locator("#clip-run")).to_be_enabled()
+        choose(long)
+        expect(page.locator("#clip-note")).to_have_text("The result will be here.")
+        expect(page.locator("#clip-result")).to_have_count(0)
+        expect(page.locator("#clip-download")).to_be_disabled()
+        page.click("#clip-run")
+        expect(page.locator("#clip-note")).to_contain_text("of 200")
+        expect(page.locator("#clip-run")).to_be_disabled()
+        choose(short)
+        expect(page.locator("#clip-note")).to_have_text("The result will be here.")
+        expect(page.locator("#clip-latest img")).to_have_count(0)
+        page.click("#clip-run")
+        expect(page.locator("#clip-note")).to_contain_text("2 frames.")

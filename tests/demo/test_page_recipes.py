@@ -291,6 +291,23 @@ def test_a_region_is_picked_the_guidance_spoilt_and_all_undone(browser, address,
         assert guidance()[y, x] == 0
 
 
+def test_corrections_over_a_slow_network_are_all_kept(browser, address):
+    def late(route):
+        page.wait_for_timeout(700)
+        route.continue_()
+
+    with visit(browser, address, viewport=WIDE) as page:
+        cut_out(page, ASTRONAUT)
+        page.check("#editing input")
+        editor = page.locator("#editor [data-edits]")
+        expect(editor).to_have_attribute("data-edits", "0")
+        page.route("**/run/predict", late)
+        for _ in range(3):
+            page.click("#editor [data-do=damage]")
+        expect(editor).to_have_attribute("data-edits", "3")
+        page.unroute_all(behavior="wait")
+
+
 def test_photo_and_result_zoom_and_move_together(browser, address):
     def places():
         return page.locator("#closeup img").evaluate_all("all => all.map(i => i.style.transform)")

@@ -121,6 +121,59 @@ def test_what_is_shared_and_played_with(browser, address, portrait, tmp_path):
         np.testing.assert_allclose(shown, other[..., 3], atol=0.01)
 
 
+def test_another_photo_empties_what_was_made_of_the_one_before(
+    browser, address, portrait, tmp_path
+):
+    photo = read_image(portrait)
+    (tmp_path / "other.png").write_bytes(encode_png(photo[:, ::-1].copy()))
+    cutout = np.dstack([photo, np.ones(photo.shape[:2], np.float32)])
+    cutout[0, 0, 3] = 0
+    (tmp_path / "cutout.png").write_bytes(encode_png(cutout))
+    with visit(browser, address, viewport={"width": 1400, "height": 1300}) as page:
+        cut_out(page, portrait)
+        open_tab(page, "Robustness")
+        page.fill("#sizes textarea, #sizes input", "5")
+        page.click("#run")
+        expect(page.locator("#download-robustness")).to_be_enabled()
+        open_tab(page, "Play")
+        open_tab(page, "A loupe")
+        page.click("#loupe-run")
+        expect(page.locator("#loupe [data-pane=alpha] img")).to_be_visible()
+        open_tab(page, "Compare")
+        page.click("#compare-run")
+        expect(page.locator(".toast-body")).to_contain_text("Another result must be given")
+        expect(page.locator("#compare-stop")).to_be_hidden()
+        upload(page, "#other", tmp_path / "cutout.png")
+        expect(page.locator("#other img")).to_be_visible()
+        page.click("#compare-run")
+        expect(page.locator("#compare-note")).to_contain_text("They differ by")
+        open_tab(page, "A loop")
+        page.click("#loop-run")
+        expect(page.locator("#loop-shown img")).to_be_visible()  # and more frames are to come
+
+        open_tab(page, "Cut out")
+        upload(page, "#photo", tmp_path / "other.png")
+        open_tab(page, "Play")
+        expect(page.locator("#loop-shown img")).to_have_count(0)
+        expect(page.locator("#loop-run")).to_be_enabled()
+        expect(page.locator("#loop-stop")).to_be_hidden()
+        open_tab(page, "A loupe")
+        expect(page.locator("#loupe .whole")).to_be_hidden()
+        open_tab(page, "Compare")
+        expect(page.locator("#compare-slider")).to_have_count(0)
+        expect(page.locator("#other img")).to_have_count(0)
+        expect(page.locator("#compare-note")).to_have_text("")
+        open_tab(page, "Robustness")
+        expect(page.locator("#curve circle.done")).to_have_count(0)
+        expect(page.locator("#strip img")).to_have_count(0)
+        expect(page.locator("#heat img")).to_have_count(0)
+        expect(page.locator("#figures")).not_to_contain_text("dilated 5 px")
+        expect(page.locator("#download-robustness")).to_be_disabled()
+        open_tab(page, "Play")
+        open_tab(page, "A loop")
+        expect(page.locator("#loop-shown img")).to_have_count(0)
+
+
 def frame_of(gif, number):
     gif.seek(number)
     return gif.convert("RGB")

@@ -63,13 +63,24 @@ def test_what_is_no_generator_is_a_visit_too(visits):
 def test_stop_ends_the_own_page_alone(visits):
     running = visits.of(steps)(0)
     next(running)
-    visits.stop(SimpleNamespace(session_hash="b2"))
+    visits.stop("cut out")(SimpleNamespace(session_hash="b2"))
     assert next(running)[0] == 1
-    visits.stop(SimpleNamespace(session_hash="a1"))
+    visits.stop("cut out")(SimpleNamespace(session_hash="a1"))
     with pytest.raises(gr.Error) as stopped:
         next(running)
     assert not stopped.value.visible
     assert visits.admission.counts["cancelled"] == 1
+
+
+def test_stop_ends_its_own_task_alone(visits):
+    visits = Visits(Admission(LANES, page_share=2))
+    cutting_out, batch = visits.of(steps)(0), visits.of(steps, task="batch")(0)
+    next(cutting_out)
+    next(batch)
+    visits.stop("cut out")(SimpleNamespace(session_hash="a1"))
+    assert len(list(batch)) == 2
+    with pytest.raises(gr.Error, match="Stopped"):
+        next(cutting_out)
 
 
 def test_the_next_wish_ends_what_is_passing_and_nothing_else(visits):

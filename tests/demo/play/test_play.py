@@ -1,6 +1,5 @@
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import gradio as gr
@@ -64,9 +63,9 @@ def test_a_photo_that_cannot_be_read_leaves_the_sheet_empty(handlers, values, ph
 def test_a_scribble_is_cut_out_and_scored(handlers, values, matter):
     canvas, edits = handlers.blank(*values)
     assert (canvas["width"], canvas["edits"], edits) == (WIDTH, [], [])
-    canvas, edits = handlers.scribbled(SimpleNamespace(edits=SCRIBBLE), *values)
-    assert canvas["edits"] == edits == SCRIBBLE
-    pictures, score, best = handlers.play(edits, None, gr.Progress(), *values)
+    canvas = handlers.scribbled(SCRIBBLE, *values)
+    assert canvas["edits"] == SCRIBBLE
+    pictures, score, best = handlers.play(SCRIBBLE, None, gr.Progress(), *values)
     assert [caption for _, caption in pictures] == ["Your mask", "Its cut-out", "By the good mask"]
     good, scribble = (guidance for guidance, _ in matter.seen[:2])
     np.testing.assert_array_equal(good, subject_mask())
@@ -75,7 +74,7 @@ def test_a_scribble_is_cut_out_and_scored(handlers, values, matter):
     assert "SAD in thousands" in score
     assert f"Best so far: {best:.0f} %" in score
     # A worse one later leaves the best as it is.
-    assert handlers.play(edits, 99.0, gr.Progress(), *values)[2] == 99
+    assert handlers.play(SCRIBBLE, 99.0, gr.Progress(), *values)[2] == 99
     # Quality is the fast one, whatever the page's.
     assert matter.refined == ["off", "off"]
 
@@ -83,7 +82,7 @@ def test_a_scribble_is_cut_out_and_scored(handlers, values, matter):
 def test_a_long_scribble_ends_at_the_time_limit(studio, values):
     studio._max_seconds = 0
     with pytest.raises(gr.Error, match="A photo must take at most 0 s, took longer"):
-        PlayHandlers(studio).scribbled(SimpleNamespace(edits=SCRIBBLE), *values)
+        PlayHandlers(studio).scribbled(SCRIBBLE, *values)
 
 
 def test_the_score_is_the_share_that_was_mended():
