@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -187,7 +188,14 @@ class Trainer:
         if not self.checkpoint_path.exists():
             self._restore_portable()
             return
-        saved = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
+        try:
+            saved = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
+        except (EOFError, RuntimeError, UnpicklingError) as error:
+            raise ConfigError(
+                f"run.folder must hold a checkpoint that can be read, got {self.checkpoint_path}, "
+                "which is damaged: copy it once more, or remove it to go on from "
+                f"{self.portable_path.name}"
+            ) from error
         self._load_module(saved["module"], self.checkpoint_path)
         self.average.state = saved["average"]
         # Its moments are taken, and not its settings: they are the configuration's.
@@ -310,6 +318,9 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the run's end, writing logs, checkpoints and the best weights."""
+        if self.fraction >= 1:
+            self.save()  # a kill may have come between the files that the last save writes
+            return
         run = self.config.run
         writer = SummaryWriter(self.folder / "log") if rank() == 0 else None
         log.info("training on %s in %s from step %d", self.device, self.dtype, self.step)

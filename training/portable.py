@@ -65,8 +65,8 @@ def checkpoint_written(path: Path) -> Iterator[Path]:
             yield part
     except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch and safetensors have theirs
         raise OSError(
-            f"{path} must fit onto its disk, got {str(error).splitlines()[0]}: make room, then go "
-            "on with --resume from the last checkpoint, which is whole"
+            f"{path} must fit onto its disk, got {str(error).splitlines()[0]}: make room, then "
+            "give the command again, a run's with --resume; what was there before is whole"
         ) from error
 
 

@@ -205,6 +205,29 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     assert torch.load(path, weights_only=True) == {"step": 1}
 
 
+def test_a_run_that_was_killed_between_its_last_files_writes_them_when_resumed(tmp_path, data):
+    config = _config(tmp_path, data)
+    _losses(config, stop_at=6)
+    files = [tmp_path / "run" / f"{name}.safetensors" for name in ("portable", "weights")]
+    written = [load_file(file) for file in files]
+    for file in files:
+        file.unlink()
+    Trainer(config, PRNTask(config), resume=True).run()
+    for file, tensors in zip(files, written, strict=True):
+        assert all(torch.equal(value, tensors[key]) for key, value in load_file(file).items())
+
+
+@pytest.mark.parametrize("size", [0, 100, 100_000])
+def test_a_damaged_checkpoint_is_named(tmp_path, data, size):
+    config = _config(tmp_path, data)
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.parent.mkdir()
+    save_atomically({"module": torch.zeros(100_000)}, path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ConfigError, match=r"that can be read, got .*checkpoint\.pt, which is dam"):
+        Trainer(config, PRNTask(config), resume=True)
+
+
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path, data):
     config = _config(tmp_path, data)
     trainer = Trainer(config, PRNTask(config), resume=False)

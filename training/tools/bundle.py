@@ -7,6 +7,7 @@ python -m training bundle runs/prn_resnet34/weights.safetensors prn_resnet34 --i
 """
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -21,8 +22,10 @@ from mgm_core.networks.checkpoint import (
     part_path,
     read_safetensors,
 )
+from mgm_core.runtime.partial import written_whole
 from mgm_core.weights import WEIGHTS_FOLDER, sha256_of
 from training.config import ConfigError
+from training.portable import checkpoint_written
 
 _LARGEST_INT8 = 127
 # Smaller weights, such as the first layer's and the heads', stay in half precision: they are one
@@ -109,6 +112,7 @@ def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER, *, int8: boo
     Raises:
         ConfigError: A value cannot be stored.
         CheckpointError: The weights cannot be read.
+        OSError: The disk does not take them; the old ones stay.
     """
     state, metadata = read_safetensors(weights)
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
@@ -122,11 +126,14 @@ def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER, *, int8: boo
     parts = split(stored, LARGEST_FILE)
     described = metadata | {"precision": "int8" if int8 else "float16", PARTS: str(len(parts))}
     files = [part_path(path, number + 1) for number in range(len(parts))]
+    with ExitStack() as all_written:  # the old files stay until each new one is on the disk
+        for file, part in zip(files, parts, strict=True):
+            written = all_written.enter_context(checkpoint_written(file))
+            save_file(part, written, described)
+            written.chmod(0o644)  # safetensors leaves it to the owner alone; others run it, too
     for old in folder.glob(f"{name}.[0-9]*.safetensors"):
-        old.unlink()  # of weights that had more parts
-    for file, part in zip(files, parts, strict=True):
-        save_file(part, file, described)
-        file.chmod(0o644)  # safetensors leaves it to the owner alone; others run the product, too
+        if old not in files:
+            old.unlink()  # of weights that had more parts
     manifest_path = folder / "manifest.json"
     manifest = json.loads(manifest_path.read_text("utf-8")) if manifest_path.exists() else {}
     architecture = "/".join(metadata[k] for k in ("network", "encoder", "fusion") if k in metadata)
@@ -138,7 +145,8 @@ def bundle(weights: Path, name: str, folder: Path = WEIGHTS_FOLDER, *, int8: boo
     if len(files) > 1:
         manifest[name]["further"] = {file.name: sha256_of(file) for file in files[1:]}
     text = json.dumps(dict(sorted(manifest.items())), indent=2)
-    manifest_path.write_text(f"{text}\n", "utf-8")
+    with written_whole(manifest_path) as written:
+        written.write_text(f"{text}\n", "utf-8")
     return path
 
 

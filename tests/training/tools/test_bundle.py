@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mgm_core import weights as bundled_weights
@@ -75,6 +76,24 @@ def test_large_weights_are_spread_over_files(prn_file, tmp_path, monkeypatch):
     monkeypatch.undo()
     bundle(prn_file, "prn_large", tmp_path)
     assert [file.exists() for file in files] == [True, False, False]
+
+
+def test_a_full_disk_leaves_the_old_weights(prn_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundling, "LARGEST_FILE", 2_000_000)
+    bundle(prn_file, "prn_large", tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+    written = []
+
+    def full(part, path, metadata):
+        written.append(path)
+        if len(written) == 2:
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+        save_file(part, path, metadata)
+
+    monkeypatch.setattr(bundling, "save_file", full)
+    with pytest.raises(OSError, match=r"must fit onto its disk, got I/O error: No space left"):
+        bundle(prn_file, "prn_large", tmp_path, int8=True)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()} == before
 
 
 def test_scales_belong_to_the_output_channels():
