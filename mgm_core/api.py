@@ -235,6 +235,8 @@ def _source(
         return picture
     if picture.ndim == 3 and picture.shape[2] == 1:
         picture = picture[..., 0]
+    if picture.size == 0:
+        raise ValueError(f"an array must hold pixels, got shape {picture.shape}: give some")
     if picture.ndim != 2 and (picture.ndim != 3 or picture.shape[2] not in (3, 4)):
         raise ValueError(
             f"an array must have shape (H, W), (H, W, 3) or (H, W, 4), got {picture.shape}: give "

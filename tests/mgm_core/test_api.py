@@ -199,6 +199,8 @@ def test_arrays_of_all_types_have_the_same_shapes_and_limits(kind):
             read(np.stack([plane, plane], 2), 50)
         with pytest.raises(ImageError, match=r"must have at most 0.0001 megapixels, got 0.0: shri"):
             read(plane, 1e-4)
+        with pytest.raises(ValueError, match=r"must hold pixels, got shape \(0, 20\): give some"):
+            read(plane[:0], 50)
 
 
 def test_a_pillow_image_of_grey_multiplied_by_alpha_is_read():
