@@ -42,6 +42,11 @@ DOWNLOADS: list[tuple[str, Product]] = [
 ]
 # How much of the photo is seen beside its cut-out; of what is no result for itself, nothing.
 _BEFORE_PERCENT = 10
+# Has screen readers say what the line beside the progress tells; Gradio's Markdown has no such
+# option.
+_READ_ALOUD = """
+element.closest("#status").querySelector("#note").setAttribute("aria-live", "polite");
+"""
 # Empties the result, the close-up, the canvas and the line below; the canvas forgets its strokes.
 _FORGET_SHOWN = """() => {
   window.dispatchEvent(new CustomEvent("mgm:photo"));
@@ -202,7 +207,9 @@ def _lay_out_status() -> _Status:
     with gr.Row(elem_id="status"):
         note = gr.Markdown(elem_id="note")
         # Here, so that the picture stays in sight while the next one is made.
-        progress_bar = gr.HTML(elem_id="progress", elem_classes="thin-progress")
+        progress_bar = gr.HTML(
+            elem_id="progress", elem_classes="thin-progress", js_on_load=_READ_ALOUD
+        )
         stop = gr.Button("Stop", size="sm", elem_id="stop", scale=0, min_width=64)
     return _Status(note, progress_bar, stop)
 

@@ -244,6 +244,7 @@ def test_nobody_is_kept_out(browser, address, size, theme):
         page.locator("#examples button").nth(1).click()
         expect(page.locator("#result img").last).to_be_visible()
         expect(page.locator("#note")).to_contain_text("An example")
+        expect(page.locator("#note")).to_have_attribute("aria-live", "polite")
         assert violations(page, ours) == {}
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         if width > 900:
