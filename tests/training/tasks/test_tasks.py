@@ -125,6 +125,7 @@ def test_some_cutouts_come_with_the_alpha_that_the_matting_network_predicts(
         f"data.on_device={on_device}",
         "data.own_colours_probability=0.5",
         "data.predicted_alpha_probability=1",
+        "loss.squared=3.0",
         "run.batch=16",
     ]
     config = _config(tmp_path, data, "foreground", corrections)
@@ -139,6 +140,7 @@ def test_some_cutouts_come_with_the_alpha_that_the_matting_network_predicts(
     assert (errors[predicted] > 0).all()
     assert errors[predicted].mean() < 0.2
     assert np.isfinite(terms["loss"])
+    assert terms["squared"] > 0
 
 
 def test_random_alphas_differ_and_are_soft():
