@@ -9,7 +9,7 @@ from demo.backend.visits import Visits
 from demo.play.handlers import PlayHandlers
 from demo.play.loupe import loupe
 from demo.web.editor import corrections, drawn, guidance_editor
-from demo.web.events import AT_ONCE, PRIVATE, in_any_case
+from demo.web.events import AT_ONCE, PRIVATE, in_any_case, running_buttons
 from demo.web.uploads import upload
 from demo.web.viewer import closeup, picture_rows
 
@@ -218,16 +218,16 @@ def _compute(
     task = str(run.elem_id)
     arrived, cleared = anew
 
-    def running(on: bool) -> list[gr.Button]:
-        return [gr.Button(interactive=not on), gr.Button(visible=on)]
-
-    begun = gr.on(events, lambda: running(True), None, list(buttons), **AT_ONCE)
+    begun = gr.on(events, lambda: running_buttons(running=True), None, list(buttons), **AT_ONCE)
     computed = begun.then(fn=visits.of(fn, task=task), **PRIVATE, **computing)
-    in_any_case(computed, lambda: running(False), None, list(buttons), **AT_ONCE)
+    in_any_case(computed, lambda: running_buttons(running=False), None, list(buttons), **AT_ONCE)
     # Not before the end is known may it begin anew: Gradio would end that as well.
     stop.click(visits.stop(task), None, None, cancels=[computed], **AT_ONCE).then(
-        lambda: running(False), None, list(buttons), **AT_ONCE
+        lambda: running_buttons(running=False), None, list(buttons), **AT_ONCE
     )
     arrived.change(visits.stop(task), None, None, cancels=[computed], **AT_ONCE).then(
-        lambda: [*cleared.values(), *running(False)], None, [*cleared, *buttons], **AT_ONCE
+        lambda: [*cleared.values(), *running_buttons(running=False)],
+        None,
+        [*cleared, *buttons],
+        **AT_ONCE,
     )

@@ -20,7 +20,7 @@ from demo.backend.visits import (
     shortage_of,
 )
 from demo.environment import Environment
-from demo.web.events import AT_ONCE, PRIVATE, in_any_case
+from demo.web.events import AT_ONCE, PRIVATE, in_any_case, running_buttons
 from demo.web.uploads import uploaded
 from demo.web.viewer import picture_rows
 from mgm_core.arrays import limit_side
@@ -307,17 +307,12 @@ def batch_tab(
         [colour, wanted],
         **AT_ONCE,
     )
-
-    # Gradio forgets a click while what it began is under way.
-    def buttons(*, running: bool) -> list[gr.Button]:
-        return [gr.Button(interactive=not running), gr.Button(visible=running)]
-
     begun = run.click(
         lambda: (
             [],
             gr.DownloadButton(value=None, interactive=False),
             "",
-            *buttons(running=True),
+            *running_buttons(running=True),
         ),
         None,
         [gallery, file, note, run, stop],
@@ -330,5 +325,5 @@ def batch_tab(
         **PRIVATE,
         show_progress_on=gallery,
     )
-    in_any_case(running, lambda: buttons(running=False), None, [run, stop], **AT_ONCE)
+    in_any_case(running, lambda: running_buttons(running=False), None, [run, stop], **AT_ONCE)
     stop.click(visits.stop(_TASK), None, None, **AT_ONCE)

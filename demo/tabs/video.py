@@ -14,7 +14,7 @@ from demo.backend.publishing import for_page, new_file, publish
 from demo.backend.studio import page_tiles
 from demo.backend.visits import Visits, report_refusals, report_waiting
 from demo.environment import Environment
-from demo.web.events import AT_ONCE, PRIVATE, in_any_case
+from demo.web.events import AT_ONCE, PRIVATE, in_any_case, running_buttons
 from demo.web.uploads import SAVE, arrival, label_choice, upload, uploaded
 from mgm_core.arrays import Floats
 from mgm_core.compositing import composite
@@ -329,24 +329,20 @@ def video_tab(
     inputs += [first_mask, label, ignore]
     shown = [latest, result, file, note]
 
-    # Gradio forgets a click while what it began is under way.
-    def buttons(*, running: bool) -> list[object]:
-        return [gr.Button(interactive=not running), gr.Button(visible=running)]
-
     def start(note: str, *, running: bool) -> list[object]:
         return [
             gr.Image(None, visible=True),
             gr.Video(None, visible=False),
             gr.DownloadButton(value=None, interactive=False),
             note,
-            *buttons(running=running),
+            *running_buttons(running=running),
         ]
 
     begun = run.click(lambda: start("", running=True), None, [*shown, run, stop], **AT_ONCE)
     running = begun.then(
         visits.of(handlers.cut_out, task=_TASK), inputs, shown, **PRIVATE, show_progress_on=latest
     )
-    in_any_case(running, lambda: buttons(running=False), None, [run, stop], **AT_ONCE)
+    in_any_case(running, lambda: running_buttons(running=False), None, [run, stop], **AT_ONCE)
     stop.click(visits.stop(_TASK), None, None, **AT_ONCE)
     # What was made of the clip before is none of this one's, nor is the mask of its first frame.
     arrival(clip).change(visits.stop(_TASK), None, None, cancels=[running], **AT_ONCE).then(

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import gradio as gr
 from gradio.events import Dependency
 
-__all__ = ["AT_ONCE", "PRIVATE", "UNSEEN", "in_any_case"]
+__all__ = ["AT_ONCE", "PRIVATE", "UNSEEN", "in_any_case", "running_buttons"]
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
@@ -22,3 +23,11 @@ def in_any_case(
 ) -> list[Dependency]:
     """Have something follow an event, also one that failed: after that, Gradio skips its `then`."""
     return [follow(*args, **options) for follow in (done.success, done.failure)]
+
+
+def running_buttons(*, running: bool) -> list[gr.Button]:
+    """Return how a button that begins something, and one that ends it, look from now on.
+
+    While it runs the first is off: Gradio would forget a click.
+    """
+    return [gr.Button(interactive=not running), gr.Button(visible=running)]

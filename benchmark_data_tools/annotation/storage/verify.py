@@ -114,7 +114,7 @@ def _give_up(store: Store, lost: Revision) -> None:
             update(Revision).where(same_entry, Revision.parent == lost.number).values(parent=parent)
         )
         line = select(Revision.number, Revision.parent).where(same_entry)
-        parents = {number: above for number, above in session.execute(line)}  # noqa: C416  # typed
+        parents = dict(session.execute(line).all())
         entry = store.entry(lost.entry_id, session)
         if entry.head == lost.number:
             entry.head = parent
@@ -177,7 +177,7 @@ def _newer(store: Store, files: Mapping[str, Path]) -> Iterator[tuple[Entry, Ima
     last = select(Revision.entry_id, func.max(Revision.number)).group_by(Revision.entry_id)
     with store.reading() as session:
         rows = session.execute(select(Entry, Image).join(Image, Image.id == Entry.image_id)).all()
-        newest = {entry_id: number for entry_id, number in session.execute(last)}  # noqa: C416  # typed
+        newest = dict(session.execute(last).all())
     found: dict[int, Path] = {}
     for name, path in files.items():  # in order of number
         match = re.fullmatch(r"(\d{6})/(\d{5})-.*\.png", name)
