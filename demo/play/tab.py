@@ -220,7 +220,7 @@ def _compute(
 
     begun = gr.on(events, lambda: running_buttons(running=True), None, list(buttons), **AT_ONCE)
     computed = begun.then(fn=visits.of(fn, task=task), **PRIVATE, **computing)
-    in_any_case(computed, lambda: running_buttons(running=False), None, list(buttons), **AT_ONCE)
+    in_any_case(computed, lambda: running_buttons(running=False), None, list(buttons))
     # Not before the end is known may it begin anew: Gradio would end that as well.
     stop.click(visits.stop(task), None, None, cancels=[computed], **AT_ONCE).then(
         lambda: running_buttons(running=False), None, list(buttons), **AT_ONCE

@@ -325,5 +325,5 @@ def batch_tab(
         **PRIVATE,
         show_progress_on=gallery,
     )
-    in_any_case(running, lambda: running_buttons(running=False), None, [run, stop], **AT_ONCE)
+    in_any_case(running, lambda: running_buttons(running=False), None, [run, stop])
     stop.click(visits.stop(_TASK), None, None, **AT_ONCE)

@@ -150,7 +150,7 @@ def cut_out_tab(
         [photo, *new],
         **AT_ONCE,
     )
-    outdated, _ = in_any_case(started, visits.outdate, **AT_ONCE)
+    outdated, _ = in_any_case(started, visits.outdate)
     # Meanwhile the photo before may have been shown once more.
     outdated.then(None, None, emptied, js=_FORGET_SHOWN, queue=False, **PRIVATE)
     arrived.change(transparency, photo, ignoring, **AT_ONCE)
@@ -167,7 +167,7 @@ def cut_out_tab(
     # One wish ends the one before; without a queue it does so while that is being computed.
     wishes = [
         changed,
-        *in_any_case(labelled, visits.outdate, **AT_ONCE),
+        *in_any_case(labelled, visits.outdate),
         outdated,
         edited.success(visits.outdate, **AT_ONCE),
     ]

@@ -13,7 +13,6 @@ from demo.web.viewer import picture_rows
 
 __all__ = ["robustness_tab"]
 
-
 _TASK = "robustness"
 
 
@@ -89,7 +88,6 @@ def robustness_tab(
         lambda file: buttons(running=False, file=file),
         file,
         [run, stop, save],
-        **AT_ONCE,
     )
     stop.click(visits.stop(_TASK), None, None, cancels=[running], **AT_ONCE).then(
         lambda: buttons(running=False, file=None), None, [run, stop, save], **AT_ONCE

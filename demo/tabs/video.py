@@ -342,7 +342,7 @@ def video_tab(
     running = begun.then(
         visits.of(handlers.cut_out, task=_TASK), inputs, shown, **PRIVATE, show_progress_on=latest
     )
-    in_any_case(running, lambda: running_buttons(running=False), None, [run, stop], **AT_ONCE)
+    in_any_case(running, lambda: running_buttons(running=False), None, [run, stop])
     stop.click(visits.stop(_TASK), None, None, **AT_ONCE)
     # What was made of the clip before is none of this one's, nor is the mask of its first frame.
     arrival(clip).change(visits.stop(_TASK), None, None, cancels=[running], **AT_ONCE).then(

@@ -1,8 +1,10 @@
 """How the page's events are wired; none of them is an endpoint for programs."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 from gradio.events import Dependency
 
 __all__ = ["AT_ONCE", "PRIVATE", "UNSEEN", "in_any_case", "running_buttons"]
@@ -18,11 +20,16 @@ AT_ONCE: dict[str, Any] = {"queue": False, **UNSEEN}
 
 def in_any_case(
     done: Dependency,
-    *args: Any,  # noqa: ANN401 - what Gradio's listeners take
-    **options: Any,  # noqa: ANN401
+    fn: Callable[..., object],
+    inputs: Component | None = None,
+    outputs: Sequence[Component] | None = None,
 ) -> list[Dependency]:
-    """Have something follow an event, also one that failed: after that, Gradio skips its `then`."""
-    return [follow(*args, **options) for follow in (done.success, done.failure)]
+    """Have what takes no time follow an event, also one that failed: Gradio's `then` would not.
+
+    Returns:
+        What follows success, and what follows failure.
+    """
+    return [follow(fn, inputs, outputs, **AT_ONCE) for follow in (done.success, done.failure)]
 
 
 def running_buttons(*, running: bool) -> list[gr.Button]:
